@@ -1,0 +1,72 @@
+"""``python -m MolSubCore`` and ``molsub``: errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from MolSubCore.cli import build_parser
+from MolSubCore.errors import MolSubError
+
+_MEMORY_ADVICE = (
+    "molsub: out of memory on the {device}. Use a smaller --batch-size, --precision bf16 on a GPU, or --device cpu."
+)
+_OS_ADVICE = {
+    errno.ENOSPC: "the disk is full. Free some space, or choose another --out; nothing half-written was left",
+    errno.EDQUOT: "the disk quota is used up. Free some space, or choose another --out",
+    errno.EACCES: "permission denied. Choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only. Choose another --out",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        from MolSubCore import commands
+
+        result: int = getattr(commands, options.handler)(options)
+        return result
+    except KeyboardInterrupt:
+        print(f"\nmolsub: stopped. {options.after_interrupt}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("MOLSUB_DEBUG"):
+            raise
+        message, code = explain_error(error)
+        print(message, file=sys.stderr)
+        return code
+
+
+def explain_error(error: BaseException) -> tuple[str, int]:
+    """One line for the user, and the exit code."""
+    if isinstance(error, MolSubError):
+        return f"molsub: {error}", error.exit_code
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _MEMORY_ADVICE.format(device="computer" if isinstance(error, MemoryError) else "GPU"), 2
+    # PyTorch's CPU allocator has no class of its own for it.
+    if isinstance(error, RuntimeError) and "not enough memory" in str(error):
+        return _MEMORY_ADVICE.format(device="computer"), 2
+    # Writers in native code (safetensors, HDF) wrap the system's error in their own class.
+    full = "No space left on device" in str(error) or "os error 28" in str(error)
+    number = errno.ENOSPC if full else getattr(error, "errno", None)
+    if number in _OS_ADVICE:
+        return f"molsub: {getattr(error, 'filename', None) or 'output'}: {_OS_ADVICE[number]}.", 2
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"molsub: a fault of this program: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

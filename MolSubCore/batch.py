@@ -1,0 +1,81 @@
+"""Prediction of every patient in a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from MolSubCore.cohort.table import Case, read_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import read_json, write_text
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.predict import predict
+
+
+def predict_table(
+    table: Path,
+    bundle: Bundle,
+    out: Path,
+    request: dict[str, Any],
+    *,
+    identified: bool = False,
+    resume: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> int:
+    """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
+
+    A patient that cannot be predicted is reported and the others go on. Rows of the table, not
+    patient ids, say who a case is, unless `identified`.
+
+    Parameters
+    ----------
+    request : dict
+        ``layers``, ``classes`` and ``method`` of `MolSubCore.predict.predict`.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 if a patient could not be predicted.
+    """
+    patients: dict[str, list[Case]] = {}
+    for case in read_cohort(table, need_subtype=False).cases:
+        patients.setdefault(case.patient_id, []).append(case)
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise MolSubError(out, "exists already", "Choose another --out, or add --resume to keep what is done")
+    rows, failed = [], 0
+    for number, (patient_id, cases) in enumerate(patients.items(), start=1):
+        folder = out / f"case-{number:04d}"
+        row = {"case": folder.name, "rows": " ".join(str(case.row) for case in cases)}
+        if identified:
+            row["patient_id"] = patient_id
+        try:
+            if not (resume and (folder / "prediction.json").exists()):
+                images = [(case.image, case.box or case.mask or "") for case in cases]
+                predict(images, bundle, **request).save(folder, identified=identified)
+            result = read_json(folder / "prediction.json")
+            row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
+            row |= {"warnings": str(len(result["warnings"])), "error": ""}
+        except MolSubError as error:
+            failed += 1
+            row |= {"warnings": "", "error": "could not be predicted" if not identified else str(error)}
+            print(f"molsub: rows {row['rows']}: {error}", file=sys.stderr)
+        rows.append(row)
+        if progress:
+            progress(number, len(patients), folder.name)
+    _write_summary(out / "predictions.csv", rows, bundle, identified)
+    print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
+    return 2 if failed else 0
+
+
+def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, identified: bool) -> None:
+    names = ["case", "rows", *(["patient_id"] if identified else [])]
+    names += [f"p:{name}" for name in bundle.card["classes"]] + ["warnings", "error"]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())

@@ -1,0 +1,160 @@
+"""The command line: options only. What they do is in `MolSubCore.commands`.
+
+Nothing heavy is imported here, so that ``molsub --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.tasks import TASKS
+
+_RESUMABLE = "What is finished is kept; the same command with --resume goes on."
+_NOTHING_LEFT = "Nothing half-written was left."
+
+Commands = Any  # argparse's own type for subparsers is private
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line of ``molsub``."""
+    parser = argparse.ArgumentParser(
+        prog="molsub",
+        description=f"Molecular subtypes of breast cancer from mammograms. {DISCLAIMER}",
+    )
+    parser.add_argument("--version", action="version", version=f"molsub {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _demo(commands)
+    _cohort(commands)
+    _train(commands)
+    _evaluate(commands)
+    _predict(commands)
+    _models(commands)
+    return parser
+
+
+def _command(commands: Commands, name: str, handler: str, text: str, after: str = _NOTHING_LEFT) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text
+    )
+    parser.set_defaults(handler=handler, after_interrupt=after)
+    return parser
+
+
+def _demo(commands: Commands) -> None:
+    parser = _command(commands, "demo", "demo", "the whole job on a small synthetic cohort, in a few minutes on a CPU")
+    parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")
+    parser.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
+
+
+def _cohort(commands: Commands) -> None:
+    group = _group(commands, "cohort", "tables of images, lesions and subtypes")
+    check = _command(group, "check", "cohort_check", "read every row and list every problem with its row number")
+    check.add_argument("table", metavar="TABLE", help="csv, tsv or xlsx")
+    check.add_argument("--task", choices=sorted(TASKS), help="check the classes of this task too")
+    check.add_argument("--folds", type=int, help="check that the classes fill this many folds")
+    make = _command(group, "synthetic", "cohort_synthetic", "make a synthetic cohort: DICOM mammograms, masks, a table")
+    make.add_argument("out", metavar="DIR", help="folder to make")
+    make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")
+    make.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
+    make.add_argument("--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)")
+
+
+def _group(commands: Commands, name: str, text: str) -> Commands:
+    parser = commands.add_parser(name, help=text, description=text)
+    return parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
+def _train(commands: Commands) -> None:
+    parser = _command(
+        commands, "train", "train", "train a model on a cohort, with cross-validation, and evaluate it", _RESUMABLE
+    )
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
+    add("--out", required=True, metavar="RUN", help="run folder")
+    add("--task", choices=sorted(TASKS), required=True, help="what to tell apart")
+    add("--resume", action="store_true", help="go on with the run in RUN")
+    add("--split", metavar="FILE", help="split file of an earlier run, or a csv with patient_id,partition")
+    add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
+    add("--only-fold", type=int, action="append", metavar="N", help="train this fold only; may be repeated")
+    add("--pretrained", default=argparse.SUPPRESS, metavar="auto|none|FILE",
+        help="ImageNet weights: download (default), none, or a local file")
+    for option, kind, text in _PLAN_OPTIONS:
+        add(f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
+    for option, choices, text in _PLAN_CHOICES:
+        add(f"--{option}", choices=choices, default=argparse.SUPPRESS, help=text)
+
+
+#: Options of the plan; the names are the plan's fields. Left out, the plan's defaults hold.
+_PLAN_OPTIONS: tuple[tuple[str, type, str], ...] = (
+    ("architecture", str, "densenet121-cbam (default) or another name of the model registry"),
+    ("recipe", str, "preprocessing: default or published-2025"),
+    ("bound", float, "margin around the lesion's box (default 100)"),
+    ("folds", int, "folds of the cross-validation (default 5)"),
+    ("epochs", int, "largest number of epochs (default 300)"),
+    ("seed", int, "origin of all random numbers (default 21)"),
+    ("batch-size", int, "patches per step (default 8)"),
+    ("learning-rate", float, "AdamW's (default 1e-4)"),
+    ("weight-decay", float, "AdamW's (default 0.005)"),
+    ("dropout", float, "after the stem (default 0.3)"),
+    ("oversampling", float, "size of an epoch over the training part (default: the paper's, by task)"),
+    ("patience", int, "epochs without a better one before it stops early (default 100)"),
+    ("test-share", float, "share of patients kept for the test set (default 0.2)"),
+    ("threads", int, "CPU threads (default: all cores)"),
+)
+_PLAN_CHOICES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("bound-unit", ("px", "mm"), "unit of --bound (default px)"),
+    ("schedule", ("cosine", "cosine-published"), "learning rate over the epochs (default cosine)"),
+    ("monitor", ("val_loss", "val_auc"), "what chooses the best epoch (default val_loss)"),
+    ("device", ("auto", "cpu", "cuda"), "default auto"),
+    ("precision", ("auto", "fp32", "bf16"), "default auto: bf16 where the hardware has it"),
+)
+
+
+def _evaluate(commands: Commands) -> None:
+    parser = _command(commands, "evaluate", "evaluate", "write evaluation.json and evaluation.png of a run again")
+    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples (default 2000)")
+
+
+def _predict(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        "predict",
+        "predict the subtype of one patient's lesion from one or more images, or of every patient in a table",
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="mammograms of one patient, or one table (csv, tsv, xlsx)")
+    add("--lesion", action="append", default=[], metavar="MASK",
+        help="mask or polygon file, or row0,col0,row1,col1; once per image, in the same order")
+    add("--model", required=True, metavar="BUNDLE", help="model bundle: a folder, a .molsub file, or a name in the library")
+    add("--out", required=True, metavar="DIR", help="folder to make")
+    add("--layers", metavar="NAMES", help="dotted layer names, comma-separated, or none (default: the six of the model)")
+    add("--classes", default="predicted", metavar="NAMES", help="classes to explain: predicted (default), all, or names, comma-separated")
+    add("--method", default="gradcam", help="gradcam (default), or another method of the grad-cam library")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
+    add("--identified", action="store_true", help="write file names and patient identifiers into the result")
+    add("--overwrite", action="store_true", help="replace what is in DIR")
+    add("--resume", action="store_true", help="with a table: keep the patients that are done")
+
+
+def _models(commands: Commands) -> None:
+    group = _group(commands, "models", "model bundles")
+    listing = _command(group, "list", "models_list", "list the bundles in the model library")
+    listing.add_argument("--library", metavar="DIR", help="folder of bundles (default: the user's, or $MOLSUB_MODELS)")
+    info = _command(group, "info", "models_info", "show a bundle's card")
+    info.add_argument("bundle", metavar="BUNDLE")
+    info.add_argument("--json", action="store_true", help="the card as it is")
+    export = _command(group, "export", "models_export", "make a bundle from a run")
+    export.add_argument("run", metavar="RUN")
+    export.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
+    export.add_argument("--fold", default="best", metavar="best|ensemble|N", help="which fold's model, or all of them (default best)")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    convert = _command(group, "import", "models_import", "make a bundle from a published .pth file, without executing it")
+    convert.add_argument("file", metavar="FILE.pth")
+    convert.add_argument("--task", required=True, choices=sorted(TASKS))
+    convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
+    convert.add_argument("--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated")
+    convert.add_argument("--overwrite", action="store_true", help="replace an existing bundle")

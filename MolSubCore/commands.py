@@ -1,0 +1,175 @@
+"""What the commands of ``molsub`` do: read options, call the library, say where the results are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.errors import MolSubError
+from MolSubCore.progress import Bar, TrainingBar
+
+
+def demo(options: argparse.Namespace) -> int:
+    """``molsub demo``."""
+    from MolSubCore.demo import run_demo
+
+    run_demo(Path(options.out), seed=options.seed)
+    return 0
+
+
+def cohort_check(options: argparse.Namespace) -> int:
+    """``molsub cohort check``: exit code 2 when there is a problem."""
+    from MolSubCore.cohort.check import check_cohort
+
+    with Bar("checking") as bar:
+        report = check_cohort(Path(options.table), task=options.task, folds=options.folds, progress=bar)
+    for line in report.lines():
+        print(line)
+    return 2 if report.problems else 0
+
+
+def cohort_synthetic(options: argparse.Namespace) -> int:
+    """``molsub cohort synthetic``."""
+    from MolSubCore.cohort.synthetic import make_synthetic_cohort
+
+    with Bar("drawing") as bar:
+        table = make_synthetic_cohort(
+            Path(options.out), patients=options.patients, seed=options.seed, signal=options.signal, progress=bar
+        )
+    print(f"Synthetic cohort, no patients: {table}")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """``molsub train``: trains, evaluates and says where the run is."""
+    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+    from MolSubCore.training.session import TrainingOptions, prepare_training
+    from MolSubCore.training.run import finished_folds
+    from MolSubCore.training.run import train as train_folds
+
+    out = Path(options.out)
+    with Bar("reading images") as bar:
+        session = prepare_training(TrainingOptions.from_namespace(options), progress=bar)
+    listener = TrainingBar(session.plan.folds, session.plan.epochs)
+    try:
+        train_folds(
+            session.plan,
+            session.data,
+            out,
+            pretrained=session.pretrained,
+            only_folds=options.only_fold,
+            listener=listener,
+        )
+    finally:
+        listener.close()
+    missing = set(range(1, session.plan.folds + 1)) - set(finished_folds(out))
+    if missing:
+        print(f"Trained in {out}; folds not trained yet: {', '.join(map(str, sorted(missing)))}.")
+        return 0
+    for line in summary_lines(evaluate_run(out)):
+        print(line)
+    print(f"\nRun: {out}\nEvaluation: {out / 'evaluation.png'}\nMake a bundle of it: molsub models export {out} --out BUNDLE")
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """``molsub evaluate``."""
+    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+
+    run = Path(options.run)
+    for line in summary_lines(evaluate_run(run, resamples=options.resamples)):
+        print(line)
+    print(f"\nEvaluation: {run / 'evaluation.json'}, {run / 'evaluation.png'}")
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """``molsub predict`` for one patient or a table."""
+    from MolSubCore.models.bundle import find_bundle, read_bundle
+
+    tables = [name for name in options.images if Path(name).suffix.lower() in (".csv", ".tsv", ".xlsx")]
+    if tables and (len(options.images) > 1 or options.lesion):
+        raise MolSubError(tables[0], "is a table beside other images or --lesion", "Give the table alone")
+    if not tables and len(options.images) != len(options.lesion):
+        counts = f"{len(options.images)} images and {len(options.lesion)} lesions were given, expected as many of each"
+        raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
+    bundle = read_bundle(find_bundle(options.model), device=options.device)
+    request: dict[str, Any] = {
+        "layers": _layers(options.layers),
+        "classes": options.classes if options.classes in ("predicted", "all") else options.classes.split(","),
+        "method": options.method,
+    }
+    out = Path(options.out)
+    if tables:
+        from MolSubCore.batch import predict_table
+
+        with Bar("predicting") as bar:
+            return predict_table(
+                Path(tables[0]), bundle, out, request, identified=options.identified, resume=options.resume, progress=bar
+            )
+    from MolSubCore.predict import predict as predict_patient
+
+    prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
+    prediction.save(out, identified=options.identified, overwrite=options.overwrite)
+    for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
+        print(f"{value:6.3f}  {name}")
+    for warning in prediction.warnings:
+        print(f"Warning: {warning}")
+    print(f"{DISCLAIMER}\nReport: {out / 'report.html'}")
+    return 0
+
+
+def _layers(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return [] if text == "none" else text.split(",")
+
+
+def models_list(options: argparse.Namespace) -> int:
+    """``molsub models list``."""
+    from MolSubCore.models.card import find_bundles, library_folder
+
+    library = Path(options.library) if options.library else library_folder()
+    found = list(find_bundles(library))
+    for path, card in found:
+        marks = " (synthetic)" if card.get("synthetic") else ""
+        marks += "" if card.get("class_order_verified", True) else " (class order not verified)"
+        print(f"{path.name:32} {card['task']:10} {card['architecture']:24} {len(card['members'])} member(s){marks}")
+    if not found:
+        print(f"No bundle in {library}. Make one with molsub models export or import, --out {library}/NAME.molsub.")
+    return 0
+
+
+def models_info(options: argparse.Namespace) -> int:
+    """``molsub models info``."""
+    from MolSubCore.models.card import card_lines, find_bundle, read_card
+
+    card = read_card(find_bundle(options.bundle))
+    print(json.dumps(card, indent=2, ensure_ascii=False) if options.json else "\n".join(card_lines(card)))
+    return 0
+
+
+def models_export(options: argparse.Namespace) -> int:
+    """``molsub models export``."""
+    from MolSubCore.training.export import export_run
+
+    path = export_run(Path(options.run), Path(options.out), fold=options.fold, overwrite=options.overwrite)
+    print(f"Bundle: {path}")
+    return 0
+
+
+def models_import(options: argparse.Namespace) -> int:
+    """``molsub models import``."""
+    from MolSubCore.models.card import card_lines, read_card
+    from MolSubCore.models.published import import_published
+
+    order = options.class_order.split(",") if options.class_order else None
+    path = import_published(
+        Path(options.file), options.task, Path(options.out), class_order=order, overwrite=options.overwrite
+    )
+    print("\n".join(card_lines(read_card(path))))
+    print(f"Bundle: {path}")
+    return 0

@@ -1,0 +1,1 @@
+"""MolSubCore.evaluation."""

@@ -1,0 +1,145 @@
+"""What a mammogram is, once read: one canonical array and what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SpacingSource = Literal["PixelSpacing", "ImagerPixelSpacing", "file header", "unknown"]
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Distance between pixel centres.
+
+    Attributes
+    ----------
+    row_mm, col_mm : float or None
+        Between rows and between columns, in mm; None when unknown.
+    source : SpacingSource
+        Where it came from. `PixelSpacing` is calibrated (0028,0030); `ImagerPixelSpacing` is at
+        the detector (0018,1164), a few per cent larger than in the breast.
+    """
+
+    row_mm: float | None = None
+    col_mm: float | None = None
+    source: SpacingSource = "unknown"
+
+
+@dataclass(frozen=True)
+class VoiTransform:
+    """One display transform offered by the file (DICOM PS3.3 C.11.2), by name.
+
+    Attributes
+    ----------
+    name : str
+        ``window:0``, ``window:1``, ... or ``voi-lut:0``, ...
+    kind : {'linear', 'linear-exact', 'sigmoid', 'lut'}
+        VOI LUT Function (0028,1056), or a VOI LUT Sequence item.
+    center, width : float
+        Window, in units after rescale (not for 'lut').
+    first : float
+        First value mapped by the LUT (only for 'lut').
+    lut : ndarray of float32, shape (n,), or None
+        LUT output scaled to [0, 1] (only for 'lut').
+    explanation : str
+        The file's own words for it, or an empty string.
+    """
+
+    name: str
+    kind: Literal["linear", "linear-exact", "sigmoid", "lut"]
+    center: float = 0.0
+    width: float = 1.0
+    first: float = 0.0
+    lut: NDArray[np.float32] | None = None
+    explanation: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Mammogram:
+    """One mammographic view.
+
+    Attributes
+    ----------
+    stored : ndarray, shape (rows, columns)
+        Pixel values exactly as decoded, in the file's own type: before rescale and inversion.
+    slope, intercept : float
+        Modality rescale (0028,1053), (0028,1052); 1 and 0 when absent.
+    inverted : bool
+        Whether dense tissue is dark in `stored` (MONOCHROME1), so that `pixels` turns it over.
+    value_range : tuple of float
+        Smallest and largest value the rescaled pixels can take, from the bit depth. Inversion is
+        ``low + high - value``, so it does not depend on the picture's content.
+    spacing : Spacing
+    laterality : {'L', 'R'} or None
+        Side of the breast.
+    view : str or None
+        View in short form: ``CC``, ``MLO``, ``ML``, ``LM``, ``XCCL``, ...
+    manufacturer, model_name : str or None
+    presentation : {'FOR PRESENTATION', 'FOR PROCESSING'} or None
+        Presentation Intent Type (0008,0068).
+    photometric_history : tuple of str
+        What the file said and what was done about it, in order, for people.
+    voi : tuple of VoiTransform
+        Display transforms the file offers; none is applied to `pixels`.
+    warnings : tuple of str
+        Sentences a user of the result must see.
+    synthetic : bool
+        Made by the generator of this project, not a patient's.
+    identifiers : mapping
+        PatientID and the like, for joining tables; never to be written unless asked.
+    source : Path or None
+        The file; never to be written unless asked.
+    """
+
+    stored: NDArray[Any]
+    slope: float = 1.0
+    intercept: float = 0.0
+    inverted: bool = False
+    value_range: tuple[float, float] = (0.0, 1.0)
+    spacing: Spacing = Spacing()
+    laterality: Literal["L", "R"] | None = None
+    view: str | None = None
+    manufacturer: str | None = None
+    model_name: str | None = None
+    presentation: Literal["FOR PRESENTATION", "FOR PROCESSING"] | None = None
+    photometric_history: tuple[str, ...] = ()
+    voi: tuple[VoiTransform, ...] = ()
+    warnings: tuple[str, ...] = ()
+    synthetic: bool = False
+    identifiers: dict[str, str] = field(default_factory=dict)
+    source: Path | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self.stored.shape
+        return rows, columns
+
+    @property
+    def label(self) -> str:
+        """Side and view for people and file names, such as ``R MLO``; ``?`` stands for unknown."""
+        return f"{self.laterality or '?'} {self.view or '?'}"
+
+    @cached_property
+    def rescaled(self) -> NDArray[np.float32]:
+        """Pixels after the modality rescale, polarity as stored: float32, (rows, columns)."""
+        values = self.stored.astype(np.float32)
+        if self.slope != 1.0:
+            values *= np.float32(self.slope)
+        if self.intercept != 0.0:
+            values += np.float32(self.intercept)
+        return values
+
+    @cached_property
+    def pixels(self) -> NDArray[np.float32]:
+        """The canonical array: float32, (rows, columns), after rescale, bright = dense."""
+        if not self.inverted:
+            return self.rescaled
+        low, high = self.value_range
+        return np.float32(low + high) - self.rescaled

@@ -1,0 +1,213 @@
+"""Bundle, mammograms and lesions in; probabilities and heatmaps out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.explain.gradcam import Maps, explain
+from MolSubCore.explain.library import explain_with_library
+from MolSubCore.imaging.lesion import LesionSet, read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.imaging.roi import Roi, extract_rois
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.registry import ARCHITECTURES
+
+#: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
+ImageAndLesion = tuple[str | PathLike[str], str | PathLike[str]]
+
+UNKNOWN_SPACING = "The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only."
+
+
+@dataclass(frozen=True, eq=False)
+class LesionPrediction:
+    """The prediction for one lesion on one image.
+
+    Attributes
+    ----------
+    image, lesion : str
+        Labels such as ``1 R MLO`` and ``1 R MLO lesion 1``.
+    mammogram : Mammogram
+    lesions : LesionSet
+        All lesions of the image.
+    roi : Roi
+    probabilities : ndarray of float64, shape (classes,)
+    maps : Maps or None
+        Heatmaps at layer resolution; None when no layer was asked for.
+    files : ImageAndLesion
+        What was read; never to be written unless asked.
+    """
+
+    image: str
+    lesion: str
+    mammogram: Mammogram
+    lesions: LesionSet
+    roi: Roi
+    probabilities: NDArray[np.float64]
+    maps: Maps | None
+    files: ImageAndLesion
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The prediction for one patient.
+
+    Attributes
+    ----------
+    bundle_card : dict
+        The model bundle's card.
+    items : tuple of LesionPrediction
+        One per lesion and image.
+    warnings : tuple of str
+        Sentences that a reader of the result must see.
+    """
+
+    bundle_card: dict[str, Any]
+    items: tuple[LesionPrediction, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the probabilities."""
+        return list(self.bundle_card["classes"])
+
+    @property
+    def patient(self) -> dict[str, float]:
+        """Probability per class: mean over the lesions of an image, then over the patient's images."""
+        by_image: dict[str, list[NDArray[np.float64]]] = {}
+        for item in self.items:
+            by_image.setdefault(item.image, []).append(item.probabilities)
+        mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
+        return dict(zip(self.classes, map(float, mean), strict=True))
+
+    def save(self, out: str | PathLike[str], *, identified: bool = False, overwrite: bool = False) -> Path:
+        """Write ``prediction.json``, heatmaps, overlays and ``report.html`` to the folder `out`."""
+        from MolSubCore.prediction_files import save_prediction
+
+        return save_prediction(self, Path(out), identified=identified, overwrite=overwrite)
+
+
+def predict(
+    images: Sequence[ImageAndLesion],
+    bundle: Bundle,
+    *,
+    layers: Sequence[str] | None = None,
+    classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
+    method: str = "gradcam",
+) -> Prediction:
+    """Predict the molecular subtype of one patient's lesion from one or more mammograms.
+
+    Parameters
+    ----------
+    images : sequence of (image, lesion)
+        All of one patient.
+    bundle : Bundle
+        From `MolSubCore.models.bundle.read_bundle`.
+    layers : sequence of str, optional
+        Dotted layer names for heatmaps; the architecture's six defaults when None, none when empty.
+    classes : 'predicted', 'all' or sequence of str
+        The classes whose evidence the heatmaps show.
+    method : str
+        ``gradcam`` is the one-pass path; other names are the grad-cam library's.
+
+    Raises
+    ------
+    MolSubError
+        For anything that cannot be read or does not fit.
+    """
+    if not images:
+        raise MolSubError("predict", "got no image", "Give at least one image with its lesion")
+    recipe = Recipe.from_dict(bundle.card["recipe"])
+    chosen = ARCHITECTURES[bundle.card["architecture"]].default_layers if layers is None else tuple(layers)
+    wanted = _class_indices(bundle.card["classes"], classes)
+    items: list[LesionPrediction] = []
+    warnings = _bundle_warnings(bundle.card)
+    patients = set()
+    for number, files in enumerate(images, start=1):
+        mammogram = read_mammogram(files[0])
+        patients.add(mammogram.identifiers.get("PatientID") or None)
+        lesions = read_lesions(files[1], mammogram)
+        label = f"{number} {mammogram.label}"
+        rois = extract_rois(mammogram, lesions, recipe)
+        warnings += _image_warnings(label, mammogram, lesions, rois, bundle.card)
+        for roi in rois:
+            probabilities, maps = _run(bundle, roi, chosen, wanted, method)
+            name = f"{label} lesion {roi.lesion}"
+            items.append(LesionPrediction(label, name, mammogram, lesions, roi, probabilities, maps, files))
+    if len(patients - {None}) > 1:
+        raise ImageError(
+            "predict",
+            f"the images belong to {len(patients - {None})} patients by their PatientID, expected one",
+            "Predict each patient on its own, or give a table",
+        )
+    return Prediction(bundle.card, tuple(items), tuple(dict.fromkeys(warnings)))
+
+
+def _class_indices(known: list[str], asked: Sequence[str]) -> list[int] | None:
+    """Indices of the classes to explain; None means the predicted one."""
+    if asked == "predicted":
+        return None
+    if asked == "all":
+        return list(range(len(known)))
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise MolSubError("class", f"unknown value '{unknown[0]}'", f"Choose among {', '.join(known)}, predicted, all")
+    return [known.index(name) for name in asked]
+
+
+def _run(
+    bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str
+) -> tuple[NDArray[np.float64], Maps | None]:
+    """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass."""
+    patches = torch.from_numpy(roi.recipe.normalise(roi.patch[None])).to(bundle.device)
+    inputs = patches.contiguous(memory_format=torch.channels_last)
+    if not layers:
+        return bundle.probabilities(inputs)[0].double().cpu().numpy(), None
+    if len(bundle.models) == 1 and method == "gradcam":
+        maps = explain(bundle.models[0], inputs, layers, classes)
+        return bundle.to_probabilities(torch.as_tensor(maps.logits)[None, None])[0].double().numpy(), maps
+    probabilities = bundle.probabilities(inputs)[0].double().cpu().numpy()
+    shown = [int(probabilities.argmax())] if classes is None else classes
+    if method == "gradcam":
+        parts = [explain(model, inputs, layers, shown) for model in bundle.models]
+    else:
+        parts = [explain_with_library(model, inputs, layers, shown, method) for model in bundle.models]
+    return probabilities, Maps.mean(parts)
+
+
+def _bundle_warnings(card: dict[str, Any]) -> list[str]:
+    found = list(card.get("warnings", ()))
+    if card.get("synthetic"):
+        found.append("The model was trained on synthetic pictures: its prediction says nothing about a patient.")
+    return found
+
+
+def _image_warnings(
+    label: str, mammogram: Mammogram, lesions: LesionSet, rois: Sequence[Roi], card: dict[str, Any]
+) -> list[str]:
+    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.warnings)]
+    found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
+    if mammogram.spacing.source == "unknown":
+        found.append(UNKNOWN_SPACING.format(label=label))
+    if mammogram.synthetic:
+        found.append(f"Image {label} is synthetic, not a patient's.")
+    vendors = [str(name).casefold() for name in card.get("vendors", ())]
+    maker = (mammogram.manufacturer or "").casefold()
+    if vendors and not any(name in maker or maker in name for name in vendors if maker):
+        known = ", ".join(card["vendors"])
+        found.append(
+            f"Image {label}: the manufacturer is {mammogram.manufacturer or 'unknown'}, the model was trained on {known}."
+        )
+    if len(rois) > 1:
+        found.append(f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean.")
+    return found

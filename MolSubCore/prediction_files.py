@@ -1,0 +1,113 @@
+"""A prediction as files: JSON, heatmaps on the mammogram's grid, overlay sheets, the HTML report."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.explain.heatmaps import write_heatmap
+from MolSubCore.explain.overlay import draw_sheet
+from MolSubCore.files import atomic_folder, write_json
+from MolSubCore.report.html import prediction_report
+
+if TYPE_CHECKING:
+    from MolSubCore.predict import LesionPrediction, Prediction
+
+
+def save_prediction(prediction: Prediction, out: Path, *, identified: bool, overwrite: bool) -> Path:
+    """Write all files of `prediction` to the folder `out`, whole or not at all; return `out`.
+
+    Parameters
+    ----------
+    identified : bool
+        Whether file names and patient identifiers may be written.
+
+    Raises
+    ------
+    MolSubError
+        If `out` holds something and `overwrite` is false.
+    """
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        with ThreadPoolExecutor(max_workers=2) as pool:  # zlib and file writes leave the interpreter
+            images = list(pool.map(lambda item: _write_item(item, prediction, folder, identified), prediction.items))
+        result = {
+            "format": "molsub-prediction",
+            "format_version": 1,
+            "intended_use": DISCLAIMER,
+            "task": prediction.bundle_card["task"],
+            "classes": prediction.classes,
+            "positive": prediction.bundle_card.get("positive"),
+            "model": model_summary(prediction.bundle_card),
+            "images": images,
+            "patient": {"probabilities": prediction.patient},
+            "warnings": list(prediction.warnings),
+        }
+        write_json(folder / "prediction.json", result)
+        pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in images}
+        prediction_report(result, pictures, prediction.bundle_card, folder / "report.html")
+    return out
+
+
+def model_summary(card: dict[str, Any]) -> dict[str, Any]:
+    """What a reader of a result must know of the model."""
+    keys = ("name", "architecture", "task", "class_order_verified", "created", "synthetic")
+    return {
+        **{key: card.get(key) for key in keys},
+        "recipe": card["recipe"]["name"],
+        "members": len(card["members"]),
+        "sha256": [member["sha256"] for member in card["members"]],
+        "MolSubCore": __version__,
+    }
+
+
+def _write_item(
+    item: LesionPrediction, prediction: Prediction, folder: Path, identified: bool
+) -> dict[str, Any]:
+    geometry = item.roi.geometry
+    entry: dict[str, Any] = {
+        "image": item.image,
+        "lesion": item.lesion,
+        "roi": {key: getattr(geometry, key) for key in ("row_start", "row_stop", "col_start", "col_stop")},
+        "image_shape": list(item.mammogram.shape),
+        "spacing": {
+            "row_mm": item.mammogram.spacing.row_mm,
+            "col_mm": item.mammogram.spacing.col_mm,
+            "source": item.mammogram.spacing.source,
+        },
+        "photometric_history": list(item.mammogram.photometric_history),
+        "probabilities": dict(zip(prediction.classes, map(float, item.probabilities), strict=True)),
+        "heatmaps": {},
+        "heatmaps_by_class": {},
+        "overlays": {},
+    }
+    if identified:
+        entry["files"] = {"image": str(item.files[0]), "lesion": str(item.files[1])}
+        entry["identifiers"] = dict(item.mammogram.identifiers)
+    if item.maps is not None:
+        _write_maps(item, prediction, folder, entry)
+    return entry
+
+
+def _write_maps(item: LesionPrediction, prediction: Prediction, folder: Path, entry: dict[str, Any]) -> None:
+    assert item.maps is not None
+    stem = item.lesion.replace("?", "unknown").replace(" ", "_")
+    predicted = prediction.classes[int(item.probabilities.argmax())]
+    for position, class_index in enumerate(item.maps.classes):
+        name = prediction.classes[class_index]
+        safe = "".join(c if c.isalnum() else {"+": "pos", "-": "neg"}.get(c, "_") for c in name)
+        files: dict[str, dict[str, str]] = {}
+        for layer in item.maps.layers:
+            files[layer] = {}
+            for kind in ("scaled", "raw"):
+                target = folder / "heatmaps" / f"{stem}_{safe}_{layer}_{kind}.nrrd"
+                if write_heatmap(target, item, layer, position, name, kind):
+                    files[layer][kind] = f"heatmaps/{target.name}"
+        entry["heatmaps_by_class"][name] = files
+        if name == predicted or not entry["heatmaps"]:
+            entry["heatmaps"] = {layer: kinds["scaled"] for layer, kinds in files.items()}
+            entry["heatmap_class"] = name
+        sheet = folder / f"{stem}_{safe}.png"
+        draw_sheet(sheet, item, position, prediction.classes)
+        entry["overlays"][name] = sheet.name

@@ -1,0 +1,67 @@
+"""Progress bars for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from MolSubCore.training.loop import Event
+
+
+class Bar:
+    """One progress bar; an instance is the ``progress(done, total, what)`` that library functions call."""
+
+    def __init__(self, title: str) -> None:
+        self._bar = tqdm(desc=title, unit="", file=sys.stderr, dynamic_ncols=True)
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        self._bar.total = total
+        self._bar.set_postfix_str(what, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+
+class TrainingBar:
+    """Listener that shows a fold's epochs and live metrics in one bar, counted in epochs."""
+
+    def __init__(self, folds: int, epochs: int) -> None:
+        self._folds, self._epochs = folds, epochs
+        self._bar: tqdm[None] | None = None
+        self._fold = 0
+
+    def __call__(self, event: Event) -> None:
+        if event.fold != self._fold or self._bar is None:
+            self.close()
+            self._fold = event.fold
+            self._bar = tqdm(
+                desc=f"fold {event.fold} of {self._folds}",
+                total=self._epochs,
+                initial=max(event.epoch - 1, 0) if event.kind == "step" else event.epoch,
+                unit="epoch",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]",
+            )
+        if event.kind == "step":
+            self._bar.update(event.epoch - 1 + event.step / event.steps - self._bar.n)
+        elif event.kind == "epoch":
+            shown = {k: event.values[k] for k in ("train_loss", "val_loss", "val_auc") if event.values[k] is not None}
+            self._bar.set_postfix({key: f"{value:.3f}" for key, value in shown.items()}, refresh=False)
+            self._bar.update(event.epoch - self._bar.n)
+        elif event.kind == "fold":
+            self.close()
+
+    def close(self) -> None:
+        """End the bar that is open, if one is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -1,0 +1,76 @@
+"""From a run folder to a model bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from MolSubCore.errors import TrainingError
+from MolSubCore.files import read_json
+from MolSubCore.models.bundle import write_bundle
+from MolSubCore.training.plan import Plan
+from MolSubCore.training.run import finished_folds
+
+
+def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = False) -> Path:
+    """Make a bundle of one fold of a run, or of all of them.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder, finished and evaluated.
+    out : Path
+        A folder, or a file ending in ``.molsub``.
+    fold : str
+        ``best`` (highest validation AUC per patient, as the paper chooses), ``ensemble`` (all
+        folds, mean of their probabilities), or a fold's number.
+
+    Raises
+    ------
+    TrainingError
+        If the run is not finished, not evaluated, or has no such fold.
+    """
+    if not (run / "plan.json").exists():
+        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
+    if not (run / "evaluation.json").exists():
+        raise TrainingError(run, "has no evaluation.json", "Finish it with molsub train ... --resume first")
+    plan = Plan.from_dict(read_json(run / "plan.json"))
+    evaluation = read_json(run / "evaluation.json")
+    folds = _chosen_folds(run, fold, evaluation)
+    cohort = read_json(run / "cohort.json")
+    weights = [load_file(run / f"fold-{number}" / "best.safetensors") for number in folds]
+    return write_bundle(
+        out,
+        [{name.removeprefix("model."): tensor for name, tensor in member.items()} for member in weights],
+        architecture=plan.architecture,
+        task=plan.task,
+        classes=plan.classes,
+        recipe=plan.recipe,
+        dropout=plan.dropout,
+        training={"plan": plan.to_dict(), "folds": folds, "fold_choice": fold, "cohort": cohort},
+        metrics=_metrics(evaluation, folds),
+        vendors=[name for name in cohort["manufacturers"] if name != "unknown"],
+        synthetic=plan.synthetic,
+        overwrite=overwrite,
+    )
+
+
+def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]:
+    done = sorted(finished_folds(run))
+    if fold == "ensemble":
+        return done
+    if fold == "best":
+        return [int(evaluation["best_fold"])]
+    if not fold.isdigit() or int(fold) not in done:
+        known = ", ".join(map(str, done))
+        raise TrainingError("--fold", f"is '{fold}', the run's finished folds are {known}", "Choose one, best or ensemble")
+    return [int(fold)]
+
+
+def _metrics(evaluation: dict[str, Any], folds: list[int]) -> dict[str, Any]:
+    """Test-set metrics of exactly what is exported."""
+    test = evaluation["test"]
+    part = test["ensemble"] if len(folds) > 1 else test["folds"][str(folds[0])]
+    return {"test": part, "prevalence": evaluation.get("prevalence")}

@@ -1,0 +1,172 @@
+"""The training plan: everything that decides the result, in one frozen dataclass.
+
+It is written beside every result as ``plan.json``. Defaults are the paper's (section 2.3.3) and its
+published code's where the text is silent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from MolSubCore.errors import TrainingError
+from MolSubCore.tasks import get_task
+
+#: Oversampling rate per task (paper, section 2.2). See `sampling.epoch_order` for what it multiplies.
+OVERSAMPLING = {"luminal": 1.3, "tn": 1.7, "her2": 1.5, "subtype5": 1.5}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random geometric transforms (paper, section 2.2), drawn anew for every patch and epoch.
+
+    Attributes
+    ----------
+    horizontal_flip, vertical_flip : float
+        Probability of each flip.
+    rotation_degrees, shear_degrees : float
+        Half-width of the uniform range of the rotation, and of the horizontal shear angle.
+    padding : {'reflection', 'zeros', 'border'}
+        What comes in from outside the patch.
+    """
+
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.5
+    rotation_degrees: float = 20.0
+    shear_degrees: float = 10.0
+    padding: Literal["reflection", "zeros", "border"] = "reflection"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, on what, and how.
+
+    Attributes
+    ----------
+    task, architecture : str
+        Names from `MolSubCore.tasks.TASKS` and the model registry.
+    recipe : dict
+        The preprocessing recipe, whole.
+    data_hash, split_hash : str
+        SHA-256 of the patches with their labels, and of the partition of the patients.
+    seed : int
+        Origin of every random number: see `derive_seed`.
+    folds, epochs, batch_size : int
+        Folds of the cross-validation; largest number of epochs; patches per step.
+    learning_rate, weight_decay, beta1, beta2 : float
+        AdamW. The paper's "momentum 0.9" is the first beta.
+    schedule : {'cosine', 'cosine-published'}
+        `cosine` anneals over all epochs to zero. `cosine-published` follows the published code:
+        half-period 20 epochs, floor 1e-5, so it oscillates.
+    dropout : float
+        Probability of dropping a channel after the stem.
+    oversampling : float
+        See `sampling.epoch_order`.
+    augmentation : Augmentation
+    monitor : {'val_loss', 'val_auc'}
+        What chooses the best epoch, and stops early after `patience` epochs without a better one.
+    patience : int
+    pretrained : str
+        ``auto``, ``none``, or the SHA-256 of the weight file that was given.
+    device, precision : str
+        ``cpu`` or ``cuda``; ``fp32`` or ``bf16``; as resolved, never ``auto``.
+    threads : int
+        CPU threads; another number sums in another order.
+    classes, positive : tuple of str, str or None
+        From the task, for readers of the file.
+    test_share : float
+        Share of patients in the test set.
+    synthetic : bool
+        Whether the cohort was made by the generator of this project.
+    """
+
+    task: str
+    architecture: str
+    recipe: dict[str, Any]
+    data_hash: str
+    split_hash: str
+    seed: int = 21
+    folds: int = 5
+    test_share: float = 0.2
+    epochs: int = 300
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.005
+    beta1: float = 0.9
+    beta2: float = 0.999
+    schedule: Literal["cosine", "cosine-published"] = "cosine"
+    dropout: float = 0.3
+    oversampling: float = 1.5
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    monitor: Literal["val_loss", "val_auc"] = "val_loss"
+    patience: int = 100
+    pretrained: str = "auto"
+    device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 1
+    classes: tuple[str, ...] = ()
+    positive: str | None = None
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        task = get_task(self.task)
+        object.__setattr__(self, "classes", task.classes)
+        object.__setattr__(self, "positive", task.positive)
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise TrainingError(name, f"is {value}, expected {low} to {high}", "Choose a value in this range")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy."""
+        return dataclasses.asdict(self) | {"classes": list(self.classes)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Plan:
+        """The plan in a ``plan.json``; keys that are no field (``software``) are passed over."""
+        names = {f.name for f in dataclasses.fields(cls)}
+        known = {key: value for key, value in values.items() if key in names}
+        try:
+            known["augmentation"] = Augmentation(**known.get("augmentation", {}))
+            known["classes"] = tuple(known.get("classes", ()))
+            return cls(**known)
+        except TypeError as error:
+            raise TrainingError("plan.json", f"has other fields than expected ({error})", "Start a new run") from None
+
+    def key(self) -> str:
+        """SHA-256 of the plan: equal keys, equal numbers on the same kind of device."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of an epoch (counted from 0), as torch's CosineAnnealingLR in closed form."""
+        half_period, floor = (self.epochs, 0.0) if self.schedule == "cosine" else (20, 1e-5)
+        return floor + (self.learning_rate - floor) * (1 + math.cos(math.pi * epoch / half_period)) / 2
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("folds", 1, 100),
+    ("epochs", 1, 100_000),
+    ("batch_size", 1, 4096),
+    ("learning_rate", 0.0, 10.0),
+    ("weight_decay", 0.0, 10.0),
+    ("dropout", 0.0, 0.95),
+    ("oversampling", 1.0, 10.0),
+    ("test_share", 0.01, 0.9),
+    ("patience", 1, 100_000),
+    ("threads", 1, 1024),
+)
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """A 63-bit seed for one purpose, such as ``derive_seed(21, "fold", 3, "epoch", 7, "dropout")``.
+
+    Every epoch has its own seeds and needs no state from the epoch before, so a run that was
+    killed goes on exactly as it would have. (The published code resets one seed on every batch,
+    which freezes the dropout mask.)
+    """
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

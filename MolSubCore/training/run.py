@@ -1,0 +1,213 @@
+"""A run folder: all folds of a plan, resumable, with the predictions that evaluation reads.
+
+::
+
+    RUN/plan.json             the plan, with the software's versions
+    RUN/split.json            which patient is in which partition (salted ids)
+    RUN/cohort.json           counts, manufacturers, views
+    RUN/fold-N/metrics.csv    one row per epoch
+    RUN/fold-N/last.safetensors, best.safetensors
+    RUN/fold-N/predictions.csv, test_predictions.csv
+    RUN/fold-N/done.json      written last
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from torch import nn
+
+import MolSubCore
+from MolSubCore.cohort.splits import Split, write_split
+from MolSubCore.cohort.store import PatchStore
+from MolSubCore.cohort.table import Cohort
+from MolSubCore.errors import TrainingError
+from MolSubCore.files import read_json, write_json
+from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.models.pretrained import load_pretrained
+from MolSubCore.models.registry import build_model
+from MolSubCore.predictions import Predictions, write_predictions
+from MolSubCore.tasks import get_task
+from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
+from MolSubCore.training.plan import Plan, derive_seed
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the trainer sees: the patch store, and one class index and one study id per patch."""
+
+    store: PatchStore
+    labels: NDArray[np.int64]
+    study_ids: tuple[str, ...]
+    partitions: tuple[str | int, ...]
+
+    @classmethod
+    def gather(cls, cohort: Cohort, store: PatchStore, split: Split, task: str) -> TrainingData:
+        """Join store, cohort and split by the case of every patch."""
+        chosen, ids = get_task(task), []
+        labels = np.empty(len(store.case_index), np.int64)
+        for patch, case_number in enumerate(store.case_index):
+            case = cohort.cases[int(case_number)]
+            if case.subtype is None:
+                raise TrainingError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
+            labels[patch] = chosen.index_of(case.subtype)
+            ids.append(split.study_id(case.patient_id))
+        return cls(store, labels, tuple(ids), tuple(split.partition[study_id] for study_id in ids))
+
+    def partition_hash(self) -> str:
+        """SHA-256 of which patches lie in which partition, whatever the salt of the study ids."""
+        return hashlib.sha256(json.dumps(self.partitions).encode()).hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of the cohort for cards and reports; no identifiers."""
+        meta = self.store.meta
+
+        def count(key: str) -> dict[str, int]:
+            return dict(sorted(Counter(str(entry.get(key) or "unknown") for entry in meta).items()))
+
+        return {
+            "patients": len(set(self.study_ids)),
+            "images": len(set(self.store.case_index.tolist())),
+            "lesions": len(self.labels),
+            "manufacturers": count("manufacturer"),
+            "views": count("view"),
+            "presentation": count("presentation"),
+            "spacing_sources": count("spacing_source"),
+            "synthetic": any(entry.get("synthetic") for entry in meta),
+        }
+
+    def select(self, partitions: set[str | int]) -> PatchSet:
+        """The patches of these partitions."""
+        indices = np.flatnonzero([partition in partitions for partition in self.partitions])
+        return PatchSet(self.store.patches, indices, self.labels[indices])
+
+    def predictions(self, data: PatchSet, logits: NDArray[np.float32], classes: tuple[str, ...]) -> Predictions:
+        """Logits with the labels and ids that evaluation needs."""
+        rows = [int(index) for index in data.indices]
+        meta = [self.store.meta[row] for row in rows]
+        return Predictions(
+            study_id=np.array([self.study_ids[row] for row in rows]),
+            case=np.asarray(self.store.case_index)[rows].astype(np.int64),
+            lesion=np.array([self.store.lesion[row] for row in rows]),
+            laterality=np.array([entry.get("laterality") or "" for entry in meta]),
+            view=np.array([entry.get("view") or "" for entry in meta]),
+            label=data.labels,
+            logits=logits.astype(np.float64),
+            classes=classes,
+        )
+
+
+def software() -> dict[str, str]:
+    """Versions of all that computes, and the processor's capability."""
+    packages = ("torch", "torchvision", "numpy", "pydicom", "SimpleITK", "scikit-image", "opencv-python-headless")
+    found = {name: version(name) for name in packages}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "MolSubCore": MolSubCore.__version__,
+        "python": platform.python_version(),
+        **found,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": gpu,
+    }
+
+
+def prepare_run(out: Path, plan: Plan, split: Split, data: TrainingData, *, resume: bool) -> None:
+    """Make the run folder, or check that the one there belongs to the same plan.
+
+    Raises
+    ------
+    TrainingError
+        If there is a run and `resume` is false, or its plan differs: the differing fields are named.
+    """
+    file = out / "plan.json"
+    if file.exists():
+        if not resume:
+            raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
+        stored = Plan.from_dict(read_json(file)).to_dict()
+        differing = [f"{k} is {plan.to_dict()[k]}, was {v}" for k, v in stored.items() if plan.to_dict()[k] != v]
+        if differing:
+            raise TrainingError(out, f"was made by another plan ({'; '.join(differing)})", "Choose another --out")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_split(split, out / "split.json")
+    write_json(out / "cohort.json", data.summary())
+    write_json(file, plan.to_dict() | {"software": software()})
+
+
+def train(
+    plan: Plan,
+    data: TrainingData,
+    out: Path,
+    *,
+    pretrained: str = "none",
+    only_folds: Sequence[int] | None = None,
+    listener: Listener | None = None,
+) -> None:
+    """Train all folds (or `only_folds`) of a prepared run; finished folds are passed over.
+
+    Raises
+    ------
+    TrainingError
+        If another process works on the same run.
+    """
+    torch.set_num_threads(plan.threads)
+    if plan.device == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    lock = FileLock(out / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            for fold in only_folds or range(1, plan.folds + 1):
+                _train_fold(plan, data, out, fold, pretrained, listener)
+    except Timeout:
+        raise TrainingError(out, "is in use by another process", "Wait for it to end, or choose another --out") from None
+
+
+def _train_fold(
+    plan: Plan, data: TrainingData, out: Path, fold: int, pretrained: str, listener: Listener | None
+) -> None:
+    folder = out / f"fold-{fold}"
+    if (folder / "done.json").exists():
+        return
+    folder.mkdir(exist_ok=True)
+    parts: set[str | int] = {p for p in data.partitions if p != "test"}
+    training, validation = data.select(parts - {fold}), data.select({fold})
+    test = data.select({"test"})
+    for name, part in (("training", training), ("validation", validation)):
+        if len(np.unique(part.labels)) < 2:
+            remedy = "Use fewer folds or more patients"
+            raise TrainingError(f"fold {fold}", f"has one class only in its {name} part, expected two or more", remedy)
+    model = initial_model(plan, fold, pretrained)
+    summary = FoldTrainer(model, plan, fold, training, validation, folder, listener).run()
+    recipe = Recipe.from_dict(plan.recipe)
+    for name, part in (("predictions", validation), ("test_predictions", test)):
+        logits = predict_logits(model, part, plan, recipe)
+        write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
+    write_json(folder / "done.json", summary)
+    if listener:
+        listener(Event("fold", fold, values=summary))
+
+
+def initial_model(plan: Plan, fold: int, pretrained: str) -> nn.Module:
+    """The model a fold starts from: weights drawn from the plan's seed, then pretrained where asked."""
+    torch.manual_seed(derive_seed(plan.seed, "fold", fold, "weights"))
+    model = build_model(plan.architecture, len(plan.classes), dropout=plan.dropout)
+    load_pretrained(model, plan.architecture, pretrained)
+    return model.to(plan.device)
+
+
+def finished_folds(run: Path) -> dict[int, dict[str, Any]]:
+    """``done.json`` of every finished fold, by fold number."""
+    found = {int(file.parent.name.removeprefix("fold-")): read_json(file) for file in run.glob("fold-*/done.json")}
+    return dict(sorted(found.items()))

@@ -1,0 +1,172 @@
+"""From a cohort table and options to a run that is ready to train."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from MolSubCore.cohort.splits import Split, make_split, read_split
+from MolSubCore.cohort.store import build_store
+from MolSubCore.cohort.table import Cohort, read_cohort
+from MolSubCore.errors import TrainingError
+from MolSubCore.files import read_json, sha256_file
+from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.models.device import resolve_device, resolve_precision
+from MolSubCore.tasks import get_task
+from MolSubCore.training.plan import OVERSAMPLING, Plan
+from MolSubCore.training.run import TrainingData, prepare_run
+
+DEFAULT_ARCHITECTURE = "densenet121-cbam"
+_RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a user asks of a training run.
+
+    Attributes
+    ----------
+    table, out : Path
+    task : str
+    resume : bool
+    split, cache : Path or None
+        Split file to use; folder of the patch cache.
+    pretrained : str or None
+        ``auto``, ``none`` or a file; None means the default, or the run's when it is resumed.
+    settings : dict
+        Fields of the plan, and ``recipe``, ``bound``, ``bound_unit``; what is absent has its default.
+    """
+
+    table: Path
+    out: Path
+    task: str
+    resume: bool = False
+    split: Path | None = None
+    cache: Path | None = None
+    pretrained: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_namespace(cls, options: argparse.Namespace) -> TrainingOptions:
+        """From the command line; options left out there are absent from the namespace."""
+        own = {"table", "out", "task", "resume", "split", "cache", "pretrained"}
+        other = {"handler", "after_interrupt", "only_fold"}
+        given = vars(options)
+        return cls(
+            table=Path(options.table),
+            out=Path(options.out),
+            task=options.task,
+            resume=options.resume,
+            split=Path(options.split) if options.split else None,
+            cache=Path(options.cache) if options.cache else None,
+            pretrained=given.get("pretrained"),
+            settings={key: value for key, value in given.items() if key not in own | other},
+        )
+
+
+@dataclass(frozen=True)
+class TrainingSession:
+    """A run that is ready: its folder is there, its patches are read."""
+
+    plan: Plan
+    data: TrainingData
+    pretrained: str
+
+
+def prepare_training(
+    options: TrainingOptions, progress: Callable[[int, int, str], None] | None = None
+) -> TrainingSession:
+    """Read the cohort, divide it, fill the patch store, and make or check the run folder.
+
+    The division comes before the images are read: a class too small for the folds is told at once.
+
+    Raises
+    ------
+    MolSubError
+        For anything in the table, the split, the options or the run folder that does not fit.
+    """
+    stored = _stored_plan(options)
+    settings = {**_stored_settings(stored), **options.settings}
+    cohort = read_cohort(options.table)
+    split = _split(options, settings, cohort)
+    recipe = _recipe(settings, stored)
+    store = build_store(cohort, recipe, options.cache, progress=progress)
+    data = TrainingData.gather(cohort, store, split, options.task)
+    pretrained = options.pretrained or (stored.pretrained if stored else "auto")
+    plan = _plan(options, settings, recipe, data, split, pretrained)
+    prepare_run(options.out, plan, split, data, resume=options.resume)
+    return TrainingSession(plan, data, pretrained)
+
+
+def _stored_plan(options: TrainingOptions) -> Plan | None:
+    file = options.out / "plan.json"
+    if not options.resume:
+        if file.exists():
+            raise TrainingError(
+                options.out, "holds a run already", "Add --resume to go on with it, or choose another --out"
+            )
+        return None
+    if not file.exists():
+        raise TrainingError(options.out, "holds no run to resume (no plan.json)", "Leave out --resume to start one")
+    return Plan.from_dict(read_json(file))
+
+
+def _stored_settings(stored: Plan | None) -> dict[str, Any]:
+    """The settings of the run that is resumed, so that the user need not give them again."""
+    if stored is None:
+        return {}
+    derived = {"task", "recipe", "data_hash", "split_hash", "classes", "positive", "synthetic", "pretrained"}
+    return {key: getattr(stored, key) for key in stored.to_dict() if key not in derived}
+
+
+def _split(options: TrainingOptions, settings: dict[str, Any], cohort: Cohort) -> Split:
+    existing = options.out / "split.json"
+    if options.split or (options.resume and existing.exists()):
+        return read_split(options.split or existing, cohort)
+    return make_split(
+        cohort,
+        get_task(options.task),
+        folds=settings.get("folds", Plan.folds),
+        test_share=settings.get("test_share", Plan.test_share),
+        seed=settings.get("seed", Plan.seed),
+    )
+
+
+def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
+    chosen = {key: settings.pop(key) for key in _RECIPE_OPTIONS if key in settings}
+    if stored is not None and not chosen:
+        return Recipe.from_dict(stored.recipe)
+    return get_recipe(
+        chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit")
+    )
+
+
+def _plan(
+    options: TrainingOptions,
+    settings: dict[str, Any],
+    recipe: Recipe,
+    data: TrainingData,
+    split: Split,
+    pretrained: str,
+) -> Plan:
+    device = str(resolve_device(settings.pop("device", "auto")))
+    precision = resolve_precision(settings.pop("precision", "auto"), device)
+    named = pretrained if pretrained in ("auto", "none") or len(pretrained) == 64 else sha256_file(pretrained)
+    plan = Plan(
+        task=options.task,
+        architecture=settings.pop("architecture", DEFAULT_ARCHITECTURE),
+        recipe=recipe.to_dict(),
+        data_hash=data.store.data_hash(),
+        split_hash=data.partition_hash(),
+        oversampling=settings.pop("oversampling", OVERSAMPLING[options.task]),
+        device=device,
+        precision=precision,
+        pretrained=named,
+        threads=settings.pop("threads", os.cpu_count() or 1),
+        synthetic=data.summary()["synthetic"],
+    )
+    return replace(plan, **{**settings, "folds": split.folds})

@@ -1,0 +1,56 @@
+"""Files and folders appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import atomic_folder, atomic_path, read_json, write_json
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(target) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "half").touch()
+        raise RuntimeError
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_existing_folder_is_kept_unless_asked(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic_folder(out) as temporary:
+        (temporary / "first").touch()
+    with pytest.raises(MolSubError, match="--overwrite"), atomic_folder(out):
+        pass
+    with atomic_folder(out, overwrite=True) as temporary:
+        (temporary / "second").touch()
+    assert [p.name for p in out.iterdir()] == ["second"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_nan_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"auc": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [None, "{", b"\xff\xfe"])
+def test_broken_json_is_one_line(tmp_path: Path, content: str | bytes | None) -> None:
+    file = tmp_path / "a.json"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(MolSubError) as caught:
+        read_json(file)
+    assert "\n" not in str(caught.value)
+    assert "a.json" in str(caught.value)
