@@ -29,8 +29,9 @@ test-all: lint
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	$(BIN)/python -m pytest Testing/Benchmarks -p no:cacheprovider -o addopts= -q
-	$(BIN)/python Testing/Benchmarks/table.py
+	mkdir -p build
+	$(BIN)/python -m pytest Testing/Benchmarks -o addopts= -p no:cacheprovider -q --benchmark-json=build/benchmarks.json
+	$(BIN)/python Testing/Benchmarks/table.py build/benchmarks.json | tee build/benchmarks.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -7,3 +7,22 @@ __version__ = "0.1.0"
 DISCLAIMER = (
     "Research use only. Not a medical device; not for diagnosis, treatment decisions or any use on the care of a patient."
 )
+
+#: Public names and where they live; imported on first use, so that ``import MolSubCore`` stays light.
+_EXPORTS = {
+    "read_mammogram": "MolSubCore.imaging.reader",
+    "read_lesions": "MolSubCore.imaging.lesion",
+    "extract_rois": "MolSubCore.imaging.roi",
+    "get_recipe": "MolSubCore.imaging.recipes",
+    "read_bundle": "MolSubCore.models.bundle",
+    "MolSubError": "MolSubCore.errors",
+}
+__all__ = ["DISCLAIMER", "__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'MolSubCore' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_EXPORTS[name]), name)

@@ -54,7 +54,7 @@ def predict_table(
             row["patient_id"] = patient_id
         try:
             if not (resume and (folder / "prediction.json").exists()):
-                images = [(case.image, case.box or case.mask or "") for case in cases]
+                images = [(case.image, case.lesion) for case in cases]
                 predict(images, bundle, **request).save(folder, identified=identified)
             result = read_json(folder / "prediction.json")
             row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}

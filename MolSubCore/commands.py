@@ -88,7 +88,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """``molsub predict`` for one patient or a table."""
-    from MolSubCore.models.bundle import find_bundle, read_bundle
+    from MolSubCore.models.bundle import read_bundle
+    from MolSubCore.models.card import find_bundle
 
     tables = [name for name in options.images if Path(name).suffix.lower() in (".csv", ".tsv", ".xlsx")]
     if tables and (len(options.images) > 1 or options.lesion):

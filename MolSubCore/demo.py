@@ -98,5 +98,6 @@ def _report(folder: Path, bundle: Path, evaluation: dict[str, object], picture: 
     pictures = {
         image["lesion"]: [folder / name for name in image["overlays"].values()] for image in result["images"]
     }
-    demo = {"evaluation": evaluation, "evaluation_png": picture}
-    prediction_report(result, pictures, read_card(bundle), out, demo=demo)
+    prediction_report(
+        result, pictures, read_card(bundle), out, evaluation=evaluation, evaluation_picture=picture
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.explain.heatmaps import write_heatmap
-from MolSubCore.explain.overlay import draw_sheet
+from MolSubCore.explain.overlay import draw_sheet, make_scene
 from MolSubCore.files import atomic_folder, write_json
 from MolSubCore.report.html import prediction_report
 
@@ -92,22 +92,47 @@ def _write_item(
 
 def _write_maps(item: LesionPrediction, prediction: Prediction, folder: Path, entry: dict[str, Any]) -> None:
     assert item.maps is not None
-    stem = item.lesion.replace("?", "unknown").replace(" ", "_")
+    stem, maps = item.lesion.replace("?", "unknown").replace(" ", "_"), item.maps
     predicted = prediction.classes[int(item.probabilities.argmax())]
-    for position, class_index in enumerate(item.maps.classes):
+    scene = make_scene(item.mammogram, item.lesions, item.roi.geometry, item.lesion)
+    for position, class_index in enumerate(maps.classes):
         name = prediction.classes[class_index]
-        safe = "".join(c if c.isalnum() else {"+": "pos", "-": "neg"}.get(c, "_") for c in name)
-        files: dict[str, dict[str, str]] = {}
-        for layer in item.maps.layers:
-            files[layer] = {}
-            for kind in ("scaled", "raw"):
-                target = folder / "heatmaps" / f"{stem}_{safe}_{layer}_{kind}.nrrd"
-                if write_heatmap(target, item, layer, position, name, kind):
-                    files[layer][kind] = f"heatmaps/{target.name}"
+        prefix = f"{stem}_{_file_word(name)}"
+        files = _write_class(item, folder, position, name, prefix)
         entry["heatmaps_by_class"][name] = files
         if name == predicted or not entry["heatmaps"]:
             entry["heatmaps"] = {layer: kinds["scaled"] for layer, kinds in files.items()}
             entry["heatmap_class"] = name
-        sheet = folder / f"{stem}_{safe}.png"
-        draw_sheet(sheet, item, position, prediction.classes)
-        entry["overlays"][name] = sheet.name
+        draw_sheet(folder / f"{prefix}.png", scene, maps, position, prediction.classes, item.probabilities)
+        entry["overlays"][name] = f"{prefix}.png"
+    entry["blind_heatmaps"] = [
+        {"layer": layer, "class": prediction.classes[class_index]}
+        for layer in maps.layers
+        for class_index, blind in zip(maps.classes, maps.blind[layer], strict=True)
+        if blind
+    ]
+
+
+def _write_class(item: LesionPrediction, folder: Path, position: int, name: str, prefix: str) -> dict[str, dict[str, str]]:
+    """One class's heatmaps, scaled and (where the method gives them) raw: file names by layer and kind."""
+    assert item.maps is not None
+    files: dict[str, dict[str, str]] = {}
+    for layer in item.maps.layers:
+        files[layer] = {}
+        for kind, source in (("scaled", item.maps.scaled), ("raw", item.maps.raw)):
+            if source is None:
+                continue
+            file = f"heatmaps/{prefix}_{layer}_{kind}.nrrd"
+            fields = {"heatmap class": name, "heatmap layer": layer, "heatmap kind": kind, "heatmap method": item.maps.method}
+            write_heatmap(folder / file, source[layer][position], item.roi.geometry, item.mammogram.spacing, fields)
+            files[layer][kind] = file
+    return files
+
+
+def _file_word(name: str) -> str:
+    """A class name as part of a file name: ``HER2+/HR-`` becomes ``HER2pos_HRneg``."""
+    for sign, word in (("+", "pos"), ("-", "neg")):
+        if name.endswith(sign):
+            name = name.removesuffix(sign) + word
+        name = name.replace(f"{sign}/", f"{word}_")
+    return "".join(c if c.isalnum() else "_" for c in name)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 SpacingSource = Literal["PixelSpacing", "ImagerPixelSpacing", "file header", "unknown"]
 
+#: Manufacturer's Model Name (0008,1090) of everything the synthetic-cohort generator writes; the reader knows it by this.
+SYNTHETIC_MODEL = "MolSub synthetic"
+
 
 @dataclass(frozen=True)
 class Spacing:
@@ -29,6 +32,28 @@ class Spacing:
     row_mm: float | None = None
     col_mm: float | None = None
     source: SpacingSource = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class ModalityLut:
+    """A Modality LUT Sequence item (0028,3000), which takes the place of slope and intercept.
+
+    Attributes
+    ----------
+    first : int
+        Stored value that the first entry stands for; smaller values map to the first entry, values
+        beyond the last entry to the last.
+    values : ndarray of float32, shape (n,)
+        Output values.
+    """
+
+    first: int
+    values: NDArray[np.float32]
+
+    def apply(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Map stored values (any shape) through the table (PS3.3 C.11.1.1)."""
+        index = np.clip(stored.astype(np.int32) - self.first, 0, len(self.values) - 1)
+        return self.values[index]
 
 
 @dataclass(frozen=True)
@@ -70,11 +95,16 @@ class Mammogram:
         Pixel values exactly as decoded, in the file's own type: before rescale and inversion.
     slope, intercept : float
         Modality rescale (0028,1053), (0028,1052); 1 and 0 when absent.
+    modality_lut : ModalityLut or None
+        Table used in place of slope and intercept, where the file has one.
     inverted : bool
         Whether dense tissue is dark in `stored` (MONOCHROME1), so that `pixels` turns it over.
     value_range : tuple of float
         Smallest and largest value the rescaled pixels can take, from the bit depth. Inversion is
         ``low + high - value``, so it does not depend on the picture's content.
+    padding : tuple of int, or None
+        Smallest and largest stored value that means "outside the image" (Pixel Padding Value and
+        Range Limit, (0028,0120) and (0028,0121)); display steps show these pixels black.
     spacing : Spacing
     laterality : {'L', 'R'} or None
         Side of the breast.
@@ -100,8 +130,10 @@ class Mammogram:
     stored: NDArray[Any]
     slope: float = 1.0
     intercept: float = 0.0
+    modality_lut: ModalityLut | None = None
     inverted: bool = False
     value_range: tuple[float, float] = (0.0, 1.0)
+    padding: tuple[int, int] | None = None
     spacing: Spacing = Spacing()
     laterality: Literal["L", "R"] | None = None
     view: str | None = None
@@ -126,15 +158,28 @@ class Mammogram:
         """Side and view for people and file names, such as ``R MLO``; ``?`` stands for unknown."""
         return f"{self.laterality or '?'} {self.view or '?'}"
 
-    @cached_property
-    def rescaled(self) -> NDArray[np.float32]:
-        """Pixels after the modality rescale, polarity as stored: float32, (rows, columns)."""
-        values = self.stored.astype(np.float32)
+    def rescale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Modality rescale of stored values of any shape: a new float32 array, polarity as stored."""
+        if self.modality_lut is not None:
+            return self.modality_lut.apply(stored)
+        values = stored.astype(np.float32)
         if self.slope != 1.0:
             values *= np.float32(self.slope)
         if self.intercept != 0.0:
             values += np.float32(self.intercept)
         return values
+
+    def orient(self, rescaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn rescaled values (any shape) to bright = dense; the same array where nothing is to do."""
+        if not self.inverted:
+            return rescaled
+        low, high = self.value_range
+        return np.float32(low + high) - rescaled
+
+    @cached_property
+    def rescaled(self) -> NDArray[np.float32]:
+        """Pixels after the modality rescale, polarity as stored: float32, (rows, columns)."""
+        return self.rescale(self.stored)
 
     @cached_property
     def pixels(self) -> NDArray[np.float32]:
@@ -142,4 +187,5 @@ class Mammogram:
         if not self.inverted:
             return self.rescaled
         low, high = self.value_range
-        return np.float32(low + high) - self.rescaled
+        values = self.rescale(self.stored)
+        return np.subtract(np.float32(low + high), values, out=values)

@@ -1,0 +1,170 @@
+"""Everything that is wrong with a cohort, found before any training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from MolSubCore.cohort.splits import make_split
+from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
+from MolSubCore.errors import CohortError, ImageError, MolSubError
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.tasks import TASKS, get_task
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check_cohort` found.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        Each must be corrected before training.
+    notes : tuple of Problem
+        Each should be known.
+    counts : dict of str to dict of str to int
+        Patients, images, lesions; images per subtype, manufacturer, view; patients per class of every task.
+    """
+
+    problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...]
+    counts: dict[str, dict[str, int]]
+
+    def lines(self) -> list[str]:
+        """The report for the terminal."""
+        lines = [f"{title}: " + ", ".join(f"{k} {v}" for k, v in part.items()) for title, part in self.counts.items()]
+        lines += [f"Note: {note}" for note in self.notes]
+        lines += [f"Problem: {problem}" for problem in self.problems]
+        return [*lines, f"{len(self.problems)} problem(s), {len(self.notes)} note(s)."]
+
+
+def check_cohort(
+    path: str | Path,
+    *,
+    task: str | None = None,
+    folds: int | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> CheckReport:
+    """Read every row of a table, its image and its lesion, and list every problem.
+
+    Parameters
+    ----------
+    task, folds : optional
+        Check also that the classes of this task fill this many folds and a test set.
+
+    Raises
+    ------
+    CohortError
+        If the table itself cannot be read or lacks a column.
+    """
+    cohort, problems = parse_cohort(Path(path))
+    if not cohort.cases and not problems:
+        problems.append(Problem(None, "rows", "there are none below the header"))
+    problems += _patients(cohort)
+    notes = _names(cohort)
+    seen: dict[str, Case] = {}
+    counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
+    lesions = 0
+    for number, case in enumerate(cohort.cases, start=1):
+        mammogram, count, wrong = _open(case)
+        problems += wrong
+        lesions += count
+        if mammogram is not None:
+            problems += _same_pixels(case, mammogram, seen)
+            problems += _contradictions(case, mammogram)
+            notes += [Problem(case.row, "image", text) for text in mammogram.warnings]
+            counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
+            counters["Views"][mammogram.view or "unknown"] += 1
+            counters["Spacing"][mammogram.spacing.source] += 1
+        if progress:
+            progress(number, len(cohort.cases), "")
+    if task is not None and not problems:
+        problems += _division(cohort, task, folds)
+    problems.sort(key=lambda problem: problem.row or 0)
+    return CheckReport(tuple(problems), tuple(notes), _counts(cohort, lesions, counters))
+
+
+def _open(case: Case) -> tuple[Mammogram | None, int, list[Problem]]:
+    try:
+        mammogram = read_mammogram(case.image)
+    except MolSubError as error:
+        return None, 0, [Problem(case.row, "image", str(error))]
+    try:
+        return mammogram, len(read_lesions(case.lesion, mammogram).lesions), []
+    except ImageError as error:
+        return mammogram, 0, [Problem(case.row, "image", str(error))]
+    except MolSubError as error:
+        return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", str(error))]
+
+
+def _patients(cohort: Cohort) -> list[Problem]:
+    """Patients with two subtypes, and rows that come twice."""
+    first: dict[str, Case] = {}
+    rows: dict[tuple[str, str], int] = {}
+    found = []
+    for case in cohort.cases:
+        earlier = first.setdefault(case.patient_id, case)
+        if earlier.subtype is not case.subtype:
+            text = f"is {_name(case)}, the same patient has {_name(earlier)} in row {earlier.row}; leave out such patients"
+            found.append(Problem(case.row, "subtype", text))
+        row = rows.setdefault((str(case.image), str(case.lesion)), case.row)
+        if row != case.row:
+            found.append(Problem(case.row, "image", f"is the same image and lesion as in row {row}"))
+    return found
+
+
+def _name(case: Case) -> str:
+    return case.subtype.value if case.subtype else "no subtype"
+
+
+def _names(cohort: Cohort) -> list[Problem]:
+    patients = {case.patient_id for case in cohort.cases}
+    if len(cohort.cases) > 1 and len(patients) == len(cohort.cases):
+        text = "every row has its own; if they name images, give patients, or views of one breast leak between folds"
+        return [Problem(None, "patient_id", text)]
+    return []
+
+
+def _same_pixels(case: Case, mammogram: Mammogram, seen: dict[str, Case]) -> list[Problem]:
+    """The same pixels under two patients."""
+    digest = hashlib.sha256(mammogram.stored.tobytes()).hexdigest() + str(mammogram.shape)
+    earlier = seen.setdefault(digest, case)
+    if earlier.patient_id == case.patient_id:
+        return []
+    return [Problem(case.row, "image", f"has the same pixels as row {earlier.row}, which is another patient")]
+
+
+def _contradictions(case: Case, mammogram: Mammogram) -> list[Problem]:
+    """Side and view in the table against those in the file."""
+    found = []
+    for column, value in (("laterality", mammogram.laterality), ("view", mammogram.view)):
+        told = case.extra.get(column, "").upper()
+        told = told[:1] if column == "laterality" else told
+        if told and value and told != value:
+            found.append(Problem(case.row, column, f"is {told}, the image says {value}"))
+    return found
+
+
+def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
+    try:
+        make_split(cohort, get_task(task), folds=folds or 5, salt="check")
+    except CohortError as error:
+        return [Problem(None, "subtype", f"{error.problem}. {error.remedy}")]
+    return []
+
+
+def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    patients = {case.patient_id: case.subtype for case in cohort.cases if case.subtype}
+    sizes = {"patients": len(patients), "images": len(cohort.cases), "lesions": lesions}
+    by_subtype = Counter(case.subtype.value for case in cohort.cases if case.subtype)
+    classes = {
+        f"Patients, task {task.name}": dict(Counter(task.class_of[subtype] for subtype in patients.values()))
+        for task in TASKS.values()
+    }
+    parts = {title: dict(counter.most_common()) for title, counter in counters.items()}
+    return {"Cohort": sizes, "Images per subtype": dict(by_subtype), **classes, **parts}

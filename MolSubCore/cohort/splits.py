@@ -1,0 +1,202 @@
+"""Division of patients, never images, into a test set and folds.
+
+All images of a patient lie in one partition. Patients are stratified by their molecular subtype,
+whatever the task, so that one division serves every task; only where a subtype has too few patients
+for that, by the task's class.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from MolSubCore.cohort.table import Cohort
+from MolSubCore.errors import CohortError
+from MolSubCore.files import read_json, write_json
+from MolSubCore.tasks import Task
+
+Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
+
+TEST = "test"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which patient is in which partition.
+
+    Attributes
+    ----------
+    partition : mapping of str to 'test' or int
+        By study id. A number is the fold in which the patient is in the validation part.
+    salt : str
+        Secret of the study ids; it decides no number.
+    folds, seed : int
+        `seed` is -1 for a division made elsewhere.
+    """
+
+    partition: Mapping[str, Partition]
+    salt: str
+    folds: int
+    seed: int
+
+    def study_id(self, patient_id: str) -> str:
+        """A salted pseudonym of a patient, the same for the same salt."""
+        return "S" + hashlib.sha256((self.salt + patient_id).encode()).hexdigest()[:12]
+
+    def partition_of(self, patient_id: str) -> Partition:
+        """The patient's partition."""
+        return self.partition[self.study_id(patient_id)]
+
+
+def make_split(
+    cohort: Cohort, task: Task, *, folds: int = 5, test_share: float = 0.2, seed: int = 21, salt: str | None = None
+) -> Split:
+    """Divide the patients of a cohort: a test set, then folds of the rest.
+
+    Parameters
+    ----------
+    folds : int
+        1 keeps a fifth of the training patients for one validation.
+    test_share : float
+        Share of patients in the test set (paper, section 2.3.3: 4:1).
+
+    Raises
+    ------
+    CohortError
+        If a class has too few patients for the folds and the test set, or a patient has two subtypes.
+    """
+    patients = _strata(cohort, task)
+    classes = {patient: task.class_of[subtype] for patient, subtype in patients.items()}  # type: ignore[index]
+    need = max(folds, 2) + 1
+    counts = Counter(classes.values())
+    for name in task.classes:
+        if counts[name] < need:
+            remedy = "Use fewer --folds, more patients, or another task"
+            found = f"class {name} has {counts[name]} patient(s), {folds} fold(s) and a test set need {need}"
+            raise CohortError(cohort.source, found, remedy)
+    fine = Counter(patients.values())
+    strata: dict[str, object] = dict(classes) if min(fine.values()) < need else dict(patients)
+    names = sorted(strata)
+    order = np.random.default_rng(seed).permutation(len(names))
+    test = _draw(names, order, strata, test_share)
+    rest = [n for n in order if names[n] not in test]
+    partition: dict[str, Partition] = dict.fromkeys(test, TEST)
+    if folds == 1:
+        validation = _draw(names, rest, strata, 0.2)
+        partition |= {names[n]: int(names[n] in validation) for n in rest}
+    else:
+        # Dealt like cards, stratum after stratum: every fold gets its share of each, and of all.
+        dealt = sorted(rest, key=lambda n: str(strata[names[n]]))
+        partition |= {names[n]: position % folds + 1 for position, n in enumerate(dealt)}
+    split = Split({}, salt or secrets.token_hex(16), folds, seed)
+    return Split({split.study_id(patient): partition[patient] for patient in names}, split.salt, folds, seed)
+
+
+def _strata(cohort: Cohort, task: Task) -> dict[str, object]:
+    """Subtype of every patient."""
+    found: dict[str, object] = {}
+    for case in cohort.cases:
+        if found.setdefault(case.patient_id, case.subtype) != case.subtype:
+            text = f"row {case.row}: this patient has another subtype in an earlier row"
+            raise CohortError(cohort.source, text, "Leave out patients with heterogeneous lesions")
+    return found
+
+
+def _draw(names: list[str], order: object, strata: dict[str, object], share: float) -> set[str]:
+    """A share of every stratum, at least one patient of each; rounding errors are spread over the strata."""
+    members: dict[str, list[str]] = {}
+    for n in order:  # type: ignore[attr-defined]
+        members.setdefault(str(strata[names[n]]), []).append(names[n])
+    drawn: set[str] = set()
+    carried = 0.0
+    for stratum in sorted(members):
+        wanted = len(members[stratum]) * share + carried
+        count = min(max(round(wanted), 1), len(members[stratum]) - 1)
+        carried = wanted - count
+        drawn.update(members[stratum][:count])
+    return drawn
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a split file: salted study ids and their partitions."""
+    counts = Counter(str(part) for part in split.partition.values())
+    write_json(
+        path,
+        {
+            "format": "molsub-split",
+            "format_version": 1,
+            "salt": split.salt,
+            "folds": split.folds,
+            "seed": split.seed,
+            "patients": dict(sorted(counts.items())),
+            "partition": dict(sorted(split.partition.items())),
+        },
+    )
+
+
+def read_split(path: Path, cohort: Cohort) -> Split:
+    """Read a split file of ours, or a csv with ``patient_id,partition`` (``test``, or a fold from 1).
+
+    Raises
+    ------
+    CohortError
+        If a patient of the cohort is missing, in two partitions, or not in the cohort.
+    """
+    split = _from_csv(path) if path.suffix.lower() == ".csv" else _from_json(path)
+    rows: dict[str, int] = {}
+    for case in cohort.cases:
+        rows.setdefault(split.study_id(case.patient_id), case.row)
+    missing = [row for study_id, row in rows.items() if study_id not in split.partition]
+    if missing:
+        text = f"lacks {len(missing)} patient(s) of the table, first that of row {missing[0]}"
+        raise CohortError(path, text, "Use the split of this very cohort, or leave out --split")
+    unknown = len(set(split.partition) - set(rows))
+    if unknown:
+        raise CohortError(path, f"names {unknown} patient(s) that the table lacks", "Use the split of this very cohort")
+    return split
+
+
+def _from_json(path: Path) -> Split:
+    content = read_json(path)
+    try:
+        partition = {str(k): v if v == TEST else int(v) for k, v in content["partition"].items()}
+        return _checked(path, Split(partition, str(content["salt"]), int(content["folds"]), int(content["seed"])))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CohortError(path, f"is no split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition") from None
+
+
+def _from_csv(path: Path) -> Split:
+    parts: dict[str, Partition] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                patient, part = row["patient_id"].strip(), row["partition"].strip().lower()
+                value: Partition = TEST if part == TEST else int(part)
+                if parts.setdefault(patient, value) != value:
+                    raise CohortError(path, f"puts a patient into partitions {parts[patient]} and {value}", "Keep one")
+    except (OSError, KeyError, ValueError, AttributeError, csv.Error) as error:
+        if isinstance(error, CohortError):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise CohortError(path, f"is no split table ({reason})", "Give the columns patient_id,partition") from None
+    split = Split({}, secrets.token_hex(16), max((v for v in parts.values() if isinstance(v, int)), default=0), -1)
+    partition = {split.study_id(patient): value for patient, value in parts.items()}
+    return _checked(path, Split(partition, split.salt, split.folds, split.seed))
+
+
+def _checked(path: Path, split: Split) -> Split:
+    used = set(split.partition.values())
+    wrong = used - {TEST, 0, *range(1, split.folds + 1)}
+    lacking = {TEST, *range(1, split.folds + 1)} - used
+    if wrong or lacking or split.folds < 1:
+        text = f"has the partitions {', '.join(sorted(map(str, used)))}"
+        raise CohortError(path, text, "Expected 'test' and folds 1, 2, ... without a gap")
+    return split

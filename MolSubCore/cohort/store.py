@@ -1,0 +1,171 @@
+"""The patch store: patches of a cohort, read from the images once and from a cache ever after.
+
+Each image has one entry in the cache, a safetensors file under the hash of recipe, image and lesion
+(path, size, time of change). Entries are written whole or not at all, so several processes may
+fill one cache, and a build that was stopped goes on. On top lies one pack per cohort, which a later
+start maps into memory without opening the entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.cohort.table import Case, Cohort
+from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.imaging.roi import extract_rois
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PatchStore:
+    """Patches of a cohort in the order of its cases, then lesions.
+
+    Attributes
+    ----------
+    patches : ndarray of the recipe's dtype, shape (N, size, size)
+        Memory-mapped, not normalised.
+    case_index : ndarray of int, shape (N,)
+        Position in ``cohort.cases``.
+    lesion : list of str
+        Label within the image.
+    meta : list of dict
+        Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic,
+        geometry, warnings. No identifiers, no paths.
+    """
+
+    patches: NDArray[Any]
+    case_index: NDArray[np.int64]
+    lesion: list[str]
+    meta: list[dict[str, Any]]
+    subtypes: tuple[str, ...] = ()
+
+    def data_hash(self) -> str:
+        """SHA-256 of patches, lesion labels and subtypes: no paths, no identifiers."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.patches).view(np.uint8))
+        digest.update(json.dumps([self.case_index.tolist(), self.lesion, list(self.subtypes)]).encode())
+        return digest.hexdigest()
+
+
+def default_cache() -> Path:
+    """The user's patch cache: ``$MOLSUB_CACHE``, or ``MolSub/patches`` in the user's cache folder."""
+    if chosen := os.environ.get("MOLSUB_CACHE"):
+        return Path(chosen)
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("MolSub", appauthor=False)) / "patches"
+
+
+def build_store(
+    cohort: Cohort, recipe: Recipe, cache_dir: Path | None = None, *, progress: Progress | None = None
+) -> PatchStore:
+    """Patches of all cases; what the cache has is not read again.
+
+    Raises
+    ------
+    CohortError
+        If an image or lesion cannot be used; the row is named. What was done stays in the cache.
+    """
+    cache = cache_dir or default_cache()
+    keys = [_entry_key(case, recipe) for case in cohort.cases]
+    pack = cache / "packs" / hashlib.sha256("".join(keys).encode()).hexdigest()[:40]
+    subtypes = tuple(case.subtype.value if case.subtype else "" for case in cohort.cases)
+    if (store := _open_pack(pack, subtypes)) is None:
+        entries = []
+        for number, (case, key) in enumerate(zip(cohort.cases, keys, strict=True), start=1):
+            entries.append(_entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors"))
+            if progress:
+                progress(number, len(keys), "")
+        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another process was faster
+            _write_pack(pack, entries)
+        store = _open_pack(pack, subtypes)
+        if store is None:
+            raise CohortError(cache, "cannot be read back after it was written", "Delete this cache folder")
+    elif progress:
+        progress(len(keys), len(keys), "from the cache")
+    return store
+
+
+def _entry_key(case: Case, recipe: Recipe) -> str:
+    """Hash of all that decides an entry; a missing file gives its own error later."""
+    parts: list[object] = [recipe.key(), case.box]
+    for path in (case.image, case.mask):
+        if path is not None:
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                parts.append((os.path.realpath(path), status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+Entry = tuple[NDArray[Any], list[dict[str, Any]]]
+
+
+def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:
+    """One image's patches from the cache, or from the image; a damaged entry is made again."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import save_file
+
+    with contextlib.suppress(SafetensorError, OSError, KeyError, ValueError, TypeError), safe_open(file, "np") as opened:
+        return opened.get_tensor("patches"), json.loads(opened.metadata()["meta"])
+    patches, meta = _read_case(case, recipe)
+    with atomic_path(file) as temporary:
+        save_file({"patches": patches}, temporary, metadata={"meta": json.dumps(meta)})
+    return patches, meta
+
+
+def _read_case(case: Case, recipe: Recipe) -> Entry:
+    try:
+        mammogram = read_mammogram(case.image)
+        lesions = read_lesions(case.lesion, mammogram)
+        rois = extract_rois(mammogram, lesions, recipe)
+    except MolSubError as error:
+        raise CohortError(f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows") from None
+    shared = {
+        "laterality": mammogram.laterality,
+        "view": mammogram.view,
+        "manufacturer": mammogram.manufacturer,
+        "presentation": mammogram.presentation,
+        "spacing_source": mammogram.spacing.source,
+        "synthetic": mammogram.synthetic,
+    }
+    meta = [
+        {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(),
+         "warnings": [*mammogram.warnings, *lesions.warnings, *roi.warnings]}
+        for roi in rois
+    ]  # fmt: skip
+    return np.stack([roi.patch for roi in rois]), meta
+
+
+def _write_pack(folder: Path, entries: Sequence[Entry]) -> None:
+    index = [number for number, (patches, _) in enumerate(entries) for _ in range(len(patches))]
+    with atomic_folder(folder, overwrite=True) as temporary:
+        np.save(temporary / "patches.npy", np.concatenate([patches for patches, _ in entries]))
+        content = {"case_index": index, "meta": [entry for _, meta in entries for entry in meta]}
+        (temporary / "pack.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _open_pack(folder: Path, subtypes: tuple[str, ...]) -> PatchStore | None:
+    """The pack as a store, or None when it is absent or damaged."""
+    try:
+        patches = np.load(folder / "patches.npy", mmap_mode="r")
+        content = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
+        index, meta = np.array(content["case_index"], np.int64), content["meta"]
+        if not len(patches) == len(index) == len(meta):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return PatchStore(patches, index, [entry["lesion"] for entry in meta], meta, subtypes)

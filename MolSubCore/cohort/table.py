@@ -1,0 +1,212 @@
+"""A cohort table: one row per image, with its patient, its lesion and the tumour's subtype."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.tasks import Subtype, parse_subtype
+
+#: The paper's own table, by our names.
+_PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
+_KNOWN = ("patient_id", "image", "mask", "box", "subtype")
+_ENCODINGS = ("utf-8-sig", "gb18030", "cp1252")
+_SIZE_CAP = 2 << 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of one patient.
+
+    Attributes
+    ----------
+    row : int
+        Row in the table as a spreadsheet counts: the header is row 1.
+    patient_id : str
+        As text, so that 007 stays 007.
+    image : Path
+    mask : Path or None
+        Mask or polygon file.
+    box : str or None
+        ``row0,col0,row1,col1``, where no mask is.
+    subtype : Subtype or None
+    extra : dict
+        All other columns.
+    """
+
+    row: int
+    patient_id: str
+    image: Path
+    mask: Path | None
+    box: str | None
+    subtype: Subtype | None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lesion(self) -> Path | str:
+        """What `read_lesions` takes: the mask, or else the box."""
+        return self.mask if self.mask is not None else self.box or ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a table: row (None: the whole table), column, and what it is."""
+
+    row: int | None
+    column: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{f'row {self.row}' if self.row else 'table'}, {self.column}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All cases of a table, in its order."""
+
+    cases: tuple[Case, ...]
+    source: Path
+
+
+def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
+    """Read a cohort table; files it names are not opened.
+
+    Parameters
+    ----------
+    path : path
+        csv (comma, semicolon), tsv, or xlsx (first sheet) with the columns ``patient_id, image,
+        mask, subtype`` in any order; ``box`` may stand for ``mask``. The paper's own table
+        (``name, img_path, annotation_path, label``) is recognised. Paths are relative to the table.
+    need_subtype : bool
+        False for prediction: the subtype may then be absent.
+
+    Raises
+    ------
+    CohortError
+        If a column is missing or a row is wrong; the first such row is named.
+    """
+    cohort, problems = parse_cohort(Path(path), need_subtype=need_subtype)
+    if problems:
+        others = f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else ""
+        remedy = f"Correct the table; molsub cohort check {Path(path).name} lists everything"
+        raise CohortError(path, f"{problems[0]}{others}", remedy)
+    if not cohort.cases:
+        raise CohortError(path, "has no rows below its header", "Add one row per image")
+    return cohort
+
+
+def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list[Problem]]:
+    """Read a table with all problems of its cells instead of the first; a case per row without any."""
+    rows = _read_rows(path)
+    header_row, header = next(rows, (1, []))
+    columns = [cell.strip().lower() for cell in header]
+    if {"name", "img_path", "label"} <= set(columns):
+        columns = [_PAPER_COLUMNS.get(name, name) for name in columns]
+    needed = ["patient_id", "image", *(["subtype"] if need_subtype else [])]
+    missing = [name for name in needed if name not in columns]
+    if "mask" not in columns and "box" not in columns:
+        missing.append("mask (or box)")
+    if missing:
+        found = ", ".join(name for name in columns if name) or "none"
+        raise CohortError(path, f"lacks the column(s) {', '.join(missing)}; found: {found}", "Add them to the header row")
+    doubled = {name for name in columns if name and columns.count(name) > 1}
+    if doubled:
+        raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Rename one of each")
+    cases, problems = [], []
+    for number, cells in rows:
+        values = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
+        if not any(values.values()):
+            continue
+        case, wrong = _parse_row(number, values, path.parent, need_subtype)
+        problems += wrong
+        if case is not None:
+            cases.append(case)
+    return Cohort(tuple(cases), path), problems
+
+
+def _parse_row(
+    number: int, values: dict[str, str], folder: Path, need_subtype: bool
+) -> tuple[Case | None, list[Problem]]:
+    wrong = [Problem(number, name, "is empty") for name in ("patient_id", "image") if not values.get(name)]
+    wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
+    mask, box = values.get("mask") or None, values.get("box") or None
+    if mask and box:
+        wrong.append(Problem(number, "box", "is given beside a mask; keep one of them"))
+    if not mask and not box:
+        wrong.append(Problem(number, "mask", "is empty, and there is no box"))
+    subtype: Subtype | None = None
+    if values.get("subtype"):
+        try:
+            subtype = parse_subtype(values["subtype"])
+        except MolSubError as error:
+            if need_subtype:
+                wrong.append(Problem(number, "subtype", f"{error.problem}. {error.remedy}"))
+    elif need_subtype:
+        wrong.append(Problem(number, "subtype", "is empty"))
+    if wrong:
+        return None, wrong
+    extra = {name: value for name, value in values.items() if name and name not in _KNOWN}
+    image = folder / values["image"]
+    return Case(number, values["patient_id"], image, folder / mask if mask else None, box, subtype, extra), []
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows with their spreadsheet numbers."""
+    if not path.is_file():
+        raise CohortError(path, "does not exist or is no file", "Give a csv, tsv or xlsx table")
+    if path.stat().st_size > _SIZE_CAP:
+        raise CohortError(path, f"is larger than {_SIZE_CAP >> 30} GiB", "Give a table, one row per image")
+    suffix = path.suffix.lower()
+    if suffix == ".xlsx":
+        yield from _read_xlsx(path)
+    elif suffix in (".csv", ".tsv", ".txt"):
+        yield from _read_text(path)
+    else:
+        raise CohortError(path, f"ends in '{suffix}', expected .csv, .tsv or .xlsx", "Save it as one of these")
+
+
+def _read_text(path: Path) -> Iterator[tuple[int, list[str]]]:
+    data = path.read_bytes()
+    for encoding in _ENCODINGS:
+        try:
+            text = data.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        raise CohortError(path, f"is in none of the encodings {', '.join(_ENCODINGS)}", "Save it as UTF-8")
+    first = text.split("\n", 1)[0]
+    delimiter = max(("\t", ";", ","), key=first.count) if path.suffix.lower() != ".tsv" else "\t"
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    start = 1
+    try:
+        for row in reader:
+            yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise CohortError(path, f"row {start} cannot be read ({error})", "Save the table again") from None
+
+
+def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
+    from openpyxl import load_workbook
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+            yield number, [_cell_text(cell) for cell in cells]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CohortError(path, f"cannot be read as a workbook ({reason})", "Save it as xlsx or csv") from None
+
+
+def _cell_text(cell: object) -> str:
+    """Text of a cell; whole numbers without a decimal point. A formula without a value is empty."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell)

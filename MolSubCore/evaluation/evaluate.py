@@ -1,0 +1,147 @@
+"""Evaluation of a run: every fold's validation, the test set by each fold's model and by all together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MolSubCore.errors import TrainingError
+from MolSubCore.evaluation.figures import draw_evaluation
+from MolSubCore.evaluation.intervals import estimates
+from MolSubCore.evaluation.metrics import confusion
+from MolSubCore.files import read_json, write_json
+from MolSubCore.predictions import Predictions, Scores, ensemble, read_predictions
+
+_NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"
+
+
+def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Write ``RUN/evaluation.json`` and ``RUN/evaluation.png``; return the content of the first.
+
+    Parameters
+    ----------
+    run : Path
+        A run whose folds are all finished.
+    resamples, seed : int
+        Of the bootstrap.
+
+    Raises
+    ------
+    TrainingError
+        If folds are missing.
+    """
+    if not (run / "plan.json").exists():
+        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
+    plan = read_json(run / "plan.json")
+    numbers = range(1, int(plan["folds"]) + 1)
+    missing = [str(n) for n in numbers if not (run / f"fold-{n}" / "done.json").exists()]
+    if missing:
+        raise TrainingError(run, f"lacks fold(s) {', '.join(missing)}", "Finish it with molsub train ... --resume")
+    validation = {n: read_predictions(run / f"fold-{n}" / "predictions.csv") for n in numbers}
+    test = {n: read_predictions(run / f"fold-{n}" / "test_predictions.csv") for n in numbers}
+    classes, positive = tuple(plan["classes"]), plan["positive"]
+
+    def levels(scores: Scores) -> dict[str, Any]:
+        return {
+            "image": _level(scores.per_image(), classes, positive, resamples, seed),
+            "patient": _level(scores.per_patient(), classes, positive, resamples, seed),
+        }
+
+    folds = {str(n): levels(part.scores()) for n, part in validation.items()}
+    together = ensemble(list(test.values()))
+    result = {
+        "format": "molsub-evaluation",
+        "format_version": 1,
+        "task": plan["task"],
+        "classes": list(classes),
+        "positive": positive,
+        "threshold": "0.5: the class with the larger probability" if positive else "the class with the largest probability",
+        "synthetic": bool(plan.get("synthetic")),
+        "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient, within class"},
+        "prevalence": {"validation": _prevalence(_pooled(validation), classes), "test": _prevalence(together, classes)},
+        "folds": folds,
+        "over_folds": _over_folds(folds),
+        "out_of_fold": levels(_pooled(validation)),
+        "test": {"folds": {str(n): levels(part.scores()) for n, part in test.items()}, "ensemble": levels(together)},
+        "best_fold": _best_fold(folds, positive),
+    }
+    write_json(run / "evaluation.json", result)
+    draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
+    return result
+
+
+def _level(
+    scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int
+) -> dict[str, Any]:
+    found = estimates(scores, classes, positive, resamples=resamples, seed=seed)
+    return {
+        "n": len(scores.label),
+        "n_patients": len(np.unique(scores.patient)),
+        "metrics": {name: estimate.to_dict() for name, estimate in found.items()},
+        "confusion": confusion(scores.label, scores.probabilities.argmax(axis=1), len(classes)),
+    }
+
+
+def _pooled(parts: dict[int, Predictions]) -> Scores:
+    scores = [part.scores() for part in parts.values()]
+    return Scores(
+        np.concatenate([s.probabilities for s in scores]),
+        np.concatenate([s.label for s in scores]),
+        np.concatenate([s.patient for s in scores]),
+        np.concatenate([s.case for s in scores]),
+    )
+
+
+def _prevalence(scores: Scores, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    return {
+        unit: {name: int((part.label == n).sum()) for n, name in enumerate(classes)}
+        for unit, part in (("images", scores.per_image()), ("patients", scores.per_patient()))
+    }
+
+
+def _over_folds(folds: dict[str, Any]) -> dict[str, Any]:
+    """What the paper reports beside its best fold."""
+    names = next(iter(folds.values()))["patient"]["metrics"]
+    table: dict[str, Any] = {"note": _NOT_AN_INTERVAL}
+    for level in ("image", "patient"):
+        values = {name: [fold[level]["metrics"][name]["value"] for fold in folds.values()] for name in names}
+        known = {name: [v for v in column if v is not None] for name, column in values.items()}
+        table[level] = {
+            name: {"mean": float(np.mean(v)), "sd": float(np.std(v, ddof=1)) if len(v) > 1 else None, "folds": len(v)}
+            for name, v in known.items()
+            if v
+        }
+    return table
+
+
+def _best_fold(folds: dict[str, Any], positive: str | None) -> int:
+    """The fold with the highest validation AUC per patient (the paper's choice); the first of equals."""
+    name = "auc" if positive else "macro auc"
+
+    def value(number: str) -> float:
+        found = folds[number]["patient"]["metrics"][name]["value"]
+        return -1.0 if found is None else float(found)
+
+    return int(max(folds, key=value))
+
+
+def summary_lines(evaluation: dict[str, Any]) -> list[str]:
+    """The test set's main figures for the terminal."""
+    level = evaluation["test"]["ensemble"]["patient"]
+    members = len(evaluation["folds"])
+    how = f"ensemble of {members} folds" if members > 1 else "one model"
+    lines = [
+        "",
+        f"Test set, task {evaluation['task']}, {how}: {level['n_patients']} patients, "
+        f"positive class: {evaluation['positive'] or 'none (one against the rest)'}"
+        + (" - SYNTHETIC COHORT" if evaluation["synthetic"] else ""),
+        f"{'per patient':28}{'value':>8}   95 % interval",
+    ]
+    for name, metric in level["metrics"].items():
+        if metric["value"] is None:
+            lines.append(f"{name:28}{'-':>8}   undefined")
+        else:
+            lines.append(f"{name:28}{metric['value']:8.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
+    return lines

@@ -1,0 +1,135 @@
+"""Metrics of a classification, for many weightings of the same units at once.
+
+Weights are how often each unit is counted: all ones for the estimate itself, multiplicities of a
+bootstrap for its interval. What is undefined (0/0, one class only) is NaN, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Metrics that are a share of units: name to (counted, among).
+RATIOS = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def auc(scores: Floats, positive: Mask, weights: Floats) -> Floats:
+    """Area under the ROC curve, ties counting half (Mann-Whitney), for each row of weights.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (N,)
+    positive : ndarray of bool, shape (N,)
+    weights : ndarray, shape (R, N)
+
+    Returns
+    -------
+    ndarray, shape (R,)
+        NaN where a row gives no weight to one of the classes.
+    """
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) != 0]))
+    ordered = weights[:, order]
+    gains = np.add.reduceat(ordered * positive[order], starts, axis=1)
+    losses = np.add.reduceat(ordered * ~positive[order], starts, axis=1)
+    below = np.cumsum(losses, axis=1) - losses / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (gains * below).sum(axis=1) / (gains.sum(axis=1) * losses.sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """A metric that is a share: units counted, among units."""
+
+    counted: Mask
+    among: Mask
+
+    def value(self, weights: Floats) -> Floats:
+        """The share for each row of weights, shape (R,)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weights @ self.counted) / (weights @ self.among)
+
+
+def ratios(labels: NDArray[np.int64], predicted: NDArray[np.int64], index: int) -> dict[str, Ratio]:
+    """Sensitivity, specificity, PPV and NPV of one class against all others."""
+    actual, called = labels == index, predicted == index
+    return {
+        "sensitivity": Ratio(actual & called, actual),
+        "specificity": Ratio(~actual & ~called, ~actual),
+        "ppv": Ratio(actual & called, called),
+        "npv": Ratio(~actual & ~called, ~called),
+    }
+
+
+def all_ratios(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], positive: str | None
+) -> dict[str, Ratio]:
+    """Every share that is reported, by name; for more than two classes ``sensitivity: TN`` and so on."""
+    everyone = np.ones(len(labels), bool)
+    found = {"accuracy": Ratio(labels == predicted, everyone)}
+    if positive is not None:
+        return found | ratios(labels, predicted, list(classes).index(positive))
+    for index, name in enumerate(classes):
+        found |= {f"{metric}: {name}": ratio for metric, ratio in ratios(labels, predicted, index).items()}
+    return found
+
+
+def compute(
+    probabilities: Floats,
+    labels: NDArray[np.int64],
+    weights: Floats,
+    classes: Sequence[str],
+    positive: str | None,
+) -> dict[str, Floats]:
+    """All metrics for each row of weights.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (N, classes)
+    labels : ndarray of int, shape (N,)
+    weights : ndarray, shape (R, N)
+    classes : sequence of str
+    positive : str or None
+        The positive class of a binary task. A unit is called positive when its probability is the
+        larger one (threshold 0.5; a tie goes to the class listed first).
+
+    Returns
+    -------
+    dict of str to ndarray, shape (R,)
+        ``auc, accuracy, sensitivity, specificity, ppv, npv``; for more classes ``macro auc``, ``accuracy``,
+        ``macro sensitivity`` and so on, then ``auc: <class>`` and so on. A macro mean leaves out classes
+        where the metric is undefined.
+    """
+    predicted = probabilities.argmax(axis=1)
+    shares = {name: ratio.value(weights) for name, ratio in all_ratios(labels, predicted, classes, positive).items()}
+    if positive is not None:
+        index = list(classes).index(positive)
+        return {"auc": auc(probabilities[:, index], labels == index, weights), **shares}
+    per_class = {f"auc: {name}": auc(probabilities[:, n], labels == n, weights) for n, name in enumerate(classes)}
+    everything = {**per_class, **shares}
+    macro = {
+        f"macro {metric}": _mean_defined([everything[f"{metric}: {name}"] for name in classes])
+        for metric in ("auc", *RATIOS)
+    }
+    return {"macro auc": macro.pop("macro auc"), "accuracy": everything.pop("accuracy"), **macro, **everything}
+
+
+def _mean_defined(values: list[Floats]) -> Floats:
+    """Mean over the classes where the metric is defined; NaN where it is nowhere."""
+    table = np.array(values)
+    defined = np.isfinite(table)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(defined, table, 0.0).sum(axis=0) / defined.sum(axis=0)
+
+
+def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], count: int) -> list[list[int]]:
+    """Counts: rows are the true class, columns the predicted one."""
+    table = np.bincount(labels * count + predicted, minlength=count * count)
+    result: list[list[int]] = table.reshape(count, count).tolist()
+    return result

@@ -1,0 +1,199 @@
+"""Grad-CAM of several layers and classes in one pass (Selvaraju et al., 2017).
+
+The map of layer activations A and class score s is ``ReLU(sum_k mean(ds/dA_k) A_k)``. One forward pass keeps
+the activations of all layers asked for; the gradients of a score with respect to all of them come from one
+backward pass that goes no further than the earliest of these layers and skips the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.models.registry import resolve_layer
+
+#: A map whose largest value is below this share of the layer's mean activation times the logits' spread
+#: carries no evidence, however bright its scaled form is.
+BLIND = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Heatmaps of one patch.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Dotted names, in the order asked for.
+    classes : tuple of int
+        Class indices, in the order asked for.
+    raw : dict of str to ndarray of float32, shape (classes, h, w), or None
+        After ReLU, at the layer's resolution; None for methods that give scaled maps only.
+    scaled : dict of str to ndarray of float32, shape (classes, h, w)
+        Each map's range stretched to [0, 1].
+    blind : dict of str to tuple of bool
+        Whether a map carries no evidence: its scaled form must not be believed.
+    logits : ndarray of float32, shape (all classes,)
+    method : str
+    """
+
+    layers: tuple[str, ...]
+    classes: tuple[int, ...]
+    raw: dict[str, NDArray[np.float32]] | None
+    scaled: dict[str, NDArray[np.float32]]
+    blind: dict[str, tuple[bool, ...]]
+    logits: NDArray[np.float32]
+    method: str = "gradcam"
+
+    def patch_map(self, layer: str, position: int, size: int = 224) -> NDArray[np.float32]:
+        """The scaled map of the class at `position` on the patch's grid, as the grad-cam library gives it.
+
+        Bilinear, and stretched to [0, 1] once more: between its pixel centres a map does not reach its extremes.
+        """
+        resized = cv2.resize(self.scaled[layer][position], (size, size), interpolation=cv2.INTER_LINEAR)
+        return stretch(resized[None])[0]
+
+    @staticmethod
+    def mean(parts: Sequence[Maps]) -> Maps:
+        """Mean over the members of an ensemble; scaled anew where raw maps are known."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        logits = np.mean([part.logits for part in parts], axis=0)
+        blind = {
+            layer: tuple(all(flags) for flags in zip(*(part.blind[layer] for part in parts), strict=True))
+            for layer in first.layers
+        }
+        if any(part.raw is None for part in parts):
+            scaled = {layer: np.mean([part.scaled[layer] for part in parts], axis=0) for layer in first.layers}
+            return Maps(first.layers, first.classes, None, scaled, blind, logits, first.method)
+        raw = {layer: np.mean([part.raw[layer] for part in parts], axis=0) for layer in first.layers}  # type: ignore[index]
+        scaled = {layer: stretch(maps) for layer, maps in raw.items()}
+        return Maps(first.layers, first.classes, raw, scaled, blind, logits, first.method)
+
+
+def stretch(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each map (classes, h, w) minus its minimum, over its maximum, as the grad-cam library scales."""
+    low = maps.min(axis=(1, 2), keepdims=True)
+    shifted = maps - low
+    return (shifted / (np.float32(1e-7) + shifted.max(axis=(1, 2), keepdims=True))).astype(np.float32)
+
+
+def explain(
+    model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None = None
+) -> Maps:
+    """Grad-CAM maps of one patch for several layers and classes, in one forward pass.
+
+    The model is left as it was found: no hooks, no ``.grad``, the same ``requires_grad`` flags.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In eval mode.
+    inputs : Tensor, shape (1, 1, size, size)
+        A normalised patch, on the model's device.
+    layers : sequence of str
+        Dotted names of layers that give one tensor (1, C, h, w).
+    classes : sequence of int, optional
+        The class with the largest logit when None.
+
+    Returns
+    -------
+    Maps
+
+    Raises
+    ------
+    MolSubError
+        If a layer is unknown or its output is no feature map.
+    """
+    names = tuple(dict.fromkeys(layers))
+    kept: dict[str, Tensor] = {}
+    with frozen(model), _kept_outputs(model, names, kept), torch.enable_grad():
+        logits = model(inputs)[0]
+        _check(names, kept)
+        chosen = tuple(classes) if classes is not None else (int(logits.argmax()),)
+        activations = [kept[name] for name in names]
+        gradients = [
+            torch.autograd.grad(logits[index], activations, retain_graph=index != chosen[-1] or len(set(chosen)) > 1,
+                                allow_unused=True)
+            for index in chosen
+        ]  # fmt: skip
+    values = logits.detach().float().cpu().numpy()
+    raw = {
+        name: _maps(activations[n], [gradient[n] for gradient in gradients]).cpu().numpy() for n, name in enumerate(names)
+    }
+    spread = float(values.max() - values.min()) if len(values) > 1 else abs(float(values[0]))
+    blind = {name: tuple(bool(_is_blind(one, activations[n], spread)) for one in raw[name]) for n, name in enumerate(names)}
+    return Maps(names, chosen, raw, {name: stretch(maps) for name, maps in raw.items()}, blind, values)
+
+
+@contextlib.contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """The model's weights without gradients for a while, so that no graph is built for them."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def _kept_outputs(model: nn.Module, names: Sequence[str], kept: dict[str, Tensor]) -> Iterator[None]:
+    """Keep the layers' outputs; the first one that comes starts the graph."""
+    handles = []
+
+    def keep(name: str) -> object:
+        def hook(module: nn.Module, arguments: object, output: object) -> object:
+            if not isinstance(output, Tensor):
+                return None
+            if not output.requires_grad:
+                output = output.detach().requires_grad_(True)
+            kept[name] = output
+            # A view for the rest of the network: in-place changes there do not reach what is kept.
+            return output.clone() if name.endswith("norm5") else output
+
+        return hook
+
+    try:
+        for name in names:
+            handles.append(resolve_layer(model, name).register_forward_hook(keep(name)))  # type: ignore[arg-type]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check(names: Sequence[str], kept: dict[str, Tensor]) -> None:
+    for name in names:
+        if name not in kept or kept[name].ndim != 4:
+            found = "gives no tensor" if name not in kept else f"gives a tensor of shape {tuple(kept[name].shape)}"
+            raise MolSubError("layer", f"{name} {found}, expected a feature map (1, C, h, w)", "Choose another layer")
+
+
+def _maps(activation: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
+    """Weighted sums of an activation (1, C, h, w) for several gradients; shape (classes, h, w), float32."""
+    activation = activation.detach().float()[0]
+    weights = torch.stack(
+        [
+            activation.new_zeros(len(activation)) if gradient is None else gradient.float()[0].mean(dim=(1, 2))
+            for gradient in gradients
+        ]
+    )
+    return torch.relu(torch.einsum("kc,chw->khw", weights, activation))
+
+
+def _is_blind(raw: NDArray[np.float32], activation: Tensor, spread: float) -> bool:
+    """No positive evidence, or less than rounding could make: see `BLIND`."""
+    size = float(raw.shape[0] * raw.shape[1])
+    return float(raw.max()) * size <= BLIND * spread or spread < BLIND * float(activation.detach().abs().mean())

@@ -1,0 +1,202 @@
+"""Overlay sheets: the mammogram, the region of interest, and every layer's heatmap on it, as one PNG."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.explain.gradcam import Maps
+from MolSubCore.files import atomic_path
+from MolSubCore.imaging.display import display_array
+from MolSubCore.imaging.lesion import LesionSet
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.roi import RoiGeometry
+
+Picture = NDArray[np.uint8]
+
+_BACKGROUND, _TEXT, _DIM = (14, 16, 20), (236, 238, 242), (150, 156, 166)
+_ROI_COLOUR, _LESION_COLOUR, _WARNING = (80, 200, 255), (255, 214, 90), (255, 150, 90)
+_TILE, _GAP, _MARGIN, _CAPTION, _TOP, _BOTTOM = 330, 14, 26, 50, 96, 46
+_OVERVIEW = 560
+_STRENGTH = 0.72
+
+#: Plain names of layers; others are shown by their dotted names alone.
+_PLAIN = {
+    "features.pool0": "stem",
+    **{f"features.denseblock{n}.0": f"dense block {n}" for n in (1, 2, 3)},
+    **{f"features.denseblock{n}.1": f"dense block {n} + attention" for n in (1, 2, 3)},
+    **{f"features.transition{n}": f"transition {n}" for n in (1, 2, 3)},
+    "features.denseblock4": "dense block 4",
+    "features.norm5": "last features",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One lesion on one image, displayed: made once, drawn for every class.
+
+    Attributes
+    ----------
+    overview : ndarray of uint8, shape (height, width, 3)
+        The whole mammogram with region and outlines.
+    crop : ndarray of float32, shape (tile, tile)
+        The region of interest in [0, 1].
+    outline : list of ndarray
+        The lesion's outline in the tile.
+    geometry : RoiGeometry
+    label : str
+        Such as ``1 R MLO lesion 1``.
+    synthetic : bool
+    """
+
+    overview: Picture
+    crop: NDArray[np.float32]
+    outline: list[NDArray[np.int32]]
+    geometry: RoiGeometry
+    label: str
+    synthetic: bool
+
+
+def make_scene(mammogram: Mammogram, lesions: LesionSet, geometry: RoiGeometry, label: str) -> Scene:
+    """Display a mammogram and its region of interest for overlay sheets."""
+    shown, mask = display_array(mammogram), lesions.full_mask()
+    height, width = mammogram.shape
+    scale = min(_OVERVIEW / width, (2 * (_TILE + _CAPTION) + _GAP - _CAPTION) / height)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    grey = (cv2.resize(shown, size, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
+    overview = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    small = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    cv2.polylines(overview, _contours(small), True, _LESION_COLOUR, 1, cv2.LINE_AA)
+    corners = [round(v * scale) for v in (geometry.col_start, geometry.row_start, geometry.col_stop, geometry.row_stop)]
+    cv2.rectangle(overview, (corners[0], corners[1]), (corners[2], corners[3]), _ROI_COLOUR, 2, cv2.LINE_AA)
+    rows, columns = geometry.inside()
+    canvas, inner = np.zeros(geometry.sides, np.float32), np.zeros(geometry.sides, np.uint8)
+    top, left = rows.start - geometry.row_start, columns.start - geometry.col_start
+    place = slice(top, top + rows.stop - rows.start), slice(left, left + columns.stop - columns.start)
+    canvas[place], inner[place] = shown[rows, columns], mask[rows, columns]
+    enlarged = cv2.INTER_AREA if min(geometry.sides) > _TILE else cv2.INTER_CUBIC
+    crop = np.clip(cv2.resize(canvas, (_TILE, _TILE), interpolation=enlarged), 0, 1)
+    outline = _contours(cv2.resize(inner, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST))
+    return Scene(overview, crop, outline, geometry, label, mammogram.synthetic)
+
+
+def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+    return list(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0])
+
+
+def draw_sheet(
+    path: Path, scene: Scene, maps: Maps, position: int, classes: list[str], probabilities: NDArray[np.float64]
+) -> None:
+    """Draw one class's heatmaps of one lesion beside the original, titled with the prediction.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.png``.
+    scene : Scene
+    maps : Maps
+    position : int
+        Which of ``maps.classes``.
+    classes : list of str
+    probabilities : ndarray, shape (classes,)
+    """
+    tiles = [(_original(scene), "region of interest", "yellow: lesion outline", False)]
+    for layer in maps.layers:
+        over = blend(scene.crop, maps.patch_map(layer, position, _TILE))
+        cv2.polylines(over, scene.outline, True, _LESION_COLOUR, 1, cv2.LINE_AA)
+        tiles.append((over, _PLAIN.get(layer, layer), layer, maps.blind[layer][position]))
+    columns = max(min(4, len(tiles)), -(-(len(tiles) + 1) // 2))
+    grid_width = columns * _TILE + (columns - 1) * _GAP
+    width = 2 * _MARGIN + _OVERVIEW + 2 * _GAP + grid_width
+    height = _TOP + 2 * (_TILE + _CAPTION) + _GAP + _BOTTOM
+    sheet = Image.new("RGB", (width, height), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    shown = classes[maps.classes[position]]
+    _titles(draw, width, height, scene, shown, classes, probabilities, maps.method)
+    inset = (_OVERVIEW - scene.overview.shape[1]) // 2
+    sheet.paste(Image.fromarray(scene.overview), (_MARGIN + inset, _TOP))
+    start = _MARGIN + _OVERVIEW + 2 * _GAP
+    for number, (picture, name, small, blind) in enumerate(tiles):
+        left = start + number % columns * (_TILE + _GAP)
+        top = _TOP + number // columns * (_TILE + _CAPTION + _GAP)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        draw.text((left, top + _TILE + 5), name, _TEXT, _font(17))
+        note = "BLIND: no evidence in this map" if blind else small
+        draw.text((left, top + _TILE + 27), note, _WARNING if blind else _DIM, _font(13))
+    if len(tiles) < 2 * columns:
+        _legend(sheet, draw, start + (columns - 1) * (_TILE + _GAP), _TOP + _TILE + _CAPTION + _GAP)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG", compress_level=1)
+
+
+def blend(crop: NDArray[np.float32], heat: NDArray[np.float32]) -> Picture:
+    """A heatmap in [0, 1] over a picture in [0, 1] of the same shape; the hotter, the more opaque."""
+    grey = np.repeat((crop * 255)[..., None], 3, axis=2)
+    level = np.clip(heat, 0, 1)
+    colour = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
+    opacity = (_STRENGTH * np.clip(level * 1.25, 0, 1) ** 0.8)[..., None]
+    return (grey * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def _original(scene: Scene) -> Picture:
+    picture = np.repeat((scene.crop * 255).astype(np.uint8)[..., None], 3, axis=2)
+    cv2.polylines(picture, scene.outline, True, _LESION_COLOUR, 1, cv2.LINE_AA)
+    return picture
+
+
+def _titles(
+    draw: ImageDraw.ImageDraw,
+    width: int,
+    height: int,
+    scene: Scene,
+    shown: str,
+    classes: list[str],
+    probabilities: NDArray[np.float64],
+    method: str,
+) -> None:
+    best = int(probabilities.argmax())
+    draw.text((_MARGIN, 18), f"Predicted: {classes[best]} {probabilities[best]:.2f}", _TEXT, _font(30))
+    side = scene.geometry.sides[0]
+    line = f"{scene.label}  ·  heatmaps: evidence for {shown} ({method})  ·  region {side} x {side} px"
+    draw.text((_MARGIN, 60), line, _DIM, _font(17))
+    if scene.synthetic:
+        text = "SYNTHETIC PHANTOM - NOT A PATIENT"
+        length = draw.textlength(text, _font(22))
+        draw.text((width - _MARGIN - length, 24), text, _WARNING, _font(22))
+    draw.text((_MARGIN, height - 32), DISCLAIMER, _DIM, _font(15))
+
+
+def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (18, 1))
+    colours = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[..., ::-1]
+    sheet.paste(Image.fromarray(cv2.resize(colours, (_TILE - 20, 18))), (left + 10, top + 30))
+    draw.text((left + 10, top + 54), "0", _DIM, _font(14))
+    draw.text((left + _TILE - 20, top + 54), "1", _DIM, _font(14))
+    draw.text((left + 10, top + 4), "relative evidence within each map", _TEXT, _font(15))
+    notes = (
+        "Every map is stretched to its own",
+        "range: maps cannot be compared by",
+        "their brightness.",
+        "",
+        "Heatmaps show where the score reacts",
+        "to the activations, not why. Methods",
+        "of this kind have failed tests of",
+        "their faithfulness (Arun et al. 2021).",
+        "",
+        "Blue square: region the model saw.",
+        "Yellow line: lesion as outlined.",
+    )
+    for number, text in enumerate(notes):
+        draw.text((left + 10, top + 86 + number * 20), text, _DIM, _font(14))
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,227 @@
+"""Pixel data of one DICOM frame: checked against the header, decoded by pydicom, unused bits removed.
+
+SimpleITK is not used here: it fills the missing part of truncated pixel data with zeros. libjpeg does
+so too for the JPEG family, hence the check for the end-of-image marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessTransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.dicom_file import DicomFile
+
+_AGAIN = "Export or copy the file again"
+_ITEM = b"\xfe\xff\x00\xe0"
+_JPEG_2000 = "JPEG 2000"
+_PROCESS = {0xC0: "baseline JPEG", 0xC1: "extended JPEG", 0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
+_NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
+# pylibjpeg's RLE is a hundred times faster than pydicom's; only pyjpegls notices damaged JPEG-LS.
+_PREFERRED = ("pyjpegls", "pylibjpeg", "pillow")
+
+
+@dataclass(frozen=True)
+class Codestream:
+    """What a compressed frame says about itself (JPEG's SOF or JPEG 2000's SIZ marker segment)."""
+
+    process: str
+    precision: int
+    rows: int
+    columns: int
+    components: int
+    start: int
+
+
+def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
+    """Decode the one frame of a DICOM file.
+
+    Parameters
+    ----------
+    file : DicomFile
+        Its header has passed the checks of `MolSubCore.imaging.dicom`.
+
+    Returns
+    -------
+    stored : ndarray of (u)int8 or (u)int16, shape (rows, columns)
+        As decoded, in native byte order, with the sign of Pixel Representation (0028,0103).
+    warnings : list of str
+
+    Raises
+    ------
+    ImageError
+        If there are no pixel data, they are not whole, not what the transfer syntax says, or no
+        decoder is installed.
+    """
+    dataset = file.pixel_dataset()
+    if "PixelData" not in dataset:
+        floating = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+        found = "has floating-point pixel data, expected integers" if floating else "has no pixel data"
+        raise ImageError(file.path, found, "Give the DICOM file of a mammogram, complete with its image")
+    decoder = _decoder(file)
+    encapsulated = bool(dataset["PixelData"].is_undefined_length) or dataset.PixelData[:4] == _ITEM
+    if encapsulated != file.syntax.is_encapsulated:
+        found, expected = ("compressed", "uncompressed") if encapsulated else ("uncompressed", "compressed")
+        name = file.syntax.name if file.syntax_declared else "no transfer syntax"
+        raise ImageError(file.path, f"declares {name} ({expected}), but its pixel data are {found}", _AGAIN)
+    bits = (int(dataset.BitsStored), _high_bit(dataset))
+    warnings = _check_compressed(file, dataset) if encapsulated else _check_length(file, dataset)
+    plugin = next((name for name in _PREFERRED if name in decoder.available_plugins), "") if encapsulated else ""
+    decoded, _ = decoder.as_array(
+        dataset,
+        index=0,
+        raw=True,
+        decoding_plugin=plugin,
+        allow_excess_frames=False,
+        **(
+            {}
+            if file.syntax in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes)
+            else {"correct_unused_bits": False}
+        ),
+    )
+    stored = decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
+    in_cell = not encapsulated or file.syntax == RLELossless  # a JPEG sample knows no high bit
+    stored, note = unused_bits_removed(stored, bits[0], bits[1] if in_cell else bits[0] - 1)
+    return np.ascontiguousarray(stored), warnings + note
+
+
+def _decoder(file: DicomFile) -> Decoder:
+    try:
+        decoder = get_decoder(file.syntax)
+    except NotImplementedError:
+        name = f"{file.syntax.name} ({file.syntax})" if file.syntax.name != file.syntax else str(file.syntax)
+        raise ImageError(
+            file.path, f"has the transfer syntax {name}, which cannot be decoded", "Export it uncompressed"
+        ) from None
+    if not decoder.is_available:
+        needs = "; ".join(decoder.missing_dependencies)
+        raise ImageError(file.path, f"is compressed as {file.syntax.name}, no decoder is installed", f"Install {needs}")
+    return decoder
+
+
+def _high_bit(dataset: Dataset) -> int:
+    """High Bit (0028,0102), or what it must be where it is absent or impossible."""
+    stored, allocated = int(dataset.BitsStored), int(dataset.BitsAllocated)
+    high = dataset.get("HighBit")
+    return int(high) if high is not None and stored - 1 <= int(high) < allocated else stored - 1
+
+
+def _check_length(file: DicomFile, dataset: Dataset) -> list[str]:
+    """Uncompressed pixel data must be as long as the header says; too long is a warning."""
+    needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    found = len(dataset.PixelData)
+    if found < needed:
+        raise ImageError(file.path, f"has truncated pixel data: {found} bytes, expected {needed}", _AGAIN)
+    if found > needed + needed % 2:
+        return [f"The pixel data are {found - needed} bytes longer than the image; the rest was not read."]
+    return []
+
+
+def _check_compressed(file: DicomFile, dataset: Dataset) -> list[str]:
+    """Compare a compressed frame's own header with the DICOM header, before anything is decoded."""
+    try:
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    except Exception as error:
+        raise ImageError(file.path, f"has damaged or truncated pixel data ({error})", _AGAIN) from error
+    if file.syntax == RLELossless:
+        return []
+    code = parse_codestream(stream)
+    if code is None:
+        raise ImageError(file.path, f"declares {file.syntax.name}, but its pixel data are not that", _AGAIN)
+    if code.process not in _allowed(file.syntax):
+        raise ImageError(file.path, f"declares {file.syntax.name}, but its pixel data are {code.process}", _AGAIN)
+    expected = (int(dataset.Rows), int(dataset.Columns), 1)
+    if (code.rows, code.columns, code.components) != expected:
+        found = f"{code.rows} x {code.columns} x {code.components}"
+        told = " x ".join(map(str, expected))
+        raise ImageError(file.path, f"has compressed pixel data of {found} samples, its header says {told}", _AGAIN)
+    if code.precision > 16 or code.precision > int(dataset.BitsAllocated):
+        told = f"Bits Allocated {dataset.BitsAllocated}"
+        raise ImageError(file.path, f"has compressed samples of {code.precision} bits, its header says {told}", _AGAIN)
+    if stream.rfind(b"\xff\xd9", code.start) < 0:
+        raise ImageError(
+            file.path, "has truncated pixel data: the end marker of the compressed image is missing", _AGAIN
+        )
+    if code.precision <= 8 < int(dataset.BitsAllocated):
+        dataset.BitsAllocated = 8  # what the decoder will deliver
+        dataset.BitsStored = min(8, int(dataset.BitsStored))
+    if code.precision != int(dataset.BitsStored) and code.process != _JPEG_2000:
+        return [f"The compressed samples have {code.precision} bits, the header says {dataset.BitsStored}."]
+    return []
+
+
+def _allowed(syntax: UID) -> tuple[str, ...]:
+    """The compression processes a transfer syntax may hold."""
+    if syntax == JPEGBaseline8Bit:
+        return ("baseline JPEG",)
+    if syntax == JPEGExtended12Bit:
+        return ("baseline JPEG", "extended JPEG")
+    if syntax in JPEGLosslessTransferSyntaxes:
+        return ("lossless JPEG",)
+    return ("JPEG-LS",) if syntax in JPEGLSTransferSyntaxes else (_JPEG_2000,)
+
+
+def parse_codestream(stream: bytes) -> Codestream | None:
+    """Read the frame header of a JPEG, JPEG-LS or JPEG 2000 stream; None if it is none of these."""
+    siz = stream.find(b"\xff\x4f\xff\x51", 0, 1024)  # 0 for a bare stream, later within a JP2 file
+    if siz == 0 or stream[4:8] == b"jP  ":
+        if siz < 0 or len(stream) < siz + 45:
+            return None
+        wide, high, left, top = (int.from_bytes(stream[siz + 8 + 4 * i : siz + 12 + 4 * i], "big") for i in range(4))
+        components = int.from_bytes(stream[siz + 40 : siz + 42], "big")
+        return Codestream(_JPEG_2000, (stream[siz + 42] & 0x7F) + 1, high - top, wide - left, components, siz)
+    if stream[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 10 <= len(stream) and stream[at] == 0xFF:
+        marker = stream[at + 1]
+        if marker == 0xFF or marker in _NO_LENGTH:
+            at += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(stream[at + 2 : at + 4], "big")
+        if marker in _PROCESS or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = (int.from_bytes(stream[i : i + 2], "big") for i in (at + 5, at + 7))
+            name = _PROCESS.get(marker, f"JPEG of process 0x{marker:02X}")
+            return Codestream(name, stream[at + 4], rows, columns, stream[at + 9], at + 2 + length)
+        at += 2 + length
+    return None
+
+
+def unused_bits_removed(stored: NDArray[Any], bits: int, high: int) -> tuple[NDArray[Any], list[str]]:
+    """Keep the `bits` bits of each cell that end at bit `high`, sign-extended for signed types (PS3.5 8.1.1).
+
+    Returns the same array where there is nothing to do, and a warning where other bits were set
+    (old files keep overlays there).
+    """
+    width, shift = 8 * stored.dtype.itemsize, high + 1 - bits
+    if bits >= width:
+        return stored, []
+    if stored.dtype.kind == "u":
+        mask = stored.dtype.type((1 << bits) - 1)
+        if shift == 0 and stored.max() <= mask:
+            return stored, []
+        clean = (stored >> stored.dtype.type(shift)) & mask
+        dirty = (stored & ~stored.dtype.type(int(mask) << shift)) != 0
+    else:
+        up, down = stored.dtype.type(width - bits - shift), stored.dtype.type(width - bits)
+        clean = (stored << up) >> down
+        dirty = (clean != stored) & ((stored >> stored.dtype.type(bits)) != 0) & (shift == 0)
+    count = int(np.count_nonzero(dirty))
+    note = f"{count} pixels had bits outside the {bits} stored ones set (overlays or a wrong header); these bits were removed."
+    return clean, [note] if count else []

@@ -1,0 +1,238 @@
+"""Display transforms: from pixel values to what a radiologist would look at, in [0, 1], bright = dense.
+
+Formulas of DICOM PS3.3 C.11.2.1.2 (windows), C.11.2.1.3 (LINEAR_EXACT, SIGMOID), C.11.1.1 (tables).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.foreground import foreground_values, sample_values
+from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
+
+Region = tuple[slice, slice]
+
+_PERCENTILES = (0.5, 99.5)
+_CHUNK_ROWS = 256
+_STEPS: WeakKeyDictionary[Mammogram, dict[str, DisplayStep]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class DisplayStep:
+    """One display transform, ready to use on the values of one mammogram.
+
+    Attributes
+    ----------
+    name : str
+        What it is: ``percentile``, ``full``, ``window:0``, ``voi-lut:0``, ...; with it
+        `display_step` gives the same step again.
+    inverted : bool
+        Whether to turn the result over (`Mammogram.inverted`).
+    voi : VoiTransform or None
+        The file's transform, or None for a straight line from `low` to `high`.
+    low, high : float
+        Rescaled values (polarity as stored) at the two ends of the straight line.
+    notes : tuple of str
+        Why this step and not another; sentences for the record.
+    """
+
+    name: str
+    inverted: bool = False
+    voi: VoiTransform | None = None
+    low: float = 0.0
+    high: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map rescaled values (any shape, polarity as stored) to [0, 1], bright = dense."""
+        if self.voi is not None:
+            shown = apply_voi(values, self.voi)
+        else:
+            span = max(self.high - self.low, np.finfo(np.float32).tiny)
+            shown = (values - np.float32(self.low)) / np.float32(span)
+            np.clip(shown, 0.0, 1.0, out=shown)
+        return np.subtract(np.float32(1.0), shown, out=shown) if self.inverted else shown
+
+
+def apply_voi(values: NDArray[np.float32], voi: VoiTransform) -> NDArray[np.float32]:
+    """Apply one VOI transform.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Rescaled values, any shape, polarity as stored.
+    voi : VoiTransform
+
+    Returns
+    -------
+    ndarray of float32
+        In [0, 1], polarity as stored (MONOCHROME1 is not turned over here).
+
+    Raises
+    ------
+    ImageError
+        If the window's width is not allowed: below 1 for 'linear', 0 or below for the others.
+    """
+    values = np.asarray(values, np.float32)
+    if voi.kind == "lut":
+        if voi.lut is None or len(voi.lut) == 0:
+            raise ImageError(voi.name, "has no table", "Choose another display step")
+        index = np.clip(np.rint(values) - np.float32(voi.first), 0, len(voi.lut) - 1).astype(np.int32)
+        return voi.lut[index].astype(np.float32, copy=False)
+    least = 1.0 if voi.kind == "linear" else np.finfo(np.float32).tiny
+    if not voi.width >= least:
+        allowed = "1 or more" if voi.kind == "linear" else "more than 0"
+        raise ImageError(voi.name, f"has Window Width {voi.width:g}, expected {allowed}", "Choose another display step")
+    if voi.kind == "sigmoid":  # 1 / (1 + exp(-4 (x - c) / w)), in a form that cannot overflow
+        shown = np.tanh((values - np.float32(voi.center)) * np.float32(2.0 / voi.width))
+        shown *= np.float32(0.5)
+        shown += np.float32(0.5)
+        return shown
+    center, width = (voi.center - 0.5, voi.width - 1.0) if voi.kind == "linear" else (voi.center, voi.width)
+    if width == 0.0:
+        return (values > np.float32(center)).astype(np.float32)
+    shown = (values - np.float32(center)) / np.float32(width)
+    shown += np.float32(0.5)
+    return np.clip(shown, 0.0, 1.0, out=shown)
+
+
+def display_step(mammogram: Mammogram, step: str = "auto") -> DisplayStep:
+    """The display step a name stands for on one mammogram.
+
+    Parameters
+    ----------
+    mammogram : Mammogram
+    step : str
+        ``auto``: the file's first usable VOI LUT, else its first usable window, else `percentile`;
+        ``percentile``: straight line between the 0.5 and 99.5 percentile of the breast, estimated on a
+        subsample of the whole image; ``full``: straight line over `Mammogram.value_range`; or the name of
+        one of the file's own transforms, such as ``window:1``.
+
+    Returns
+    -------
+    DisplayStep
+        Its `name` says which step ``auto`` came to.
+
+    Raises
+    ------
+    ImageError
+        If the file offers no step of that name.
+    """
+    known = _STEPS.setdefault(mammogram, {})
+    if step not in known:
+        known[step] = _make_step(mammogram, step)
+    return known[step]
+
+
+def _make_step(mammogram: Mammogram, step: str) -> DisplayStep:
+    if step == "auto":
+        return _automatic(mammogram)
+    if step == "full":
+        low, high = mammogram.value_range
+        return DisplayStep("full", mammogram.inverted, low=low, high=high)
+    if step == "percentile":
+        low, high = _breast_range(mammogram)
+        return DisplayStep("percentile", mammogram.inverted, low=low, high=high)
+    for voi in mammogram.voi:
+        if voi.name == step:
+            return DisplayStep(step, mammogram.inverted, voi=voi)
+    offered = ", ".join(["auto", "percentile", "full", *(voi.name for voi in mammogram.voi)])
+    raise ImageError(mammogram.source or mammogram.label, f"has no display step '{step}'", f"Choose one of {offered}")
+
+
+def _automatic(mammogram: Mammogram) -> DisplayStep:
+    breast = mammogram.orient(foreground_values(sample_values(mammogram)))  # back to polarity as stored
+    notes: list[str] = []
+    for voi in sorted(mammogram.voi, key=lambda voi: voi.kind != "lut"):
+        reason = _unusable(voi, breast)
+        if reason is None:
+            return DisplayStep(voi.name, mammogram.inverted, voi=voi, notes=tuple(notes))
+        notes.append(f"Display step {voi.name} was passed over: {reason}.")
+    low, high = _breast_range(mammogram)
+    return DisplayStep("percentile", mammogram.inverted, low=low, high=high, notes=tuple(notes))
+
+
+def _unusable(voi: VoiTransform, breast: NDArray[np.float32]) -> str | None:
+    """Why a transform shows nothing of the breast, or None."""
+    try:
+        shown = apply_voi(breast, voi)
+    except ImageError as error:
+        return f"it {error.problem}"
+    if shown.size:
+        low, high = np.percentile(shown, (1, 99))
+        if high - low < 2 / 255:
+            return "it shows the whole breast in one grey value"
+    return None
+
+
+def _breast_range(mammogram: Mammogram) -> tuple[float, float]:
+    """0.5 and 99.5 percentile of the breast in rescaled values, polarity as stored, low < high if possible."""
+    sampled = sample_values(mammogram)
+    if sampled.size == 0:
+        return mammogram.value_range
+    breast = mammogram.orient(foreground_values(sampled))
+    low, high = (float(v) for v in np.percentile(breast, _PERCENTILES))
+    if high <= low:
+        low, high = float(sampled.min()), float(sampled.max())
+        if mammogram.inverted:
+            total = sum(mammogram.value_range)
+            low, high = total - high, total - low
+    return low, high
+
+
+def display_array(
+    mammogram: Mammogram, step: str | DisplayStep = "auto", region: Region | None = None
+) -> NDArray[np.float32]:
+    """The mammogram as displayed.
+
+    Parameters
+    ----------
+    mammogram : Mammogram
+    step : str or DisplayStep
+        See `display_step`.
+    region : (slice, slice), optional
+        Rows and columns to compute; nothing else is, and the values are those of the whole image.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns) of the region
+        In [0, 1], bright = dense; padding pixels are 0 (black).
+
+    Raises
+    ------
+    ImageError
+        If the file offers no step of that name, or the step cannot be applied.
+    """
+    chosen = step if isinstance(step, DisplayStep) else display_step(mammogram, step)
+    stored = mammogram.stored if region is None else mammogram.stored[region]
+    shown = np.empty(stored.shape, np.float32)
+    table = _table(mammogram, chosen) if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 else None
+    for start in range(0, stored.shape[0], _CHUNK_ROWS):  # in bands, so that temporaries stay small
+        band = stored[start : start + _CHUNK_ROWS]
+        target = shown[start : start + _CHUNK_ROWS]
+        if table is not None:
+            np.take(table, band.view(f"u{band.dtype.itemsize}") if band.dtype.kind == "i" else band, out=target)
+        else:
+            target[...] = _shown(mammogram, chosen, band)
+    return shown
+
+
+def _shown(mammogram: Mammogram, step: DisplayStep, stored: NDArray[Any]) -> NDArray[np.float32]:
+    shown = step.apply(mammogram.rescale(stored))
+    if mammogram.padding is not None:
+        low, high = mammogram.padding
+        shown[(stored >= low) & (stored <= high)] = 0.0
+    return shown
+
+
+def _table(mammogram: Mammogram, step: DisplayStep) -> NDArray[np.float32]:
+    """Displayed value of every possible stored value of an 8- or 16-bit image, indexed by its bit pattern."""
+    dtype = mammogram.stored.dtype
+    codes = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
+    return _shown(mammogram, step, codes)

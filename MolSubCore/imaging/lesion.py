@@ -1,0 +1,252 @@
+"""Lesions on a mammogram: masks, polygons and boxes become boxes with their outline.
+
+Rule of the grid: a mask belongs to the mammogram pixel by pixel, row by row and column by column as
+stored. ITK-SNAP and 3D Slicer keep the voxel order of the picture they opened, whatever axes they
+write in the header (a mammogram has no patient orientation), so voxel (i, j, 0) is column i, row j.
+A mask of any other shape is refused, never resampled; only a .seg.nrrd that says that it was cut out
+of a larger grid (``Segmentation_ReferenceImageExtentOffset``) is put back in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.errors import LesionError
+from MolSubCore.imaging.mammogram import Mammogram
+
+Split = Literal["auto", "label", "component", "none"]
+SourceKind = Literal["mask", "polygon", "box"]
+
+#: Pieces of one label nearer than this (pixels) are one lesion; smaller ones than `SPECK` beside a
+#: larger one are slips of the brush.
+NEAR, SPECK, MOST = 20, 10, 50
+
+_BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open rectangle on the image grid."""
+
+    row_start: int
+    row_stop: int
+    col_start: int
+    col_stop: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows as a slice."""
+        return slice(self.row_start, self.row_stop)
+
+    @property
+    def cols(self) -> slice:
+        """Its columns as a slice."""
+        return slice(self.col_start, self.col_stop)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.row_stop - self.row_start, self.col_stop - self.col_start
+
+    def union(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            min(self.row_start, other.row_start),
+            max(self.row_stop, other.row_stop),
+            min(self.col_start, other.col_start),
+            max(self.col_stop, other.col_stop),
+        )
+
+    def gap(self, other: Box) -> int:
+        """Free pixels between two boxes along the axis where they are farthest apart; 0 if they touch."""
+        rows = max(self.row_start - other.row_stop, other.row_start - self.row_stop)
+        columns = max(self.col_start - other.col_stop, other.col_start - self.col_stop)
+        return max(rows, columns, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """One lesion.
+
+    Attributes
+    ----------
+    label : str
+        ``1``, ``2``, ... by label value, or from top to bottom.
+    box : Box
+        Tight around it.
+    mask : ndarray of bool or None
+        Within the box; None when only a box is known.
+    source_kind : {'mask', 'polygon', 'box'}
+    """
+
+    label: str
+    box: Box
+    mask: NDArray[np.bool_] | None
+    source_kind: SourceKind
+
+
+@dataclass(frozen=True, eq=False)
+class LesionSet:
+    """All lesions of one image.
+
+    Attributes
+    ----------
+    lesions : tuple of Lesion
+        At least one.
+    shape : tuple of int
+        Rows and columns of the image.
+    warnings : tuple of str
+    """
+
+    lesions: tuple[Lesion, ...]
+    shape: tuple[int, int]
+    warnings: tuple[str, ...] = ()
+
+    def full_mask(self) -> NDArray[np.bool_]:
+        """All lesions on the image grid; a box counts as filled."""
+        mask = np.zeros(self.shape, bool)
+        for lesion in self.lesions:
+            mask[lesion.box.rows, lesion.box.cols] |= True if lesion.mask is None else lesion.mask
+        return mask
+
+
+def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split: Split = "auto") -> LesionSet:
+    """Read the lesions of a mammogram.
+
+    Parameters
+    ----------
+    source : str or path
+        A mask (NIfTI, NRRD, .seg.nrrd, MHA, PNG, TIFF, DICOM SEG), a polygon file (.json), or a
+        box ``row0,col0,row1,col1`` (half-open, pixels).
+    mammogram : Mammogram
+        The image it belongs to.
+    split : {'auto', 'label', 'component', 'none'}
+        One lesion per label value; one per connected piece (pieces less than 20 pixels apart stay
+        together); or one in all. ``auto`` goes by label where there are several, else by piece.
+
+    Raises
+    ------
+    LesionError
+        If it cannot be read, is empty, or lies on another grid (both shapes are named).
+    """
+    text = os.fspath(source)
+    if match := _BOX.fullmatch(text):
+        row0, col0, row1, col1 = map(int, match.groups())
+        return _from_box(text, Box(row0, row1, col0, col1), mammogram.shape)
+    from MolSubCore.imaging.lesion_files import read_layers
+
+    path = Path(text)
+    kind, layers, warnings = read_layers(path, mammogram)
+    lesions: list[Lesion] = []
+    for layer in layers:
+        _check_grid(path, layer.shape, mammogram.shape)
+        found, dropped = _divide(path, layer, split, several=len(layers) > 1)
+        lesions += [Lesion("", box, mask, kind) for box, mask in found]
+        warnings += dropped
+    if not lesions:
+        raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
+    numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
+    return LesionSet(tuple(numbered), mammogram.shape, tuple(warnings))
+
+
+def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:
+    rows, columns = shape
+    cut = Box(max(box.row_start, 0), min(box.row_stop, rows), max(box.col_start, 0), min(box.col_stop, columns))
+    if min(cut.shape) < 1:
+        raise LesionError(
+            f"box {text}",
+            f"has no pixel on the image of {rows} rows x {columns} columns",
+            "Give row0,col0,row1,col1 with row0 < row1 and col0 < col1",
+        )
+    warnings = () if cut == box else ("The box reaches outside the image and was cut at its border.",)
+    return LesionSet((Lesion("1", cut, None, "box"),), shape, warnings)
+
+
+def _check_grid(path: Path, found: tuple[int, ...], expected: tuple[int, int]) -> None:
+    if found == expected:
+        return
+    names = [f"{shape[0]} rows x {shape[1]} columns" for shape in (found, expected)]
+    transposed = tuple(found) == expected[::-1]
+    raise LesionError(
+        path,
+        f"has {names[0]}, its image has {names[1]}" + (" (transposed)" if transposed else ""),
+        "Swap its rows and columns" if transposed else "Outline the lesion on this very image",
+    )
+
+
+def _divide(
+    path: Path, layer: NDArray[np.integer], split: Split, *, several: bool
+) -> tuple[list[tuple[Box, NDArray[np.bool_]]], list[str]]:
+    """Lesions of one label map, cropped to its nonzero part first."""
+    region = _nonzero_box(layer)
+    if region is None:
+        return [], []
+    crop = layer[region.rows, region.cols]
+    values = np.unique(crop[crop != 0])
+    if split == "none":
+        masks, dropped = [crop != 0], []
+    elif split == "label" or (split == "auto" and (len(values) > 1 or several)):
+        masks, dropped = [crop == value for value in values[: MOST + 1]], []
+    else:
+        masks, dropped = _components(crop != 0)
+    if len(masks) > MOST:
+        raise LesionError(path, f"holds more than {MOST} lesions", "Give each lesion one label, or one box around all")
+    found = []
+    for mask in masks:
+        tight = _nonzero_box(mask)
+        assert tight is not None
+        box = Box(
+            region.row_start + tight.row_start,
+            region.row_start + tight.row_stop,
+            region.col_start + tight.col_start,
+            region.col_start + tight.col_stop,
+        )
+        found.append((box, np.ascontiguousarray(mask[tight.rows, tight.cols])))
+    return found, dropped
+
+
+def _nonzero_box(array: NDArray[np.generic]) -> Box | None:
+    """Tight box around the nonzero pixels: one pass over the array, then one over a vector."""
+    rows = np.flatnonzero(array.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(array[rows[0] : rows[-1] + 1].any(axis=0))
+    return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+
+
+def _components(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.bool_]], list[str]]:
+    """Connected pieces (8 neighbours), near ones joined, specks beside larger pieces dropped."""
+    from scipy import ndimage
+
+    numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    slices = ndimage.find_objects(numbered)
+    boxes = [Box(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in slices]
+    kept = [n for n in range(count) if areas[n] >= SPECK] or [int(areas.argmax())]
+    if len(kept) > 400:  # noise: joining by pairs would take long, and no reader outlines so many
+        return [mask] * (MOST + 1), []
+    groups = list(_joined([boxes[n] for n in kept]))
+    masks = [np.isin(numbered, [kept[member] + 1 for member in group]) for group in groups]
+    missing = count - len(kept)
+    return masks, [f"{missing} speck(s) of under {SPECK} pixels were left out of the lesion mask."] if missing else []
+
+
+def _joined(boxes: list[Box]) -> Iterator[list[int]]:
+    """Groups of boxes chained by gaps under `NEAR`, from top to bottom."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = [(a, b) for a in range(len(boxes)) for b in range(a + 1, len(boxes)) if boxes[a].gap(boxes[b]) < NEAR]
+    first, second = zip(*edges, strict=True) if edges else ((), ())
+    graph = coo_array((np.ones(len(edges)), (first, second)), shape=(len(boxes), len(boxes)))
+    count, group_of = connected_components(graph, directed=False)
+    groups = [np.flatnonzero(group_of == group).tolist() for group in range(count)]
+    yield from sorted(groups, key=lambda group: min((boxes[n].row_start, boxes[n].col_start) for n in group))

@@ -1,0 +1,142 @@
+"""The one reader of mammograms: any supported file becomes a `Mammogram`, or a one-line `ImageError`.
+
+The kind of a file is decided by its content, never by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.imaging.foreground import bright_background
+from MolSubCore.imaging.mammogram import Mammogram
+
+_SUPPORTED = "Give a mammogram as DICOM, PNG, JPEG, TIFF, NIfTI, NRRD or MHA"
+_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment|ID|ObjectSubType)\s*=")
+
+
+def read_mammogram(path: str | os.PathLike[str]) -> Mammogram:
+    """Read one mammographic view from a file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        DICOM (MG for presentation or for processing, CR, DX, secondary capture), PNG, JPEG, TIFF,
+        NIfTI, NRRD or MetaImage. One frame, one grey channel.
+
+    Returns
+    -------
+    Mammogram
+        With everything the file says about spacing, side, view, polarity and display; what is in
+        doubt is in its `warnings`.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read whole, or is not one 2D mammographic view; one line that names
+        the file, the value found and the remedy.
+    """
+    file = Path(path)
+    read = _reader_of(file)
+    with _quiet():
+        try:
+            return _checked(read(file))
+        except MolSubError:
+            raise
+        except MemoryError:
+            raise ImageError(
+                file, "needs more memory than there is", "Close other programs, or use a smaller image"
+            ) from None
+        except Exception as error:  # any library failure becomes one line; the cause stays attached
+            raise ImageError(file, f"cannot be read ({brief(error)})", "Export or copy the file again") from error
+
+
+def brief(error: BaseException) -> str:
+    """An exception's type and text in at most 160 characters and one line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _reader_of(file: Path) -> Callable[[Path], Mammogram]:
+    head = _head(file)
+    if head[128:132] == b"DICM" or _looks_like_bare_dicom(head):
+        from MolSubCore.imaging.dicom import read_dicom
+
+        return read_dicom
+    if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        from MolSubCore.imaging.raster import read_raster
+
+        return read_raster
+    from MolSubCore.imaging import volume
+
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or head.startswith(b"\x1f\x8b"):
+        return volume.read_nifti
+    if head.startswith(b"NRRD000"):
+        return volume.read_nrrd
+    if _META_IMAGE.match(head):
+        return volume.read_metaimage
+    raise ImageError(file, f"is not an image this program knows (it begins with {head[:8]!r})", _SUPPORTED)
+
+
+def _head(file: Path) -> bytes:
+    """The first bytes of a file that exists and has some."""
+    if file.is_dir():
+        raise ImageError(file, "is a folder, a file was expected", "Name one image file in it")
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(352)
+    except FileNotFoundError:
+        raise ImageError(file, "does not exist", "Check the path") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            file, f"cannot be opened ({brief(error)})", "Check the path and your right to read it"
+        ) from None
+    if not head:
+        raise ImageError(file, "is empty (0 bytes)", "Export or copy the file again")
+    return head
+
+
+def _looks_like_bare_dicom(head: bytes) -> bool:
+    """Whether a file without the 128-byte preamble begins with an element of group 2 or 8."""
+    little, big = head[:2] in (b"\x02\0", b"\x08\0"), head[:2] == b"\0\x08"
+    if len(head) < 16 or not (little or big):
+        return False
+    if head[4:6].isalpha() and head[4:6].isupper():
+        return True
+    return little and head[3] == 0 and int.from_bytes(head[4:8], "little") < 1 << 16
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep library warnings off the screen: what a user must know is in `Mammogram.warnings`."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "PIL")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _checked(mammogram: Mammogram) -> Mammogram:
+    """Add what holds for every kind of file: a constant picture, a bright background."""
+    found = list(mammogram.warnings)
+    if mammogram.stored.min() == mammogram.stored.max():
+        found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
+    elif bright_background(mammogram):
+        found.append(
+            "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
+            "results on a negative mean nothing."
+        )
+    return dataclasses.replace(mammogram, warnings=tuple(found))

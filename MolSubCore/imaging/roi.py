@@ -1,0 +1,270 @@
+"""From a lesion to its patch, and from the patch's pixels back to the image's.
+
+Pixel coordinates are those of pixel centres: ``image = start + (patch + 0.5) * side / size - 0.5``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.display import display_array
+from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class RoiGeometry:
+    """Where a patch lies on its image.
+
+    Attributes
+    ----------
+    row_start, row_stop, col_start, col_stop : int
+        Half-open rectangle on the image grid. It reaches outside the image only where the image
+        is smaller than the square.
+    patch_size : int
+        Rows and columns of the patch.
+    image_shape : tuple of int
+        Rows and columns of the image.
+    """
+
+    row_start: int
+    row_stop: int
+    col_start: int
+    col_stop: int
+    patch_size: int
+    image_shape: tuple[int, int]
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns of the rectangle; equal but for published crops at a small image's edge."""
+        return self.row_stop - self.row_start, self.col_stop - self.col_start
+
+    def patch_to_image(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Image coordinates (row, column) of patch coordinates; shape (..., 2)."""
+        start, side = np.array([self.row_start, self.col_start]), np.array(self.sides)
+        return start + (np.asarray(points, dtype=np.float64) + 0.5) * side / self.patch_size - 0.5
+
+    def image_to_patch(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Patch coordinates (row, column) of image coordinates; shape (..., 2)."""
+        start, side = np.array([self.row_start, self.col_start]), np.array(self.sides)
+        return (np.asarray(points, dtype=np.float64) - start + 0.5) * self.patch_size / side - 0.5
+
+    def inside(self) -> tuple[slice, slice]:
+        """Row and column slices of the part that lies on the image."""
+        rows, columns = self.image_shape
+        return (
+            slice(max(self.row_start, 0), min(self.row_stop, rows)),
+            slice(max(self.col_start, 0), min(self.col_stop, columns)),
+        )
+
+    def paste(self, patch_map: NDArray[Any]) -> tuple[NDArray[np.float32], slice, slice]:
+        """Any map over the patch, of any resolution, on the image grid.
+
+        Parameters
+        ----------
+        patch_map : ndarray, shape (h, w)
+            Such as a 7x7 class activation map; its outer edges are the patch's.
+
+        Returns
+        -------
+        values : ndarray of float32
+            Bilinear, half-pixel centres, edge values held outside the outermost centres; the part on the image.
+        rows, columns : slice
+            Where on the image the values belong.
+        """
+        height, width = self.sides
+        values = cv2.resize(np.asarray(patch_map, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        rows, columns = self.inside()
+        return (
+            values[rows.start - self.row_start : rows.stop - self.row_start,
+                   columns.start - self.col_start : columns.stop - self.col_start],
+            rows,
+            columns,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy."""
+        return {
+            "row_start": self.row_start,
+            "row_stop": self.row_stop,
+            "col_start": self.col_start,
+            "col_stop": self.col_stop,
+            "patch_size": self.patch_size,
+            "image_shape": list(self.image_shape),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """A region of interest: the patch the model sees, and where it is from.
+
+    Attributes
+    ----------
+    patch : ndarray of the recipe's dtype, shape (size, size)
+        Not normalised: see `Recipe.normalise`.
+    geometry : RoiGeometry
+    lesion : str
+        The lesion's label.
+    recipe : Recipe
+    warnings : tuple of str
+    """
+
+    patch: NDArray[Any]
+    geometry: RoiGeometry
+    lesion: str
+    recipe: Recipe
+    warnings: tuple[str, ...] = ()
+
+
+def square_roi(box: Box, margin: tuple[float, float], image_shape: tuple[int, int], size: int = 224) -> RoiGeometry:
+    """Grow a box by a margin, make it square about its centre, shift it into the image.
+
+    Parameters
+    ----------
+    box : Box
+    margin : tuple of float
+        Pixels added above and below, and left and right.
+    image_shape : tuple of int
+        Rows and columns.
+    size : int
+        Patch size.
+
+    Notes
+    -----
+    Where the square is larger than the image along an axis, it is centred on the image there and
+    reaches outside.
+    """
+    height = box.row_stop - box.row_start + 2 * round(margin[0])
+    width = box.col_stop - box.col_start + 2 * round(margin[1])
+    side = max(height, width)
+    row = _shifted(box.row_start + box.row_stop, side, image_shape[0])
+    column = _shifted(box.col_start + box.col_stop, side, image_shape[1])
+    return RoiGeometry(row, row + side, column, column + side, size, image_shape)
+
+
+def _shifted(twice_centre: int, side: int, length: int) -> int:
+    """Start of a side on one axis, moved as little as needed to lie in [0, length)."""
+    if side > length:
+        return -((side - length) // 2)
+    return min(max((twice_centre - side) // 2, 0), length - side)
+
+
+def published_roi(box: Box, bound: int, image_shape: tuple[int, int], size: int = 224) -> RoiGeometry:
+    """The published code's rectangle (without its defect of comparing rows with columns).
+
+    Inclusive minima and maxima, minus and plus the bound, used half-open: the margin is one less
+    below and to the right. Taller than wide, the left edge moves; else the top edge. Then shifts
+    into the image, one after another. A rectangle larger than the image is cut off there, as
+    array slicing does, so it may not be square.
+    """
+    top, bottom = box.row_start - bound, box.row_stop - 1 + bound
+    left, right = box.col_start - bound, box.col_stop - 1 + bound
+    height, width = bottom - top, right - left
+    if height > width:
+        left -= height - width
+    else:
+        top -= width - height
+    rows, columns = image_shape
+    if top < 0:
+        top, bottom = 0, bottom - top
+    if left < 0:
+        left, right = 0, right - left
+    if right > columns:
+        left, right = left - (right - columns), columns
+    if bottom > rows:
+        top, bottom = top - (bottom - rows), rows
+    return RoiGeometry(max(top, 0), bottom, max(left, 0), right, size, image_shape)
+
+
+def extract_rois(mammogram: Mammogram, lesions: LesionSet, recipe: Recipe) -> list[Roi]:
+    """The patches of all lesions of one image; what concerns the whole image is done once.
+
+    Raises
+    ------
+    ImageError
+        If the margin is in millimetres and the spacing is unknown, or the image holds one value only
+        and the recipe cannot do without contrast.
+    """
+    chosen = [_around_all(lesions)] if recipe.together else list(lesions.lesions)
+    if recipe.square == "published":
+        equalised = _equalised(mammogram, recipe)
+        return [_published(equalised, lesion, recipe) for lesion in chosen]
+    margin = _margin(mammogram, recipe)
+    return [_default(mammogram, lesion, margin, recipe) for lesion in chosen]
+
+
+def _around_all(lesions: LesionSet) -> Lesion:
+    box = lesions.lesions[0].box
+    for lesion in lesions.lesions[1:]:
+        box = box.union(lesion.box)
+    return Lesion("1", box, None, lesions.lesions[0].source_kind)
+
+
+def _margin(mammogram: Mammogram, recipe: Recipe) -> tuple[float, float]:
+    if recipe.bound_unit == "px":
+        return recipe.bound, recipe.bound
+    row_mm, col_mm = mammogram.spacing.row_mm, mammogram.spacing.col_mm
+    if row_mm is None or col_mm is None:
+        raise ImageError(
+            mammogram.source or mammogram.label,
+            f"has no known pixel spacing, and the bound is {recipe.bound:g} mm",
+            "Give the bound in pixels (--bound-unit px)",
+        )
+    return recipe.bound / row_mm, recipe.bound / col_mm
+
+
+def _default(mammogram: Mammogram, lesion: Lesion, margin: tuple[float, float], recipe: Recipe) -> Roi:
+    geometry = square_roi(lesion.box, margin, mammogram.shape, recipe.size)
+    rows, columns = geometry.inside()
+    shown = display_array(mammogram, recipe.display, region=(rows, columns))
+    warnings: tuple[str, ...] = ()
+    if shown.shape != geometry.sides:
+        canvas = np.full(geometry.sides, _border_value(mammogram, recipe.display), np.float32)
+        top, left = rows.start - geometry.row_start, columns.start - geometry.col_start
+        canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+        shown = canvas
+        warnings = ("The image is smaller than the region around the lesion: the rest is filled with its border value.",)
+    if float(shown.max()) == float(shown.min()):
+        warnings += ("The region around the lesion holds one grey value only: the prediction means nothing.",)
+    picture = Image.fromarray(shown).resize((recipe.size, recipe.size), Image.Resampling.BILINEAR)
+    return Roi(np.asarray(picture).astype(recipe.patch_dtype), geometry, lesion.label, recipe, warnings)
+
+
+def _border_value(mammogram: Mammogram, display: str) -> float:
+    """Median of the displayed image's outermost ring."""
+    rows, columns = mammogram.shape
+    sides: Sequence[tuple[slice, slice]] = (
+        (slice(0, 1), slice(0, columns)),
+        (slice(rows - 1, rows), slice(0, columns)),
+        (slice(0, rows), slice(0, 1)),
+        (slice(0, rows), slice(columns - 1, columns)),
+    )
+    return float(np.median(np.concatenate([display_array(mammogram, display, region=side).ravel() for side in sides])))
+
+
+def _equalised(mammogram: Mammogram, recipe: Recipe) -> NDArray[np.uint8]:
+    """Stages 1 and 2 of the published preprocessing: stored pixels, CLAHE on the whole image, uint8."""
+    from skimage.exposure import equalize_adapthist
+
+    stored = mammogram.stored
+    if stored.min() == stored.max():
+        found = f"holds the one value {stored.flat[0]} in every pixel, recipe {recipe.name} needs contrast"
+        raise ImageError(mammogram.source or mammogram.label, found, "Check that this is the right file")
+    return (equalize_adapthist(stored, clip_limit=recipe.clahe_clip) * 255).astype(np.uint8)
+
+
+def _published(equalised: NDArray[np.uint8], lesion: Lesion, recipe: Recipe) -> Roi:
+    shape = (equalised.shape[0], equalised.shape[1])
+    geometry = published_roi(lesion.box, round(recipe.bound), shape, recipe.size)
+    rows, columns = geometry.inside()
+    patch = cv2.resize(equalised[rows, columns], (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)
+    return Roi(patch, geometry, lesion.label, recipe)

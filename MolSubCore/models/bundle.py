@@ -1,0 +1,179 @@
+"""Model bundles with their weights: write, read, run."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import BundleError, MolSubError
+from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, read_card, read_member
+from MolSubCore.models.device import resolve_device
+from MolSubCore.models.registry import build_model
+from MolSubCore.tasks import get_task
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A model ready to predict: one member, or several whose probabilities are averaged.
+
+    Attributes
+    ----------
+    card : dict
+        See `MolSubCore.models.card`.
+    models : tuple of nn.Module
+        In eval mode, on `device`, without gradients for their weights.
+    device : torch.device
+    """
+
+    card: dict[str, Any]
+    models: tuple[nn.Module, ...]
+    device: torch.device
+
+    @torch.inference_mode()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Normalised patches (N, 1, size, size) to logits (members, N, classes), float32."""
+        return torch.stack([model(inputs.to(self.device)).float() for model in self.models])
+
+    def to_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (members, N, classes) to probabilities (N, classes): mean of the members' softmax.
+
+        A temperature in the card divides the logits first.
+        """
+        return torch.softmax(logits.double() / float(self.card.get("temperature") or 1.0), dim=-1).mean(dim=0)
+
+    def probabilities(self, inputs: Tensor) -> Tensor:
+        """Normalised patches (N, 1, size, size) to probabilities (N, classes), float64."""
+        return self.to_probabilities(self.logits(inputs))
+
+
+def write_bundle(
+    path: Path,
+    members: Sequence[Mapping[str, Tensor]],
+    *,
+    architecture: str,
+    task: str,
+    classes: Sequence[str],
+    recipe: dict[str, Any],
+    dropout: float,
+    training: dict[str, Any] | None = None,
+    metrics: dict[str, Any] | None = None,
+    vendors: Sequence[str] = (),
+    synthetic: bool = False,
+    class_order_verified: bool = True,
+    class_order_source: str = "trained here",
+    warnings: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Write a bundle, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        A file if it ends in ``.molsub``, else a folder.
+    members : sequence of state dicts
+        One per member.
+    classes : sequence of str
+        In the order of the logits.
+    recipe : dict
+        The preprocessing recipe, whole.
+    training, metrics : dict, optional
+        What is known of the training, and test-set metrics.
+    vendors : sequence of str
+        Manufacturers in the training cohort.
+
+    Raises
+    ------
+    MolSubError
+        If `path` exists and `overwrite` is false.
+    """
+    blobs = {f"model-{n}.safetensors": _blob(weights) for n, weights in enumerate(members, start=1)}
+    card = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "name": path.stem,
+        "architecture": architecture,
+        "task": task,
+        "classes": list(classes),
+        "positive": get_task(task).positive,
+        "class_order_verified": class_order_verified,
+        "class_order_source": class_order_source,
+        "recipe": recipe,
+        "dropout": dropout,
+        "temperature": None,
+        "members": [{"file": name, "sha256": hashlib.sha256(blob).hexdigest()} for name, blob in blobs.items()],
+        "training": training or {},
+        "metrics": metrics or {},
+        "vendors": list(vendors),
+        "synthetic": synthetic,
+        "warnings": list(warnings),
+        "intended_use": DISCLAIMER,
+        "software": {"MolSubCore": __version__, "torch": torch.__version__},
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    _write_entries(path, {CARD: text.encode(), **blobs}, overwrite)
+    return path
+
+
+def _blob(weights: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()})
+
+
+def _write_entries(path: Path, entries: dict[str, bytes], overwrite: bool) -> None:
+    if path.suffix != ".molsub":
+        with atomic_folder(path, overwrite=overwrite) as folder:
+            for name, data in entries.items():
+                (folder / name).write_bytes(data)
+        return
+    if path.exists() and not overwrite:
+        raise MolSubError(path, "exists already", "Choose another --out, or add --overwrite")
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def read_bundle(path: str | Path, *, device: str = "cpu") -> Bundle:
+    """Read a bundle's card and weights.
+
+    Parameters
+    ----------
+    path : path
+        A folder or a ``.molsub`` file.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    BundleError
+        If anything in it is missing, damaged, or of another version.
+    """
+    path = Path(path)
+    card = read_card(path)
+    target = resolve_device(device)
+    return Bundle(card, tuple(_member(path, card, member, target) for member in card["members"]), target)
+
+
+def _member(path: Path, card: dict[str, Any], member: dict[str, str], device: torch.device) -> nn.Module:
+    data = read_member(path, member)
+    with torch.device("meta"):  # no random weights are drawn only to be replaced
+        model = build_model(card["architecture"], len(card["classes"]), dropout=float(card["dropout"]))
+    try:
+        model.load_state_dict(load(data), assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise BundleError(path, f"{member['file']} does not fit {card['architecture']} ({reason})", "Export it again") from None
+    model.eval().requires_grad_(False)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,155 @@
+"""Model cards and where bundles lie: all that needs no torch.
+
+A bundle is one folder, or one ``.molsub`` file (a zip without compression), with ``bundle.json`` (the
+card) and one safetensors file per member. There is no pickle in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.errors import BundleError
+from MolSubCore.tasks import TASKS
+
+FORMAT, FORMAT_VERSION = "molsub-bundle", 1
+CARD = "bundle.json"
+_CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 4 << 30, 64
+
+_REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
+
+
+def library_folder() -> Path:
+    """The user's model library: ``$MOLSUB_MODELS``, or ``MolSub/models`` in the user's data folder."""
+    if chosen := os.environ.get("MOLSUB_MODELS"):
+        return Path(chosen)
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("MolSub", appauthor=False)) / "models"
+
+
+def find_bundles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Every readable bundle right below `folder` with its card; what is no bundle is passed over."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix == ".molsub" or (path / CARD).is_file():
+            try:
+                found.append((path, read_card(path)))
+            except BundleError:
+                continue
+    return found
+
+
+def find_bundle(name: str | os.PathLike[str]) -> Path:
+    """The bundle at a path, or of a name (with or without ``.molsub``) in the library.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    """
+    path = Path(name)
+    library = library_folder()
+    for candidate in (path, library / path, library / f"{path}.molsub"):
+        if candidate.exists():
+            return candidate
+    raise BundleError(path, f"is no bundle here, and none in {library}", "Give its path; molsub models list shows the library")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The card of a bundle, checked; imports no torch.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, broken, of another version, or names an unknown task.
+    """
+    try:
+        card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(path, f"has a broken {CARD} ({error})", "Export or import the model again") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise BundleError(path, f"is no {FORMAT}", "Make one with molsub models export or import")
+    if card.get("format_version") != FORMAT_VERSION:
+        found = f"has format version {card.get('format_version')}, this program reads {FORMAT_VERSION}"
+        raise BundleError(path, found, "Export the model again with this version, or use the version that made it")
+    missing = [key for key in _REQUIRED if key not in card]
+    if missing:
+        raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
+    task = TASKS.get(card["task"])
+    if task is None or sorted(card["classes"]) != sorted(task.classes):
+        raise BundleError(path, f"has task {card['task']} with classes {card['classes']}", f"Known: {', '.join(TASKS)}")
+    if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
+        raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
+    return card
+
+
+def read_member(path: Path, member: dict[str, str]) -> bytes:
+    """The bytes of one member, checked against the card's SHA-256."""
+    data = read_entry(path, member["file"], _MEMBER_CAP)
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != member["sha256"]:
+        found = f"{member['file']} has SHA-256 {digest[:12]}..., the card says {member['sha256'][:12]}..."
+        raise BundleError(path, found, "The file was changed or damaged: export or copy it again")
+    return data
+
+
+def read_entry(path: Path, name: str, cap: int) -> bytes:
+    """One file of a bundle as bytes, never extracted; plain names only, no links.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, larger than `cap` bytes, or its name leads anywhere else.
+    """
+    if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
+        raise BundleError(path, f"names a file outside itself ('{name}')", "Do not use this bundle")
+    try:
+        if path.is_dir():
+            file = path / name
+            if file.is_symlink():
+                raise BundleError(path, f"{name} is a symbolic link", "Put the file itself there")
+            if file.stat().st_size > cap:
+                raise BundleError(path, f"{name} is larger than {cap} bytes", "Do not use this bundle")
+            return file.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            info = archive.getinfo(name)
+            if info.file_size > cap or info.compress_type != zipfile.ZIP_STORED or stat.S_ISLNK(info.external_attr >> 16):
+                raise BundleError(path, f"{name} is a link, compressed, or larger than {cap} bytes", "Do not use this bundle")
+            return archive.read(info)
+    except (FileNotFoundError, KeyError):
+        raise BundleError(path, f"has no {name}", "Give a bundle made by molsub models export or import") from None
+    except zipfile.BadZipFile:
+        raise BundleError(path, "is no bundle (neither a folder nor a zip file)", "Give a .molsub file or folder") from None
+
+
+def card_lines(card: dict[str, Any]) -> list[str]:
+    """The card for people."""
+    training = card.get("training") or {}
+    cohort = training.get("cohort") or {}
+    lines = [
+        f"{card.get('name', 'unnamed')}: {card['architecture']}, task {card['task']}, {len(card['members'])} member(s)",
+        f"Classes in the order of the logits: {', '.join(card['classes'])}",
+        f"Class order: {card.get('class_order_source', 'not recorded')}"
+        + ("" if card.get("class_order_verified") else " - NOT VERIFIED"),
+        f"Recipe: {card['recipe']['name']}, margin {card['recipe']['bound']:g} {card['recipe']['bound_unit']}",
+        f"Trained on: {training.get('summary') or _cohort_text(cohort)}",
+        f"Created: {card.get('created', 'not recorded')}",
+    ]
+    lines += [f"Warning: {text}" for text in card.get("warnings", ())]
+    if card.get("synthetic"):
+        lines.append("Warning: trained on synthetic pictures; it says nothing about patients.")
+    return [*lines, DISCLAIMER]
+
+
+def _cohort_text(cohort: dict[str, Any]) -> str:
+    if not cohort:
+        return "not recorded"
+    makers = ", ".join(cohort.get("manufacturers", {}))
+    return f"{cohort.get('patients')} patients, {cohort.get('images')} images, manufacturers: {makers}"

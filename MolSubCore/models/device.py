@@ -1,0 +1,43 @@
+"""Where to compute, and how precisely."""
+
+from __future__ import annotations
+
+import torch
+
+from MolSubCore.errors import MolSubError
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device; `auto` is a GPU where there is one.
+
+    Raises
+    ------
+    MolSubError
+        If a GPU is asked for and PyTorch sees none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise MolSubError("device", f"unknown value '{name}'", "Choose auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise MolSubError("device", "is cuda, and PyTorch sees no GPU", "Install the GPU's driver, or use --device cpu")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def has_native_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; where it does not, bf16 is many times slower."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if "AVX512" not in capability:
+        return False
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool((probe and probe()) or (amx and amx()))
+
+
+def resolve_precision(name: str, device: torch.device | str) -> str:
+    """``auto``, ``fp32`` or ``bf16`` as ``fp32`` or ``bf16``; `auto` is bf16 where the hardware has it."""
+    if name not in ("auto", "fp32", "bf16"):
+        raise MolSubError("precision", f"unknown value '{name}'", "Choose auto, fp32 or bf16")
+    if name != "auto":
+        return name
+    native = torch.cuda.is_bf16_supported() if str(device).startswith("cuda") else has_native_bf16()
+    return "bf16" if native else "fp32"

@@ -1,0 +1,146 @@
+"""Predictions of a model on many lesions: the table that training writes and evaluation reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import write_text
+
+_COLUMNS = ("study_id", "case", "lesion", "laterality", "view", "label")
+_LOGIT = "logit:"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits of N lesions.
+
+    Attributes
+    ----------
+    study_id, lesion, laterality, view : ndarray of str, shape (N,)
+        Salted id of the patient; the rest may be empty.
+    case : ndarray of int, shape (N,)
+        Image: lesions of one image have the same number.
+    label : ndarray of int, shape (N,)
+        Index of the true class.
+    logits : ndarray of float64, shape (N, classes)
+    classes : tuple of str
+    """
+
+    study_id: NDArray[np.str_]
+    case: NDArray[np.int64]
+    lesion: NDArray[np.str_]
+    laterality: NDArray[np.str_]
+    view: NDArray[np.str_]
+    label: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    classes: tuple[str, ...]
+
+    def probabilities(self) -> NDArray[np.float64]:
+        """Softmax of the logits, shape (N, classes)."""
+        return np.asarray(softmax(self.logits, axis=1), np.float64)
+
+    def scores(self) -> Scores:
+        """One row per lesion."""
+        return Scores(self.probabilities(), self.label, self.study_id, self.case)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities of N units (lesions, images or patients) with label, patient and image.
+
+    Attributes
+    ----------
+    probabilities : ndarray, shape (N, classes)
+    label : ndarray of int, shape (N,)
+    patient : ndarray of str, shape (N,)
+    case : ndarray of int, shape (N,)
+    """
+
+    probabilities: NDArray[np.float64]
+    label: NDArray[np.int64]
+    patient: NDArray[np.str_]
+    case: NDArray[np.int64]
+
+    def per_image(self) -> Scores:
+        """Mean over the lesions of each image."""
+        return self._mean_by(self.case)
+
+    def per_patient(self) -> Scores:
+        """Mean over the images of each patient, an image being the mean of its lesions."""
+        return self.per_image()._mean_by(self.per_image().patient)
+
+    def _mean_by(self, key: NDArray[np.generic]) -> Scores:
+        _, first, group = np.unique(key, return_index=True, return_inverse=True)
+        if (self.label != self.label[first][group]).any():
+            raise MolSubError("predictions", "give one patient two labels", "Correct the cohort table")
+        sums = np.zeros((len(first), self.probabilities.shape[1]))
+        np.add.at(sums, group, self.probabilities)
+        mean = sums / np.bincount(group)[:, None]
+        return Scores(mean, self.label[first], self.patient[first], self.case[first])
+
+
+def ensemble(members: Sequence[Predictions]) -> Scores:
+    """Mean of the members' probabilities on the same lesions.
+
+    Raises
+    ------
+    MolSubError
+        If the members' rows differ.
+    """
+    first = members[0]
+    for other in members[1:]:
+        if not (np.array_equal(first.case, other.case) and np.array_equal(first.lesion, other.lesion)):
+            raise MolSubError("predictions", "of the folds are of different lesions", "Train the folds on one split")
+    mean = np.mean([member.probabilities() for member in members], axis=0)
+    return Scores(mean, first.label, first.study_id, first.case)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write a csv; floats are written so that they are read back exactly."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(_LOGIT + name for name in predictions.classes)])
+    columns = [getattr(predictions, name).tolist() for name in _COLUMNS]
+    for *cells, logits in zip(*columns, predictions.logits.tolist(), strict=True):
+        writer.writerow([*cells, *map(repr, logits)])
+    write_text(path, buffer.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises
+    ------
+    MolSubError
+        If the file is missing or of another form.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file))
+        names = [name.removeprefix(_LOGIT) for name in header[len(_COLUMNS) :]]
+        if tuple(header[: len(_COLUMNS)]) != _COLUMNS or not names:
+            raise ValueError("other columns")
+        columns = list(zip(*rows, strict=True)) or [()] * len(header)
+        text = {name: np.array(columns[n], dtype=str) for n, name in enumerate(_COLUMNS)}
+        logits = np.array(columns[len(_COLUMNS) :], dtype=np.float64).T.reshape(len(rows), len(names))
+        return Predictions(
+            text["study_id"],
+            text["case"].astype(np.int64),
+            text["lesion"],
+            text["laterality"],
+            text["view"],
+            text["label"].astype(np.int64),
+            logits,
+            tuple(names),
+        )
+    except (OSError, ValueError, IndexError) as error:
+        raise MolSubError(path, f"is no table of predictions ({error})", "Resume the training to write it again") from None
