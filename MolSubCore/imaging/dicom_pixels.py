@@ -20,7 +20,8 @@ from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    JPEGLosslessTransferSyntaxes,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
@@ -172,7 +173,7 @@ def _allowed(syntax: UID) -> tuple[str, ...]:
         return ("baseline JPEG",)
     if syntax == JPEGExtended12Bit:
         return ("baseline JPEG", "extended JPEG")
-    if syntax in JPEGLosslessTransferSyntaxes:
+    if syntax in (JPEGLossless, JPEGLosslessSV1):
         return ("lossless JPEG",)
     return ("JPEG-LS",) if syntax in JPEGLSTransferSyntaxes else (_JPEG_2000,)
 
