@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from MolSubCore.evaluation.metrics import all_ratios, compute
 from MolSubCore.predictions import Scores
@@ -23,8 +23,8 @@ class Estimate:
     ----------
     value, low, high : float or None
     method : str
-        ``bootstrap over patients``; or ``Wilson over patients`` where every unit is counted alike, so that
-        resampling cannot vary.
+        ``bootstrap over patients``; where resampling cannot vary (all right, all wrong, perfect ranking),
+        ``Wilson over patients`` for shares and ``Newcombe over patients`` for AUCs.
     undefined : float
         Share of resamples in which the metric was undefined.
     """
@@ -83,8 +83,9 @@ def estimates(
     result = {}
     for name, value in values.items():
         among = shares[name].among if name in shares else None
-        effective = min(sizes) if among is None else len(np.unique(scores.patient[among]))
-        result[name] = _estimate(float(value[0]), samples[name], scores.patient, among, effective)
+        fewest = min(sizes) if among is None else len(np.unique(scores.patient[among]))
+        total = sum(sizes) if among is None else fewest
+        result[name] = _estimate(float(value[0]), samples[name], fewest, total, is_auc="auc" in name)
     return result
 
 
@@ -100,21 +101,37 @@ def _tail(patients: int) -> float:
     return float(stats.norm.cdf(-stretch))
 
 
-def _estimate(
-    value: float,
-    samples: NDArray[np.float64],
-    patient: NDArray[np.generic],
-    among: NDArray[np.bool_] | None,
-    effective: int,
-) -> Estimate:
+def _estimate(value: float, samples: NDArray[np.float64], fewest: int, total: int, *, is_auc: bool) -> Estimate:
+    """One metric, of `total` patients, the smallest group of which (that limits the resamples) has `fewest`."""
     defined = samples[np.isfinite(samples)]
     undefined = 1 - len(defined) / len(samples)
     if not np.isfinite(value) or len(defined) == 0:
         return Estimate(None, None, None, "none", undefined)
-    if among is not None and value in (0.0, 1.0):
-        count = len(np.unique(patient[among]))
-        interval = stats.binomtest(round(value * count), count).proportion_ci(LEVEL, method="wilson")
-        return Estimate(value, float(interval.low), float(interval.high), "Wilson over patients", undefined)
-    tail = _tail(effective)
+    if np.ptp(defined) < 1e-12:
+        low, high = newcombe(value, total) if is_auc else wilson(value, total)
+        return Estimate(value, low, high, f"{'Newcombe' if is_auc else 'Wilson'} over patients", undefined)
+    tail = _tail(fewest)
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), "bootstrap over patients", undefined)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share among `count` patients; the share may be any number in [0, 1]."""
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def newcombe(value: float, patients: int) -> tuple[float, float]:
+    """Newcombe's score interval of an AUC (2006, method 5), which has a width even at 0 and 1."""
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    spare = max(patients / 2 - 1, 0.0)
+
+    def beyond(a: float) -> float:
+        spread = 1 + spare * (1 - a) / (2 - a) + spare * a / (1 + a)
+        return (value - a) ** 2 - z**2 * a * (1 - a) * spread / (patients / 2) ** 2
+
+    low = 0.0 if value <= 0 else float(optimize.brentq(beyond, 0.0, value - 1e-9))
+    high = 1.0 if value >= 1 else float(optimize.brentq(beyond, value + 1e-9, 1.0))
+    return low, high

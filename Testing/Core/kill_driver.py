@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
+from safetensors.numpy import load_file
 from torch import nn
 
 from MolSubCore import files
@@ -26,7 +26,7 @@ from MolSubCore.training import checkpoint, run
 from MolSubCore.training.loop import Event
 from MolSubCore.training.plan import Plan
 
-EPOCHS, SIZE = 3, 32
+EPOCHS, SIZE = 3, 64
 
 
 def tiny_model(architecture: str, classes: int, *, dropout: float) -> nn.Module:
@@ -120,10 +120,8 @@ def digest(out: Path) -> str:
 
 
 def _tensors(file: Path) -> bytes:
-    from safetensors.torch import load_file
-
     tensors = load_file(file)
-    return b"".join(name.encode() + tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].ndim else name.encode() + tensors[name].numpy().tobytes() for name in sorted(tensors))
+    return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))
 
 
 def main() -> None:
