@@ -4,9 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-DISCLAIMER = (
-    "Research use only. Not a medical device; not for diagnosis, treatment decisions or any use on the care of a patient."
-)
+DISCLAIMER = "Research use only. Not a medical device; not for diagnosis, treatment or any use in patient care."
 
 #: Public names and where they live; imported on first use, so that ``import MolSubCore`` stays light.
 _EXPORTS = {

@@ -34,10 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Commands, name: str, handler: str, text: str, after: str = _NOTHING_LEFT) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text
-    )
+def _command(
+    commands: Commands, name: str, handler: str, text: str, after: str = _NOTHING_LEFT
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(handler=handler, after_interrupt=after)
     return parser
 
@@ -58,7 +58,9 @@ def _cohort(commands: Commands) -> None:
     make.add_argument("out", metavar="DIR", help="folder to make")
     make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")
     make.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
-    make.add_argument("--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)")
+    make.add_argument(
+        "--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)"
+    )
 
 
 def _group(commands: Commands, name: str, text: str) -> Commands:
@@ -78,8 +80,12 @@ def _train(commands: Commands) -> None:
     add("--split", metavar="FILE", help="split file of an earlier run, or a csv with patient_id,partition")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
     add("--only-fold", type=int, action="append", metavar="N", help="train this fold only; may be repeated")
-    add("--pretrained", default=argparse.SUPPRESS, metavar="auto|none|FILE",
-        help="ImageNet weights: download (default), none, or a local file")
+    add(
+        "--pretrained",
+        default=argparse.SUPPRESS,
+        metavar="auto|none|FILE",
+        help="ImageNet weights: download (default), none, or a local file",
+    )
     for option, kind, text in _PLAN_OPTIONS:
         add(f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
     for option, choices, text in _PLAN_CHOICES:
@@ -127,12 +133,29 @@ def _predict(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="mammograms of one patient, or one table (csv, tsv, xlsx)")
-    add("--lesion", action="append", default=[], metavar="MASK",
-        help="mask or polygon file, or row0,col0,row1,col1; once per image, in the same order")
-    add("--model", required=True, metavar="BUNDLE", help="model bundle: a folder, a .molsub file, or a name in the library")
+    add(
+        "--lesion",
+        action="append",
+        default=[],
+        metavar="MASK",
+        help="mask or polygon file, or row0,col0,row1,col1; once per image, in the same order",
+    )
+    add(
+        "--model",
+        required=True,
+        metavar="BUNDLE",
+        help="model bundle: a folder, a .molsub file, or a name in the library",
+    )
     add("--out", required=True, metavar="DIR", help="folder to make")
-    add("--layers", metavar="NAMES", help="dotted layer names, comma-separated, or none (default: the six of the model)")
-    add("--classes", default="predicted", metavar="NAMES", help="classes to explain: predicted (default), all, or names, comma-separated")
+    add(
+        "--layers", metavar="NAMES", help="dotted layer names, comma-separated, or none (default: the six of the model)"
+    )
+    add(
+        "--classes",
+        default="predicted",
+        metavar="NAMES",
+        help="classes to explain: predicted (default), all, or names, comma-separated",
+    )
     add("--method", default="gradcam", help="gradcam (default), or another method of the grad-cam library")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
     add("--identified", action="store_true", help="write file names and patient identifiers into the result")
@@ -150,11 +173,17 @@ def _models(commands: Commands) -> None:
     export = _command(group, "export", "models_export", "make a bundle from a run")
     export.add_argument("run", metavar="RUN")
     export.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
-    export.add_argument("--fold", default="best", metavar="best|ensemble|N", help="which fold's model, or all of them (default best)")
+    export.add_argument(
+        "--fold", default="best", metavar="best|ensemble|N", help="which fold's model, or all of them (default best)"
+    )
     export.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
-    convert = _command(group, "import", "models_import", "make a bundle from a published .pth file, without executing it")
+    convert = _command(
+        group, "import", "models_import", "make a bundle from a published .pth file, without executing it"
+    )
     convert.add_argument("file", metavar="FILE.pth")
     convert.add_argument("--task", required=True, choices=sorted(TASKS))
     convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
-    convert.add_argument("--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated")
+    convert.add_argument(
+        "--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated"
+    )
     convert.add_argument("--overwrite", action="store_true", help="replace an existing bundle")

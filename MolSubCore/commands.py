@@ -46,9 +46,9 @@ def cohort_synthetic(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
     from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-    from MolSubCore.training.session import TrainingOptions, prepare_training
     from MolSubCore.training.run import finished_folds
     from MolSubCore.training.run import train as train_folds
+    from MolSubCore.training.session import TrainingOptions, prepare_training
 
     out = Path(options.out)
     with Bar("reading images") as bar:
@@ -71,7 +71,8 @@ def train(options: argparse.Namespace) -> int:
         return 0
     for line in summary_lines(evaluate_run(out)):
         print(line)
-    print(f"\nRun: {out}\nEvaluation: {out / 'evaluation.png'}\nMake a bundle of it: molsub models export {out} --out BUNDLE")
+    print(f"\nRun: {out}\nEvaluation: {out / 'evaluation.png'}")
+    print(f"Make a bundle of it: molsub models export {out} --out BUNDLE")
     return 0
 
 
@@ -109,7 +110,13 @@ def predict(options: argparse.Namespace) -> int:
 
         with Bar("predicting") as bar:
             return predict_table(
-                Path(tables[0]), bundle, out, request, identified=options.identified, resume=options.resume, progress=bar
+                Path(tables[0]),
+                bundle,
+                out,
+                request,
+                identified=options.identified,
+                resume=options.resume,
+                progress=bar,
             )
     from MolSubCore.predict import predict as predict_patient
 

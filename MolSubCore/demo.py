@@ -56,7 +56,9 @@ def run_demo(out: Path, *, seed: int = 7) -> None:
     print("MolSubSlicer demo. Every picture is SYNTHETIC, no patient; the numbers say nothing about real cancers.")
     cohort, unseen = _cohorts(out, seed)
     run = out / "run"
-    options = TrainingOptions(cohort, run, TASK, cache=out / "cache", pretrained="none", settings={**SETTINGS, "seed": seed})
+    options = TrainingOptions(
+        cohort, run, TASK, cache=out / "cache", pretrained="none", settings={**SETTINGS, "seed": seed}
+    )
     with Bar("reading images") as bar:
         session = prepare_training(options, progress=bar)
     listener = TrainingBar(session.plan.folds, session.plan.epochs)
@@ -95,9 +97,5 @@ def _cohorts(out: Path, seed: int) -> tuple[Path, Path]:
 def _report(folder: Path, bundle: Path, evaluation: dict[str, object], picture: Path, out: Path) -> None:
     """The prediction's report again, with the evaluation of the model it came from."""
     result = read_json(folder / "prediction.json")
-    pictures = {
-        image["lesion"]: [folder / name for name in image["overlays"].values()] for image in result["images"]
-    }
-    prediction_report(
-        result, pictures, read_card(bundle), out, evaluation=evaluation, evaluation_picture=picture
-    )
+    pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in result["images"]}
+    prediction_report(result, pictures, read_card(bundle), out, evaluation=evaluation, evaluation_picture=picture)

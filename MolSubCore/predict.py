@@ -205,9 +205,10 @@ def _image_warnings(
     maker = (mammogram.manufacturer or "").casefold()
     if vendors and not any(name in maker or maker in name for name in vendors if maker):
         known = ", ".join(card["vendors"])
-        found.append(
-            f"Image {label}: the manufacturer is {mammogram.manufacturer or 'unknown'}, the model was trained on {known}."
-        )
+        own = mammogram.manufacturer or "unknown"
+        found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
     if len(rois) > 1:
-        found.append(f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean.")
+        found.append(
+            f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean."
+        )
     return found

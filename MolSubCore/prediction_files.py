@@ -62,9 +62,7 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_item(
-    item: LesionPrediction, prediction: Prediction, folder: Path, identified: bool
-) -> dict[str, Any]:
+def _write_item(item: LesionPrediction, prediction: Prediction, folder: Path, identified: bool) -> dict[str, Any]:
     geometry = item.roi.geometry
     entry: dict[str, Any] = {
         "image": item.image,
@@ -113,7 +111,9 @@ def _write_maps(item: LesionPrediction, prediction: Prediction, folder: Path, en
     ]
 
 
-def _write_class(item: LesionPrediction, folder: Path, position: int, name: str, prefix: str) -> dict[str, dict[str, str]]:
+def _write_class(
+    item: LesionPrediction, folder: Path, position: int, name: str, prefix: str
+) -> dict[str, dict[str, str]]:
     """One class's heatmaps, scaled and (where the method gives them) raw: file names by layer and kind."""
     assert item.maps is not None
     files: dict[str, dict[str, str]] = {}
@@ -123,7 +123,12 @@ def _write_class(item: LesionPrediction, folder: Path, position: int, name: str,
             if source is None:
                 continue
             file = f"heatmaps/{prefix}_{layer}_{kind}.nrrd"
-            fields = {"heatmap class": name, "heatmap layer": layer, "heatmap kind": kind, "heatmap method": item.maps.method}
+            fields = {
+                "heatmap class": name,
+                "heatmap layer": layer,
+                "heatmap kind": kind,
+                "heatmap method": item.maps.method,
+            }
             write_heatmap(folder / file, source[layer][position], item.roi.geometry, item.mammogram.spacing, fields)
             files[layer][kind] = file
     return files

@@ -143,4 +143,6 @@ def read_predictions(path: Path) -> Predictions:
             tuple(names),
         )
     except (OSError, ValueError, IndexError) as error:
-        raise MolSubError(path, f"is no table of predictions ({error})", "Resume the training to write it again") from None
+        raise MolSubError(
+            path, f"is no table of predictions ({error})", "Resume the training to write it again"
+        ) from None

@@ -19,6 +19,7 @@ class Bar:
         self._bar = tqdm(desc=title, unit="", file=sys.stderr, dynamic_ncols=True)
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
+        """Show that `done` of `total` are done."""
         self._bar.total = total
         self._bar.set_postfix_str(what, refresh=False)
         self._bar.update(done - self._bar.n)
@@ -26,7 +27,9 @@ class Bar:
     def __enter__(self) -> Bar:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
 
@@ -39,6 +42,7 @@ class TrainingBar:
         self._fold = 0
 
     def __call__(self, event: Event) -> None:
+        """Show an event of the training."""
         if event.fold != self._fold or self._bar is None:
             self.close()
             self._fold = event.fold

@@ -110,7 +110,9 @@ def _patients(cohort: Cohort) -> list[Problem]:
     for case in cohort.cases:
         earlier = first.setdefault(case.patient_id, case)
         if earlier.subtype is not case.subtype:
-            text = f"is {_name(case)}, the same patient has {_name(earlier)} in row {earlier.row}; leave out such patients"
+            text = (
+                f"is {_name(case)}, the same patient has {_name(earlier)} in row {earlier.row}; leave out such patients"
+            )
             found.append(Problem(case.row, "subtype", text))
         row = rows.setdefault((str(case.image), str(case.lesion)), case.row)
         if row != case.row:

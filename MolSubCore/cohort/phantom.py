@@ -101,7 +101,9 @@ def draw_breast(shape: tuple[int, int], view: Literal["CC", "MLO"], rng: np.rand
     depth = np.clip(1 - radius + bump, 0, 1)
     thickness = np.clip(depth / 0.16, 0, 1) ** 0.55
     coarse, fine = power_noise(base, 1.35, rng), power_noise(base, 1.0, rng)
-    fibres = np.exp(-((power_noise(base, 1.5, rng) / 0.11) ** 2)) + 0.6 * np.exp(-((power_noise(base, 1.3, rng) / 0.07) ** 2))
+    fibres = np.exp(-((power_noise(base, 1.5, rng) / 0.11) ** 2)) + 0.6 * np.exp(
+        -((power_noise(base, 1.3, rng) / 0.07) ** 2)
+    )
     cone = np.exp(-(((y - nipple) / (0.30 * (1.15 - x / reach).clip(0.15, None))) ** 2)) * np.clip(depth * 4, 0, 1)
     density = rng.uniform(-0.5, 0.5)
     tissue = expit(1.25 * coarse + 0.55 * fine + 1.9 * cone - 1.7 + density)
@@ -202,7 +204,9 @@ def _calcifications(
         angle, distance = rng.uniform(0, 2 * np.pi), radius * 1.15 * np.sqrt(rng.uniform())
         spot = (round(centre + distance * np.cos(angle)), round(centre + distance * np.sin(angle)))
         axes = (max(round(size * rng.uniform(0.6, 2.0)), 1), max(round(size * rng.uniform(0.5, 1.1)), 1))
-        cv2.ellipse(canvas, spot, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.35, 0.6)), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            canvas, spot, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(0.35, 0.6)), -1, cv2.LINE_AA
+        )
         cv2.circle(reached, spot, max(round(radius * 0.25), 2), 1, -1)
     closed = cv2.morphologyEx(reached, cv2.MORPH_CLOSE, np.ones((round(radius) | 1, round(radius) | 1), np.uint8))
     return cv2.GaussianBlur(canvas, (0, 0), 0.6), closed.astype(bool)

@@ -170,7 +170,9 @@ def _from_json(path: Path) -> Split:
         return _checked(path, Split(partition, str(content["salt"]), int(content["folds"]), int(content["seed"])))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise CohortError(path, f"is no split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition") from None
+        raise CohortError(
+            path, f"is no split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition"
+        ) from None
 
 
 def _from_csv(path: Path) -> Split:

@@ -56,7 +56,7 @@ class PatchStore:
 
     def data_hash(self) -> str:
         """SHA-256 of patches, lesion labels and subtypes: no paths, no identifiers."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.patches).view(np.uint8))
+        digest = hashlib.sha256(np.ascontiguousarray(self.patches).data)
         digest.update(json.dumps([self.case_index.tolist(), self.lesion, list(self.subtypes)]).encode())
         return digest.hexdigest()
 
@@ -119,7 +119,10 @@ def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
-    with contextlib.suppress(SafetensorError, OSError, KeyError, ValueError, TypeError), safe_open(file, "np") as opened:
+    with (
+        contextlib.suppress(SafetensorError, OSError, KeyError, ValueError, TypeError),
+        safe_open(file, "np") as opened,
+    ):
         return opened.get_tensor("patches"), json.loads(opened.metadata()["meta"])
     patches, meta = _read_case(case, recipe)
     with atomic_path(file) as temporary:
@@ -133,7 +136,9 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         lesions = read_lesions(case.lesion, mammogram)
         rois = extract_rois(mammogram, lesions, recipe)
     except MolSubError as error:
-        raise CohortError(f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows") from None
+        raise CohortError(
+            f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows"
+        ) from None
     shared = {
         "laterality": mammogram.laterality,
         "view": mammogram.view,

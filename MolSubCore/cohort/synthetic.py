@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID, DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from MolSubCore import __version__
 from MolSubCore.cohort.phantom import LOOKS, draw_breast, draw_lesion
@@ -163,16 +165,14 @@ def _spacing(shape: tuple[int, int]) -> float:
     return round(240.0 / shape[0], 4)
 
 
-def _uid(*parts: object) -> str:
+def _uid(*parts: object) -> UID:
     """A UID under 2.25 that is the same for the same parts."""
     digest = hashlib.sha256(repr(("MolSub synthetic", *parts)).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view: View, key: tuple[int, int]) -> None:
     """A Digital Mammography X-Ray Image - For Presentation (PS3.3 A.27)."""
-    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
@@ -187,10 +187,14 @@ def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view
         "StudyDate": "20000101", "StudyTime": "000000", "ContentDate": "20000101", "ContentTime": "000000",
         "AccessionNumber": "", "ReferringPhysicianName": "", "StudyID": "1", "SeriesNumber": 1, "InstanceNumber": 1,
         "Modality": "MG", "PresentationIntentType": "FOR PRESENTATION",
-        "Manufacturer": "MolSubSlicer project", "ManufacturerModelName": SYNTHETIC_MODEL, "SoftwareVersions": __version__,
-        "SeriesDescription": "SYNTHETIC - not a patient", "StudyDescription": "SYNTHETIC - not a patient",
-        "PatientName": f"SYNTHETIC^{patient.name}", "PatientID": patient.name, "PatientSex": "F", "PatientBirthDate": "",
-        "PatientAge": f"{patient.age:03d}Y", "PatientIdentityRemoved": "YES", "DeidentificationMethod": "Synthetic picture",
+        "Manufacturer": "MolSubSlicer project", "ManufacturerModelName": SYNTHETIC_MODEL,
+        "SoftwareVersions": __version__,
+        "SeriesDescription": "SYNTHETIC - not a patient",
+        "StudyDescription": "SYNTHETIC - not a patient",
+        "PatientName": f"SYNTHETIC^{patient.name}", "PatientID": patient.name, "PatientSex": "F",
+        "PatientBirthDate": "",
+        "PatientAge": f"{patient.age:03d}Y", "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "Synthetic picture",
         "BurnedInAnnotation": "NO", "BodyPartExamined": "BREAST", "ImageLaterality": patient.laterality,
         "ViewPosition": view, "PatientOrientation": ["A" if patient.laterality == "R" else "P", "F"],
         "OrganExposed": "BREAST", "PositionerType": "MAMMOGRAPHIC", "BreastImplantPresent": "NO",
@@ -208,14 +212,16 @@ def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view
     code = Dataset()
     code.CodeValue, code.CodeMeaning = _VIEW_CODES[view]
     code.CodingSchemeDesignator, code.ViewModifierCodeSequence = "SCT", []
-    dataset.ViewCodeSequence, dataset.AcquisitionContextSequence, dataset.AnatomicRegionSequence = [code], [], [_breast()]
+    dataset.ViewCodeSequence, dataset.AcquisitionContextSequence, dataset.AnatomicRegionSequence = (
+        [code],
+        [],
+        [_breast()],
+    )
     dataset.PixelData = (_MAXIMUM - stored if patient.inverted else stored).astype("<u2").tobytes()
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _breast() -> object:
-    from pydicom.dataset import Dataset
-
+def _breast() -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "76752008", "SCT", "Breast"
     return code

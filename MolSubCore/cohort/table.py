@@ -102,7 +102,7 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
 def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list[Problem]]:
     """Read a table with all problems of its cells instead of the first; a case per row without any."""
     rows = _read_rows(path)
-    header_row, header = next(rows, (1, []))
+    _, header = next(rows, (1, []))
     columns = [cell.strip().lower() for cell in header]
     if {"name", "img_path", "label"} <= set(columns):
         columns = [_PAPER_COLUMNS.get(name, name) for name in columns]
@@ -112,7 +112,9 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
         missing.append("mask (or box)")
     if missing:
         found = ", ".join(name for name in columns if name) or "none"
-        raise CohortError(path, f"lacks the column(s) {', '.join(missing)}; found: {found}", "Add them to the header row")
+        raise CohortError(
+            path, f"lacks the column(s) {', '.join(missing)}; found: {found}", "Add them to the header row"
+        )
     doubled = {name for name in columns if name and columns.count(name) > 1}
     if doubled:
         raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Rename one of each")

@@ -57,7 +57,9 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
         "task": plan["task"],
         "classes": list(classes),
         "positive": positive,
-        "threshold": "0.5: the class with the larger probability" if positive else "the class with the largest probability",
+        "threshold": "0.5: the class with the larger probability"
+        if positive
+        else "the class with the largest probability",
         "synthetic": bool(plan.get("synthetic")),
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient, within class"},
         "prevalence": {"validation": _prevalence(_pooled(validation), classes), "test": _prevalence(together, classes)},
@@ -72,9 +74,7 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     return result
 
 
-def _level(
-    scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int
-) -> dict[str, Any]:
+def _level(scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int) -> dict[str, Any]:
     found = estimates(scores, classes, positive, resamples=resamples, seed=seed)
     return {
         "n": len(scores.label),

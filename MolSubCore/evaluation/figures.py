@@ -55,7 +55,10 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
         for part in validation.values():
             _curve(axes, part.per_patient(), index, color="#999999", linewidth=0.9, alpha=0.7)
         axes.plot([], [], color="#999999", linewidth=0.9, label="validation folds, per patient")
-        for scores, unit, colour in ((test.per_image(), "image", COLOURS[1]), (test.per_patient(), "patient", COLOURS[0])):
+        for scores, unit, colour in (
+            (test.per_image(), "image", COLOURS[1]),
+            (test.per_patient(), "patient", COLOURS[0]),
+        ):
             label = f"test, per {unit}: AUC {_interval(result['test']['ensemble'][unit]['metrics']['auc'])}"
             _curve(axes, scores, index, color=colour, linewidth=2.2, label=label)
         axes.set_title(f"ROC, positive: {result['positive']}")
@@ -92,7 +95,9 @@ def _confusion(axes: Axes, result: dict[str, Any]) -> None:
         text = f"{counts[row, column]:.0f}\n{100 * shares[row, column]:.0f} %"
         axes.text(column, row, text, ha="center", va="center", color="white" if dark else "#222222", fontsize=10)
     ticks = range(len(result["classes"]))
-    axes.set_xticks(ticks, result["classes"], rotation=30 if len(ticks) > 2 else 0, ha="right" if len(ticks) > 2 else "center")
+    axes.set_xticks(
+        ticks, result["classes"], rotation=30 if len(ticks) > 2 else 0, ha="right" if len(ticks) > 2 else "center"
+    )
     axes.set_yticks(ticks, result["classes"], rotation=90 if len(ticks) == 2 else 0, va="center")
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix, per patient")
 

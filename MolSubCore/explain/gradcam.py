@@ -87,9 +87,7 @@ def stretch(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return (shifted / (np.float32(1e-7) + shifted.max(axis=(1, 2), keepdims=True))).astype(np.float32)
 
 
-def explain(
-    model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None = None
-) -> Maps:
+def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None = None) -> Maps:
     """Grad-CAM maps of one patch for several layers and classes, in one forward pass.
 
     The model is left as it was found: no hooks, no ``.grad``, the same ``requires_grad`` flags.
@@ -128,10 +126,13 @@ def explain(
         ]  # fmt: skip
     values = logits.detach().float().cpu().numpy()
     raw = {
-        name: _maps(activations[n], [gradient[n] for gradient in gradients]).cpu().numpy() for n, name in enumerate(names)
+        name: _maps(activations[n], [gradient[n] for gradient in gradients]).cpu().numpy()
+        for n, name in enumerate(names)
     }
     spread = float(values.max() - values.min()) if len(values) > 1 else abs(float(values[0]))
-    blind = {name: tuple(bool(_is_blind(one, activations[n], spread)) for one in raw[name]) for n, name in enumerate(names)}
+    blind = {
+        name: tuple(bool(_is_blind(one, activations[n], spread)) for one in raw[name]) for n, name in enumerate(names)
+    }
     return Maps(names, chosen, raw, {name: stretch(maps) for name, maps in raw.items()}, blind, values)
 
 

@@ -142,7 +142,7 @@ def _check_layout(path: Path, header: Dataset) -> None:
     check_size(path, layout["Rows"], layout["Columns"])
     photometric = facts.text(header, "PhotometricInterpretation").upper()
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or layout["SamplesPerPixel"] != 1:
-        found = f"has Photometric Interpretation {photometric or 'nothing'} with {layout['SamplesPerPixel']} samples a pixel"
+        found = f"has Photometric Interpretation {photometric or 'nothing'}, {layout['SamplesPerPixel']} samples"
         raise ImageError(path, f"{found}, expected MONOCHROME1 or MONOCHROME2 with 1", "Give the greyscale original")
     allocated, stored = layout["BitsAllocated"], layout["BitsStored"]
     if allocated not in (8, 16) or not 1 <= stored <= allocated or layout["PixelRepresentation"] not in (0, 1):
@@ -183,12 +183,13 @@ def _read_rescale(path: Path, header: Dataset) -> _Rescale:
         return _Rescale(1.0, 0.0, table, (0.0, 2.0**depth - 1), falling, [note])
     slopes, intercepts = facts.numbers(header, "RescaleSlope"), facts.numbers(header, "RescaleIntercept")
     if slopes is None or intercepts is None or slopes[:1] == (0.0,):
-        found = f"Rescale Slope '{facts.text(header, 'RescaleSlope')}', Intercept '{facts.text(header, 'RescaleIntercept')}'"
+        texts = [facts.text(header, name) for name in ("RescaleSlope", "RescaleIntercept")]
+        found = f"Rescale Slope '{texts[0]}', Intercept '{texts[1]}'"
         raise ImageError(path, f"has {found}, expected numbers and a slope other than 0", "Correct the header")
     slope, intercept = (slopes or (1.0,))[0], (intercepts or (0.0,))[0]
     ends = (low * slope + intercept, high * slope + intercept)
-    note = [] if (slope, intercept) == (1.0, 0.0) else [f"Rescaled: {slope:g} x stored {intercept:+g}."]
-    return _Rescale(slope, intercept, None, (min(ends), max(ends)), slope < 0, note)
+    history = [] if (slope, intercept) == (1.0, 0.0) else [f"Rescaled: {slope:g} x stored {intercept:+g}."]
+    return _Rescale(slope, intercept, None, (min(ends), max(ends)), slope < 0, history)
 
 
 def _presentation(header: Dataset) -> Presentation | None:
@@ -223,6 +224,7 @@ def _stored_as(file: DicomFile, stored: NDArray[Any]) -> list[str]:
     ]
     if facts.text(header, "LossyImageCompression") == "01":
         found.append("The image has been compressed with loss.")
-    if any(0x6000 <= element >> 16 <= 0x601E for element in header.keys()):
+    # Iterating over the data set itself would decode every element.
+    if any(0x6000 <= element >> 16 <= 0x601E for element in header.keys()):  # noqa: SIM118
         found.append("Overlays are not drawn into the pixels.")
     return found

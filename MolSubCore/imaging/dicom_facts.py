@@ -225,8 +225,8 @@ def read_polarity(dataset: Dataset, presentation: str | None, falling: bool) -> 
         if decides and dense_dark != inverted:
             told = "dark" if dense_dark else "bright"
             warnings.append(
-                f"The sign of the pixel intensity relationship ({sign[0]:+.0f}) says that dense tissue is {told} in the "
-                f"stored values, which contradicts {photometric}; the sign decided."
+                f"The sign of the pixel intensity relationship ({sign[0]:+.0f}) says that dense tissue is {told} in "
+                f"the stored values, which contradicts {photometric}; the sign decided."
             )
             inverted = dense_dark
     history.append("Turned over to bright = dense." if inverted else "Bright = dense as stored.")

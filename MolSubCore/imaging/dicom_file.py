@@ -67,11 +67,11 @@ class DicomFile:
         """The elements that describe and hold the pixels, read now; the caller may change it."""
         if self.syntax == DeflatedExplicitVRLittleEndian:
             dataset = Dataset(
-                {tag: self.header.get_item(tag) for tag in self.header.keys() if tag.group in (0x28, 0x7FE0)}
+                {tag: self.header.get_item(tag) for tag in self.header.keys() if tag.group in (0x28, 0x7FE0)}  # noqa: SIM118
             )
         else:
             read = dcmread(self.path, force=True, specific_tags=_PIXEL_TAGS)
-            dataset = Dataset({tag: read.get_item(tag) for tag in read.keys()})
+            dataset = Dataset({tag: read.get_item(tag) for tag in read.keys()})  # noqa: SIM118
         little = self.syntax != ExplicitVRBigEndian
         dataset.set_original_encoding(self.syntax == ImplicitVRLittleEndian, little, self.header.original_character_set)
         return dataset

@@ -84,17 +84,15 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     bits = (int(dataset.BitsStored), _high_bit(dataset))
     warnings = _check_compressed(file, dataset) if encapsulated else _check_length(file, dataset)
     plugin = next((name for name in _PREFERRED if name in decoder.available_plugins), "") if encapsulated else ""
+    options: dict[str, Any] = {"allow_excess_frames": False}
+    if file.syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes):
+        options["correct_unused_bits"] = False
     decoded, _ = decoder.as_array(
         dataset,
         index=0,
         raw=True,
         decoding_plugin=plugin,
-        allow_excess_frames=False,
-        **(
-            {}
-            if file.syntax in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes)
-            else {"correct_unused_bits": False}
-        ),
+        **options,
     )
     stored = decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
     in_cell = not encapsulated or file.syntax == RLELossless  # a JPEG sample knows no high bit
@@ -224,5 +222,7 @@ def unused_bits_removed(stored: NDArray[Any], bits: int, high: int) -> tuple[NDA
         clean = (stored << up) >> down
         dirty = (clean != stored) & ((stored >> stored.dtype.type(bits)) != 0) & (shift == 0)
     count = int(np.count_nonzero(dirty))
-    note = f"{count} pixels had bits outside the {bits} stored ones set (overlays or a wrong header); these bits were removed."
+    note = (
+        f"{count} pixels had bits set outside the {bits} stored ones (overlays or a wrong header); they were removed."
+    )
     return clean, [note] if count else []

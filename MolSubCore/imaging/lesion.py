@@ -191,10 +191,11 @@ def _divide(
         return [], []
     crop = layer[region.rows, region.cols]
     values = np.unique(crop[crop != 0])
+    dropped: list[str] = []
     if split == "none":
-        masks, dropped = [crop != 0], []
+        masks = [crop != 0]
     elif split == "label" or (split == "auto" and (len(values) > 1 or several)):
-        masks, dropped = [crop == value for value in values[: MOST + 1]], []
+        masks = [crop == value for value in values[: MOST + 1]]
     else:
         masks, dropped = _components(crop != 0)
     if len(masks) > MOST:

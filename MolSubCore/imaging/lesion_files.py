@@ -42,7 +42,9 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
     if _is_dicom(path):
         return _dicom_seg(path, mammogram)
     known = ", ".join((*_ITK, *_PICTURES, ".json"))
-    raise LesionError(path, "is no lesion file of a known kind", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1")
+    raise LesionError(
+        path, "is no lesion file of a known kind", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
+    )
 
 
 def _is_dicom(path: Path) -> bool:
@@ -58,9 +60,8 @@ def _picture(path: Path) -> NDArray[np.integer]:
         with Image.open(path) as picture:
             if picture.width * picture.height > _PIXEL_CAP:
                 raise LesionError(path, f"has {picture.width} x {picture.height} pixels", "Give a smaller mask")
-            if picture.mode in ("RGBA", "LA"):
-                picture = picture.convert("RGB" if picture.mode == "RGBA" else "L")
-            values = np.asarray(picture)
+            plain = {"RGBA": "RGB", "LA": "L"}.get(picture.mode)
+            values = np.asarray(picture.convert(plain) if plain else picture)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise LesionError(path, f"cannot be read as a picture ({error})", "Save the mask again") from None
     if values.ndim == 3:
@@ -97,9 +98,11 @@ def _volume(path: Path, shape: tuple[int, int]) -> list[NDArray[np.integer]]:
             raise LesionError(path, "holds fractions, expected whole labels", "Save it as a label map")
         values = np.clip(values, 0, 65535).astype(np.uint16)
     layers = [values[..., n] for n in range(components)]
-    offset = image.GetMetaData("Segmentation_ReferenceImageExtentOffset") if image.HasMetaDataKey(
-        "Segmentation_ReferenceImageExtentOffset"
-    ) else ""
+    offset = (
+        image.GetMetaData("Segmentation_ReferenceImageExtentOffset")
+        if image.HasMetaDataKey("Segmentation_ReferenceImageExtentOffset")
+        else ""
+    )
     return [_uncropped(path, layer, offset, shape) for layer in layers] if offset.strip() else layers
 
 
@@ -111,7 +114,8 @@ def _uncropped(path: Path, layer: NDArray[np.integer], offset: str, shape: tuple
     column, row = int(numbers[0]), int(numbers[1])
     rows, columns = layer.shape
     if min(row, column) < 0 or row + rows > shape[0] or column + columns > shape[1]:
-        found = f"has {rows} rows x {columns} columns at row {row}, column {column}, its image has {shape[0]} rows x {shape[1]} columns"
+        place = f"{rows} rows x {columns} columns at row {row}, column {column}"
+        found = f"has {place}, its image has {shape[0]} rows x {shape[1]} columns"
         raise LesionError(path, found, "Outline the lesion on this very image")
     full = np.zeros(shape, layer.dtype)
     full[row : row + rows, column : column + columns] = layer
@@ -125,7 +129,9 @@ def _dicom_seg(path: Path, mammogram: Mammogram) -> Layers:
     try:
         dataset = pydicom.dcmread(path)
         if dataset.get("Modality") != "SEG":
-            raise LesionError(path, f"is DICOM {dataset.get('Modality', 'without Modality')}, expected SEG", "Give a mask")
+            raise LesionError(
+                path, f"is DICOM {dataset.get('Modality', 'without Modality')}, expected SEG", "Give a mask"
+            )
         frames = dataset.pixel_array
     except LesionError:
         raise
@@ -162,11 +168,15 @@ def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
             outlines = [np.array([[p["y"], p["x"]] for p in entry["cgPoints"]], float) for entry in content]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise LesionError(path, f"holds no polygons ({reason})", 'Use {"lesions": [{"points": [[row, col], ...]}]}') from None
+        raise LesionError(
+            path, f"holds no polygons ({reason})", 'Use {"lesions": [{"points": [[row, col], ...]}]}'
+        ) from None
     layers, warnings = [], []
     for number, points in enumerate(outlines, start=1):
         if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _POINTS_CAP:
-            raise LesionError(path, f"polygon {number} has {len(points)} points", "Give three or more points, [row, col] each")
+            raise LesionError(
+                path, f"polygon {number} has {len(points)} points", "Give three or more points, [row, col] each"
+            )
         if not np.isfinite(points).all():
             raise LesionError(path, f"polygon {number} has a point that is no number", "Correct it")
         inside = np.clip(points, 0, np.array(shape) - 1)

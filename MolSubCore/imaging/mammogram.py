@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 SpacingSource = Literal["PixelSpacing", "ImagerPixelSpacing", "file header", "unknown"]
 
-#: Manufacturer's Model Name (0008,1090) of everything the synthetic-cohort generator writes; the reader knows it by this.
+#: Manufacturer's Model Name (0008,1090) of all that the synthetic generator writes; the reader knows it by this.
 SYNTHETIC_MODEL = "MolSub synthetic"
 
 

@@ -78,7 +78,9 @@ class Recipe:
         try:
             recipe = cls(**values)
         except TypeError as error:
-            raise MolSubError("recipe", f"has other fields than expected ({error})", "Use the version that made it") from None
+            raise MolSubError(
+                "recipe", f"has other fields than expected ({error})", "Use the version that made it"
+            ) from None
         known = RECIPES.get(recipe.name)
         if known is None or known.version != recipe.version:
             found = f"{recipe.name} version {recipe.version}"

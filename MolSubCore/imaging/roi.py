@@ -232,7 +232,9 @@ def _default(mammogram: Mammogram, lesion: Lesion, margin: tuple[float, float], 
         top, left = rows.start - geometry.row_start, columns.start - geometry.col_start
         canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
         shown = canvas
-        warnings = ("The image is smaller than the region around the lesion: the rest is filled with its border value.",)
+        warnings = (
+            "The image is smaller than the region around the lesion: the rest is filled with its border value.",
+        )
     if float(shown.max()) == float(shown.min()):
         warnings += ("The region around the lesion holds one grey value only: the prediction means nothing.",)
     picture = Image.fromarray(shown).resize((recipe.size, recipe.size), Image.Resampling.BILINEAR)

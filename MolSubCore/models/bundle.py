@@ -174,6 +174,8 @@ def _member(path: Path, card: dict[str, Any], member: dict[str, str], device: to
         model.load_state_dict(load(data), assign=True)
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise BundleError(path, f"{member['file']} does not fit {card['architecture']} ({reason})", "Export it again") from None
+        raise BundleError(
+            path, f"{member['file']} does not fit {card['architecture']} ({reason})", "Export it again"
+        ) from None
     model.eval().requires_grad_(False)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

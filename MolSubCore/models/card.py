@@ -59,7 +59,9 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
     for candidate in (path, library / path, library / f"{path}.molsub"):
         if candidate.exists():
             return candidate
-    raise BundleError(path, f"is no bundle here, and none in {library}", "Give its path; molsub models list shows the library")
+    raise BundleError(
+        path, f"is no bundle here, and none in {library}", "Give its path; molsub models list shows the library"
+    )
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -120,13 +122,21 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
             return file.read_bytes()
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo(name)
-            if info.file_size > cap or info.compress_type != zipfile.ZIP_STORED or stat.S_ISLNK(info.external_attr >> 16):
-                raise BundleError(path, f"{name} is a link, compressed, or larger than {cap} bytes", "Do not use this bundle")
+            if (
+                info.file_size > cap
+                or info.compress_type != zipfile.ZIP_STORED
+                or stat.S_ISLNK(info.external_attr >> 16)
+            ):
+                raise BundleError(
+                    path, f"{name} is a link, compressed, or larger than {cap} bytes", "Do not use this bundle"
+                )
             return archive.read(info)
     except (FileNotFoundError, KeyError):
         raise BundleError(path, f"has no {name}", "Give a bundle made by molsub models export or import") from None
     except zipfile.BadZipFile:
-        raise BundleError(path, "is no bundle (neither a folder nor a zip file)", "Give a .molsub file or folder") from None
+        raise BundleError(
+            path, "is no bundle (neither a folder nor a zip file)", "Give a .molsub file or folder"
+        ) from None
 
 
 def card_lines(card: dict[str, Any]) -> list[str]:

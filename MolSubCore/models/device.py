@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from MolSubCore.errors import MolSubError
@@ -33,11 +35,13 @@ def has_native_bf16() -> bool:
     return bool((probe and probe()) or (amx and amx()))
 
 
-def resolve_precision(name: str, device: torch.device | str) -> str:
+def resolve_precision(name: str, device: torch.device | str) -> Literal["fp32", "bf16"]:
     """``auto``, ``fp32`` or ``bf16`` as ``fp32`` or ``bf16``; `auto` is bf16 where the hardware has it."""
-    if name not in ("auto", "fp32", "bf16"):
-        raise MolSubError("precision", f"unknown value '{name}'", "Choose auto, fp32 or bf16")
+    if name == "fp32":
+        return "fp32"
+    if name == "bf16":
+        return "bf16"
     if name != "auto":
-        return name
+        raise MolSubError("precision", f"unknown value '{name}'", "Choose auto, fp32 or bf16")
     native = torch.cuda.is_bf16_supported() if str(device).startswith("cuda") else has_native_bf16()
     return "bf16" if native else "fp32"

@@ -92,7 +92,11 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
         if key == "features.conv0.weight":
             value = value.mean(dim=1, keepdim=True)
         if target is None or own[target].shape != value.shape:
-            found = "is unknown" if target is None else f"has shape {tuple(value.shape)}, expected {tuple(own[target].shape)}"
+            found = (
+                "is unknown"
+                if target is None
+                else f"has shape {tuple(value.shape)}, expected {tuple(own[target].shape)}"
+            )
             raise BundleError(source, f"weight {key} {found}", "Give the weights of torchvision's densenet121")
         own[target].copy_(value)
         filled[target] = True

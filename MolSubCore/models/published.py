@@ -74,7 +74,9 @@ def read_published(path: Path) -> dict[str, Tensor]:
         if key in tensors and tensors[key].shape != value.shape
     ]
     if wrong:
-        raise BundleError(path, f"is no DenseNet121-CBAM: {wrong[0]} ({len(wrong)} such)", "Give one of the published files")
+        raise BundleError(
+            path, f"is no DenseNet121-CBAM: {wrong[0]} ({len(wrong)} such)", "Give one of the published files"
+        )
     if not is_finite(tensors):
         raise BundleError(path, "holds weights that are not finite", "Download it again")
     return {key: tensors[key].to(value.dtype) for key, value in expected.items()}
@@ -110,7 +112,9 @@ def import_published(
     tensors = read_published(path)
     count = tensors["classifier.weight"].shape[0]
     if count != len(known.classes):
-        raise BundleError(path, f"has {count} classes, task {task} has {len(known.classes)}", "Choose the --task it was made for")
+        raise BundleError(
+            path, f"has {count} classes, task {task} has {len(known.classes)}", "Choose the --task it was made for"
+        )
     return write_bundle(
         out,
         [tensors],
@@ -119,7 +123,9 @@ def import_published(
         classes=known.classes,
         recipe=get_recipe("published-2025").to_dict(),
         dropout=DROPOUT,
-        training={"summary": "the paper's cohort: 312 of 390 patients of one hospital, Hologic; imported, not trained here"},
+        training={
+            "summary": "the paper's cohort: 312 of 390 patients of one hospital, Hologic; imported, not trained here"
+        },
         vendors=["HOLOGIC"],
         class_order_verified=known.verified,
         class_order_source=known.source,

@@ -66,7 +66,11 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             "DenseNet121-CBAM", _densenet121_cbam, _CBAM_LAYERS, "the paper's published code", "densenet121"
         ),
         "densenet121-cbam-text": Architecture(
-            "DenseNet121-CBAM, average pooling only", _densenet121_cbam_text, _CBAM_LAYERS, "the paper's text", "densenet121"
+            "DenseNet121-CBAM, average pooling only",
+            _densenet121_cbam_text,
+            _CBAM_LAYERS,
+            "the paper's text",
+            "densenet121",
         ),
     }
 )

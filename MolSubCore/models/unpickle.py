@@ -107,7 +107,9 @@ class InertUnpickler(pickle.Unpickler):
             data = bytearray(_entry(self._archive, f"{self._prefix}data/{key}", _STORAGE_CAP))
             if len(data) < count * dtype.itemsize:
                 raise pickle.UnpicklingError(f"storage {key} has {len(data)} bytes, expected {count * dtype.itemsize}")
-            self._storages[key] = torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+            self._storages[key] = (
+                torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
+            )
         return self._storages[key]
 
 

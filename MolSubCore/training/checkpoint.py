@@ -32,9 +32,7 @@ def save_checkpoint(
         save_file(plain, temporary, metadata={"state": json.dumps(state)})
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
-) -> dict[str, Any]:
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
     """Fill model and optimizer from `path`; return its state.
 
     Raises

@@ -65,7 +65,9 @@ def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]
         return [int(evaluation["best_fold"])]
     if not fold.isdigit() or int(fold) not in done:
         known = ", ".join(map(str, done))
-        raise TrainingError("--fold", f"is '{fold}', the run's finished folds are {known}", "Choose one, best or ensemble")
+        raise TrainingError(
+            "--fold", f"is '{fold}', the run's finished folds are {known}", "Choose one, best or ensemble"
+        )
     return [int(fold)]
 
 

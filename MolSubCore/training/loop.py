@@ -136,9 +136,7 @@ class FoldTrainer:
             # Best before last: killed between the two, the epoch is done again and gives the same.
             if self.best()["epoch"] == row["epoch"]:
                 save_checkpoint(self.folder / "best.safetensors", self.model, None, {"row": row})
-            save_checkpoint(
-                self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history}
-            )
+            save_checkpoint(self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history})
             self._write_metrics()
             self.listen(Event("epoch", self.fold, row["epoch"], values=row))
         load_checkpoint(self.folder / "best.safetensors", self.model)
@@ -153,7 +151,9 @@ class FoldTrainer:
     def best(self) -> dict[str, Any]:
         """The best epoch's row so far; the earliest of equals. An undefined AUC counts as worst."""
         sign = -1.0 if self.plan.monitor == "val_loss" else 1.0
-        return max(self.history, key=lambda row: -np.inf if row[self.plan.monitor] is None else sign * row[self.plan.monitor])
+        return max(
+            self.history, key=lambda row: -np.inf if row[self.plan.monitor] is None else sign * row[self.plan.monitor]
+        )
 
     def _finished(self) -> bool:
         done = len(self.history)

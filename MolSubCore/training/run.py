@@ -171,7 +171,9 @@ def train(
             for fold in only_folds or range(1, plan.folds + 1):
                 _train_fold(plan, data, out, fold, pretrained, listener)
     except Timeout:
-        raise TrainingError(out, "is in use by another process", "Wait for it to end, or choose another --out") from None
+        raise TrainingError(
+            out, "is in use by another process", "Wait for it to end, or choose another --out"
+        ) from None
 
 
 def _train_fold(

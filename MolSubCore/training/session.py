@@ -140,9 +140,7 @@ def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
     chosen = {key: settings.pop(key) for key in _RECIPE_OPTIONS if key in settings}
     if stored is not None and not chosen:
         return Recipe.from_dict(stored.recipe)
-    return get_recipe(
-        chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit")
-    )
+    return get_recipe(chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit"))
 
 
 def _plan(

@@ -39,9 +39,7 @@ def cohort_762(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.benchmark(group="start with 762 patches of small (320x256) images")
 @pytest.mark.parametrize("way", ["cached (ours)", "uncached loader (plain)"])
-def test_start(
-    benchmark: BenchmarkFixture, cohort_762: tuple[Path, Path], tmp_path: Path, way: str
-) -> None:
+def test_start(benchmark: BenchmarkFixture, cohort_762: tuple[Path, Path], tmp_path: Path, way: str) -> None:
     cache = cohort_762[1] if way.startswith("cached") else tmp_path / "empty"
 
     def run() -> None:

@@ -64,7 +64,7 @@ def test_heatmaps_of_all_classes(
     benchmark.pedantic(run, rounds=3, warmup_rounds=1)
 
 
-def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: object):  # noqa: ANN201
+def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: object):
     """The usual way: grad-cam's GradCAM, one layer and class after another."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

@@ -45,7 +45,9 @@ def data() -> run.TrainingData:
         patches=patches, case_index=np.arange(12), lesion=["1"] * 12, meta=[{} for _ in range(12)]
     )
     labels = np.tile([0, 1], 6)
-    return run.TrainingData(store, labels, tuple(f"S{i}" for i in range(12)), (1, 1, 2, 2, 1, 1, 2, 2, "test", "test", 1, 2))
+    return run.TrainingData(
+        store, labels, tuple(f"S{i}" for i in range(12)), (1, 1, 2, 2, 1, 1, 2, 2, "test", "test", 1, 2)
+    )
 
 
 def killer(kind: str, number: int) -> Any:

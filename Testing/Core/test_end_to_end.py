@@ -135,7 +135,16 @@ def test_a_table_is_predicted_and_resumed(workplace: Path, tmp_path: Path, capsy
     (tmp_path / "images").symlink_to(workplace / "cohort" / "images")
     (tmp_path / "masks").symlink_to(workplace / "cohort" / "masks")
     table.write_text("\n".join(rows[:4]) + "\n")
-    command = ["predict", str(table), "--model", str(workplace / "m.molsub"), "--out", str(tmp_path / "out"), "--layers", "none"]
+    command = [
+        "predict",
+        str(table),
+        "--model",
+        str(workplace / "m.molsub"),
+        "--out",
+        str(tmp_path / "out"),
+        "--layers",
+        "none",
+    ]
     assert main(command) == 0
     lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 3  # three rows of two patients
@@ -197,7 +206,9 @@ def test_bad_images_and_masks(
 ) -> None:
     image, lesion = breaker(tmp_path, Path(case(workplace)[1]))
     out = tmp_path / "out"
-    line = failing(capsys, "predict", str(image), "--lesion", lesion, "--model", str(workplace / "m.molsub"), "--out", str(out))
+    line = failing(
+        capsys, "predict", str(image), "--lesion", lesion, "--model", str(workplace / "m.molsub"), "--out", str(out)
+    )
     assert any(Path(name).name in line for name in (image, lesion))
     assert not out.exists()
     assert not list(tmp_path.glob(".tmp-*"))
@@ -209,7 +220,9 @@ def test_bad_options_are_one_line(workplace: Path, tmp_path: Path, capsys: pytes
     assert "Luminal" in failing(
         capsys, "predict", image, "--lesion", mask, "--model", model, "--out", out, "--classes", "Benign"
     )
-    line = failing(capsys, "predict", image, "--lesion", mask, "--model", model, "--out", out, "--layers", "features.nope")
+    line = failing(
+        capsys, "predict", image, "--lesion", mask, "--model", model, "--out", out, "--layers", "features.nope"
+    )
     assert "features.nope" in line
     assert "--lesion" in failing(capsys, "predict", image, "--model", model, "--out", out)
     assert "nomodel" in failing(capsys, "predict", image, "--lesion", mask, "--model", "nomodel", "--out", out)
@@ -255,7 +268,9 @@ def test_pretrained_weights_without_network(
     monkeypatch.setattr("socket.getaddrinfo", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
     arguments = [argument for argument in TRAIN if argument not in ("--pretrained", "none")]
     table = str(workplace / "cohort" / "table.csv")
-    line = failing(capsys, "train", table, "--out", str(tmp_path / "run"), "--cache", str(workplace / "cache"), *arguments)
+    line = failing(
+        capsys, "train", table, "--out", str(tmp_path / "run"), "--cache", str(workplace / "cache"), *arguments
+    )
     assert "--pretrained none" in line
     assert "--pretrained FILE" in line
 
@@ -284,12 +299,23 @@ def test_a_full_disk_leaves_nothing(workplace: Path, tmp_path: Path, capsys: pyt
     """A real full file system where one can be mounted; else the test skips and says so."""
     mount = tmp_path / "small"
     mount.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("cannot mount a small tmpfs here (needs root)")
     try:
         image, mask = case(workplace)
-        command = ["predict", image, "--lesion", mask, "--model", str(workplace / "m.molsub"), "--out", str(mount / "out")]
+        command = [
+            "predict",
+            image,
+            "--lesion",
+            mask,
+            "--model",
+            str(workplace / "m.molsub"),
+            "--out",
+            str(mount / "out"),
+        ]
         assert "disk is full" in failing(capsys, *command)
         assert not list(mount.iterdir())
     finally:
@@ -297,6 +323,7 @@ def test_a_full_disk_leaves_nothing(workplace: Path, tmp_path: Path, capsys: pyt
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from MolSubCore.cli import build_parser; build_parser(); print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys; from MolSubCore.cli import build_parser; build_parser(); "
+    code += "print('torch' in sys.modules, 'numpy' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.split() == ["False", "False"]

@@ -62,6 +62,8 @@ def test_learning_rate_is_torchs(schedule: str, t_max: int, floor: float) -> Non
 
 
 def test_seeds_differ_by_purpose_and_epoch() -> None:
-    seeds = {derive_seed(21, "fold", f, "epoch", e, p) for f in range(5) for e in range(100) for p in ("order", "dropout")}
+    seeds = {
+        derive_seed(21, "fold", f, "epoch", e, p) for f in range(5) for e in range(100) for p in ("order", "dropout")
+    }
     assert len(seeds) == 1000
     assert derive_seed(21, "a") == derive_seed(21, "a") >= 0
