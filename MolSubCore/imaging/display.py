@@ -54,7 +54,7 @@ class DisplayStep:
         if self.voi is not None:
             shown = apply_voi(values, self.voi)
         else:
-            span = np.float32(max(self.high - self.low, float(np.finfo(np.float32).tiny)))
+            span = np.float32(self.high - self.low if self.high > self.low else 1.0)
             shown = (values - np.float32(self.low)) / span
             np.clip(shown, 0.0, 1.0, out=shown)
         return np.subtract(np.float32(1.0), shown, out=shown) if self.inverted else shown

@@ -1,0 +1,232 @@
+"""Lesion files of every format on the mammogram's own grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from MolSubCore.errors import LesionError
+from MolSubCore.imaging.lesion import MOST, Box, LesionSet, read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
+
+SHAPE = (60, 40)
+IMAGE = Mammogram(np.zeros(SHAPE, np.uint8))
+
+
+def blob(value: int = 1, rows: slice = slice(10, 20), columns: slice = slice(5, 25)) -> np.ndarray:
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[rows, columns] = value
+    return mask
+
+
+def save(folder: Path, name: str, mask: np.ndarray) -> Path:
+    path = folder / name
+    if name.endswith((".png", ".tif")):
+        Image.fromarray(mask).save(path)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(mask[None]), str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha", "m.mhd", "m.png", "m.tif"])
+def test_every_format_gives_the_same_lesion(tmp_path: Path, name: str) -> None:
+    lesions = read_lesions(save(tmp_path, name, blob()), IMAGE)
+    assert [lesion.box for lesion in lesions.lesions] == [Box(10, 20, 5, 25)]
+    assert np.array_equal(lesions.full_mask(), blob() > 0)
+
+
+def test_itk_snap_axes_do_not_matter(tmp_path: Path) -> None:
+    """ITK-SNAP writes what axes it likes; the voxel order is the image's."""
+    image = sitk.GetImageFromArray(blob()[None])
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((0.07, 0.09, 1))
+    sitk.WriteImage(image, str(tmp_path / "m.nii.gz"))
+    assert read_lesions(tmp_path / "m.nii.gz", IMAGE).lesions[0].box == Box(10, 20, 5, 25)
+
+
+@pytest.mark.parametrize(("shape", "word"), [((40, 60), "transposed"), ((59, 40), "59 rows")])
+def test_another_grid_is_refused_with_both_shapes(tmp_path: Path, shape: tuple[int, int], word: str) -> None:
+    path = save(tmp_path, "m.png", np.ones(shape, np.uint8))
+    with pytest.raises(LesionError, match=word) as caught:
+        read_lesions(path, IMAGE)
+    assert f"{shape[0]} rows x {shape[1]} columns" in str(caught.value)
+    assert "60 rows x 40 columns" in str(caught.value)
+
+
+def test_empty_and_unknown_files(tmp_path: Path) -> None:
+    with pytest.raises(LesionError, match="no lesion"):
+        read_lesions(save(tmp_path, "m.png", np.zeros(SHAPE, np.uint8)), IMAGE)
+    with pytest.raises(LesionError, match="does not exist"):
+        read_lesions(tmp_path / "nothing.nii.gz", IMAGE)
+    for name in ("broken.nii.gz", "broken.png", "broken.json", "broken.xyz"):
+        (tmp_path / name).write_bytes(b"\x00nonsense")
+        with pytest.raises(LesionError) as caught:
+            read_lesions(tmp_path / name, IMAGE)
+        assert "\n" not in str(caught.value)
+
+
+def test_several_labels_are_several_lesions(tmp_path: Path) -> None:
+    mask = blob(1) + blob(3, slice(22, 30), slice(5, 9))
+    lesions = read_lesions(save(tmp_path, "m.nrrd", mask), IMAGE).lesions
+    assert [(lesion.label, lesion.box) for lesion in lesions] == [("1", Box(10, 20, 5, 25)), ("2", Box(22, 30, 5, 9))]
+
+
+def test_near_pieces_stay_together_and_far_ones_do_not(tmp_path: Path) -> None:
+    shape = (200, 100)
+    image = Mammogram(np.zeros(shape, np.uint8))
+    mask = np.zeros(shape, np.uint8)
+    mask[10:20, 10:20] = 1
+    mask[30:40, 10:20] = 1  # 10 pixels below: the same lesion
+    mask[100:110, 50:60] = 1
+    path = save(tmp_path, "m.png", mask)
+    assert [x.box for x in read_lesions(path, image).lesions] == [Box(10, 40, 10, 20), Box(100, 110, 50, 60)]
+    assert [x.box for x in read_lesions(path, image, split="none").lesions] == [Box(10, 110, 10, 60)]
+
+
+def test_specks_are_dropped_and_told(tmp_path: Path) -> None:
+    mask = blob()
+    mask[50, 38] = 1
+    lesions = read_lesions(save(tmp_path, "m.png", mask), IMAGE)
+    assert [x.box for x in lesions.lesions] == [Box(10, 20, 5, 25)]
+    assert "1 speck" in lesions.warnings[0]
+
+
+def test_a_lesion_that_is_a_speck_stays(tmp_path: Path) -> None:
+    assert read_lesions(save(tmp_path, "m.png", blob(1, slice(3, 4), slice(3, 4))), IMAGE).lesions[0].box.shape == (
+        1,
+        1,
+    )
+
+
+def test_noise_is_refused(tmp_path: Path) -> None:
+    noise = np.kron(np.indices((40, 40)).sum(axis=0) % 2, np.ones((4, 4)))[:, :]
+    mask = np.zeros((1500, 1500), np.uint8)
+    mask[::35, ::35] = 1
+    mask = np.maximum(mask, np.roll(mask, 1, 0) | np.roll(mask, 1, 1))
+    mask = sum(np.roll(np.roll(mask, a, 0), b, 1) for a in range(3) for b in range(3)).clip(0, 1).astype(np.uint8)
+    assert noise.any()
+    with pytest.raises(LesionError, match=f"more than {MOST}"):
+        read_lesions(save(tmp_path, "m.png", mask), Mammogram(np.zeros(mask.shape, np.uint8)))
+
+
+def test_slicers_cropped_segmentation_is_put_back(tmp_path: Path) -> None:
+    cropped = sitk.GetImageFromArray(blob()[10:20, 5:25][None])
+    cropped.SetMetaData("Segmentation_ReferenceImageExtentOffset", "5 10 0")
+    cropped.SetMetaData("Segment0_LabelValue", "1")
+    sitk.WriteImage(cropped, str(tmp_path / "m.seg.nrrd"))
+    lesions = read_lesions(tmp_path / "m.seg.nrrd", IMAGE)
+    assert lesions.lesions[0].box == Box(10, 20, 5, 25)
+    assert np.array_equal(lesions.full_mask(), blob() > 0)
+    cropped.SetMetaData("Segmentation_ReferenceImageExtentOffset", "35 10 0")
+    sitk.WriteImage(cropped, str(tmp_path / "outside.seg.nrrd"))
+    with pytest.raises(LesionError, match="column 35"):
+        read_lesions(tmp_path / "outside.seg.nrrd", IMAGE)
+
+
+def test_layers_of_a_segmentation_are_lesions(tmp_path: Path) -> None:
+    layers = np.stack([blob(1), blob(1, slice(12, 30), slice(20, 30))], axis=-1)[None]
+    sitk.WriteImage(sitk.GetImageFromArray(layers, isVector=True), str(tmp_path / "m.seg.nrrd"))
+    assert [x.box for x in read_lesions(tmp_path / "m.seg.nrrd", IMAGE).lesions] == [
+        Box(10, 20, 5, 25),
+        Box(12, 30, 20, 30),
+    ]
+
+
+def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
+    import highdicom as hd
+    import pydicom
+    from pydicom.sr.codedict import codes
+
+    from MolSubCore.cohort.synthetic import make_synthetic_cohort
+    from MolSubCore.imaging.reader import read_mammogram
+    from MolSubCore.tasks import Subtype
+
+    make_synthetic_cohort(tmp_path / "c", counts={Subtype.TN: 1}, image_shape=(256, 208), views=("CC",))
+    source = next((tmp_path / "c" / "images").glob("*.dcm"))
+    mammogram = read_mammogram(source)
+    masks = np.zeros((1, 256, 208, 2), np.uint8)
+    masks[0, 100:120, 50:80, 0] = 1
+    masks[0, 10:20, 30:35, 1] = 1
+    algorithm = hd.AlgorithmIdentificationSequence("test", codes.DCM.ArtificialIntelligence, "1")
+    described = [
+        hd.seg.SegmentDescription(
+            number,
+            f"lesion {number}",
+            codes.SCT.MorphologicallyAbnormalStructure,
+            codes.SCT.Mass,
+            "AUTOMATIC",
+            algorithm,
+        )
+        for number in (1, 2)
+    ]
+    hd.seg.Segmentation(
+        [pydicom.dcmread(source)], masks, "BINARY", described, hd.UID(), 1, hd.UID(), 1, "M", "S", "1", "D",
+        omit_empty_frames=False,
+    ).save_as(tmp_path / "seg.dcm")  # fmt: skip
+    lesions = read_lesions(tmp_path / "seg.dcm", mammogram)
+    assert [x.box for x in lesions.lesions] == [Box(100, 120, 50, 80), Box(10, 20, 30, 35)]
+    assert lesions.warnings == ()
+    with pytest.raises(LesionError, match="expected SEG"):
+        read_lesions(source, mammogram)
+
+
+def test_polygons_of_both_forms(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    corners = [[10, 5], [10, 24], [19, 24], [19, 5]]
+    ours.write_text(json.dumps({"lesions": [{"points": corners}]}))
+    points = [{"x": column, "y": row} for row, column in corners]
+    theirs.write_text(json.dumps([{"cgPoints": points, "label": "calc ", "type": "Polyline"}]))
+    for path in (ours, theirs):
+        lesions = read_lesions(path, IMAGE)
+        assert np.array_equal(lesions.full_mask(), blob() > 0)
+        assert lesions.lesions[0].source_kind == "polygon"
+    ours.write_text(json.dumps({"lesions": [{"points": [[-5, 5], [10, 50], [19, 5]]}]}))
+    assert "outside the image" in read_lesions(ours, IMAGE).warnings[0]
+    ours.write_text(json.dumps({"lesions": [{"points": [[1, 2]]}]}))
+    with pytest.raises(LesionError, match="three or more"):
+        read_lesions(ours, IMAGE)
+
+
+@given(st.tuples(*[st.integers(-30, 90)] * 4))
+def test_boxes(numbers: tuple[int, int, int, int]) -> None:
+    row0, col0, row1, col1 = numbers
+    text = ",".join(map(str, numbers))
+    covered = np.zeros(SHAPE, bool)
+    covered[max(row0, 0) : max(row1, 0), max(col0, 0) : max(col1, 0)] = True
+    try:
+        lesions: LesionSet | None = read_lesions(text, IMAGE)
+    except LesionError:
+        lesions = None
+    assert (lesions is not None) == bool(covered.any())
+    if lesions is not None:
+        assert np.array_equal(lesions.full_mask(), covered)
+        inside = min(numbers) >= 0 and row1 <= SHAPE[0] and col1 <= SHAPE[1]
+        assert bool(lesions.warnings) != inside
+
+
+@pytest.mark.real
+def test_real_masks_of_itk_snap_are_their_png_twins(shared_data: Path) -> None:
+    folder = shared_data / "cdd-cesm"
+    masks = sorted((folder / "masks_nii").glob("*.nii.gz"))
+    assert len(masks) == 8
+    for path in masks:
+        name = path.name.removesuffix("_mask.nii.gz")
+        with Image.open(folder / "images" / f"{name}.jpg") as picture:
+            image = Mammogram(np.zeros((picture.height, picture.width), np.uint8))
+        twin = np.asarray(Image.open(folder / "masks" / f"{name}_mask.png")) > 0
+        assert np.array_equal(read_lesions(path, image, split="none").full_mask(), twin)
+
+
+@pytest.mark.real
+def test_real_polygons(shared_data: Path) -> None:
+    image = Mammogram(np.zeros((2294, 1914), np.uint8))
+    for path in sorted((shared_data / "cmmd" / "tompei").glob("*.json")):
+        lesions = read_lesions(path, image)
+        assert len(lesions.lesions) == len(json.loads(path.read_text()))
