@@ -1,26 +1,39 @@
-"""Progress bars for the terminal."""
+"""Progress bars for the terminal, on standard error."""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from MolSubCore.training.loop import Event
 
+#: Seconds between two lines of a bar where standard error is a log file and not a terminal.
+_LOG_INTERVAL = 10.0
+
+
+def _bar(**options: Any) -> tqdm[None]:
+    interval = 0.1 if sys.stderr.isatty() else _LOG_INTERVAL
+    return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=interval, **options)
+
 
 class Bar:
-    """One progress bar; an instance is the ``progress(done, total, what)`` that library functions call."""
+    """One progress bar; an instance is the ``progress(done, total, what)`` that library functions call.
+
+    Nothing is shown before the first call, so that an error found at once stands alone.
+    """
 
     def __init__(self, title: str) -> None:
-        self._bar = tqdm(desc=title, unit="", file=sys.stderr, dynamic_ncols=True)
+        self._title = title
+        self._bar: tqdm[None] | None = None
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
         """Show that `done` of `total` are done."""
-        self._bar.total = total
+        if self._bar is None:
+            self._bar = _bar(desc=self._title, total=total, unit="")
         self._bar.set_postfix_str(what, refresh=False)
         self._bar.update(done - self._bar.n)
 
@@ -30,7 +43,8 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 class TrainingBar:
@@ -46,13 +60,11 @@ class TrainingBar:
         if event.fold != self._fold or self._bar is None:
             self.close()
             self._fold = event.fold
-            self._bar = tqdm(
+            self._bar = _bar(
                 desc=f"fold {event.fold} of {self._folds}",
                 total=self._epochs,
                 initial=max(event.epoch - 1, 0) if event.kind == "step" else event.epoch,
                 unit="epoch",
-                file=sys.stderr,
-                dynamic_ncols=True,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.1f}/{total} epochs [{elapsed}<{remaining}{postfix}]",
             )
         if event.kind == "step":

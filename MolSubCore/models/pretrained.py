@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from MolSubCore.errors import BundleError
 from MolSubCore.files import sha256_file
-from MolSubCore.models.registry import get_architecture
+from MolSubCore.models.registry import build_model, get_architecture
 
 #: torchvision's file names its layers ``norm.1`` where the modules are called ``norm1``.
 _OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
 _DOWNLOAD = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 
 
-def load_pretrained(model: nn.Module, architecture: str, source: str) -> dict[str, Any]:
-    """Give a model ImageNet weights, but for its classifier and attention, which stay as they are.
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """Weights that a model starts from, under this project's names.
+
+    Attributes
+    ----------
+    name : str
+        What a training plan records: ``none``, ``auto``, or the SHA-256 of the file.
+    weights : dict of str to Tensor
+        All of the backbone; empty for ``none``.
+    """
+
+    name: str
+    weights: dict[str, Tensor]
+
+
+NO_PRETRAINED = Pretrained("none", {})
+
+
+def read_pretrained(architecture: str, source: str) -> Pretrained:
+    """Read ImageNet weights for an architecture, checked to fit it.
 
     Parameters
     ----------
-    model : nn.Module
-        From `build_model`.
     architecture : str
     source : str
         ``auto`` (torchvision's download, kept in torch's cache), ``none``, or a local file: torchvision's
         ``.pth`` or a ``.safetensors`` with the same keys.
-
-    Returns
-    -------
-    dict
-        ``source``, ``sha256`` of the file (or None) and ``stem``.
 
     Raises
     ------
@@ -41,14 +53,18 @@ def load_pretrained(model: nn.Module, architecture: str, source: str) -> dict[st
         Without network and file, or if the file holds other weights.
     """
     if source == "none":
-        return {"source": "none", "sha256": None, "stem": "random"}
-    name = get_architecture(architecture).pretrained
+        return NO_PRETRAINED
     if source == "auto":
-        weights, digest = _download(name), None
+        name, weights = "auto", _download(get_architecture(architecture).pretrained)
     else:
-        weights, digest = _read(Path(source)), sha256_file(source)
-    _fill(model, {_OLD_NAME.sub(r"\1\2", key): value for key, value in weights.items()}, source)
-    return {"source": source if source == "auto" else "file", "sha256": digest, "stem": "channel-mean"}
+        weights, name = _read(Path(source)), sha256_file(source)
+    plain = {_OLD_NAME.sub(r"\1\2", key): value for key, value in weights.items()}
+    return Pretrained(name, _fitted(architecture, plain, source))
+
+
+def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
+    """Give a model its ImageNet weights; its classifier and attention stay as they are."""
+    model.load_state_dict(pretrained.weights, strict=False)
 
 
 def _download(name: str) -> dict[str, Tensor]:
@@ -81,10 +97,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Copy every backbone weight exactly once; anything left over or missing is an error that names it."""
-    own = model.state_dict()
-    filled = dict.fromkeys(own, False)
+def _fitted(architecture: str, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Every backbone weight exactly once, by our names; anything left over or missing is an error that names it."""
+    with torch.device("meta"):
+        own = build_model(architecture, 2).state_dict()
+    fitted: dict[str, Tensor] = {}
     for key, value in weights.items():
         if key.startswith("classifier."):
             continue
@@ -98,11 +115,11 @@ def _fill(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
                 else f"has shape {tuple(value.shape)}, expected {tuple(own[target].shape)}"
             )
             raise BundleError(source, f"weight {key} {found}", "Give the weights of torchvision's densenet121")
-        own[target].copy_(value)
-        filled[target] = True
-    missing = [k for k, done in filled.items() if not done and not re.search(r"attention|classifier|num_batches", k)]
+        fitted[target] = value
+    missing = [k for k in own if k not in fitted and not re.search(r"attention|classifier|num_batches", k)]
     if missing:
         raise BundleError(source, f"lacks {len(missing)} weights, first {missing[0]}", "Give torchvision's densenet121")
+    return fitted
 
 
 def _target_key(key: str, own: dict[str, Tensor]) -> str | None:

@@ -36,7 +36,7 @@ from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.recipes import Recipe
-from MolSubCore.models.pretrained import load_pretrained
+from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrained
 from MolSubCore.models.registry import build_model
 from MolSubCore.predictions import Predictions, write_predictions
 from MolSubCore.tasks import get_task
@@ -151,11 +151,13 @@ def train(
     data: TrainingData,
     out: Path,
     *,
-    pretrained: str = "none",
+    pretrained: Pretrained = NO_PRETRAINED,
     only_folds: Sequence[int] | None = None,
     listener: Listener | None = None,
 ) -> None:
     """Train all folds (or `only_folds`) of a prepared run; finished folds are passed over.
+
+    `pretrained` is what the plan names; folds that have begun do not need it.
 
     Raises
     ------
@@ -177,7 +179,7 @@ def train(
 
 
 def _train_fold(
-    plan: Plan, data: TrainingData, out: Path, fold: int, pretrained: str, listener: Listener | None
+    plan: Plan, data: TrainingData, out: Path, fold: int, pretrained: Pretrained, listener: Listener | None
 ) -> None:
     folder = out / f"fold-{fold}"
     if (folder / "done.json").exists():
@@ -201,12 +203,17 @@ def _train_fold(
         listener(Event("fold", fold, values=summary))
 
 
-def initial_model(plan: Plan, fold: int, pretrained: str) -> nn.Module:
+def initial_model(plan: Plan, fold: int, pretrained: Pretrained) -> nn.Module:
     """The model a fold starts from: weights drawn from the plan's seed, then pretrained where asked."""
     torch.manual_seed(derive_seed(plan.seed, "fold", fold, "weights"))
     model = build_model(plan.architecture, len(plan.classes), dropout=plan.dropout)
-    load_pretrained(model, plan.architecture, pretrained)
+    load_pretrained(model, pretrained)
     return model.to(plan.device)
+
+
+def all_begun(run: Path, plan: Plan) -> bool:
+    """Whether every fold has a checkpoint to go on from, so that the first weights are needed no more."""
+    return all((run / f"fold-{fold}" / "last.safetensors").exists() for fold in range(1, plan.folds + 1))
 
 
 def finished_folds(run: Path) -> dict[int, dict[str, Any]]:

@@ -13,12 +13,13 @@ from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import TrainingError
-from MolSubCore.files import read_json, sha256_file
+from MolSubCore.files import read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
 from MolSubCore.models.device import resolve_device, resolve_precision
+from MolSubCore.models.pretrained import Pretrained, read_pretrained
 from MolSubCore.tasks import get_task
 from MolSubCore.training.plan import OVERSAMPLING, Plan
-from MolSubCore.training.run import TrainingData, prepare_run
+from MolSubCore.training.run import TrainingData, all_begun, prepare_run
 
 DEFAULT_ARCHITECTURE = "densenet121-cbam"
 _RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
@@ -74,7 +75,7 @@ class TrainingSession:
 
     plan: Plan
     data: TrainingData
-    pretrained: str
+    pretrained: Pretrained
 
 
 def prepare_training(
@@ -82,7 +83,8 @@ def prepare_training(
 ) -> TrainingSession:
     """Read the cohort, divide it, fill the patch store, and make or check the run folder.
 
-    The division comes before the images are read: a class too small for the folds is told at once.
+    The division and the pretrained weights come before the images are read: a class too small for the
+    folds, or weights that cannot be had, are told at once.
 
     Raises
     ------
@@ -94,9 +96,10 @@ def prepare_training(
     cohort = read_cohort(options.table)
     split = _split(options, settings, cohort)
     recipe = _recipe(settings, stored)
+    settings.setdefault("architecture", DEFAULT_ARCHITECTURE)
+    pretrained = _pretrained(options, settings["architecture"], stored)
     store = build_store(cohort, recipe, options.cache, progress=progress)
     data = TrainingData.gather(cohort, store, split, options.task)
-    pretrained = options.pretrained or (stored.pretrained if stored else "auto")
     plan = _plan(options, settings, recipe, data, split, pretrained)
     prepare_run(options.out, plan, split, data, resume=options.resume)
     return TrainingSession(plan, data, pretrained)
@@ -143,27 +146,37 @@ def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
     return get_recipe(chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit"))
 
 
+def _pretrained(options: TrainingOptions, architecture: str, stored: Plan | None) -> Pretrained:
+    """The weights to start from; those of a resumed run are read only where a fold has yet to begin."""
+    if options.pretrained is None and stored is not None:
+        if all_begun(options.out, stored):
+            return Pretrained(stored.pretrained, {})
+        if stored.pretrained not in ("auto", "none"):
+            found = f"has folds to begin, from the weight file with SHA-256 {stored.pretrained[:12]}..."
+            raise TrainingError(options.out, found, "Give that file again with --pretrained FILE")
+    return read_pretrained(architecture, options.pretrained or (stored.pretrained if stored else "auto"))
+
+
 def _plan(
     options: TrainingOptions,
     settings: dict[str, Any],
     recipe: Recipe,
     data: TrainingData,
     split: Split,
-    pretrained: str,
+    pretrained: Pretrained,
 ) -> Plan:
     device = str(resolve_device(settings.pop("device", "auto")))
     precision = resolve_precision(settings.pop("precision", "auto"), device)
-    named = pretrained if pretrained in ("auto", "none") or len(pretrained) == 64 else sha256_file(pretrained)
     plan = Plan(
         task=options.task,
-        architecture=settings.pop("architecture", DEFAULT_ARCHITECTURE),
+        architecture=settings.pop("architecture"),
         recipe=recipe.to_dict(),
         data_hash=data.store.data_hash(),
         split_hash=data.partition_hash(),
         oversampling=settings.pop("oversampling", OVERSAMPLING[options.task]),
         device=device,
         precision=precision,
-        pretrained=named,
+        pretrained=pretrained.name,
         threads=settings.pop("threads", os.cpu_count() or 1),
         synthetic=data.summary()["synthetic"],
     )

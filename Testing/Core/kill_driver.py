@@ -94,7 +94,6 @@ def train_once(out: Path, architecture: str, moment: str | None) -> int:
     try:
         if architecture == "tiny":
             run.build_model = tiny_model  # type: ignore[assignment]
-            run.load_pretrained = lambda *arguments: {}  # type: ignore[assignment]
         plan = Plan(
             task="tn", architecture=architecture, recipe=get_recipe("default").to_dict(), data_hash="d", split_hash="s",
             folds=2, epochs=EPOCHS, batch_size=2, learning_rate=1e-3, threads=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,14 +21,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json, write_json
 from MolSubCore.tasks import Subtype
 
-pytestmark = pytest.mark.usefixtures("quiet_progress")
-
 TRAIN = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--pretrained", "none", "--test-share", "0.25"]
-
-
-@pytest.fixture
-def quiet_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TQDM_DISABLE", "1")
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +41,11 @@ def case(workplace: Path, number: int = 0) -> tuple[str, str]:
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must end with exit code 2 and one line; return the line."""
+    """Run a command that must end with exit code 2 and one line, progress bars aside; return the line."""
     capsys.readouterr()
     assert main(arguments) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    printed = capsys.readouterr().err.splitlines()
+    lines = [line for line in printed if line.strip() and not re.search(r"\d%\|", line)]
     assert len(lines) == 1, lines
     assert "Traceback" not in lines[0]
     return lines[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from urllib.error import URLError
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torchvision.models import densenet121
 
 from MolSubCore.errors import BundleError
-from MolSubCore.models.pretrained import load_pretrained
+from MolSubCore.models.pretrained import load_pretrained, read_pretrained
 from MolSubCore.models.registry import build_model
 
 NAME = "densenet121-cbam"
@@ -41,9 +42,9 @@ def test_every_backbone_weight_arrives(tmp_path: Path, imagenet: dict[str, torch
     save_file(weights, file) if form == "safetensors" else torch.save(weights, file)
     model = build_model(NAME, 2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    record = load_pretrained(model, NAME, str(file))
-    assert record["stem"] == "channel-mean"
-    assert len(record["sha256"]) == 64
+    pretrained = read_pretrained(NAME, str(file))
+    assert pretrained.name == hashlib.sha256(file.read_bytes()).hexdigest()
+    load_pretrained(model, pretrained)
     for key, value in model.state_dict().items():
         plain = re.sub(r"(conv0|denseblock[123])\.0\.", r"\1.", key)
         if "attention" in key or key.startswith("classifier"):
@@ -61,22 +62,21 @@ def test_no_network_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(BundleError) as caught:
-        load_pretrained(build_model(NAME, 2), NAME, "auto")
+        read_pretrained(NAME, "auto")
     assert "--pretrained FILE" in str(caught.value)
     assert "--pretrained none" in str(caught.value)
 
 
 def test_wrong_files_are_named(tmp_path: Path, imagenet: dict[str, torch.Tensor]) -> None:
-    model = build_model(NAME, 2)
     with pytest.raises(BundleError, match="does not exist"):
-        load_pretrained(model, NAME, str(tmp_path / "missing.pth"))
+        read_pretrained(NAME, str(tmp_path / "missing.pth"))
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(BundleError, match=r"text\.pth"):
-        load_pretrained(model, NAME, str(tmp_path / "text.pth"))
+        read_pretrained(NAME, str(tmp_path / "text.pth"))
     extra = imagenet | {"features.extra.weight": torch.zeros(1)}
     short = {k: v for k, v in imagenet.items() if "denselayer3.conv1" not in k}
     bent = imagenet | {"features.norm5.weight": torch.zeros(7)}
     for weights, word in ((extra, "features.extra.weight"), (short, "denselayer3.conv1"), (bent, r"shape \(7,\)")):
         torch.save(weights, tmp_path / "w.pth")
         with pytest.raises(BundleError, match=word):
-            load_pretrained(model, NAME, str(tmp_path / "w.pth"))
+            read_pretrained(NAME, str(tmp_path / "w.pth"))
