@@ -94,12 +94,15 @@ def ensemble(members: Sequence[Predictions]) -> Scores:
     Raises
     ------
     MolSubError
-        If the members' rows differ.
+        If the members' rows, labels or classes differ.
     """
     first = members[0]
     for other in members[1:]:
-        if not (np.array_equal(first.case, other.case) and np.array_equal(first.lesion, other.lesion)):
-            raise MolSubError("predictions", "of the folds are of different lesions", "Train the folds on one split")
+        same = (np.array_equal(getattr(first, name), getattr(other, name)) for name in ("case", "lesion", "label"))
+        if first.classes != other.classes or not all(same):
+            raise MolSubError(
+                "predictions", "of the folds are of different lesions or classes", "Train the folds on one split"
+            )
     mean = np.mean([member.probabilities() for member in members], axis=0)
     return Scores(mean, first.label, first.study_id, first.case)
 
@@ -132,17 +135,15 @@ def read_predictions(path: Path) -> Predictions:
         columns = list(zip(*rows, strict=True)) or [()] * len(header)
         text = {name: np.array(columns[n], dtype=str) for n, name in enumerate(_COLUMNS)}
         logits = np.array(columns[len(_COLUMNS) :], dtype=np.float64).T.reshape(len(rows), len(names))
+        case, label = text["case"].astype(np.int64), text["label"].astype(np.int64)
+        if ((label < 0) | (label >= len(names))).any():
+            raise ValueError("a label is of no class")
+        if not np.isfinite(logits).all():
+            raise ValueError("a logit is no finite number")
         return Predictions(
-            text["study_id"],
-            text["case"].astype(np.int64),
-            text["lesion"],
-            text["laterality"],
-            text["view"],
-            text["label"].astype(np.int64),
-            logits,
-            tuple(names),
+            text["study_id"], case, text["lesion"], text["laterality"], text["view"], label, logits, tuple(names)
         )
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
         raise MolSubError(
             path, f"is no table of predictions ({error})", "Resume the training to write it again"
         ) from None

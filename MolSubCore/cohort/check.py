@@ -60,8 +60,10 @@ def check_cohort(
     Raises
     ------
     CohortError
-        If the table itself cannot be read or lacks a column.
+        If the table itself cannot be read or lacks a column, or folds are given without a task.
     """
+    if folds is not None and task is None:
+        raise CohortError("folds", f"is {folds}, but there is no task whose classes could fill them", "Give --task too")
     cohort, problems = parse_cohort(Path(path))
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
@@ -92,13 +94,13 @@ def check_cohort(
 def _open(case: Case) -> tuple[Mammogram | None, int, list[Problem]]:
     try:
         mammogram = read_mammogram(case.image)
-    except MolSubError as error:
+    except (MolSubError, OSError) as error:
         return None, 0, [Problem(case.row, "image", str(error))]
     try:
         return mammogram, len(read_lesions(case.lesion, mammogram).lesions), []
     except ImageError as error:
         return mammogram, 0, [Problem(case.row, "image", str(error))]
-    except MolSubError as error:
+    except (MolSubError, OSError) as error:
         return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", str(error))]
 
 
@@ -154,7 +156,7 @@ def _contradictions(case: Case, mammogram: Mammogram) -> list[Problem]:
 
 def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
     try:
-        make_split(cohort, get_task(task), folds=folds or 5, salt="check")
+        make_split(cohort, get_task(task), folds=5 if folds is None else folds, salt="check")
     except CohortError as error:
         return [Problem(None, "subtype", f"{error.problem}. {error.remedy}")]
     return []

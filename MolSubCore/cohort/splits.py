@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import operator
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -70,8 +71,13 @@ def make_split(
     Raises
     ------
     CohortError
-        If a class has too few patients for the folds and the test set, or a patient has two subtypes.
+        If a class has too few patients for the folds and the test set, a patient has two subtypes, or a
+        number is out of range.
     """
+    if folds < 1:
+        raise CohortError("folds", f"is {folds}, expected 1 or more", "Choose a larger number")
+    if not 0 < test_share < 1:
+        raise CohortError("test share", f"is {test_share}, expected more than 0 and less than 1", "Choose such a value")
     patients = _strata(cohort, task)
     classes = {patient: task.class_of[subtype] for patient, subtype in patients.items()}  # type: ignore[index]
     need = max(folds, 2) + 1
@@ -85,11 +91,11 @@ def make_split(
     strata: dict[str, object] = dict(classes) if min(fine.values()) < need else dict(patients)
     names = sorted(strata)
     order = np.random.default_rng(seed).permutation(len(names))
-    test = _draw(names, order, strata, test_share)
+    test = _draw(names, order, strata, test_share, keep=max(folds, 2))
     rest = [n for n in order if names[n] not in test]
     partition: dict[str, Partition] = dict.fromkeys(test, TEST)
     if folds == 1:
-        validation = _draw(names, rest, strata, 0.2)
+        validation = _draw(names, rest, strata, 0.2, keep=1)
         partition |= {names[n]: int(names[n] in validation) for n in rest}
     else:
         # Dealt like cards, stratum after stratum: every fold gets its share of each, and of all.
@@ -109,8 +115,11 @@ def _strata(cohort: Cohort, task: Task) -> dict[str, object]:
     return found
 
 
-def _draw(names: list[str], order: object, strata: dict[str, object], share: float) -> set[str]:
-    """A share of every stratum, at least one patient of each; rounding errors are spread over the strata."""
+def _draw(names: list[str], order: object, strata: dict[str, object], share: float, *, keep: int) -> set[str]:
+    """A share of every stratum, at least one patient of each; rounding errors are spread over the strata.
+
+    At least `keep` of each stratum stay, one for every fold.
+    """
     members: dict[str, list[str]] = {}
     for n in order:  # type: ignore[attr-defined]
         members.setdefault(str(strata[names[n]]), []).append(names[n])
@@ -118,7 +127,7 @@ def _draw(names: list[str], order: object, strata: dict[str, object], share: flo
     carried = 0.0
     for stratum in sorted(members):
         wanted = len(members[stratum]) * share + carried
-        count = min(max(round(wanted), 1), len(members[stratum]) - 1)
+        count = min(max(round(wanted), 1), len(members[stratum]) - keep)
         carried = wanted - count
         drawn.update(members[stratum][:count])
     return drawn
@@ -166,9 +175,10 @@ def read_split(path: Path, cohort: Cohort) -> Split:
 def _from_json(path: Path) -> Split:
     content = read_json(path)
     try:
-        partition = {str(k): v if v == TEST else int(v) for k, v in content["partition"].items()}
-        return _checked(path, Split(partition, str(content["salt"]), int(content["folds"]), int(content["seed"])))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        partition = {str(k): v if v == TEST else operator.index(v) for k, v in content["partition"].items()}
+        folds, seed = operator.index(content["folds"]), operator.index(content["seed"])
+        return _checked(path, Split(partition, str(content["salt"]), folds, seed))
+    except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(
             path, f"is no split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition"

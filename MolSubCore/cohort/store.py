@@ -9,6 +9,7 @@ start maps into memory without opening the entries.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -90,11 +91,9 @@ def build_store(
             entries.append(_entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors"))
             if progress:
                 progress(number, len(keys), "")
-        with contextlib.suppress(FileExistsError, FileNotFoundError):  # another process was faster
-            _write_pack(pack, entries)
-        store = _open_pack(pack, subtypes)
-        if store is None:
-            raise CohortError(cache, "cannot be read back after it was written", "Delete this cache folder")
+        joined = _join(entries)
+        _write_pack(pack, joined)
+        store = _open_pack(pack, subtypes) or _as_store(joined, subtypes)
     elif progress:
         progress(len(keys), len(keys), "from the cache")
     return store
@@ -135,7 +134,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         mammogram = read_mammogram(case.image)
         lesions = read_lesions(case.lesion, mammogram)
         rois = extract_rois(mammogram, lesions, recipe)
-    except MolSubError as error:
+    except (MolSubError, OSError) as error:
         raise CohortError(
             f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows"
         ) from None
@@ -155,22 +154,40 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
     return np.stack([roi.patch for roi in rois]), meta
 
 
-def _write_pack(folder: Path, entries: Sequence[Entry]) -> None:
+Joined = tuple[NDArray[Any], list[int], list[dict[str, Any]]]
+
+
+def _join(entries: Sequence[Entry]) -> Joined:
+    """All patches, the case of each, and the meta data of each."""
     index = [number for number, (patches, _) in enumerate(entries) for _ in range(len(patches))]
-    with atomic_folder(folder, overwrite=True) as temporary:
-        np.save(temporary / "patches.npy", np.concatenate([patches for patches, _ in entries]))
-        content = {"case_index": index, "meta": [entry for _, meta in entries for entry in meta]}
-        (temporary / "pack.json").write_text(json.dumps(content), encoding="utf-8")
+    return np.concatenate([patches for patches, _ in entries]), index, [entry for _, meta in entries for entry in meta]
+
+
+def _as_store(joined: Joined, subtypes: tuple[str, ...]) -> PatchStore:
+    patches, index, meta = joined
+    if not len(patches) == len(index) == len(meta):
+        raise ValueError("parts of a pack differ in length")
+    return PatchStore(patches, np.array(index, np.int64), [entry["lesion"] for entry in meta], meta, subtypes)
+
+
+def _write_pack(folder: Path, joined: Joined) -> None:
+    """Write a pack, unless another process has put its own there, or a stopped one left something in the way."""
+    patches, index, meta = joined
+    try:
+        with atomic_folder(folder, overwrite=True) as temporary:
+            np.save(temporary / "patches.npy", patches)
+            content = json.dumps({"case_index": index, "meta": meta})
+            (temporary / "pack.json").write_text(content, encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.EACCES):
+            raise
 
 
 def _open_pack(folder: Path, subtypes: tuple[str, ...]) -> PatchStore | None:
     """The pack as a store, or None when it is absent or damaged."""
     try:
-        patches = np.load(folder / "patches.npy", mmap_mode="r")
         content = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        index, meta = np.array(content["case_index"], np.int64), content["meta"]
-        if not len(patches) == len(index) == len(meta):
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
+        patches = np.lib.format.open_memmap(folder / "patches.npy", mode="r")
+        return _as_store((patches, content["case_index"], content["meta"]), subtypes)
+    except Exception:  # whatever is wrong with it, it is made again from the entries
         return None
-    return PatchStore(patches, index, [entry["lesion"] for entry in meta], meta, subtypes)

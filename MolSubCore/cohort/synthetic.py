@@ -27,6 +27,7 @@ View = Literal["CC", "MLO"]
 PAPER_COUNTS = dict(zip(Subtype, (102, 155, 54, 27, 52), strict=True))
 _VIEW_CODES = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}
 _MAXIMUM = 4095
+_NOT_A_PATIENT = "SYNTHETIC - not a patient"
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,8 @@ def make_synthetic_cohort(
     MolSubError
         If `folder` holds something, or a number is out of range.
     """
-    if not 0 <= signal <= 1:
-        raise CohortError("signal", f"is {signal}, expected 0 to 1", "Choose a value in this range")
-    if min(image_shape) < 128 or max(image_shape) > 8192:
-        raise CohortError("image shape", f"is {image_shape}, expected 128 to 8192", "Choose a size in this range")
-    chosen = dict(counts) if counts else _by_prevalence(patients or 40)
+    chosen = _by_prevalence(40 if patients is None else patients) if counts is None else dict(counts)
+    _check_numbers(chosen, seed, signal, image_shape, views)
     people = _patients(chosen, seed, signal)
     rows = []
     with atomic_folder(folder) as temporary:
@@ -93,6 +91,24 @@ def make_synthetic_cohort(
             writer.writeheader()
             writer.writerows(rows)
     return Path(folder) / "table.csv"
+
+
+def _check_numbers(
+    counts: Mapping[Subtype, int], seed: int, signal: float, image_shape: tuple[int, int], views: Sequence[View]
+) -> None:
+    if not 0 <= signal <= 1:
+        raise CohortError("signal", f"is {signal}, expected 0 to 1", "Choose a value in this range")
+    if min(image_shape) < 128 or max(image_shape) > 8192:
+        raise CohortError("image shape", f"is {image_shape}, expected 128 to 8192", "Choose a size in this range")
+    if seed < 0:
+        raise CohortError("seed", f"is {seed}, expected 0 or more", "Choose another number")
+    if not views:
+        raise CohortError("views", "holds no view, expected CC, MLO or both", "Name one")
+    for subtype, count in counts.items():
+        if count < 0:
+            raise CohortError(subtype.value, f"has {count} patients, expected 0 or more", "Choose another number")
+    if not sum(counts.values()):
+        raise CohortError("counts", "ask for no patient, expected 1 or more", "Choose larger numbers")
 
 
 def _by_prevalence(patients: int) -> dict[Subtype, int]:
@@ -147,6 +163,7 @@ def _write_view(
     _write_dicom(folder / "images" / f"{name}.dcm", stored, patient, view, key)
     outline = sitk.GetImageFromArray(np.ascontiguousarray(mask, np.uint8)[None])
     outline.SetSpacing((_spacing(shape), _spacing(shape), 1.0))
+    outline.SetMetaData("ITK_FileNotes", _NOT_A_PATIENT)
     sitk.WriteImage(outline, str(folder / "masks" / f"{name}.nii.gz"))
     return {
         "patient_id": patient.name,
@@ -165,6 +182,12 @@ def _spacing(shape: tuple[int, int]) -> float:
     return round(240.0 / shape[0], 4)
 
 
+def _orientation(laterality: Literal["L", "R"], view: View) -> list[str]:
+    """Directions of rows (from the chest wall of a left breast, to that of a right one) and of columns."""
+    medial = "R" if laterality == "L" else "L"
+    return ["A" if laterality == "L" else "P", "F" if view == "MLO" else medial]
+
+
 def _uid(*parts: object) -> UID:
     """A UID under 2.25 that is the same for the same parts."""
     digest = hashlib.sha256(repr(("MolSub synthetic", *parts)).encode()).digest()
@@ -173,7 +196,6 @@ def _uid(*parts: object) -> UID:
 
 def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view: View, key: tuple[int, int]) -> None:
     """A Digital Mammography X-Ray Image - For Presentation (PS3.3 A.27)."""
-
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = _uid(*key, view)
@@ -189,14 +211,13 @@ def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view
         "Modality": "MG", "PresentationIntentType": "FOR PRESENTATION",
         "Manufacturer": "MolSubSlicer project", "ManufacturerModelName": SYNTHETIC_MODEL,
         "SoftwareVersions": __version__,
-        "SeriesDescription": "SYNTHETIC - not a patient",
-        "StudyDescription": "SYNTHETIC - not a patient",
+        "SeriesDescription": _NOT_A_PATIENT, "StudyDescription": _NOT_A_PATIENT,
         "PatientName": f"SYNTHETIC^{patient.name}", "PatientID": patient.name, "PatientSex": "F",
         "PatientBirthDate": "",
         "PatientAge": f"{patient.age:03d}Y", "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "Synthetic picture",
         "BurnedInAnnotation": "NO", "BodyPartExamined": "BREAST", "ImageLaterality": patient.laterality,
-        "ViewPosition": view, "PatientOrientation": ["A" if patient.laterality == "R" else "P", "F"],
+        "ViewPosition": view, "PatientOrientation": _orientation(patient.laterality, view),
         "OrganExposed": "BREAST", "PositionerType": "MAMMOGRAPHIC", "BreastImplantPresent": "NO",
         "Rows": stored.shape[0], "Columns": stored.shape[1], "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME1" if patient.inverted else "MONOCHROME2",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from MolSubCore.tasks import Subtype, parse_subtype
 _PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
 _KNOWN = ("patient_id", "image", "mask", "box", "subtype")
 _ENCODINGS = ("utf-8-sig", "gb18030", "cp1252")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
 _SIZE_CAP = 2 << 30
 
 
@@ -104,7 +106,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
     rows = _read_rows(path)
     _, header = next(rows, (1, []))
     columns = [cell.strip().lower() for cell in header]
-    if {"name", "img_path", "label"} <= set(columns):
+    if {"name", "img_path", *(["label"] if need_subtype else [])} <= set(columns):
         columns = [_PAPER_COLUMNS.get(name, name) for name in columns]
     needed = ["patient_id", "image", *(["subtype"] if need_subtype else [])]
     missing = [name for name in needed if name not in columns]
@@ -124,6 +126,9 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
         if not any(values.values()):
             continue
         case, wrong = _parse_row(number, values, path.parent, need_subtype)
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            text = f"has {len(cells)} cells, the header has {len(columns)}; quote cells that hold the separator"
+            case, wrong = None, [Problem(number, "cells", text)]
         problems += wrong
         if case is not None:
             cases.append(case)
@@ -158,7 +163,7 @@ def _parse_row(
 
 def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows with their spreadsheet numbers."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise CohortError(path, "does not exist or is no file", "Give a csv, tsv or xlsx table")
     if path.stat().st_size > _SIZE_CAP:
         raise CohortError(path, f"is larger than {_SIZE_CAP >> 30} GiB", "Give a table, one row per image")
@@ -172,34 +177,36 @@ def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_text(path: Path) -> Iterator[tuple[int, list[str]]]:
-    data = path.read_bytes()
-    for encoding in _ENCODINGS:
-        try:
-            text = data.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise CohortError(path, f"is in none of the encodings {', '.join(_ENCODINGS)}", "Save it as UTF-8")
+    text = _decoded(path)
     first = text.split("\n", 1)[0]
     delimiter = max(("\t", ";", ","), key=first.count) if path.suffix.lower() != ".tsv" else "\t"
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    start = 1
+    number = 0
     try:
-        for row in reader:
-            yield start, row
-            start = reader.line_num + 1
+        # Rows, not lines: a quoted cell may hold several lines, and a spreadsheet counts it as one row.
+        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+            yield number, row
     except csv.Error as error:
-        raise CohortError(path, f"row {start} cannot be read ({error})", "Save the table again") from None
+        raise CohortError(path, f"row {number + 1} cannot be read ({error})", "Save the table again") from None
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    for encoding in ("utf-16",) if data.startswith(_UTF16_MARKS) else _ENCODINGS:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise CohortError(path, f"is in none of the encodings {', '.join(_ENCODINGS)}, utf-16", "Save it as UTF-8")
 
 
 def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
     from openpyxl import load_workbook
 
     try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
-            yield number, [_cell_text(cell) for cell in cells]
+        with path.open("rb") as file:
+            book = load_workbook(file, read_only=True, data_only=True)
+            for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+                yield number, [_cell_text(cell) for cell in cells]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(path, f"cannot be read as a workbook ({reason})", "Save it as xlsx or csv") from None

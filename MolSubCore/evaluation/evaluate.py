@@ -10,7 +10,7 @@ import numpy as np
 from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.intervals import estimates
-from MolSubCore.evaluation.metrics import confusion
+from MolSubCore.evaluation.metrics import confusion, metric_title
 from MolSubCore.files import read_json, write_json
 from MolSubCore.predictions import Predictions, Scores, ensemble, read_predictions
 
@@ -30,8 +30,10 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     Raises
     ------
     TrainingError
-        If folds are missing.
+        If folds are missing, or their predictions are of other classes than the plan's.
     """
+    if resamples < 1:
+        raise TrainingError("resamples", f"is {resamples}, expected 1 or more", "Choose a larger number")
     if not (run / "plan.json").exists():
         raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
     plan = read_json(run / "plan.json")
@@ -39,9 +41,9 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     missing = [str(n) for n in numbers if not (run / f"fold-{n}" / "done.json").exists()]
     if missing:
         raise TrainingError(run, f"lacks fold(s) {', '.join(missing)}", "Finish it with molsub train ... --resume")
-    validation = {n: read_predictions(run / f"fold-{n}" / "predictions.csv") for n in numbers}
-    test = {n: read_predictions(run / f"fold-{n}" / "test_predictions.csv") for n in numbers}
     classes, positive = tuple(plan["classes"]), plan["positive"]
+    validation = {n: _read(run / f"fold-{n}" / "predictions.csv", classes) for n in numbers}
+    test = {n: _read(run / f"fold-{n}" / "test_predictions.csv", classes) for n in numbers}
 
     def levels(scores: Scores) -> dict[str, Any]:
         return {
@@ -72,6 +74,14 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     write_json(run / "evaluation.json", result)
     draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
     return result
+
+
+def _read(path: Path, classes: tuple[str, ...]) -> Predictions:
+    predictions = read_predictions(path)
+    if predictions.classes != classes:
+        found = f"is of the classes {', '.join(predictions.classes)}, the plan has {', '.join(classes)}"
+        raise TrainingError(path, found, "Train this run again")
+    return predictions
 
 
 def _level(scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int) -> dict[str, Any]:
@@ -141,7 +151,7 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     ]
     for name, metric in level["metrics"].items():
         if metric["value"] is None:
-            lines.append(f"{name:28}{'-':>8}   undefined")
+            lines.append(f"{metric_title(name):28}{'-':>8}   undefined")
         else:
-            lines.append(f"{name:28}{metric['value']:8.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
+            lines.append(f"{metric_title(name):28}{metric['value']:8.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
     return lines

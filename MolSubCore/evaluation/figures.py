@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import atomic_path
 from MolSubCore.predictions import Scores
 
@@ -55,12 +56,12 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
         for part in validation.values():
             _curve(axes, part.per_patient(), index, color="#999999", linewidth=0.9, alpha=0.7)
         axes.plot([], [], color="#999999", linewidth=0.9, label="validation folds, per patient")
-        for scores, unit, colour in (
-            (test.per_image(), "image", COLOURS[1]),
-            (test.per_patient(), "patient", COLOURS[0]),
+        for scores, unit, colour, width in (  # the wider below, so that equal curves both show
+            (test.per_image(), "image", COLOURS[1], 4.5),
+            (test.per_patient(), "patient", COLOURS[0], 2.0),
         ):
             label = f"test, per {unit}: AUC {_interval(result['test']['ensemble'][unit]['metrics']['auc'])}"
-            _curve(axes, scores, index, color=colour, linewidth=2.2, label=label)
+            _curve(axes, scores, index, color=colour, linewidth=width, label=label)
         axes.set_title(f"ROC, positive: {result['positive']}")
     else:
         metrics = result["test"]["ensemble"]["patient"]["metrics"]
@@ -110,14 +111,10 @@ def _metrics(axes: Axes, result: dict[str, Any]) -> None:
             axes.text(0.5, place, "undefined", va="center", ha="center", color="#888888")
             continue
         axes.plot([metric["low"], metric["high"]], [place, place], color=COLOURS[0], linewidth=3, alpha=0.45)
-        axes.plot(metric["value"], place, "o", color=COLOURS[0], markersize=8)
+        axes.plot(metric["value"], place, "o", color=COLOURS[0], markersize=8, clip_on=False)
         axes.text(1.04, place, _interval(metric), va="center", fontsize=9.5)
-    axes.set_yticks(range(len(shown)), [_metric_title(name) for name in shown])
+    axes.set_yticks(range(len(shown)), [metric_title(name) for name in shown])
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), title="Per patient, 95 % intervals")
     axes.axvline(0.5, color="#cccccc", linewidth=1, linestyle="--", zorder=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-
-
-def _metric_title(name: str) -> str:
-    return name.replace("auc", "AUC").replace("ppv", "PPV").replace("npv", "NPV")

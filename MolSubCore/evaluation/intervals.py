@@ -1,4 +1,9 @@
-"""95 % intervals by bootstrap over patients: views and lesions of one patient are drawn together."""
+"""95 % intervals over patients: views and lesions of one patient are never taken for independent.
+
+Shares have Wilson's interval with the effective number of units; AUCs and macro means an interval on the
+logit scale with the deviation of a bootstrap that draws patients whole. Percentiles of the bootstrap
+alone hold an AUC near 1 in 86 to 91 % of cohorts of 80 patients.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
-from MolSubCore.evaluation.metrics import all_ratios, compute
+from MolSubCore.evaluation.metrics import Ratio, all_ratios, compute
 from MolSubCore.predictions import Scores
 
 LEVEL = 0.95
+
+#: Views of one patient are taken to agree at least this far: a few errors cannot tell that they do not.
+LEAST_CORRELATION = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,8 +31,8 @@ class Estimate:
     ----------
     value, low, high : float or None
     method : str
-        ``bootstrap over patients``; where resampling cannot vary (all right, all wrong, perfect ranking),
-        ``Wilson over patients`` for shares and ``Newcombe over patients`` for AUCs.
+        ``Wilson over patients`` for shares; ``logit, bootstrap over patients`` for AUCs and macro means,
+        but ``Newcombe over patients`` or ``Wilson over patients`` where resampling cannot vary.
     undefined : float
         Share of resamples in which the metric was undefined.
     """
@@ -79,58 +87,101 @@ def estimates(
     values = compute(scores.probabilities, scores.label, ones, classes, positive)
     samples = compute(scores.probabilities, scores.label, weights, classes, positive)
     shares = all_ratios(scores.label, scores.probabilities.argmax(axis=1), classes, positive)
-    sizes = [len(np.unique(scores.patient[scores.label == label])) for label in np.unique(scores.label)]
     result = {}
     for name, value in values.items():
-        among = shares[name].among if name in shares else None
-        fewest = min(sizes) if among is None else len(np.unique(scores.patient[among]))
-        total = sum(sizes) if among is None else fewest
-        result[name] = _estimate(float(value[0]), samples[name], fewest, total, is_auc="auc" in name)
+        if name in shares:
+            undefined = 1 - float(np.isfinite(samples[name]).mean())
+            result[name] = _share(shares[name], float(value[0]), scores.patient, undefined)
+        else:
+            sizes = _sizes(scores, classes, positive if name == "auc" else name.partition(": ")[2])
+            result[name] = _estimate(float(value[0]), samples[name], sizes, is_auc="auc" in name)
     return result
 
 
-def _tail(patients: int) -> float:
-    """Share of resamples beyond each end: Hesterberg's expanded percentile interval (2015, section 5.3).
-
-    The plain percentiles are too narrow for few patients, as a normal interval is with the sample's own
-    deviation; this widens them as Student's t does.
-    """
-    if patients < 2:
-        return 0.0
-    stretch = np.sqrt(patients / (patients - 1)) * stats.t.ppf((1 + LEVEL) / 2, patients - 1)
-    return float(stats.norm.cdf(-stretch))
+def _sizes(scores: Scores, classes: tuple[str, ...], name: str | None) -> tuple[int, int]:
+    """Patients of a class and of all others; without a name, of the smallest class that has any."""
+    first = np.unique(scores.patient, return_index=True)[1]
+    counts = np.bincount(scores.label[first], minlength=len(classes))
+    size = int(counts[classes.index(name)] if name else counts[counts > 0].min())
+    return size, int(counts.sum()) - size
 
 
-def _estimate(value: float, samples: NDArray[np.float64], fewest: int, total: int, *, is_auc: bool) -> Estimate:
-    """One metric, of `total` patients, the smallest group of which (that limits the resamples) has `fewest`."""
+def _estimate(value: float, samples: NDArray[np.float64], sizes: tuple[int, int], *, is_auc: bool) -> Estimate:
+    """An AUC or a macro mean from its resamples; `sizes` are the patients of the deciding class, and the rest."""
     defined = samples[np.isfinite(samples)]
     undefined = 1 - len(defined) / len(samples)
     if not np.isfinite(value) or len(defined) == 0:
         return Estimate(None, None, None, "none", undefined)
-    if np.ptp(defined) < 1e-12:
-        low, high = newcombe(value, total) if is_auc else wilson(value, total)
+    deviation, fewest = float(defined.std()), min(sizes) if is_auc else sizes[0]
+    if deviation < 1e-9 or not 0 < value < 1:
+        low, high = newcombe(value, *sizes) if is_auc else wilson(value, fewest)
         return Estimate(value, low, high, f"{'Newcombe' if is_auc else 'Wilson'} over patients", undefined)
-    tail = _tail(fewest)
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), "bootstrap over patients", undefined)
+    low, high = logit_interval(value, deviation, fewest)
+    return Estimate(value, low, high, "logit, bootstrap over patients", undefined)
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share among `count` patients; the share may be any number in [0, 1]."""
+def logit_interval(value: float, deviation: float, patients: int) -> tuple[float, float]:
+    """Interval on the logit scale, where an AUC near 1 is not skewed (Pepe 2003, section 5.2.5).
+
+    Parameters
+    ----------
+    value, deviation : float
+        The estimate, strictly between 0 and 1, and its bootstrap standard deviation.
+    patients : int
+        Of the smallest class: a bootstrap of few is too narrow, as the deviation of few is, so Student's
+        t takes the place of the normal (Hesterberg 2015, section 5.3).
+    """
+    few = max(patients, 2)
+    stretch = np.sqrt(few / (few - 1)) * stats.t.ppf((1 + LEVEL) / 2, few - 1)
+    half = stretch * deviation / (value * (1 - value))
+    low, high = special.expit(special.logit(value) + np.array([-half, half]))
+    return float(low), float(high)
+
+
+def _share(ratio: Ratio, value: float, patient: NDArray[np.generic], undefined: float) -> Estimate:
+    """A share of units with Wilson's interval."""
+    if not np.isfinite(value):
+        return Estimate(None, None, None, "none", undefined)
+    low, high = wilson(value, effective_count(ratio, patient))
+    return Estimate(value, low, high, "Wilson over patients", undefined)
+
+
+def effective_count(ratio: Ratio, patient: NDArray[np.generic]) -> float:
+    """Number of independent units that a share among clustered units is worth (Rao and Scott 1992).
+
+    One unit per patient: the number of patients. Several: the number of units over the design effect,
+    which is estimated from the patients' totals and is never below that of `LEAST_CORRELATION`. Where
+    the totals tell nothing, the number of patients.
+    """
+    _, group = np.unique(patient[ratio.among], return_inverse=True)
+    units = np.bincount(group)
+    hits = np.bincount(group, weights=ratio.counted[ratio.among])
+    share = hits.sum() / units.sum()
+    spread = float(((hits - share * units) ** 2).sum())
+    if spread < 1e-12:
+        return float(len(units))
+    most = units.sum() / (1 + (units.mean() - 1) * LEAST_CORRELATION)
+    return float(min(share * (1 - share) * units.sum() ** 2 / spread, most))
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share among `count` units; neither need be whole."""
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+    low = 0.0 if share <= 0 else max(float(centre - half), 0.0)
+    high = 1.0 if share >= 1 else min(float(centre + half), 1.0)
+    return low, high
 
 
-def newcombe(value: float, patients: int) -> tuple[float, float]:
+def newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
     """Newcombe's score interval of an AUC (2006, method 5), which has a width even at 0 and 1."""
     z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    spare = max(patients / 2 - 1, 0.0)
+    spare = (positives + negatives) / 2 - 1
 
     def beyond(a: float) -> float:
         spread = 1 + spare * (1 - a) / (2 - a) + spare * a / (1 + a)
-        return (value - a) ** 2 - z**2 * a * (1 - a) * spread / (patients / 2) ** 2
+        return (value - a) ** 2 - z**2 * a * (1 - a) * spread / (positives * negatives)
 
     low = 0.0 if value <= 0 else float(optimize.brentq(beyond, 0.0, value - 1e-9))
     high = 1.0 if value >= 1 else float(optimize.brentq(beyond, value + 1e-9, 1.0))

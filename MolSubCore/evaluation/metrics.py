@@ -133,3 +133,8 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], count: in
     table = np.bincount(labels * count + predicted, minlength=count * count)
     result: list[list[int]] = table.reshape(count, count).tolist()
     return result
+
+
+def metric_title(name: str) -> str:
+    """A metric's name for people: ``macro auc`` becomes ``macro AUC``."""
+    return name.replace("auc", "AUC").replace("ppv", "PPV").replace("npv", "NPV")

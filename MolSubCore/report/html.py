@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import write_text
 
 
@@ -60,7 +61,7 @@ def _metric_rows(part: dict[str, Any]) -> Sequence[tuple[str, dict[str, Any]]]:
     """Metrics of one part of an evaluation, per patient where known."""
     level = part.get("patient") or part.get("image") or {}
     metrics = level.get("metrics") or {}
-    return [(name.replace("_", " "), value) for name, value in metrics.items() if isinstance(value, dict)]
+    return [(metric_title(name), value) for name, value in metrics.items() if isinstance(value, dict)]
 
 
 def _data_uri(path: Path) -> str:

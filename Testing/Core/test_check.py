@@ -1,0 +1,162 @@
+"""Checking a cohort: one of every fault in one table, each listed with its row; the command and its exit code."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from MolSubCore.__main__ import main
+from MolSubCore.cohort.check import check_cohort
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.tasks import Subtype
+
+Row = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven synthetic patients with two views each: nothing is wrong."""
+    counts = {Subtype.LUMINAL_A: 4, Subtype.TN: 3}
+    folder = tmp_path_factory.mktemp("cohort") / "clean"
+    return make_synthetic_cohort(folder, counts=counts, seed=5, image_shape=(160, 128)).parent
+
+
+@pytest.fixture(autouse=True)
+def no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
+def read_rows(folder: Path) -> list[Row]:
+    with (folder / "table.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(folder: Path, rows: list[Row]) -> Path:
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def faulty(clean: Path, tmp_path: Path) -> Path:
+    """A copy with one fault in each row from 2 to 12; rows 13 to 15 are left as they are."""
+    folder = Path(shutil.copytree(clean, tmp_path / "faulty"))
+    rows = read_rows(folder)
+    rows[0]["image"] = "images/none.dcm"
+    Image.fromarray(np.zeros((160, 100), np.uint8) + 1).save(folder / "masks" / "other.png")
+    rows[1]["mask"] = "masks/other.png"
+    shape = sitk.ReadImage(str(folder / rows[2]["mask"]))
+    sitk.WriteImage(shape * 0, str(folder / "masks" / "empty.nii.gz"))
+    rows[2]["mask"] = "masks/empty.nii.gz"
+    rows[3]["subtype"] = "HER2-enriched"
+    rows[5]["subtype"] = next(s for s in ("TN", "Luminal A") if s != rows[4]["subtype"])
+    # The same pixels in another file, under another name.
+    copied = pydicom.dcmread(folder / rows[7]["image"])
+    copied.PatientName, copied.SOPInstanceUID = "SYNTHETIC^X", "2.25.1"
+    copied.save_as(folder / "images" / "copied.dcm")
+    rows[8] |= {"image": "images/copied.dcm", "view": "", "laterality": ""}
+    rows[9]["laterality"] = {"L": "right", "R": "left"}[rows[9]["laterality"]]
+    rows[10]["view"] = {"CC": "MLO", "MLO": "CC"}[rows[10]["view"]]
+    rows.insert(11, dict(rows[11]))
+    write_rows(folder, rows)
+    return folder / "table.csv"
+
+
+FAULTS = [
+    (2, "image", "does not exist"),
+    (3, "mask", "160 rows x 100 columns, its image has 160 rows x 128 columns"),
+    (4, "mask", "holds no lesion"),
+    (5, "subtype", "HER2-enriched"),
+    (7, "subtype", "in row 6"),
+    (10, "image", "same pixels as row 9, which is another patient"),
+    (11, "laterality", "the image says"),
+    (12, "view", "the image says"),
+    (14, "image", "same image and lesion as in row 13"),
+]
+
+
+def test_one_of_each_fault(faulty: Path) -> None:
+    report = check_cohort(faulty)
+    assert [(p.row, p.column) for p in report.problems] == [(row, column) for row, column, _ in FAULTS]
+    for problem, (_, _, text) in zip(report.problems, FAULTS, strict=True):
+        assert text in problem.text
+        assert "\n" not in str(problem)
+
+
+def test_the_command_lists_them_and_ends_with_2(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cohort", "check", str(faulty)]) == 2
+    printed = capsys.readouterr().out
+    for row, column, text in FAULTS:
+        assert any(f"row {row}, {column}" in line and text in line for line in printed.splitlines())
+    assert "9 problem(s)" in printed
+
+
+def test_a_clean_cohort_ends_with_0(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cohort", "check", str(clean / "table.csv"), "--task", "tn", "--folds", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "0 problem(s)" in printed
+    rows = read_rows(clean)
+    report = check_cohort(clean / "table.csv")
+    assert report.counts["Cohort"] == {"patients": 7, "images": 14, "lesions": len(rows)}
+    assert report.counts["Images per subtype"] == {"Luminal A": 8, "TN": 6}
+    assert report.counts["Patients, task tn"] == {"non-TN": 4, "TN": 3}
+    assert report.counts["Patients, task luminal"] == {"Luminal": 4, "non-Luminal": 3}
+    assert report.counts["Views"] == {"CC": 7, "MLO": 7}
+    assert report.counts["Spacing"] == {"ImagerPixelSpacing": 14}
+
+
+def test_classes_too_small_for_the_folds(clean: Path) -> None:
+    (problem,) = check_cohort(clean / "table.csv", task="tn", folds=3).problems
+    assert "class TN has 3" in problem.text
+    (problem,) = check_cohort(clean / "table.csv", task="her2", folds=2).problems
+    assert "class HER2-positive has 0" in problem.text
+
+
+def test_folds_are_of_a_task_and_at_least_one(clean: Path) -> None:
+    with pytest.raises(MolSubError, match="--task"):
+        check_cohort(clean / "table.csv", folds=3)
+    (problem,) = check_cohort(clean / "table.csv", task="tn", folds=0).problems
+    assert "is 0, expected" in problem.text
+
+
+def test_image_names_given_for_patients_are_noted(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = [row | {"patient_id": Path(row["image"]).stem} for row in read_rows(folder)]
+    report = check_cohort(write_rows(folder, rows))
+    assert not report.problems
+    assert any("leak" in note.text for note in report.notes)
+    assert not any("leak" in note.text for note in check_cohort(clean / "table.csv").notes)
+
+
+def test_a_wrong_box_is_told_by_its_column(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = read_rows(folder)
+    boxes = ["10,10,40,40", "200,10,240,40", "a box", "40,40,10,10"]
+    changed = [row | {"mask": "", "box": box} for row, box in zip(rows, boxes, strict=False)]
+    report = check_cohort(write_rows(folder, changed))
+    assert [(p.row, p.column) for p in report.problems] == [(3, "box"), (4, "box"), (5, "box")]
+
+
+def test_names_that_no_file_can_have(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = read_rows(folder)
+    rows[0]["image"] = "x" * 300
+    rows[1]["mask"] = "y" * 300
+    report = check_cohort(write_rows(folder, rows))
+    assert [(p.row, p.column) for p in report.problems] == [(2, "image"), (3, "mask")]
+
+
+def test_an_empty_table_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("patient_id,image,mask,subtype\n")
+    (problem,) = check_cohort(tmp_path / "t.csv").problems
+    assert "none below the header" in problem.text
