@@ -1,0 +1,197 @@
+"""Bad input by the command line: exit code 2, one line with file, value and remedy, nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from command_line import TRAIN, case, failing
+from PIL import Image
+
+from MolSubCore.__main__ import explain_error, main
+from MolSubCore.files import read_json, write_json
+
+Breaker = Callable[[Path, Path], tuple[Path, str]]
+
+
+def _text_file(folder: Path, mask: Path) -> tuple[Path, str]:
+    (folder / "x.png").write_text("not an image")
+    return folder / "x.png", str(mask)
+
+
+def _no_file(folder: Path, mask: Path) -> tuple[Path, str]:
+    return folder / "missing.dcm", str(mask)
+
+
+def _bad_box(folder: Path, mask: Path) -> tuple[Path, str]:
+    Image.fromarray(np.zeros((300, 200), np.uint8)).save(folder / "x.png")
+    return folder / "x.png", "10,10,10,30"
+
+
+def _empty_mask(folder: Path, mask: Path) -> tuple[Path, str]:
+    Image.fromarray(np.full((300, 200), 7, np.uint8)).save(folder / "x.png")
+    Image.fromarray(np.zeros((300, 200), np.uint8)).save(folder / "mask.png")
+    return folder / "x.png", str(folder / "mask.png")
+
+
+def _transposed_mask(folder: Path, mask: Path) -> tuple[Path, str]:
+    Image.fromarray(np.full((300, 200), 7, np.uint8)).save(folder / "x.png")
+    Image.fromarray(np.full((200, 300), 1, np.uint8)).save(folder / "mask.png")
+    return folder / "x.png", str(folder / "mask.png")
+
+
+def _changed_dicom(change: Callable[[pydicom.Dataset], None]) -> Breaker:
+    """Break a good DICOM file by one change of its data set."""
+
+    def breaker(folder: Path, mask: Path) -> tuple[Path, str]:
+        dataset = pydicom.dcmread(mask.parent.parent / "images" / f"{mask.name.removesuffix('.nii.gz')}.dcm")
+        change(dataset)
+        dataset.save_as(folder / "x.dcm")
+        return folder / "x.dcm", str(mask)
+
+    return breaker
+
+
+def _drop_pixels(dataset: pydicom.Dataset) -> None:
+    del dataset.PixelData
+
+
+def _truncate(dataset: pydicom.Dataset) -> None:
+    dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 2]
+
+
+def _add_frames(dataset: pydicom.Dataset) -> None:
+    dataset.NumberOfFrames, dataset.PixelData = 2, dataset.PixelData * 2
+
+
+@pytest.mark.parametrize(
+    ("breaker", "word"),
+    [
+        (_text_file, "DICOM, PNG"),
+        (_no_file, "does not exist"),
+        (_bad_box, "box 10,10,10,30"),
+        (_empty_mask, "every pixel is 0"),
+        (_transposed_mask, "transposed"),
+        (_changed_dicom(_drop_pixels), "no pixel data"),
+        (_changed_dicom(_truncate), "truncated pixel data: 212992 bytes, expected 425984"),
+        (_changed_dicom(_add_frames), "2 frames"),
+    ],
+    ids=["text", "missing", "box", "empty", "transposed", "no pixels", "truncated", "frames"],
+)
+def test_bad_images_and_masks(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], breaker: Breaker, word: str
+) -> None:
+    image, lesion = breaker(tmp_path, Path(case(workplace)[1]))
+    out = tmp_path / "out"
+    line = failing(
+        capsys, "predict", str(image), "--lesion", lesion, "--model", str(workplace / "m.molsub"), "--out", str(out)
+    )
+    assert any(Path(name).name in line for name in (image, lesion))
+    assert word in line
+    assert not out.exists()
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_bad_options_are_one_line(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, mask = case(workplace)
+    model, out = str(workplace / "m.molsub"), str(tmp_path / "out")
+    assert "Luminal" in failing(
+        capsys, "predict", image, "--lesion", mask, "--model", model, "--out", out, "--classes", "Benign"
+    )
+    line = failing(
+        capsys, "predict", image, "--lesion", mask, "--model", model, "--out", out, "--layers", "features.nope"
+    )
+    assert "features.nope" in line
+    assert "--lesion" in failing(capsys, "predict", image, "--model", model, "--out", out)
+    assert "nomodel" in failing(capsys, "predict", image, "--lesion", mask, "--model", "nomodel", "--out", out)
+    assert "--fold" in failing(capsys, "models", "export", str(workplace / "run"), "--out", out, "--fold", "9")
+    assert not Path(out).exists()
+
+
+def test_a_bundle_of_another_version(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tmp_path / "bundle"
+    assert main(["models", "export", str(workplace / "run"), "--out", str(bundle)]) == 0
+    card = read_json(bundle / "bundle.json")
+    write_json(bundle / "bundle.json", card | {"format_version": 99})
+    line = failing(capsys, "models", "info", str(bundle))
+    assert "99" in line
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("patient_id,image,subtype\n1,a.dcm,TN\n", ["mask"]),
+        ("patient_id,image,mask,subtype\n1,a.dcm,m.nii,Benign\n", ["Benign", "2"]),
+        ("patient_id,image,mask,subtype\n", []),
+    ],
+)
+def test_bad_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, words: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(table)
+    line = failing(capsys, "train", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), *TRAIN)
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_class_only(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", str(workplace / "cohort" / "table.csv"), "--out", str(tmp_path / "run"), "--pretrained", "none"]
+    line = failing(capsys, *command, "--task", "her2", "--folds", "2")
+    assert "HER2-positive" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_pretrained_weights_without_network(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *a, **k: (_ for _ in ()).throw(OSError("no network")))
+    arguments = [argument for argument in TRAIN if argument not in ("--pretrained", "none")]
+    table = str(workplace / "cohort" / "table.csv")
+    line = failing(
+        capsys, "train", table, "--out", str(tmp_path / "run"), "--cache", str(workplace / "cache"), *arguments
+    )
+    assert "--pretrained none" in line
+    assert "--pretrained FILE" in line
+
+
+def test_faults_of_the_machine_are_explained() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "result.nrrd")
+    line, code = explain_error(full)
+    assert code == 2
+    assert "disk is full" in line
+    out_of_memory = type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
+    line, code = explain_error(out_of_memory)
+    assert code == 2
+    assert all(word in line for word in ("--batch-size", "--precision", "--device cpu"))
+    assert explain_error(KeyError("x"))[1] == 1
+
+
+def test_a_full_disk_leaves_nothing(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real full file system where one can be mounted; else the test skips and says so."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a small tmpfs here (needs root)")
+    try:
+        image, mask = case(workplace)
+        command = [
+            "predict",
+            image,
+            "--lesion",
+            mask,
+            "--model",
+            str(workplace / "m.molsub"),
+            "--out",
+            str(mount / "out"),
+        ]
+        assert "disk is full" in failing(capsys, *command)
+        assert not list(mount.iterdir())
+    finally:
+        subprocess.run(["umount", str(mount)], check=False)
