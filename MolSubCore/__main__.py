@@ -58,8 +58,11 @@ def explain_error(error: BaseException) -> tuple[str, int]:
     # Writers in native code (safetensors, HDF) wrap the system's error in their own class.
     full = "No space left on device" in str(error) or "os error 28" in str(error)
     number = errno.ENOSPC if full else getattr(error, "errno", None)
+    name = getattr(error, "filename", None)
     if number in _OS_ADVICE:
-        return f"molsub: {getattr(error, 'filename', None) or 'output'}: {_OS_ADVICE[number]}.", 2
+        return f"molsub: {name or 'output'}: {_OS_ADVICE[number]}.", 2
+    if isinstance(error, OSError) and name:  # a name too long, a folder in place of a file, a drive that is gone
+        return f"molsub: {name}: {error.strerror}. Check the path.", 2
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"molsub: a fault of this program: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
 

@@ -6,12 +6,16 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import MolSubError
+
+#: The way out where a command has that option.
+OVERWRITE = "Choose another --out, or add --overwrite"
 
 
 @contextlib.contextmanager
@@ -36,30 +40,42 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    path: str | os.PathLike[str], *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it"
+) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path` on success, remove it on failure.
+
+    Parameters
+    ----------
+    path : path
+    replaces : str, optional
+        A folder at `path` that holds a file of this name is replaced, whole. Nothing else ever is.
+    remedy : str
+        Of the error that says that `path` exists.
 
     Raises
     ------
     MolSubError
-        If `path` exists, is not an empty folder, and `overwrite` is false.
+        If `path` is a file, or a folder that holds anything and may not be replaced.
     """
     target = Path(path)
-    if target.exists() and not overwrite and (target.is_file() or any(target.iterdir())):
-        raise MolSubError(target, "exists already", "Choose another --out, or add --overwrite")
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        if replaces is None:
+            raise MolSubError(target, "exists already", remedy)
+        if not (target / replaces).is_file():
+            found = f"holds something else (no {replaces}), which is not replaced"
+            raise MolSubError(target, found, "Choose another folder, or empty it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    # Not by the process number alone: what a killed process left would be in the way of a later one.
+    mark = secrets.token_hex(4)
+    temporary, old = (target.with_name(f".{kind}-{mark}-{target.name}") for kind in ("tmp", "old"))
     temporary.mkdir()
     try:
         yield temporary
-        old = target.with_name(f".old-{os.getpid()}-{target.name}")
         if target.exists():
             os.replace(target, old)
         os.replace(temporary, target)
-        if old.is_dir():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.explain.overlay import draw_sheet, make_scene
-from MolSubCore.files import atomic_folder, write_json
+from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.report.html import prediction_report
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ def save_prediction(prediction: Prediction, out: Path, *, identified: bool, over
     Raises
     ------
     MolSubError
-        If `out` holds something and `overwrite` is false.
+        If `out` holds something; with `overwrite`, something else than a prediction.
     """
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE) as folder:
         with ThreadPoolExecutor(max_workers=2) as pool:  # zlib and file writes leave the interpreter
             images = list(pool.map(lambda item: _write_item(item, prediction, folder, identified), prediction.items))
         result = {

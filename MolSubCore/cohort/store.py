@@ -9,10 +9,10 @@ start maps into memory without opening the entries.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,15 +171,16 @@ def _as_store(joined: Joined, subtypes: tuple[str, ...]) -> PatchStore:
 
 
 def _write_pack(folder: Path, joined: Joined) -> None:
-    """Write a pack, unless another process has put its own there, or a stopped one left something in the way."""
+    """Write a pack in the place of a damaged one, unless another process has just put its own there."""
     patches, index, meta = joined
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        with atomic_folder(folder, overwrite=True) as temporary:
+        with atomic_folder(folder) as temporary:
             np.save(temporary / "patches.npy", patches)
             content = json.dumps({"case_index": index, "meta": meta})
             (temporary / "pack.json").write_text(content, encoding="utf-8")
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT, errno.EACCES):
+    except (MolSubError, OSError):
+        if not folder.exists():
             raise
 
 

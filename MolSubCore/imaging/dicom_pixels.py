@@ -28,6 +28,7 @@ from pydicom.uid import (
 
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_file import DicomFile
+from MolSubCore.imaging.quiet import no_stderr
 
 _AGAIN = "Export or copy the file again"
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -87,17 +88,22 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     options: dict[str, Any] = {"allow_excess_frames": False}
     if file.syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes):
         options["correct_unused_bits"] = False
-    decoded, _ = decoder.as_array(
-        dataset,
-        index=0,
-        raw=True,
-        decoding_plugin=plugin,
-        **options,
-    )
+    decoded = _decode(file, decoder, dataset, decoding_plugin=plugin, **options)
     stored = decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
     in_cell = not encapsulated or file.syntax == RLELossless  # a JPEG sample knows no high bit
     stored, note = unused_bits_removed(stored, bits[0], bits[1] if in_cell else bits[0] - 1)
     return np.ascontiguousarray(stored), warnings + note
+
+
+def _decode(file: DicomFile, decoder: Decoder, dataset: Dataset, **options: Any) -> NDArray[Any]:
+    """Decode the first frame; a decoder written in Rust fails by a panic, which is no `Exception`."""
+    try:
+        with no_stderr():
+            return decoder.as_array(dataset, index=0, raw=True, **options)[0]
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ImageError(file.path, f"has damaged pixel data ({error})", _AGAIN) from error
 
 
 def _decoder(file: DicomFile) -> Decoder:
@@ -139,6 +145,7 @@ def _check_compressed(file: DicomFile, dataset: Dataset) -> list[str]:
     except Exception as error:
         raise ImageError(file.path, f"has damaged or truncated pixel data ({error})", _AGAIN) from error
     if file.syntax == RLELossless:
+        _check_packets(file, dataset, len(stream))
         return []
     code = parse_codestream(stream)
     if code is None:
@@ -163,6 +170,14 @@ def _check_compressed(file: DicomFile, dataset: Dataset) -> list[str]:
     if code.precision != int(dataset.BitsStored) and code.process != _JPEG_2000:
         return [f"The compressed samples have {code.precision} bits, the header says {dataset.BitsStored}."]
     return []
+
+
+def _check_packets(file: DicomFile, dataset: Dataset, found: int) -> None:
+    """Refuse RLE data too short for the image before memory is asked for: two bytes give at most 128 (PS3.5 G.3)."""
+    needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if (found - 64) * 64 < needed:
+        told = f"{found} bytes of RLE cannot hold the {needed} bytes of the image"
+        raise ImageError(file.path, f"has truncated pixel data: {told}", _AGAIN)
 
 
 def _allowed(syntax: UID) -> tuple[str, ...]:

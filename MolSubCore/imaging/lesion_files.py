@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import LesionError
+from MolSubCore.errors import ImageError, LesionError
 from MolSubCore.imaging.lesion import SourceKind
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.raster import check_picture
+from MolSubCore.imaging.volume import read_slice, slice_array
 
 Layers = tuple[SourceKind, list[NDArray[np.integer]], list[str]]
 
-_ITK = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+_VOLUMES = {
+    ".nii": "NIfTI",
+    ".nii.gz": "NIfTI",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+}
 _PICTURES = (".png", ".tif", ".tiff", ".bmp")
 _POINTS_CAP = 100_000
-_PIXEL_CAP = 200_000_000
 
 
 def read_layers(path: Path, mammogram: Mammogram) -> Layers:
@@ -31,17 +40,25 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
         If it cannot be read.
     """
     name = path.name.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise LesionError(path, "does not exist or is no file", "Check the path")
+    try:
+        return _read_layers(path, name, mammogram)
+    except ImageError as error:
+        raise LesionError(path, error.problem, error.remedy) from error
+
+
+def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
     if name.endswith(".json"):
         return _polygons(path, mammogram.shape)
     if name.endswith(_PICTURES):
         return "mask", [_picture(path)], []
-    if name.endswith(_ITK):
-        return "mask", _volume(path, mammogram.shape), []
+    for suffix, kind in _VOLUMES.items():
+        if name.endswith(suffix):
+            return "mask", _volume(path, kind, mammogram.shape), []
     if _is_dicom(path):
         return _dicom_seg(path, mammogram)
-    known = ", ".join((*_ITK, *_PICTURES, ".json"))
+    known = ", ".join((*_VOLUMES, *_PICTURES, ".json"))
     raise LesionError(
         path, "is no lesion file of a known kind", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
     )
@@ -57,9 +74,8 @@ def _picture(path: Path) -> NDArray[np.integer]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > _PIXEL_CAP:
-                raise LesionError(path, f"has {picture.width} x {picture.height} pixels", "Give a smaller mask")
+        with Image.open(path, formats=("PNG", "TIFF", "BMP")) as picture:
+            check_picture(path, picture)
             plain = {"RGBA": "RGB", "LA": "L"}.get(picture.mode)
             values = np.asarray(picture.convert(plain) if plain else picture)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
@@ -73,31 +89,15 @@ def _picture(path: Path) -> NDArray[np.integer]:
     return values.astype(np.uint8) if values.dtype.kind == "b" else values
 
 
-def _volume(path: Path, shape: tuple[int, int]) -> list[NDArray[np.integer]]:
-    """NIfTI, NRRD and MetaImage: one slice; several components are layers of a .seg.nrrd."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        if int(np.prod(reader.GetSize())) > _PIXEL_CAP:
-            raise LesionError(path, f"has {reader.GetSize()} voxels", "Give one slice on the image's grid")
-        image = reader.Execute()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise LesionError(path, f"cannot be read ({reason})", "Save the mask again") from None
-    values = sitk.GetArrayFromImage(image)
-    components = image.GetNumberOfComponentsPerPixel()
-    grid = tuple(size for size in image.GetSize()[2:])
-    if any(size != 1 for size in grid):
-        raise LesionError(path, f"has {image.GetSize()[2]} slices, expected 1", "Outline the lesion on one mammogram")
-    values = values.reshape(image.GetSize()[1], image.GetSize()[0], components)
+def _volume(path: Path, kind: str, shape: tuple[int, int]) -> list[NDArray[np.integer]]:
+    """NIfTI, NRRD and MetaImage: one slice; several channels are layers of a .seg.nrrd."""
+    image = read_slice(path, kind, several_channels=True)
+    values = slice_array(image)
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (values != np.round(values)).any():
             raise LesionError(path, "holds fractions, expected whole labels", "Save it as a label map")
         values = np.clip(values, 0, 65535).astype(np.uint16)
-    layers = [values[..., n] for n in range(components)]
+    layers = [values[..., n] for n in range(values.shape[2])]
     offset = (
         image.GetMetaData("Segmentation_ReferenceImageExtentOffset")
         if image.HasMetaDataKey("Segmentation_ReferenceImageExtentOffset")

@@ -56,7 +56,7 @@ class ModalityLut:
         return self.values[index]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VoiTransform:
     """One display transform offered by the file (DICOM PS3.3 C.11.2), by name.
 

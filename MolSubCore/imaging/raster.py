@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.limits import MAX_PIXELS, check_size
@@ -34,8 +34,8 @@ def read_raster(path: Path) -> Mammogram:
         tag, is too large, or is not whole.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "MPO", "TIFF")) as picture:
-            _check(path, picture)
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+            check_picture(path, picture)
             kind = "JPEG" if picture.format == "MPO" else str(picture.format)
             bits, signed = _depth(path, picture)
             white_is_zero = kind == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
@@ -44,6 +44,8 @@ def read_raster(path: Path) -> Mammogram:
         raise ImageError(
             path, f"claims more than {MAX_PIXELS // 10**6} million pixels", "Check that it is a mammogram"
         ) from None
+    except UnidentifiedImageError:
+        raise ImageError(path, "is damaged, or of a kind of PNG, JPEG or TIFF that is not read here", _EXPORT) from None
     except (OSError, SyntaxError, EOFError) as error:
         text = " ".join(str(error).split())
         raise ImageError(path, f"is not a whole picture ({text})", "Export or copy the file again") from error
@@ -58,14 +60,13 @@ def read_raster(path: Path) -> Mammogram:
     return plain_mammogram(path, stored, value_range, Spacing(), history, inverted=inverted)
 
 
-def _check(path: Path, picture: Image.Image) -> None:
+def check_picture(path: Path, picture: Image.Image) -> None:
+    """Refuse a picture that is too large, of several pages, or to be shown turned (ImageError); nothing is decoded."""
     columns, rows = picture.size
     check_size(path, rows, columns)
     pages = getattr(picture, "n_frames", 1)
     if pages != 1 and picture.format in ("TIFF", "PNG"):
-        raise ImageError(
-            path, f"holds {pages} pages, expected 1", "Save the page with the mammogram as a file of its own"
-        )
+        raise ImageError(path, f"holds {pages} pages, expected 1", "Save the one page as a file of its own")
     orientation = picture.getexif().get(_ORIENTATION, 1)
     if orientation != 1:
         raise ImageError(

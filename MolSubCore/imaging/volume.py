@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import os
 import struct
 import zlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,12 @@ from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_facts import plausible_spacing
 from MolSubCore.imaging.limits import check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
 
 _CHUNK = 1 << 20
+_LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes of NIfTI
 _AGAIN = "Export or copy the file again"
 
 
@@ -33,48 +34,70 @@ def read_nifti(path: Path) -> Mammogram:
         If it is not one, is cut short (the library would fill the rest with zeros), holds several
         slices or channels, or NaN.
     """
-    if not path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img", ".img.gz")):
-        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
-    if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
-        raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
-    _check_nifti_length(path)
-    return _read(path, "NiftiImageIO", "NIfTI")
+    return _read(path, "NIfTI")
 
 
 def read_nrrd(path: Path) -> Mammogram:
     """Read a one-slice NRRD file (.nrrd, .nhdr); errors as in `read_nifti`."""
-    return _read(path, "NrrdImageIO", "NRRD")
+    return _read(path, "NRRD")
 
 
 def read_metaimage(path: Path) -> Mammogram:
     """Read a one-slice MetaImage file (.mha, .mhd with its .raw); errors as in `read_nifti`."""
-    return _read(path, "MetaImageIO", "MetaImage")
+    return _read(path, "MetaImage")
 
 
-def _read(path: Path, library: str, kind: str) -> Mammogram:
+def _read(path: Path, kind: str) -> Mammogram:
+    image = read_slice(path, kind)
+    column_mm, row_mm = image.GetSpacing()[:2]
+    stored = slice_array(image)[..., 0]
+    spacing, warnings = _spacing(row_mm, column_mm, (stored.shape[0], stored.shape[1]))
+    history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
+    return plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
+
+
+def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
+    """Read a file of one slice as a SimpleITK image.
+
+    Parameters
+    ----------
+    path : Path
+    kind : {'NIfTI', 'NRRD', 'MetaImage'}
+    several_channels : bool
+        Whether a pixel may have several values.
+
+    Raises
+    ------
+    ImageError
+        As in `read_nifti`.
+    """
     import SimpleITK as sitk
 
+    if kind == "NIfTI":
+        _check_nifti(path)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(library)
+    reader.SetImageIO(_LIBRARIES[kind])
     reader.SetFileName(str(path))
     try:
-        with _no_stderr():
+        with no_stderr():
             reader.ReadImageInformation()
-            _check_one_slice(path, reader.GetSize(), reader.GetNumberOfComponents())
-            image = reader.Execute()
+            _check_one_slice(path, reader.GetSize(), 1 if several_channels else reader.GetNumberOfComponents())
+            return reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].split("ITK ERROR:")[-1]
         raise ImageError(path, f"cannot be read whole as {kind} ({' '.join(reason.split())[:160]})", _AGAIN) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    column_mm, row_mm = image.GetSpacing()[:2]
-    rows, columns = image.GetSize()[1], image.GetSize()[0]
-    stored: NDArray[Any] = sitk.GetArrayFromImage(image).reshape(rows, columns)
-    spacing, warnings = _spacing(row_mm, column_mm, (rows, columns))
-    history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
-    return plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
+
+
+def slice_array(image: Any) -> NDArray[Any]:
+    """The values of a SimpleITK image of one slice, shape (rows, columns, channels)."""
+    import SimpleITK as sitk
+
+    columns, rows = image.GetSize()[:2]
+    return sitk.GetArrayFromImage(image).reshape(rows, columns, -1)
 
 
 def _check_one_slice(path: Path, size: tuple[int, ...], channels: int) -> None:
@@ -102,38 +125,54 @@ def _spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> tuple[S
     return Spacing(row_mm, column_mm, "file header"), []
 
 
-def _check_nifti_length(path: Path) -> None:
-    """Refuse a NIfTI file with fewer bytes than its header promises: the library would not tell."""
-    unpacked = path.name.lower().endswith(".nii")
+@dataclass(frozen=True)
+class _NiftiLayout:
+    """Where the voxels of an unpacked NIfTI file lie: first byte, bytes in all, float type or None."""
+
+    offset: int
+    size: int
+    floats: str | None
+
+
+def _check_nifti(path: Path) -> None:
+    """Refuse what the library would not tell: fewer bytes than the header promises, and NaN, which it sets to 0."""
+    name = path.name.lower()
+    if name.endswith((".hdr", ".img", ".img.gz")):
+        raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
+    unpacked = name.endswith(".nii")
     try:
         with path.open("rb") if unpacked else gzip.open(path, "rb") as stream:
-            head = stream.read(544)
-            needed = _nifti_bytes(path, head)
+            head = stream.read(352)
+            layout = _nifti_layout(path, head)
+            needed = layout.offset + layout.size
             found = path.stat().st_size if unpacked else _count(stream, len(head), needed)
+            if found < needed:
+                raise ImageError(path, f"is cut short: {found} bytes of the {needed} that its header promises", _AGAIN)
+            if layout.floats:
+                stream.seek(layout.offset)
+                finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(path, f"is not a whole gzip file ({error})", _AGAIN) from error
-    if found < needed:
-        raise ImageError(path, f"is cut short: {found} bytes of the {needed} that its header promises", _AGAIN)
 
 
-def _nifti_bytes(path: Path, head: bytes) -> int:
-    """Bytes of header and voxels of an unpacked NIfTI-1 or -2 file, after its own header."""
-    for order in "<>":
-        if len(head) >= 348 and struct.unpack(order + "i", head[:4])[0] == 348:
-            sizes = struct.unpack(order + "8h", head[40:56])
-            bits, offset = struct.unpack(order + "h", head[72:74])[0], struct.unpack(order + "f", head[108:112])[0]
-            break
-        if len(head) >= 540 and struct.unpack(order + "i", head[:4])[0] == 540:
-            sizes = struct.unpack(order + "8q", head[16:80])
-            bits, offset = struct.unpack(order + "h", head[14:16])[0], struct.unpack(order + "q", head[168:176])[0]
-            break
-    else:
-        raise ImageError(path, "is not a NIfTI image", "Give a mammogram as DICOM, PNG, JPEG, TIFF, NIfTI, NRRD or MHA")
+def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
+    """Read the header of a NIfTI-1 file of one slice."""
+    order = next((order for order in "<>" if head[:4] == struct.pack(order + "i", 348)), None)
+    if head[4:8] in (b"n+2\0", b"ni2\0"):
+        raise ImageError(path, "is a NIfTI-2 file, expected NIfTI-1", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
+    if order is None or len(head) < 348:
+        raise ImageError(path, "is not a NIfTI image", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
+    sizes, (kind, bits) = struct.unpack(order + "8h", head[40:56]), struct.unpack(order + "2h", head[70:74])
+    (offset,) = struct.unpack(order + "f", head[108:112])
     dimensions = sizes[1 : 1 + min(7, max(0, sizes[0]))]
     if len(dimensions) < 2:
         raise ImageError(path, f"has {sizes[0]} dimensions, expected 2", "Give one 2D view")
     _check_one_slice(path, dimensions, 1)
-    return int(offset) + dimensions[0] * dimensions[1] * max(0, bits) // 8
+    voxels = dimensions[0] * dimensions[1]
+    floats = _NIFTI_FLOATS.get(kind)
+    return _NiftiLayout(int(offset), voxels * max(0, bits) // 8, f"{order}{floats}" if floats else None)
 
 
 def _count(stream: Any, already: int, enough: int) -> int:
@@ -143,20 +182,3 @@ def _count(stream: Any, already: int, enough: int) -> int:
         total += len(chunk)
     stream.read(1)  # at the end of the stream this checks its checksum
     return total
-
-
-@contextlib.contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Send what C libraries print to file descriptor 2 nowhere; a process without one is left alone."""
-    try:
-        saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:
-        yield
-        return
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)

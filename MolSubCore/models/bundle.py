@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
 from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, read_card, read_member
 from MolSubCore.models.device import resolve_device
 from MolSubCore.models.registry import build_model
+from MolSubCore.models.unpickle import is_finite
 from MolSubCore.tasks import get_task
 
 
@@ -97,8 +98,10 @@ def write_bundle(
     Raises
     ------
     MolSubError
-        If `path` exists and `overwrite` is false.
+        If `path` exists and `overwrite` is false, or a weight is not finite.
     """
+    if not all(is_finite(weights) for weights in members):
+        raise BundleError(path, "would hold weights that are not finite", "Train or choose another model")
     blobs = {f"model-{n}.safetensors": _blob(weights) for n, weights in enumerate(members, start=1)}
     card = {
         "format": FORMAT,
@@ -134,12 +137,12 @@ def _blob(weights: Mapping[str, Tensor]) -> bytes:
 
 def _write_entries(path: Path, entries: dict[str, bytes], overwrite: bool) -> None:
     if path.suffix != ".molsub":
-        with atomic_folder(path, overwrite=overwrite) as folder:
+        with atomic_folder(path, replaces=CARD if overwrite else None, remedy=OVERWRITE) as folder:
             for name, data in entries.items():
                 (folder / name).write_bytes(data)
         return
     if path.exists() and not overwrite:
-        raise MolSubError(path, "exists already", "Choose another --out, or add --overwrite")
+        raise MolSubError(path, "exists already", OVERWRITE)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, data in entries.items():
             archive.writestr(zipfile.ZipInfo(name), data)
@@ -171,11 +174,16 @@ def _member(path: Path, card: dict[str, Any], member: dict[str, str], device: to
     with torch.device("meta"):  # no random weights are drawn only to be replaced
         model = build_model(card["architecture"], len(card["classes"]), dropout=float(card["dropout"]))
     try:
-        model.load_state_dict(load(data), assign=True)
-    except (SafetensorError, RuntimeError) as error:
+        weights = load(data)
+        for name, value in model.state_dict().items():
+            if name in weights and weights[name].dtype != value.dtype:
+                raise RuntimeError(f"{name} is {weights[name].dtype}, expected {value.dtype}")
+        model.load_state_dict(weights, assign=True)
+    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise BundleError(
-            path, f"{member['file']} does not fit {card['architecture']} ({reason})", "Export it again"
-        ) from None
+        found = f"{member['file']} does not fit {card['architecture']} ({reason})"
+        raise BundleError(path, found, "Export it again") from None
+    if not is_finite(weights):
+        raise BundleError(path, f"{member['file']} holds weights that are not finite", "Export another model")
     model.eval().requires_grad_(False)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

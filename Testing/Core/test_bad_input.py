@@ -167,6 +167,7 @@ def test_faults_of_the_machine_are_explained() -> None:
     line, code = explain_error(out_of_memory)
     assert code == 2
     assert all(word in line for word in ("--batch-size", "--precision", "--device cpu"))
+    assert explain_error(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300))[1] == 2
     assert explain_error(KeyError("x"))[1] == 1
 
 

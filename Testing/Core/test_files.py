@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,30 @@ def test_an_existing_folder_is_kept_unless_asked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with atomic_folder(out) as temporary:
         (temporary / "first").touch()
-    with pytest.raises(MolSubError, match="--overwrite"), atomic_folder(out):
+    with pytest.raises(MolSubError, match="exists already"), atomic_folder(out):
         pass
-    with atomic_folder(out, overwrite=True) as temporary:
+    with atomic_folder(out, replaces="first") as temporary:
         (temporary / "second").touch()
     assert [p.name for p in out.iterdir()] == ["second"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "thesis.txt").write_text("years of work")
+    for target in (tmp_path / "documents", tmp_path / "documents" / "thesis.txt"):
+        with pytest.raises(MolSubError, match="not replaced"), atomic_folder(target, replaces="prediction.json"):
+            pass
+    assert (tmp_path / "documents" / "thesis.txt").read_text() == "years of work"
+
+
+def test_leftovers_of_a_killed_process_are_not_in_the_way(tmp_path: Path) -> None:
+    leftover = tmp_path / f".tmp-{os.getpid()}-out"
+    leftover.mkdir()
+    (leftover / "half").touch()
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "whole").touch()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["whole"]
 
 
 def test_nan_is_no_json(tmp_path: Path) -> None:

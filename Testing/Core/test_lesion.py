@@ -230,3 +230,30 @@ def test_real_polygons(shared_data: Path) -> None:
     for path in sorted((shared_data / "cmmd" / "tompei").glob("*.json")):
         lesions = read_lesions(path, image)
         assert len(lesions.lesions) == len(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha"])
+def test_a_mask_that_is_cut_short_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    """SimpleITK fills the rest of a NIfTI file with zeros: a lesion would lose its lower part in silence."""
+    rng = np.random.default_rng(0)
+    path = save(tmp_path, name, (rng.random(SHAPE) < 0.5).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:-150])
+    with pytest.raises(LesionError, match=name) as caught:
+        read_lesions(path, IMAGE)
+    assert "\n" not in str(caught.value)
+    assert not capfd.readouterr().err
+
+
+def test_a_mask_with_nan_is_refused(tmp_path: Path) -> None:
+    mask = blob().astype(np.float32)
+    mask[3, 4] = np.nan
+    with pytest.raises(LesionError):
+        read_lesions(save(tmp_path, "m.nii.gz", mask), IMAGE)
+
+
+def test_a_mask_that_is_to_be_shown_turned_is_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(blob()).save(tmp_path / "m.png", exif=exif)
+    with pytest.raises(LesionError, match="orientation"):
+        read_lesions(tmp_path / "m.png", IMAGE)

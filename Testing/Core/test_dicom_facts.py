@@ -1,0 +1,140 @@
+"""What a DICOM header says about side, view, spacing and kind; codes against pydicom's copy of the standard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sr._snomed_dict import mapping
+from pydicom.sr.codedict import codes
+from written_files import mammogram_dataset, picture, write_dicom
+
+from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.reader import read_mammogram
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    """Write a 12-bit mammogram with these attributes and read it."""
+
+    def written(**attributes: Any) -> Mammogram:
+        return read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(picture(12), 12, **attributes)))
+
+    return written
+
+
+@pytest.mark.parametrize("keyword", ["ImageLaterality", "Laterality", "FrameLaterality"])
+def test_side_from_each_attribute(read: Any, keyword: str) -> None:
+    for side in ("L", "R"):
+        assert read(**{"ImageLaterality": "", keyword: side}).laterality == side
+
+
+def test_side_in_doubt(read: Any) -> None:
+    assert read(ImageLaterality=None).laterality is None
+    contradicting = read(ImageLaterality="R", Laterality="L")
+    assert contradicting.laterality == "R"
+    assert any("(ImageLaterality R, Laterality L); R was taken" in warning for warning in contradicting.warnings)
+    both = read(ImageLaterality="B")
+    assert both.laterality is None
+    assert any("both breasts" in warning for warning in both.warnings)
+
+
+SHORT_FORMS = {  # ACR's names in the last column of PS3.16 CID 4014
+    "CranioCaudal": "CC",
+    "MedioLateralObliqueProjection": "MLO",
+    "MedioLateralProjection": "ML",
+    "LateroMedial": "LM",
+    "LateroMedialOblique": "LMO",
+    "CaudoCranial": "FB",
+    "SuperolateralToInferomedialOblique": "SIO",
+    "InferomedialToSuperolateralOblique": "ISO",
+    "CranioCaudalExaggeratedLaterally": "XCCL",
+    "CranioCaudalExaggeratedMedially": "XCCM",
+    "TissueSpecimenFromBreast": "SPECIMEN",
+}
+
+
+def coded(value: str, modifiers: tuple[str, ...] = ()) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", "as coded"
+    item.ViewModifierCodeSequence = [coded(modifier) for modifier in modifiers]
+    return item
+
+
+@pytest.mark.parametrize("name", SHORT_FORMS)
+def test_view_codes_of_the_standard_in_both_terminologies(read: Any, name: str) -> None:
+    assert set(codes.cid4014.dir()) == set(SHORT_FORMS)
+    code = getattr(codes.cid4014, name).value
+    for value in (code, mapping["SCT"][code]):
+        assert read(ViewCodeSequence=[coded(value)], ViewPosition="").view == SHORT_FORMS[name]
+
+
+def test_view_from_text_attributes_and_contradictions(read: Any) -> None:
+    for position, expected in (("MLO", "MLO"), ("L CC", "CC"), ("RMLO", "MLO"), ("CCID", "CC"), ("AP", None)):
+        assert read(ViewPosition=position).view == expected
+    assert read(ViewPosition="", PatientOrientation="MLO").view == "MLO"  # as in CBIS-DDSM
+    assert read(ViewPosition="", PatientOrientation=["A", "FR"]).view is None
+    contradicting = read(ViewCodeSequence=[coded("399368009")], ViewPosition="CC")
+    assert contradicting.view == "MLO"
+    assert any("code MLO, View Position CC" in warning for warning in contradicting.warnings)
+    magnified = read(ViewCodeSequence=[coded("399162004", ("399163009",))])
+    assert magnified.view == "CC"
+    assert any("not a standard view: magnification" in warning for warning in magnified.warnings)
+    unknown = read(ViewCodeSequence=[coded("12345")], ViewPosition="")
+    assert unknown.view is None
+    assert any("12345" in warning for warning in unknown.warnings)
+
+
+def test_spacing_and_its_source(read: Any) -> None:
+    assert read().spacing == Spacing()
+    assert read(ImagerPixelSpacing=[0.1, 0.09]).spacing == Spacing(0.1, 0.09, "ImagerPixelSpacing")
+    calibrated = read(PixelSpacing=[0.09, 0.08], ImagerPixelSpacing=[0.1, 0.09])
+    assert calibrated.spacing == Spacing(0.09, 0.08, "PixelSpacing")
+    # PS3.3 10.7.1.3: a copy of the detector's spacing is no calibration.
+    assert read(PixelSpacing=[0.1, 0.1], ImagerPixelSpacing=[0.1, 0.1]).spacing.source == "ImagerPixelSpacing"
+    assert read(PixelSpacing=[0.1, 0.1], ImagerPixelSpacing=[0.100005, 0.1]).spacing.source == "ImagerPixelSpacing"
+    alone = read(PixelSpacing=[0.1, 0.1])
+    assert alone.spacing.source == "PixelSpacing"
+    assert any("calibrated" in warning for warning in alone.warnings)
+
+
+@pytest.mark.parametrize("values", [[0, 0], [-0.1, -0.1], [1e-7, 1e-7], [0.1, 0.5], [30, 30], [0.1]])
+def test_impossible_spacing_is_not_used_and_told(read: Any, values: list[float]) -> None:
+    mammogram = read(PixelSpacing=values, ImagerPixelSpacing=[0.1, 0.1])
+    assert mammogram.spacing == Spacing(0.1, 0.1, "ImagerPixelSpacing")
+    assert any("PixelSpacing is not used" in warning for warning in mammogram.warnings)
+
+
+def test_doubts_a_user_must_see(read: Any) -> None:
+    assert read().warnings == ()
+    for keyword, value, words in (
+        ("BurnedInAnnotation", "YES", "burned-in text, which may identify"),
+        ("BurnedInAnnotation", None, "does not say whether the picture has burned-in"),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "STEREO"], "stereotactic"),
+        ("ImageType", ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"], "comes from tomosynthesis"),
+        ("BreastImplantPresent", "YES", "implant"),
+        ("QualityControlImage", "YES", "quality-control"),
+        ("BodyPartExamined", "CHEST", "CHEST, expected BREAST"),
+        ("Modality", "CR", "CR, not MG"),
+        ("Modality", None, "does not name its modality"),
+    ):
+        assert any(words in warning for warning in read(**{keyword: value}).warnings), words
+
+
+def test_identifiers_and_maker(read: Any) -> None:
+    mammogram = read(Manufacturer="Maker", ManufacturerModelName="Model 1")
+    assert (mammogram.manufacturer, mammogram.model_name, mammogram.synthetic) == ("Maker", "Model 1", False)
+    assert mammogram.identifiers["PatientID"] == "P1"
+    assert mammogram.identifiers["SOPInstanceUID"] == "1.2.3.4"
+    assert mammogram.label == "L CC"
+
+
+def test_what_only_the_functional_groups_of_an_enhanced_image_say(read: Any) -> None:
+    measures, anatomy, group = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, anatomy.FrameLaterality = [0.09, 0.09], "R"
+    group.PixelMeasuresSequence, group.FrameAnatomySequence = [measures], [anatomy]
+    mammogram = read(ImageLaterality=None, SharedFunctionalGroupsSequence=[group], NumberOfFrames=1)
+    assert mammogram.spacing.row_mm == 0.09
+    assert mammogram.laterality == "R"

@@ -1,0 +1,299 @@
+"""Display transforms against pydicom and the standard's formulas; the breast's own range against percentiles."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
+from written_files import mammogram_dataset, picture, write_dicom
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.display import DisplayStep, apply_voi, display_array, display_step
+from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
+from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
+from MolSubCore.imaging.reader import read_mammogram
+
+FUNCTIONS = ["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+KINDS = {"LINEAR": "linear", "LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("center", "width"), [(1000, 1500), (300.5, 80.25), (2048, 4096)])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 0), (2, -300)])
+def test_windows_are_pydicoms(
+    tmp_path: Path,
+    function: str,
+    signed: bool,
+    photometric: str,
+    center: float,
+    width: float,
+    slope: int,
+    intercept: int,
+) -> None:
+    dataset = mammogram_dataset(
+        picture(12, signed=signed), 12, PhotometricInterpretation=photometric, VOILUTFunction=function,
+        WindowCenter=[7, center], WindowWidth=[9, width], RescaleSlope=slope, RescaleIntercept=intercept,
+    )  # fmt: skip
+    mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+    written = dcmread(tmp_path / "m.dcm")
+    low, high = (-2048, 2047) if signed else (0, 4095)
+    low, high = low * slope + intercept, high * slope + intercept
+    shown = apply_windowing(apply_modality_lut(written.pixel_array, written), written, index=1)
+    expected = (shown - low) / (high - low)
+    if photometric == "MONOCHROME1":
+        expected = 1 - expected
+    assert np.abs(display_array(mammogram, "window:1") - expected).max() < 2e-5
+
+
+def by_the_standard(x: float, kind: str, center: float, width: float) -> float:
+    """PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2 with an output range of 0 to 1."""
+    if kind == "sigmoid":
+        power = -4 * (x - center) / width
+        return 0.0 if power > 700 else 1 / (1 + math.exp(power))
+    if kind == "linear-exact":
+        if x <= center - width / 2:
+            return 0.0
+        return 1.0 if x > center + width / 2 else (x - center) / width + 0.5
+    if x <= center - 0.5 - (width - 1) / 2:
+        return 0.0
+    if x > center - 0.5 + (width - 1) / 2:
+        return 1.0
+    return (x - (center - 0.5)) / (width - 1) + 0.5
+
+
+@given(
+    st.lists(st.integers(-5000, 5000), min_size=1, max_size=20),
+    st.sampled_from(list(KINDS.values())),
+    st.integers(-4000, 4000),
+    st.one_of(st.just(1), st.integers(1, 6000)),
+)
+def test_windows_by_the_standards_formulas(values: list[int], kind: str, center: int, width: int) -> None:
+    shown = apply_voi(np.array(values, np.float32), VoiTransform("window:0", kind, center, width))
+    expected = [by_the_standard(value, kind, center, width) for value in values]
+    assert shown.dtype == np.float32
+    assert np.abs(shown - expected).max() < 2e-5
+
+
+@pytest.mark.parametrize(("function", "width"), [("LINEAR", 0.5), ("LINEAR_EXACT", 0), ("SIGMOID", -3)])
+def test_a_window_of_impossible_width_is_passed_over(tmp_path: Path, function: str, width: float) -> None:
+    dataset = mammogram_dataset(picture(12), 12, VOILUTFunction=function, WindowCenter=[5, 2048])
+    dataset.WindowWidth = [width, 4096]
+    mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+    step = display_step(mammogram)
+    assert step.name == "window:1"
+    assert "window:0 was passed over" in step.notes[0]
+    with pytest.raises(ImageError, match="Window Width"):
+        display_array(mammogram, "window:0")
+
+
+def voi_lut(first: int, entries: np.ndarray, bits: int) -> Dataset:
+    item = Dataset()
+    item.LUTDescriptor, item.LUTExplanation = [len(entries) % 65536, first, bits], f"table of {bits} bits"
+    item.LUTData = entries.astype("<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    return item
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("first", "count", "bits"), [(0, 4096, 16), (500, 1000, 12), (0, 65536, 16), (4000, 10, 10)])
+def test_voi_lut_is_pydicoms(tmp_path: Path, photometric: str, first: int, count: int, bits: int) -> None:
+    curve = np.linspace(0, 1, count) ** 3 * (2**bits - 1)
+    items = [voi_lut(0, np.arange(4096), 12), voi_lut(first, curve, bits)]
+    dataset = mammogram_dataset(picture(12), 12, PhotometricInterpretation=photometric, VOILUTSequence=items)
+    mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+    written = dcmread(tmp_path / "m.dcm")
+    if count == 65536:
+        expected = curve.astype("<u2")[written.pixel_array] / 65535
+    else:
+        expected = apply_voi_lut(written.pixel_array, written, index=1) / (2**bits - 1)
+    if photometric == "MONOCHROME1":
+        expected = 1 - expected
+    assert np.abs(display_array(mammogram, "voi-lut:1") - expected).max() < 1e-5
+    assert mammogram.voi[1].explanation == f"table of {bits} bits"
+
+
+def test_voi_lut_of_signed_values_and_packed_bytes(tmp_path: Path) -> None:
+    stored = picture(12, signed=True)
+    item = voi_lut(-2048, np.linspace(0, 4095, 4096), 12)
+    mammogram = read_mammogram(write_dicom(tmp_path / "s.dcm", mammogram_dataset(stored, 12, VOILUTSequence=[item])))
+    assert np.abs(display_array(mammogram, "voi-lut:0") - (stored.astype(float) + 2048) / 4095).max() < 1e-6
+    packed = voi_lut(0, np.arange(256), 8)
+    packed.LUTData = bytes(range(255, -1, -1))  # two 8-bit entries in each word
+    grey = picture(8)
+    mammogram = read_mammogram(write_dicom(tmp_path / "p.dcm", mammogram_dataset(grey, VOILUTSequence=[packed])))
+    assert np.abs(display_array(mammogram, "voi-lut:0") - (255 - grey.astype(float)) / 255).max() < 1e-6
+
+
+def test_first_mapped_value_written_with_the_other_sign(tmp_path: Path) -> None:
+    """In explicit files its type may contradict the pixels' own; the bits mean what the pixels are."""
+    for stored, bits, first, kind in ((picture(12, signed=True), 12, 65536 - 2048, "US"), (picture(16), 16, -16, "SS")):
+        item = voi_lut(0, np.array([0, *range(1000, 1015)]), 12)
+        item.add_new("LUTDescriptor", kind, [16, first, 12])
+        path = write_dicom(tmp_path / "m.dcm", mammogram_dataset(stored, bits, VOILUTSequence=[item]))
+        true_first = -2048 if bits == 12 else 65536 - 16
+        index = np.clip(stored.astype(int) - true_first, 0, 15)
+        expected = np.array([0, *range(1000, 1015)])[index] / 4095
+        assert np.abs(display_array(read_mammogram(path), "voi-lut:0") - expected).max() < 1e-6
+
+
+def test_fractional_values_take_the_nearest_entry_and_those_outside_the_ends() -> None:
+    lut = VoiTransform("voi-lut:0", "lut", first=10, lut=np.array([0.1, 0.5, 0.9], np.float32))
+    shown = apply_voi(np.array([-5, 10.4, 10.6, 11.4, 11.6, 400], np.float32), lut)
+    assert np.allclose(shown, [0.1, 0.1, 0.5, 0.5, 0.9, 0.9])
+
+
+def test_a_table_whose_entries_exceed_its_bits_is_scaled_to_its_largest(tmp_path: Path) -> None:
+    """A common mistake of writers: 8 bits told, 16-bit entries given."""
+    stored, entries = picture(12), np.linspace(0, 3000, 4096).astype(int)
+    dataset = mammogram_dataset(stored, 12, VOILUTSequence=[voi_lut(0, entries, 8)])
+    mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+    assert np.abs(display_array(mammogram, "voi-lut:0") - entries[stored] / 3000).max() < 1e-6
+    assert any("holds 3000, more than its 8 bits allow" in warning for warning in mammogram.warnings)
+
+
+def test_unusable_tables_and_windows_are_told(tmp_path: Path) -> None:
+    short, odd = voi_lut(0, np.arange(100), 12), voi_lut(0, np.arange(4096), 12)
+    short.LUTDescriptor, odd.LUTDescriptor = [4096, 0, 12], [4096, 0, 3]
+    dataset = mammogram_dataset(picture(12), 12, VOILUTSequence=[short, odd], VOILUTFunction="CUBIC")
+    dataset.WindowCenter, dataset.WindowWidth = [2048, 1000], [4096]
+    mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+    assert [voi.name for voi in mammogram.voi] == ["window:0"]
+    told = " ".join(mammogram.warnings)
+    for words in ("VOI LUT 0 is not used", "VOI LUT 1 is not used", "CUBIC is unknown", "2 Window Centers and 1"):
+        assert words in told
+
+
+def breast(dtype: type = np.uint16, *, air: int = 100) -> np.ndarray:
+    """Seven tenths air of one value with a little noise, and a breast of 1000 to 3000."""
+    rng = np.random.default_rng(5)
+    stored = rng.integers(air, air + 20, (200, 100))
+    stored[:, :30] = rng.integers(1000, 3001, (200, 30))
+    return stored.astype(dtype)
+
+
+def test_automatic_step_takes_the_lut_then_the_window_then_percentiles() -> None:
+    window = VoiTransform("window:0", "linear", 2000, 2000)
+    lut = VoiTransform("voi-lut:0", "lut", lut=np.linspace(0, 1, 4096, dtype=np.float32))
+    blind_lut = VoiTransform("voi-lut:0", "lut", lut=np.ones(500, np.float32))
+    blind = VoiTransform("window:0", "linear", 60_000, 10)
+    for offered, expected in (
+        ((window, lut), "voi-lut:0"), ((window, blind_lut), "window:0"), ((window,), "window:0"),
+        ((blind,), "percentile"), ((), "percentile"),
+    ):  # fmt: skip
+        step = display_step(Mammogram(breast(), value_range=(0, 65535), voi=offered))
+        assert step.name == expected
+        passed = [voi.name for voi in offered if voi in (blind, blind_lut)]
+        assert [note.split()[2] for note in step.notes] == passed
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_percentile_step_spans_the_breast_alone(inverted: bool) -> None:
+    stored = breast()
+    expected = np.percentile(stored[:, :30], (0.5, 99.5))
+    values = (3095 - stored.astype(np.int16)) if inverted else stored
+    mammogram = Mammogram(values, value_range=(-1000, 4095), inverted=inverted)
+    assert np.array_equal(sample_values(mammogram), stored.ravel())
+    shown = display_array(mammogram, "percentile")
+    straight = np.clip((stored - expected[0]) / (expected[1] - expected[0]), 0, 1)
+    assert np.abs(shown - straight).max() < 0.01
+    assert shown[:, 30:].max() == 0.0
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_breast_of_one_value_is_shown_against_its_background(inverted: bool) -> None:
+    stored = np.where(breast() > 900, 1000, 100).astype(np.uint16)
+    values = 4095 - stored if inverted else stored
+    shown = display_array(Mammogram(values, value_range=(0, 4095), inverted=inverted), "percentile")
+    assert np.array_equal(shown, (stored > 900).astype(np.float32))
+
+
+def test_foreground_of_a_crop_is_everything() -> None:
+    crop = Mammogram(picture(12, (60, 60)), value_range=(0, 4095))
+    sampled = sample_values(crop)
+    assert sampled.size == 3600
+    assert foreground_values(sampled).size == 3600
+    # A peak in the middle of the range is tissue, not the background, which is dark.
+    peaked = np.concatenate([np.full(600, 2000.0), np.linspace(0, 1900, 200), np.linspace(2100, 4000, 200)])
+    assert foreground_values(peaked.astype(np.float32)).size == 1000
+    large = Mammogram(np.zeros((3000, 3000), np.uint8))
+    assert 100_000 < sample_values(large).size < 400_000
+
+
+def test_a_negative_is_noticed() -> None:
+    assert not bright_background(Mammogram(breast(), value_range=(0, 4095)))
+    assert bright_background(Mammogram((4095 - breast()).astype(np.uint16), value_range=(0, 4095)))
+    assert not bright_background(Mammogram((4095 - breast()).astype(np.uint16), value_range=(0, 4095), inverted=True))
+
+
+def test_a_few_saturated_pixels_make_no_negative() -> None:
+    saturated = picture(12, (100, 100)) // 2
+    saturated[:5] = 4095
+    assert not bright_background(Mammogram(saturated, value_range=(0, 4095)))
+
+
+def test_padding_is_black_and_counts_for_nothing() -> None:
+    stored = breast()
+    stored[150:, 50:] = 4095
+    for inverted in (False, True):
+        values = (4095 - stored).astype(np.uint16) if inverted else stored
+        pad = 0 if inverted else 4095
+        mammogram = Mammogram(values, value_range=(0, 4095), inverted=inverted, padding=(pad, pad))
+        for step in ("percentile", "full"):
+            assert display_array(mammogram, step)[150:, 50:].max() == 0.0
+        assert display_step(mammogram, "percentile").high != pytest.approx(4095)
+        assert sample_values(mammogram).max() < 4000
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_region_is_part_of_the_whole_in_every_type(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from([np.uint8, np.int8, np.uint16, np.int16, np.float32]))
+    stored = data.draw(st.sampled_from([breast(), picture(8, (300, 20))])).astype(kind)
+    voi = VoiTransform("window:0", "sigmoid", 100, 300)
+    mammogram = Mammogram(
+        stored, slope=0.5, intercept=-3, value_range=(-500, 4095), voi=(voi,), inverted=data.draw(st.booleans()),
+        padding=(100, 103),
+    )  # fmt: skip
+    step = data.draw(st.sampled_from(["full", "percentile", "window:0"]))
+    whole = display_array(mammogram, step)
+    rows = sorted(data.draw(st.tuples(st.integers(0, 200), st.integers(0, 200))))
+    columns = sorted(data.draw(st.tuples(st.integers(0, 20), st.integers(0, 20))))
+    region = (slice(*rows), slice(*columns))
+    assert np.array_equal(display_array(mammogram, step, region), whole[region])
+    # An integer picture goes through a table, the same values as floats do not.
+    direct = display_step(mammogram, step).apply(stored.astype(np.float32) * np.float32(0.5) - np.float32(3))
+    direct[(stored >= 100) & (stored <= 103)] = 0
+    assert np.array_equal(whole, direct)
+
+
+@given(st.integers(0, 1000))
+def test_both_polarities_display_the_same(seed: int) -> None:
+    """On the complement M - x the LINEAR window of the same effect has its centre at M - c + 1, others at M - c."""
+    stored = picture(12, (8, 8), seed=seed)
+    bright, dark = (), ()
+    for number, (kind, shift) in enumerate((("linear", 1), ("linear-exact", 0), ("sigmoid", 0))):
+        bright += (VoiTransform(f"window:{number}", kind, 1500, 900),)
+        dark += (VoiTransform(f"window:{number}", kind, 4095 - 1500 + shift, 900),)
+    two = Mammogram(stored, value_range=(0, 4095), voi=bright)
+    one = Mammogram(4095 - stored, value_range=(0, 4095), voi=dark, inverted=True)
+    for step in ("full", "percentile", "window:0", "window:1", "window:2"):
+        assert np.abs(display_array(one, step) - display_array(two, step)).max() < 1e-5
+
+
+def test_full_range_and_an_unknown_step() -> None:
+    stored = picture(12)
+    mammogram = Mammogram(stored, value_range=(0, 4095), voi=(VoiTransform("window:0", "linear", 1, 2),))
+    assert np.allclose(display_array(mammogram, "full"), stored / 4095)
+    with pytest.raises(ImageError, match="auto, percentile, full, window:0"):
+        display_array(mammogram, "window:7")
+    step = DisplayStep("mine", low=0, high=1000)
+    assert np.allclose(display_array(mammogram, step), np.clip(stored / 1000, 0, 1), atol=1e-6)

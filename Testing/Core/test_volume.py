@@ -1,0 +1,184 @@
+"""NIfTI, NRRD and MetaImage against the voxels written with SimpleITK; several slices and cut files are refused."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from written_files import picture
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.mammogram import Spacing
+from MolSubCore.imaging.reader import read_mammogram
+
+NAMES = ["m.nii", "m.nii.gz", "m.nrrd", "m.nhdr", "m.mha", "m.mhd"]
+STORED = picture(12)
+
+
+def write(path: Path, stored: np.ndarray, spacing: tuple[float, ...] = (), *, flipped: bool = False) -> Path:
+    image = sitk.GetImageFromArray(stored)
+    if spacing:
+        image.SetSpacing(spacing)
+    if flipped:  # as ITK-SNAP writes; the voxel order is the picture's all the same
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("slices", [False, True])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4"])
+def test_voxels_and_geometry(tmp_path: Path, name: str, slices: bool, dtype: str) -> None:
+    stored = (STORED % 256 if dtype == "u1" else STORED).astype(dtype)
+    spacing = (0.07, 0.09, 1.0) if slices else (0.07, 0.09)
+    mammogram = read_mammogram(write(tmp_path / name, stored[None] if slices else stored, spacing, flipped=slices))
+    assert np.array_equal(mammogram.stored, stored)
+    assert mammogram.stored.dtype == np.dtype(dtype)
+    # SimpleITK's order is x, y: between columns, then between rows.
+    assert (mammogram.spacing.row_mm, mammogram.spacing.col_mm) == pytest.approx((0.09, 0.07))
+    assert mammogram.spacing.source == "file header"
+    wide = dtype in ("i4", "f4")
+    limits = (stored.min(), stored.max()) if wide else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    assert mammogram.value_range == pytest.approx(limits)
+
+
+def nifti(stored: np.ndarray, order: str, slope: float = 0, intercept: float = 0) -> bytes:
+    """A NIfTI-1 file of 16-bit unsigned voxels by the table of its standard; the first index is the column."""
+    rows, columns = stored.shape
+    header = bytearray(352)
+    fields: list[tuple[str, int, tuple[float, ...]]] = [("i", 0, (348,)), ("2h", 70, (512, 16)), ("f", 108, (352,))]
+    fields += [("8h", 40, (2, columns, rows, 1, 1, 1, 1, 1)), ("8f", 76, (1, 0.07, 0.09, 1, 1, 1, 1, 1))]
+    fields += [("2f", 112, (slope, intercept)), ("b", 123, (2,))]
+    for form, offset, values in fields:
+        struct.pack_into(order + form, header, offset, *values)
+    header[344:348] = b"n+1\0"
+    return bytes(header) + stored.astype(f"{order}u2").tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_nifti_written_by_hand(tmp_path: Path, order: str) -> None:
+    (tmp_path / "m.nii").write_bytes(nifti(STORED, order))
+    mammogram = read_mammogram(tmp_path / "m.nii")
+    assert np.array_equal(mammogram.stored, STORED)
+    assert (mammogram.spacing.row_mm, mammogram.spacing.col_mm) == pytest.approx((0.09, 0.07))
+    (tmp_path / "m.nii").write_bytes(nifti(STORED, order)[:-2])
+    with pytest.raises(ImageError, match="cut short: 2798 bytes of the 2800"):
+        read_mammogram(tmp_path / "m.nii")
+
+
+def test_nifti_scaling(tmp_path: Path) -> None:
+    (tmp_path / "m.nii").write_bytes(nifti(STORED, "<", 0.5, -100))
+    assert np.allclose(read_mammogram(tmp_path / "m.nii").pixels, STORED * 0.5 - 100)
+
+
+def test_nifti_2_is_refused_by_its_name(tmp_path: Path) -> None:
+    header = struct.pack("<i", 540) + b"n+2\0\r\n\x1a\n" + bytes(532)
+    (tmp_path / "m.nii").write_bytes(header + STORED.tobytes())
+    with pytest.raises(ImageError, match="is a NIfTI-2 file, expected NIfTI-1"):
+        read_mammogram(tmp_path / "m.nii")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spacing_that_says_nothing(tmp_path: Path, name: str) -> None:
+    mammogram = read_mammogram(write(tmp_path / name, STORED[None], (1.0, 1.0, 1.0)))
+    assert mammogram.spacing == Spacing()
+    assert any("default value" in warning for warning in mammogram.warnings)
+    mammogram = read_mammogram(write(tmp_path / name, STORED[None], (0.1, 50.0, 1.0)))
+    assert mammogram.spacing == Spacing()
+    assert any("spacing is not used" in warning for warning in mammogram.warnings)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_several_slices_and_channels_are_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, np.stack([STORED, STORED]))
+    with pytest.raises(ImageError, match=f"{name}: has 34 x 36 x 2 voxels, expected one slice"):
+        read_mammogram(path)
+    sitk.WriteImage(sitk.GetImageFromArray(np.stack([STORED] * 3, axis=-1), isVector=True), str(path))
+    with pytest.raises(ImageError, match=r"3 values a pixel|x 3 voxels"):
+        read_mammogram(path)
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_pixels_that_are_not_numbers_are_refused(tmp_path: Path, name: str, dtype: str) -> None:
+    """The library itself sets them to 0 in NIfTI files."""
+    stored = STORED.astype(dtype)
+    stored[2, 2:4] = np.nan, np.inf
+    with pytest.raises(ImageError, match="2 pixels that are not numbers"):
+        read_mammogram(write(tmp_path / name, stored[None]))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha"])
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path, name: str, compressed: bool) -> None:
+    """The library itself fills a cut NIfTI file with zeros."""
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(STORED[None]), str(path), useCompression=compressed)
+    content = path.read_bytes()
+    for length in [*range(5, len(content), 149), *range(len(content) - 20, len(content))]:
+        path.write_bytes(content[:length])
+        try:
+            stored = read_mammogram(path).stored
+        except ImageError:
+            continue
+        # NRRD's decoder does not miss a compressed stream's last checksum: the voxels must be whole.
+        assert (name, compressed) == ("m.nrrd", True)
+        assert len(content) - length < 12
+        assert np.array_equal(stored, STORED)
+
+
+def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    content = bytearray(write(tmp_path / "m.nii.gz", STORED[None]).read_bytes())
+    content[-6] ^= 1
+    (tmp_path / "m.nii.gz").write_bytes(content)
+    with pytest.raises(ImageError, match=r"not a whole gzip file .*CRC"):
+        read_mammogram(tmp_path / "m.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["m.mhd", "m.nhdr"])
+def test_a_header_without_its_data_file_or_with_a_cut_one_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, STORED[None])
+    (data,) = [other for other in tmp_path.iterdir() if other != path]
+    data.write_bytes(data.read_bytes()[:-7])
+    with pytest.raises(ImageError, match=name):
+        read_mammogram(path)
+    data.unlink()
+    with pytest.raises(ImageError, match=name):
+        read_mammogram(path)
+
+
+def test_names_that_hide_the_kind_and_halves_are_refused(tmp_path: Path) -> None:
+    content = write(tmp_path / "m.nii", STORED[None]).read_bytes()
+    (tmp_path / "m.dat").write_bytes(content)
+    with pytest.raises(ImageError, match=r"Rename it to \.nii"):
+        read_mammogram(tmp_path / "m.dat")
+    sitk.WriteImage(sitk.GetImageFromArray(STORED[None]), str(tmp_path / "half.img"))
+    with pytest.raises(ImageError, match="half of a two-file"):
+        read_mammogram(tmp_path / "half.hdr")
+    (tmp_path / "m.nii.gz").write_bytes(gzip.compress(b"no image at all" * 50))
+    with pytest.raises(ImageError, match="is not a NIfTI image"):
+        read_mammogram(tmp_path / "m.nii.gz")
+
+
+def test_a_compressed_file_is_not_unpacked_further_than_its_header_says(tmp_path: Path) -> None:
+    """A gzip bomb behind an absurd header is refused by the header."""
+    content = bytearray(write(tmp_path / "m.nii", STORED[None]).read_bytes())
+    struct.pack_into("<8h", content, 40, 3, 32_000, 32_000, 1, 1, 1, 1, 1)
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(content) + bytes(1 << 20)))
+    with pytest.raises(ImageError, match="claims 32000 x 32000 pixels"):
+        read_mammogram(tmp_path / "b.nii.gz")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["m.nii.gz", "m.nrrd", "m.mha"]), st.integers(0, 99))
+def test_rows_and_columns_are_never_exchanged(tmp_path: Path, rows: int, columns: int, name: str, seed: int) -> None:
+    stored = picture(16, (rows, columns), seed=seed)
+    mammogram = read_mammogram(write(tmp_path / name, stored[None]))
+    assert mammogram.shape == (rows, columns)
+    assert np.array_equal(mammogram.stored, stored)
