@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from MolSubCore.errors import MolSubError
 from MolSubCore.models.registry import resolve_layer
 
-#: A map whose largest value is below this share of the layer's mean activation times the logits' spread
-#: carries no evidence, however bright its scaled form is.
-BLIND = 1e-6
+#: A map that adds less than this to its class's logit (to first order, over all its places) carries no evidence,
+#: however bright its scaled form is: no probability would change in its fourth decimal without it.
+BLIND = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +129,7 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
         name: _maps(activations[n], [gradient[n] for gradient in gradients]).cpu().numpy()
         for n, name in enumerate(names)
     }
-    spread = float(values.max() - values.min()) if len(values) > 1 else abs(float(values[0]))
-    blind = {
-        name: tuple(bool(_is_blind(one, activations[n], spread)) for one in raw[name]) for n, name in enumerate(names)
-    }
+    blind = {name: tuple(not float(one.sum()) > BLIND for one in maps) for name, maps in raw.items()}
     return Maps(names, chosen, raw, {name: stretch(maps) for name, maps in raw.items()}, blind, values)
 
 
@@ -161,8 +158,8 @@ def _kept_outputs(model: nn.Module, names: Sequence[str], kept: dict[str, Tensor
             if not output.requires_grad:
                 output = output.detach().requires_grad_(True)
             kept[name] = output
-            # A view for the rest of the network: in-place changes there do not reach what is kept.
-            return output.clone() if name.endswith("norm5") else output
+            # A copy for the rest of the network: its in-place operations must not reach what is kept.
+            return output.clone()
 
         return hook
 
@@ -192,9 +189,3 @@ def _maps(activation: Tensor, gradients: Sequence[Tensor | None]) -> Tensor:
         ]
     )
     return torch.relu(torch.einsum("kc,chw->khw", weights, activation))
-
-
-def _is_blind(raw: NDArray[np.float32], activation: Tensor, spread: float) -> bool:
-    """No positive evidence, or less than rounding could make: see `BLIND`."""
-    size = float(raw.shape[0] * raw.shape[1])
-    return float(raw.max()) * size <= BLIND * spread or spread < BLIND * float(activation.detach().abs().mean())

@@ -50,7 +50,7 @@ def write_heatmap(
 
 def _header(shape: tuple[int, int], spacing: Spacing, fields: Mapping[str, str]) -> bytes:
     """A NRRD header (format version 4); axes run column, row, slice, as SimpleITK and 3D Slicer expect."""
-    column_mm, row_mm = spacing.col_mm or 1.0, spacing.row_mm or 1.0
+    column_mm, row_mm = float(spacing.col_mm or 1.0), float(spacing.row_mm or 1.0)  # NumPy's print as np.float64(...)
     lines = [
         "NRRD0004",
         "type: float",

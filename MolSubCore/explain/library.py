@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.explain.gradcam import Maps, stretch
+from MolSubCore.explain.gradcam import BLIND, Maps, frozen, stretch
 from MolSubCore.models.registry import resolve_layer
 
 #: Name on the command line to class of `pytorch_grad_cam`.
@@ -43,8 +44,8 @@ def explain_with_library(
     Returns
     -------
     Maps
-        `raw` is None: the library gives scaled maps only, at the patch's resolution. A map that is the
-        same everywhere is flagged as blind.
+        `raw` is None: the library gives scaled maps only, at the patch's resolution. A map that is the same
+        everywhere is flagged as blind, and every map of a model whose logits all but agree.
 
     Raises
     ------
@@ -59,19 +60,36 @@ def explain_with_library(
     with torch.no_grad():
         logits = model(inputs)[0].float().cpu().numpy()
     chosen = tuple(classes) if classes is not None else (int(logits.argmax()),)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    grads = [p.grad for p in trained]
     scaled = {}
-    try:
+    with _left_as_found(model):
         for name in dict.fromkeys(layers):
-            cam = maker(model, [resolve_layer(model, name)])
+            layer = resolve_layer(model, name)
+            cam = maker(model, [layer])
+            # The library keeps the layer's output itself; an in-place operation after it must not reach that.
+            copying = layer.register_forward_hook(lambda module, arguments, output: output.clone())
             try:  # its own `with` swallows IndexError
-                maps = [cam(inputs.clone(), [ClassifierOutputTarget(index)])[0] for index in chosen]
+                # The weights are frozen: without a gradient for the input the library would find no graph.
+                asked = inputs.detach().clone().requires_grad_(True)
+                maps = [cam(asked, [ClassifierOutputTarget(index)])[0] for index in chosen]
             finally:
+                copying.remove()
                 cam.activations_and_grads.release()
             scaled[name] = stretch(np.stack(maps).astype(np.float32))
-    finally:
-        for parameter, grad in zip(trained, grads, strict=True):
-            parameter.grad = grad
-    blind = {name: tuple(bool(np.ptp(one) < 1e-6) for one in maps) for name, maps in scaled.items()}
+    mute = float(np.ptp(logits)) <= BLIND
+    blind = {name: tuple(mute or bool(np.ptp(one) < 1e-6) for one in maps) for name, maps in scaled.items()}
     return Maps(tuple(scaled), chosen, None, scaled, blind, logits, method)
+
+
+@contextlib.contextmanager
+def _left_as_found(model: nn.Module) -> Iterator[None]:
+    """Frozen weights for a while; then the flags, gradients and modes from before, all of which the library changes."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with frozen(model):
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, training in modes:
+            module.training = training

@@ -111,7 +111,8 @@ def draw_sheet(
     for layer in maps.layers:
         over = blend(scene.crop, maps.patch_map(layer, position, _TILE))
         cv2.polylines(over, scene.outline, True, _LESION_COLOUR, 1, cv2.LINE_AA)
-        tiles.append((over, _PLAIN.get(layer, layer), layer, maps.blind[layer][position]))
+        small = layer if layer in _PLAIN else ""
+        tiles.append((over, _PLAIN.get(layer, layer), small, maps.blind[layer][position]))
     columns = max(min(4, len(tiles)), -(-(len(tiles) + 1) // 2))
     grid_width = columns * _TILE + (columns - 1) * _GAP
     width = 2 * _MARGIN + _OVERVIEW + 2 * _GAP + grid_width
@@ -127,9 +128,9 @@ def draw_sheet(
         left = start + number % columns * (_TILE + _GAP)
         top = _TOP + number // columns * (_TILE + _CAPTION + _GAP)
         sheet.paste(Image.fromarray(picture), (left, top))
-        draw.text((left, top + _TILE + 5), name, _TEXT, _font(17))
+        _fitted(draw, (left, top + _TILE + 5), name, _TEXT, 17, _TILE)
         note = "BLIND: no evidence in this map" if blind else small
-        draw.text((left, top + _TILE + 27), note, _WARNING if blind else _DIM, _font(13))
+        _fitted(draw, (left, top + _TILE + 27), note, _WARNING if blind else _DIM, 13, _TILE)
     if len(tiles) < 2 * columns:
         _legend(sheet, draw, start + (columns - 1) * (_TILE + _GAP), _TOP + _TILE + _CAPTION + _GAP)
     with atomic_path(path) as temporary:
@@ -162,15 +163,27 @@ def _titles(
     method: str,
 ) -> None:
     best = int(probabilities.argmax())
-    draw.text((_MARGIN, 18), f"Predicted: {classes[best]} {probabilities[best]:.2f}", _TEXT, _font(30))
-    side = scene.geometry.sides[0]
-    line = f"{scene.label}  ·  heatmaps: evidence for {shown} ({method})  ·  region {side} x {side} px"
-    draw.text((_MARGIN, 60), line, _DIM, _font(17))
+    title = f"Predicted: {classes[best]} {probabilities[best]:.2f}"
+    _fitted(draw, (_MARGIN, 18), title, _TEXT, 30, width - 2 * _MARGIN - (440 if scene.synthetic else 0))
+    rows, columns = scene.geometry.sides
+    line = f"{scene.label}  ·  heatmaps: evidence for {shown} ({method})  ·  region {columns} x {rows} px"
+    _fitted(draw, (_MARGIN, 60), line, _DIM, 17, width - 2 * _MARGIN)
     if scene.synthetic:
         text = "SYNTHETIC PHANTOM - NOT A PATIENT"
         length = draw.textlength(text, _font(22))
         draw.text((width - _MARGIN - length, 24), text, _WARNING, _font(22))
     draw.text((_MARGIN, height - 32), DISCLAIMER, _DIM, _font(15))
+
+
+def _fitted(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, ...], size: int, width: int
+) -> None:
+    """One line no wider than `width`: in a smaller font, and where that is not enough without its beginning."""
+    while size > 10 and draw.textlength(text, _font(size)) > width:
+        size -= 1
+    while len(text) > 2 and draw.textlength(text, _font(size)) > width:
+        text = f"…{text[2:]}"  # the ends of dotted names tell them apart
+    draw.text(place, text, colour, _font(size))
 
 
 def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:

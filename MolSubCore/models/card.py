@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import zipfile
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +24,46 @@ CARD = "bundle.json"
 _CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 4 << 30, 64
 
 _REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _are_members(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("sha256"), str)
+        for one in value
+    )
+
+
+def _is_recipe(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("bound_unit") not in ("px", "mm"):
+        return False
+    return isinstance(value.get("name"), str) and _is_number(value.get("bound"))
+
+
+#: What every reader of a card may rely on; the recipe's other fields are checked where it is used.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "architecture": lambda value: isinstance(value, str),
+    "task": lambda value: isinstance(value, str),
+    "classes": _are_texts,
+    "recipe": _is_recipe,
+    "dropout": lambda value: _is_number(value) and 0 <= value < 1,
+    "members": _are_members,
+    "temperature": lambda value: value is None or (_is_number(value) and value > 0),
+    "training": lambda value: isinstance(value, dict),
+    "warnings": _are_texts,
+    "vendors": _are_texts,
+}
 
 
 def library_folder() -> Path:
@@ -73,8 +114,10 @@ def read_card(path: Path) -> dict[str, Any]:
         If it is missing, broken, of another version, or names an unknown task.
     """
     try:
-        card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"), parse_constant=_refuse)
+    except BundleError:
+        raise
+    except (ValueError, RecursionError) as error:  # also of text that is no UTF-8, and of numbers without end
         raise BundleError(path, f"has a broken {CARD} ({error})", "Export or import the model again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BundleError(path, f"is no {FORMAT}", "Make one with molsub models export or import")
@@ -84,6 +127,10 @@ def read_card(path: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
         raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
+    for key, valid in _CHECKS.items():
+        if key in card and not valid(card[key]):
+            found = f"has '{key}' of an unexpected kind or value in {CARD} ({str(card[key])[:60]})"
+            raise BundleError(path, found, "Export or import the model again")
     task = TASKS.get(card["task"])
     if task is None or sorted(card["classes"]) != sorted(task.classes):
         raise BundleError(path, f"has task {card['task']} with classes {card['classes']}", f"Known: {', '.join(TASKS)}")
@@ -133,10 +180,11 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
             return archive.read(info)
     except (FileNotFoundError, KeyError):
         raise BundleError(path, f"has no {name}", "Give a bundle made by molsub models export or import") from None
-    except zipfile.BadZipFile:
-        raise BundleError(
-            path, "is no bundle (neither a folder nor a zip file)", "Give a .molsub file or folder"
-        ) from None
+    except (BundleError, MemoryError):
+        raise
+    except Exception as error:  # a damaged zip file raises many kinds, NotImplementedError and RuntimeError among them
+        found = f"is no bundle (neither a folder nor a readable zip file: {' '.join(str(error).split())[:100]})"
+        raise BundleError(path, found, "Give a .molsub file or folder, or copy it again") from None
 
 
 def card_lines(card: dict[str, Any]) -> list[str]:

@@ -63,7 +63,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
     tensors = read_tensors(path)
     if "features.conv0.weight" in tensors:  # saved from a model built without dropout
         tensors["features.conv0.0.weight"] = tensors.pop("features.conv0.weight")
-    classes = tensors["classifier.weight"].shape[0] if "classifier.weight" in tensors else 2
+    head = tensors.get("classifier.weight")
+    classes = head.shape[0] if head is not None and head.ndim == 2 else 2
     with torch.device("meta"):
         expected = build_model(ARCHITECTURE, classes, dropout=DROPOUT).state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in tensors]
@@ -79,7 +80,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
         )
     if not is_finite(tensors):
         raise BundleError(path, "holds weights that are not finite", "Download it again")
-    return {key: tensors[key].to(value.dtype) for key, value in expected.items()}
+    return {key: tensors[key].to(value.dtype, copy=True) for key, value in expected.items()}
 
 
 def import_published(

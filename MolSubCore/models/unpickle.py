@@ -8,19 +8,20 @@ inert one, and only tensors, dictionaries and the tree of modules are kept.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
-from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from MolSubCore.errors import BundleError
 
-_PICKLE_CAP, _STORAGE_CAP = 64 << 20, 2 << 30
+#: The largest pickle read, the most modules walked through, how deep a state_dict may lie in dictionaries.
+_PICKLE_CAP, _MODULES_CAP, _DEPTH_CAP = 4 << 20, 10_000, 3
 _TYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -28,15 +29,32 @@ _TYPES = {
     "BFloat16Storage": torch.bfloat16,
     "LongStorage": torch.int64,
     "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+#: What torch.save writes, at pickle protocols 2 to 4. Left out: classes by other ways than their name, byte arrays
+#: (their length is allocated before a byte is read), frozen sets.
+_OPERATIONS = frozenset(b"".join((
+    pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK,
+    pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2,
+    pickle.LONG1, pickle.LONG4, pickle.BINFLOAT, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.BINUNICODE,
+    pickle.SHORT_BINUNICODE, pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.EMPTY_LIST, pickle.EMPTY_DICT,
+    pickle.EMPTY_SET, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.APPEND,
+    pickle.APPENDS, pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS, pickle.GLOBAL, pickle.STACK_GLOBAL,
+    pickle.REDUCE, pickle.BUILD, pickle.NEWOBJ, pickle.BINGET, pickle.LONG_BINGET, pickle.BINPUT,
+    pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINPERSID,
+)))  # fmt: skip
 
 
 class Inert:
     """Stands for an object of any class: keeps its state, does nothing."""
 
+    state: Any = None
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        self.state: Any = {}
+        pass
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -47,69 +65,114 @@ class Inert:
     def append(self, value: Any) -> None:
         """List subclasses fill themselves this way."""
 
-    def extend(self, values: Any) -> None:
-        """List subclasses fill themselves this way."""
-
-    add = append
+    add = extend = append
 
 
-def _rebuild_tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
-    """A view of a storage, checked to lie inside it."""
-    if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
-        raise pickle.UnpicklingError(f"tensor of size {size}, stride {stride}")
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if 0 not in size and last >= storage.numel():
-        raise pickle.UnpicklingError(f"tensor of size {size} reaches beyond its {storage.numel()} values")
-    return torch.as_strided(storage, size, stride, offset).clone()
+class _Table(dict[Any, Any]):
+    """Stands for an OrderedDict; attributes that a pickle gives it are dropped."""
+
+    def __init__(self, pairs: Any = ()) -> None:
+        super().__init__((_checked_key(key), value) for key, value in pairs)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
-def _rebuild_parameter(data: Tensor, *rest: Any) -> Tensor:
-    return data
+class _Held(Inert):
+    """A tensor out of the pickle's reach: a bare one would let BUILD set its storage, size and stride."""
+
+    tensor: Tensor | None = None
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("__builtin__", "set"): set,
-    ("builtins", "set"): set,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+class _View(_Held):
+    """Stands for a tensor: a view of a storage, checked to lie inside it and to be no larger."""
+
+    def __init__(self, held: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> None:
+        numbers = (offset, *size, *stride)
+        if len(size) != len(stride) or len(size) > 8 or not all(type(n) is int and n >= 0 for n in numbers):
+            raise pickle.UnpicklingError("tensor with an impossible size or stride")
+        storage = held.tensor
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        if 0 not in size and (last >= storage.numel() or math.prod(size) > storage.numel()):
+            raise pickle.UnpicklingError(f"tensor of size {size} reaches beyond its {storage.numel()} values")
+        self.tensor = torch.as_strided(storage, size, stride, offset)
+
+
+class _Parameter(_Held):
+    """Stands for a parameter: the tensor given to it."""
+
+    def __init__(self, held: Any, *rest: Any) -> None:
+        self.tensor = held.tensor
+
+
+_KNOWN: dict[tuple[str, str], type] = {
+    ("collections", "OrderedDict"): _Table,
+    ("torch._utils", "_rebuild_tensor_v2"): _View,
+    ("torch._utils", "_rebuild_parameter"): _Parameter,
 }
 
 
-class _Storage:
-    """Named in the pickle in place of a storage class."""
+def _checked_key(key: Any) -> str | int:
+    """A key that is safe to hash: the hash of a deeply nested tuple overflows the stack."""
+    if not isinstance(key, str | int):
+        raise pickle.UnpicklingError(f"dictionary key of type {type(key).__name__}")
+    return key
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+
+_PurePython: Any = pickle._Unpickler
 
 
-class InertUnpickler(pickle.Unpickler):
-    """Resolves no class but the ones that hold tensors and dictionaries."""
+class InertUnpickler(_PurePython):  # type: ignore[misc]
+    """Resolves no class but the stand-ins above.
 
-    def __init__(self, archive: zipfile.ZipFile, prefix: str) -> None:
+    Written on Python's own unpickler: the faster one in C allocates what a memo index says, up to 64 GiB,
+    and cannot be kept from single operations.
+    """
+
+    dispatch: ClassVar = {code: run for code, run in _PurePython.dispatch.items() if code in _OPERATIONS}
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str, budget: int) -> None:
         super().__init__(io.BytesIO(_entry(archive, f"{prefix}data.pkl", _PICKLE_CAP)))
-        self._archive, self._prefix = archive, prefix
-        self._storages: dict[str, Tensor] = {}
+        self._archive, self._prefix, self._budget = archive, prefix, budget
+        self._storages: dict[str, _Held] = {}
+
+    def load_empty_set(self) -> None:
+        """Sets are not needed, and fill themselves by hashing."""
+        self.append(Inert())
+
+    def load_setitem(self) -> None:
+        """One pair into a dictionary, if its key is safe to hash."""
+        _checked_key(self.stack[-2])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        """Many pairs into a dictionary, if their keys are safe to hash."""
+        for key in self.stack[::2]:
+            _checked_key(key)
+        super().load_setitems()
+
+    dispatch[pickle.EMPTY_SET[0]] = load_empty_set
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
 
     def find_class(self, module: str, name: str) -> Any:
         """Our own stand-in for ``module.name``; nothing is imported."""
         if module == "torch" and name in _TYPES:
-            return _Storage(name)
-        return _ALLOWED.get((module, name)) or type(name, (Inert,), {})
+            return _TYPES[name]
+        return _KNOWN.get((module, name), Inert)
 
-    def persistent_load(self, pid: Any) -> Tensor:
+    def persistent_load(self, pid: Any) -> _Held:
         """A storage's bytes as a flat tensor, on the CPU whatever device it was on."""
-        kind, storage, key, _, count = pid
-        if kind != "storage" or not isinstance(storage, _Storage):
-            raise pickle.UnpicklingError(f"unknown reference {pid!r}")
+        kind, dtype, key, _, count = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+            raise pickle.UnpicklingError("unknown persistent reference")
         if key not in self._storages:
-            dtype = _TYPES[storage.name]
-            data = bytearray(_entry(self._archive, f"{self._prefix}data/{key}", _STORAGE_CAP))
-            if len(data) < count * dtype.itemsize:
-                raise pickle.UnpicklingError(f"storage {key} has {len(data)} bytes, expected {count * dtype.itemsize}")
-            self._storages[key] = (
-                torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
-            )
+            data = bytearray(_entry(self._archive, f"{self._prefix}data/{key}", self._budget))
+            self._budget -= len(data)  # overlapping entries could otherwise be read many times over
+            if type(count) is not int or not 0 <= count * dtype.itemsize <= len(data):
+                raise pickle.UnpicklingError(f"storage {key} has {len(data)} bytes, expected another number")
+            held = self._storages[key] = _Held()
+            held.tensor = torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
         return self._storages[key]
 
 
@@ -123,68 +186,74 @@ def _entry(archive: zipfile.ZipFile, name: str, cap: int) -> bytes:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All named tensors of a checkpoint: a state_dict, one inside a dictionary, or a whole module.
 
+    Returns
+    -------
+    dict
+        Views of the file's storages, which several tensors may share.
+
     Raises
     ------
     BundleError
         If it is no such file.
     """
+    if not path.is_file():
+        raise BundleError(path, "is no file", "Check the path")
+    if not zipfile.is_zipfile(path):
+        remedy = "Load a file of PyTorch before 1.6 there and save it with a newer one; download a damaged one again"
+        raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith("data.pkl")]
             if len(names) != 1:
                 raise pickle.UnpicklingError(f"{len(names)} pickles inside, expected 1")
-            content = InertUnpickler(archive, names[0].removesuffix("data.pkl")).load()
-    except FileNotFoundError:
-        raise BundleError(path, "does not exist", "Check the path") from None
-    except zipfile.BadZipFile:
-        remedy = "If it is of PyTorch before 1.6, load it there and save it again with a newer version"
-        raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy) from None
-    except MemoryError:
-        raise
+            budget = path.stat().st_size
+            content = InertUnpickler(archive, names[0].removesuffix("data.pkl"), budget).load()
+        tensors = _collect(content, 0, set())
     except Exception as error:  # a hostile pickle can raise anything
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"[:200]
         raise BundleError(path, f"cannot be read as a PyTorch checkpoint ({reason})", "Download it again") from None
-    tensors = _collect(content)
     if not tensors:
         raise BundleError(path, "holds no tensors", "Give a state_dict or a saved model")
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
-def _collect(content: Any) -> dict[str, Tensor]:
+def _collect(content: Any, depth: int, seen: set[int]) -> dict[str, Tensor]:
+    """The largest group of named tensors: a training checkpoint holds an optimizer's, too."""
     if isinstance(content, Inert):
-        return dict(_walk(content, "", 0))
-    if not isinstance(content, dict):
+        return dict(_walk(content))
+    if not isinstance(content, dict) or id(content) in seen:
         return {}
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    # A training checkpoint: {"state_dict": ..., "epoch": ...} and the like.
-    for value in content.values():
-        if inner := _collect(value):
-            return inner
-    return {}
+    seen.add(id(content))
+    groups = [_tensors(content, "")]
+    if depth < _DEPTH_CAP:
+        groups += [_collect(value, depth + 1, seen) for value in content.values() if not isinstance(value, _Held)]
+    return max(groups, key=lambda group: len(group))
 
 
-def _walk(module: Inert, prefix: str, depth: int) -> list[tuple[str, Tensor]]:
+def _walk(root: Inert) -> list[tuple[str, Tensor]]:
     """Parameters and buffers of a module and all below it, with dotted names."""
-    state = module.state if isinstance(module.state, dict) else {}
-    found = [
-        (prefix + str(name), value)
-        for group in ("_parameters", "_buffers")
-        for name, value in _items(state.get(group))
-        if isinstance(value, Tensor)
-    ]
-    if depth < 50:
-        for name, child in _items(state.get("_modules")):
-            if isinstance(child, Inert):
-                found += _walk(child, f"{prefix}{name}.", depth + 1)
-    return found
+    found: list[tuple[str, Tensor]] = []
+    waiting = [("", root)]
+    for _ in range(_MODULES_CAP):
+        if not waiting:
+            return found
+        prefix, module = waiting.pop()
+        state = module.state if isinstance(module.state, dict) else {}
+        found += [*_tensors(state.get("_parameters"), prefix).items(), *_tensors(state.get("_buffers"), prefix).items()]
+        below = state.get("_modules")
+        if isinstance(below, dict) and prefix.count(".") < 50:
+            waiting += [(f"{prefix}{name}.", child) for name, child in below.items() if isinstance(child, Inert)]
+    raise pickle.UnpicklingError(f"more than {_MODULES_CAP} modules")
 
 
-def _items(group: Any) -> list[tuple[Any, Any]]:
-    return list(group.items()) if isinstance(group, dict) else []
+def _tensors(group: Any, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a dictionary, under their names with a prefix."""
+    if not isinstance(group, dict):
+        return {}
+    held = {prefix + str(name): value.tensor for name, value in group.items() if isinstance(value, _Held)}
+    return {name: tensor for name, tensor in held.items() if tensor is not None}
 
 
-def is_finite(tensors: dict[str, Tensor]) -> bool:
+def is_finite(tensors: Mapping[str, Tensor]) -> bool:
     """Whether no weight is NaN or infinite."""
-    return all(bool(np.isfinite(tensor.float().numpy()).all()) for tensor in tensors.values())
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
