@@ -92,7 +92,13 @@ def _write_maps(item: LesionPrediction, prediction: Prediction, folder: Path, en
     assert item.maps is not None
     stem, maps = item.lesion.replace("?", "unknown").replace(" ", "_"), item.maps
     predicted = prediction.classes[int(item.probabilities.argmax())]
-    scene = make_scene(item.mammogram, item.lesions, item.roi.geometry, item.lesion)
+    scene = make_scene(
+        item.mammogram,
+        item.lesions,
+        item.roi.geometry,
+        item.lesion,
+        synthetic_model=bool(prediction.bundle_card.get("synthetic")),
+    )
     for position, class_index in enumerate(maps.classes):
         name = prediction.classes[class_index]
         prefix = f"{stem}_{_file_word(name)}"

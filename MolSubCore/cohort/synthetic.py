@@ -177,7 +177,7 @@ def _write_view(
     }
 
 
-def _spacing(shape: tuple[int, int]) -> float:
+def _spacing(shape: tuple[int, ...]) -> float:
     """Detector pixels of a 24 cm high plate, in mm."""
     return round(240.0 / shape[0], 4)
 
@@ -194,17 +194,11 @@ def _uid(*parts: object) -> UID:
     return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
-def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view: View, key: tuple[int, int]) -> None:
-    """A Digital Mammography X-Ray Image - For Presentation (PS3.3 A.27)."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = _uid(*key, view)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _uid("implementation")
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    values = {
+def _attributes(shape: tuple[int, ...], patient: _Patient, view: View, key: tuple[int, int]) -> dict[str, object]:
+    """Values by DICOM keyword, sequences and pixels aside."""
+    return {
         "SpecificCharacterSet": "ISO_IR 192", "ImageType": ["ORIGINAL", "PRIMARY"],
-        "SOPClassUID": meta.MediaStorageSOPClassUID, "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
+        "SOPClassUID": DigitalMammographyXRayImageStorageForPresentation, "SOPInstanceUID": _uid(*key, view),
         "StudyInstanceUID": _uid(*key, "study"), "SeriesInstanceUID": _uid(*key, view, "series"),
         "StudyDate": "20000101", "StudyTime": "000000", "ContentDate": "20000101", "ContentTime": "000000",
         "AccessionNumber": "", "ReferringPhysicianName": "", "StudyID": "1", "SeriesNumber": 1, "InstanceNumber": 1,
@@ -219,16 +213,26 @@ def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view
         "BurnedInAnnotation": "NO", "BodyPartExamined": "BREAST", "ImageLaterality": patient.laterality,
         "ViewPosition": view, "PatientOrientation": _orientation(patient.laterality, view),
         "OrganExposed": "BREAST", "PositionerType": "MAMMOGRAPHIC", "BreastImplantPresent": "NO",
-        "Rows": stored.shape[0], "Columns": stored.shape[1], "SamplesPerPixel": 1,
+        "Rows": shape[0], "Columns": shape[1], "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME1" if patient.inverted else "MONOCHROME2",
         "PresentationLUTShape": "INVERSE" if patient.inverted else "IDENTITY",
         "BitsAllocated": 16, "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0,
         "PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1 if patient.inverted else -1,
         "RescaleIntercept": 0, "RescaleSlope": 1, "RescaleType": "US", "LossyImageCompression": "00",
-        "ImagerPixelSpacing": [_spacing(stored.shape)] * 2,
+        "ImagerPixelSpacing": [_spacing(shape)] * 2,
         "WindowCenter": 2445 if patient.inverted else 1650, "WindowWidth": 3200, "VOILUTFunction": "LINEAR",
     }  # fmt: skip
-    for name, value in values.items():
+
+
+def _write_dicom(path: Path, stored: NDArray[np.uint16], patient: _Patient, view: View, key: tuple[int, int]) -> None:
+    """A Digital Mammography X-Ray Image - For Presentation (PS3.3 A.27)."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = _uid(*key, view)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = _uid("implementation")
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    for name, value in _attributes(stored.shape, patient, view, key).items():
         setattr(dataset, name, value)
     code = Dataset()
     code.CodeValue, code.CodeMeaning = _VIEW_CODES[view]

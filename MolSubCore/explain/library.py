@@ -28,6 +28,9 @@ METHODS = {
     "scorecam": "ScoreCAM",
 }
 
+#: Methods that do not look at the class: their maps show what varies most in the activations.
+CLASSLESS = frozenset({"eigencam"})
+
 
 def explain_with_library(
     model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None, method: str

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.explain.gradcam import Maps
+from MolSubCore.explain.library import CLASSLESS
 from MolSubCore.files import atomic_path
 from MolSubCore.imaging.display import display_array
 from MolSubCore.imaging.lesion import LesionSet
@@ -53,7 +54,8 @@ class Scene:
     geometry : RoiGeometry
     label : str
         Such as ``1 R MLO lesion 1``.
-    synthetic : bool
+    banner : str
+        Why nothing here is about a patient, in capitals; empty where it may be.
     """
 
     overview: Picture
@@ -61,10 +63,12 @@ class Scene:
     outline: list[NDArray[np.int32]]
     geometry: RoiGeometry
     label: str
-    synthetic: bool
+    banner: str
 
 
-def make_scene(mammogram: Mammogram, lesions: LesionSet, geometry: RoiGeometry, label: str) -> Scene:
+def make_scene(
+    mammogram: Mammogram, lesions: LesionSet, geometry: RoiGeometry, label: str, *, synthetic_model: bool = False
+) -> Scene:
     """Display a mammogram and its region of interest for overlay sheets."""
     shown, mask = display_array(mammogram), lesions.full_mask()
     height, width = mammogram.shape
@@ -84,7 +88,10 @@ def make_scene(mammogram: Mammogram, lesions: LesionSet, geometry: RoiGeometry, 
     enlarged = cv2.INTER_AREA if min(geometry.sides) > _TILE else cv2.INTER_CUBIC
     crop = np.clip(cv2.resize(canvas, (_TILE, _TILE), interpolation=enlarged), 0, 1)
     outline = _contours(cv2.resize(inner, (_TILE, _TILE), interpolation=cv2.INTER_NEAREST))
-    return Scene(overview, crop, outline, geometry, label, mammogram.synthetic)
+    banner = "MODEL TRAINED ON SYNTHETIC PICTURES" if synthetic_model else ""
+    if mammogram.synthetic:
+        banner = "SYNTHETIC PHANTOM - NOT A PATIENT"
+    return Scene(overview, crop, outline, geometry, label, banner)
 
 
 def _contours(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
@@ -164,14 +171,13 @@ def _titles(
 ) -> None:
     best = int(probabilities.argmax())
     title = f"Predicted: {classes[best]} {probabilities[best]:.2f}"
-    _fitted(draw, (_MARGIN, 18), title, _TEXT, 30, width - 2 * _MARGIN - (440 if scene.synthetic else 0))
+    _fitted(draw, (_MARGIN, 18), title, _TEXT, 30, width - 2 * _MARGIN - (470 if scene.banner else 0))
     rows, columns = scene.geometry.sides
-    line = f"{scene.label}  ·  heatmaps: evidence for {shown} ({method})  ·  region {columns} x {rows} px"
+    what = "not for one class" if method in CLASSLESS else f"evidence for {shown}"
+    line = f"{scene.label}  ·  heatmaps: {what} ({method})  ·  region {columns} x {rows} px"
     _fitted(draw, (_MARGIN, 60), line, _DIM, 17, width - 2 * _MARGIN)
-    if scene.synthetic:
-        text = "SYNTHETIC PHANTOM - NOT A PATIENT"
-        length = draw.textlength(text, _font(22))
-        draw.text((width - _MARGIN - length, 24), text, _WARNING, _font(22))
+    length = draw.textlength(scene.banner, _font(22))
+    draw.text((width - _MARGIN - length, 24), scene.banner, _WARNING, _font(22))
     draw.text((_MARGIN, height - 32), DISCLAIMER, _DIM, _font(15))
 
 

@@ -11,7 +11,7 @@ from tiny_network import Tiny, randomised
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.gradcam import explain
-from MolSubCore.explain.library import METHODS, explain_with_library
+from MolSubCore.explain.library import CLASSLESS, METHODS, explain_with_library
 from MolSubCore.models.registry import build_model
 
 PATCH = torch.randn((1, 1, 32, 48), generator=torch.Generator().manual_seed(1))
@@ -95,3 +95,10 @@ def test_unknown_names() -> None:
         explain_with_library(Tiny(), PATCH, ["features.4"], [0], "cam")
     with pytest.raises(MolSubError, match=r"unknown value 'features\.9'"):
         explain_with_library(Tiny(), PATCH, ["features.9"], [0], "layercam")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_classless_methods_do_not_look_at_the_class(method: str) -> None:
+    tiny = randomised(Tiny()).requires_grad_(False)
+    first, second = explain_with_library(tiny, PATCH, ["features.1"], [0, 2], method).scaled["features.1"]
+    assert np.array_equal(first, second) == (method in CLASSLESS)
