@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.explain.heatmaps import write_heatmap
-from MolSubCore.explain.overlay import draw_sheet, make_scene
+from MolSubCore.explain.overlay import Scene, draw_sheet, make_scene
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.report.html import prediction_report
 
@@ -31,7 +31,8 @@ def save_prediction(prediction: Prediction, out: Path, *, identified: bool, over
     """
     with atomic_folder(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE) as folder:
         with ThreadPoolExecutor(max_workers=2) as pool:  # zlib and file writes leave the interpreter
-            images = list(pool.map(lambda item: _write_item(item, prediction, folder, identified), prediction.items))
+            waiting = [(item, _start_maps(item, prediction, folder, pool)) for item in prediction.items]
+            images = [_entry(item, prediction, maps, identified) for item, maps in waiting]
         result = {
             "format": "molsub-prediction",
             "format_version": 1,
@@ -62,7 +63,10 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_item(item: LesionPrediction, prediction: Prediction, folder: Path, identified: bool) -> dict[str, Any]:
+def _entry(
+    item: LesionPrediction, prediction: Prediction, maps: list[Future[dict[str, Any]]], identified: bool
+) -> dict[str, Any]:
+    """One lesion's entry in ``prediction.json``, once its files are written."""
     geometry = item.roi.geometry
     entry: dict[str, Any] = {
         "image": item.image,
@@ -84,44 +88,54 @@ def _write_item(item: LesionPrediction, prediction: Prediction, folder: Path, id
         entry["files"] = {"image": str(item.files[0]), "lesion": str(item.files[1])}
         entry["identifiers"] = dict(item.mammogram.identifiers)
     if item.maps is not None:
-        _write_maps(item, prediction, folder, entry)
+        _add_maps(item, prediction, [future.result() for future in maps], entry)
     return entry
 
 
-def _write_maps(item: LesionPrediction, prediction: Prediction, folder: Path, entry: dict[str, Any]) -> None:
+def _add_maps(
+    item: LesionPrediction, prediction: Prediction, written: list[dict[str, Any]], entry: dict[str, Any]
+) -> None:
+    """The names of heatmaps and overlays by class; those of the predicted class stand in ``heatmaps``, too."""
     assert item.maps is not None
-    stem, maps = item.lesion.replace("?", "unknown").replace(" ", "_"), item.maps
     predicted = prediction.classes[int(item.probabilities.argmax())]
-    scene = make_scene(
-        item.mammogram,
-        item.lesions,
-        item.roi.geometry,
-        item.lesion,
-        synthetic_model=bool(prediction.bundle_card.get("synthetic")),
-    )
-    for position, class_index in enumerate(maps.classes):
-        name = prediction.classes[class_index]
-        prefix = f"{stem}_{_file_word(name)}"
-        files = _write_class(item, folder, position, name, prefix)
-        entry["heatmaps_by_class"][name] = files
+    for part in written:
+        name = part["class"]
+        entry["heatmaps_by_class"][name] = part["files"]
+        entry["overlays"][name] = part["overlay"]
         if name == predicted or not entry["heatmaps"]:
-            entry["heatmaps"] = {layer: kinds["scaled"] for layer, kinds in files.items()}
+            entry["heatmaps"] = {layer: kinds["scaled"] for layer, kinds in part["files"].items()}
             entry["heatmap_class"] = name
-        draw_sheet(folder / f"{prefix}.png", scene, maps, position, prediction.classes, item.probabilities)
-        entry["overlays"][name] = f"{prefix}.png"
     entry["blind_heatmaps"] = [
         {"layer": layer, "class": prediction.classes[class_index]}
-        for layer in maps.layers
-        for class_index, blind in zip(maps.classes, maps.blind[layer], strict=True)
+        for layer in item.maps.layers
+        for class_index, blind in zip(item.maps.classes, item.maps.blind[layer], strict=True)
         if blind
     ]
 
 
+def _start_maps(
+    item: LesionPrediction, prediction: Prediction, folder: Path, pool: ThreadPoolExecutor
+) -> list[Future[dict[str, Any]]]:
+    """Begin to write one lesion's heatmaps and overlays, class by class."""
+    if item.maps is None:
+        return []
+    (folder / "heatmaps").mkdir(exist_ok=True)
+    synthetic = bool(prediction.bundle_card.get("synthetic"))
+    scene = make_scene(item.mammogram, item.lesions, item.roi.geometry, item.lesion, synthetic_model=synthetic)
+    return [
+        pool.submit(_write_class, item, prediction.classes, scene, position, folder)
+        for position in range(len(item.maps.classes))
+    ]
+
+
 def _write_class(
-    item: LesionPrediction, folder: Path, position: int, name: str, prefix: str
-) -> dict[str, dict[str, str]]:
-    """One class's heatmaps, scaled and (where the method gives them) raw: file names by layer and kind."""
+    item: LesionPrediction, classes: list[str], scene: Scene, position: int, folder: Path
+) -> dict[str, Any]:
+    """One class's overlay and its heatmaps, scaled and (where the method gives them) raw: file names."""
     assert item.maps is not None
+    name = classes[item.maps.classes[position]]
+    prefix = f"{item.lesion.replace('?', 'unknown').replace(' ', '_')}_{_file_word(name)}"
+    draw_sheet(folder / f"{prefix}.png", scene, item.maps, position, classes, item.probabilities)
     files: dict[str, dict[str, str]] = {}
     for layer in item.maps.layers:
         files[layer] = {}
@@ -137,7 +151,7 @@ def _write_class(
             }
             write_heatmap(folder / file, source[layer][position], item.roi.geometry, item.mammogram.spacing, fields)
             files[layer][kind] = file
-    return files
+    return {"class": name, "overlay": f"{prefix}.png", "files": files}
 
 
 def _file_word(name: str) -> str:

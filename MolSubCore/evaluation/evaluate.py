@@ -34,14 +34,9 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     """
     if resamples < 1:
         raise TrainingError("resamples", f"is {resamples}, expected 1 or more", "Choose a larger number")
-    if not (run / "plan.json").exists():
-        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
-    plan = read_json(run / "plan.json")
-    numbers = range(1, int(plan["folds"]) + 1)
-    missing = [str(n) for n in numbers if not (run / f"fold-{n}" / "done.json").exists()]
-    if missing:
-        raise TrainingError(run, f"lacks fold(s) {', '.join(missing)}", "Finish it with molsub train ... --resume")
+    plan = _finished_plan(run)
     classes, positive = tuple(plan["classes"]), plan["positive"]
+    numbers = range(1, int(plan["folds"]) + 1)
     validation = {n: _read(run / f"fold-{n}" / "predictions.csv", classes) for n in numbers}
     test = {n: _read(run / f"fold-{n}" / "test_predictions.csv", classes) for n in numbers}
 
@@ -74,6 +69,18 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     write_json(run / "evaluation.json", result)
     draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
     return result
+
+
+def _finished_plan(run: Path) -> dict[str, Any]:
+    """The plan of a run whose folds are all finished."""
+    if not (run / "plan.json").exists():
+        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
+    plan: dict[str, Any] = read_json(run / "plan.json")
+    numbers = range(1, int(plan["folds"]) + 1)
+    missing = [str(n) for n in numbers if not (run / f"fold-{n}" / "done.json").exists()]
+    if missing:
+        raise TrainingError(run, f"lacks fold(s) {', '.join(missing)}", "Finish it with molsub train ... --resume")
+    return plan
 
 
 def _read(path: Path, classes: tuple[str, ...]) -> Predictions:

@@ -1,7 +1,9 @@
 """Heatmaps on the mammogram's own grid, as NRRD files.
 
 Outside the region of interest a heatmap is zero, and that is most of it. The file is uncompressed and
-sparse: its size is set at once, and only the region's rows are written. A reader sees an ordinary NRRD.
+sparse: its size is set at once, and only the rows of the region are written, in one piece (written without
+the zeros beside the region, the file would lie on the disk in hundreds of fragments and take long to delete).
+A reader sees an ordinary NRRD.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.files import atomic_path
 from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.imaging.roi import RoiGeometry
 
@@ -22,6 +23,8 @@ def write_heatmap(
     path: Path, patch_map: NDArray[np.float32], geometry: RoiGeometry, spacing: Spacing, fields: Mapping[str, str]
 ) -> None:
     """Write a map over a patch as a float32 volume of one slice on the image's grid.
+
+    Not atomic by itself: write into a folder that appears whole (`MolSubCore.files.atomic_folder`).
 
     Parameters
     ----------
@@ -39,13 +42,13 @@ def write_heatmap(
     values, rows, columns = geometry.paste(patch_map)
     height, width = geometry.image_shape
     header = _header((height, width), spacing, fields)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    band = np.zeros((len(values), width), "<f4")
+    band[:, columns] = values
+    with path.open("wb") as file:
         file.write(header)
         file.truncate(len(header) + 4 * height * width)
-        little = np.ascontiguousarray(values, "<f4")
-        for number, row in enumerate(little, start=rows.start):
-            file.seek(len(header) + 4 * (number * width + columns.start))
-            file.write(row.tobytes())
+        file.seek(len(header) + 4 * rows.start * width)
+        file.write(band.data)
 
 
 def _header(shape: tuple[int, int], spacing: Spacing, fields: Mapping[str, str]) -> bytes:

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from MolSubCore import DISCLAIMER
 from MolSubCore.explain.gradcam import Maps
 from MolSubCore.explain.library import CLASSLESS
-from MolSubCore.files import atomic_path
 from MolSubCore.imaging.display import display_array
 from MolSubCore.imaging.lesion import LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
@@ -103,6 +102,8 @@ def draw_sheet(
 ) -> None:
     """Draw one class's heatmaps of one lesion beside the original, titled with the prediction.
 
+    Not atomic by itself: write into a folder that appears whole (`MolSubCore.files.atomic_folder`).
+
     Parameters
     ----------
     path : Path
@@ -139,18 +140,25 @@ def draw_sheet(
         note = "BLIND: no evidence in this map" if blind else small
         _fitted(draw, (left, top + _TILE + 27), note, _WARNING if blind else _DIM, 13, _TILE)
     if len(tiles) < 2 * columns:
-        _legend(sheet, draw, start + (columns - 1) * (_TILE + _GAP), _TOP + _TILE + _CAPTION + _GAP)
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG", compress_level=1)
+        sheet.paste(_legend(), (start + (columns - 1) * (_TILE + _GAP), _TOP + _TILE + _CAPTION + _GAP))
+    sheet.save(path, format="PNG", compress_level=1)
 
 
 def blend(crop: NDArray[np.float32], heat: NDArray[np.float32]) -> Picture:
     """A heatmap in [0, 1] over a picture in [0, 1] of the same shape; the hotter, the more opaque."""
-    grey = np.repeat((crop * 255)[..., None], 3, axis=2)
-    level = np.clip(heat, 0, 1)
-    colour = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1].astype(np.float32)
-    opacity = (_STRENGTH * np.clip(level * 1.25, 0, 1) ** 0.8)[..., None]
-    return (grey * (1 - opacity) + colour * opacity).astype(np.uint8)
+    colour, kept = _ramp()
+    level = (np.clip(heat, 0, 1) * 255).astype(np.uint8)
+    grey = crop * kept[level]
+    return (colour[level] + grey[..., None]).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _ramp() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """For each of 256 levels of heat: the colour times its opacity, shape (256, 3), and 255 times the rest."""
+    levels = np.arange(256, dtype=np.uint8)
+    opacity = _STRENGTH * np.clip(levels / 255 * 1.25, 0, 1) ** 0.8
+    colour = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1] * opacity[:, None]
+    return colour.astype(np.float32), (255 * (1 - opacity)).astype(np.float32)
 
 
 def _original(scene: Scene) -> Picture:
@@ -192,13 +200,17 @@ def _fitted(
     draw.text(place, text, colour, _font(size))
 
 
-def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+@lru_cache(maxsize=1)
+def _legend() -> Image.Image:
+    """The colour ramp and what must be known to read a heatmap; the same on every sheet."""
+    legend = Image.new("RGB", (_TILE, _TILE), _BACKGROUND)
+    draw = ImageDraw.Draw(legend)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (18, 1))
     colours = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[..., ::-1]
-    sheet.paste(Image.fromarray(cv2.resize(colours, (_TILE - 20, 18))), (left + 10, top + 30))
-    draw.text((left + 10, top + 54), "0", _DIM, _font(14))
-    draw.text((left + _TILE - 20, top + 54), "1", _DIM, _font(14))
-    draw.text((left + 10, top + 4), "relative evidence within each map", _TEXT, _font(15))
+    legend.paste(Image.fromarray(cv2.resize(colours, (_TILE - 20, 18))), (10, 30))
+    draw.text((10, 54), "0", _DIM, _font(14))
+    draw.text((_TILE - 20, 54), "1", _DIM, _font(14))
+    draw.text((10, 4), "relative evidence within each map", _TEXT, _font(15))
     notes = (
         "Every map is stretched to its own",
         "range: maps cannot be compared by",
@@ -213,7 +225,8 @@ def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int) 
         "Yellow line: lesion as outlined.",
     )
     for number, text in enumerate(notes):
-        draw.text((left + 10, top + 86 + number * 20), text, _DIM, _font(14))
+        draw.text((10, 86 + number * 20), text, _DIM, _font(14))
+    return legend
 
 
 @lru_cache(maxsize=16)

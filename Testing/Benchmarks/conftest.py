@@ -39,9 +39,10 @@ def case_3328(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def model() -> torch.nn.Module:
-    """DenseNet121-CBAM for five classes, random weights."""
+    """DenseNet121-CBAM for five classes, random weights, laid out in memory as a bundle's."""
     torch.manual_seed(0)
-    return build_model("densenet121-cbam", 5).eval()
+    model = build_model("densenet121-cbam", 5).eval().requires_grad_(False)
+    return model.to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ LAYERS = ARCHITECTURES["densenet121-cbam"].default_layers
 
 @pytest.fixture(scope="module")
 def image() -> torch.Tensor:
-    return torch.randn((1, 1, 224, 224), generator=torch.Generator().manual_seed(0))
+    patch = torch.randn((1, 1, 224, 224), generator=torch.Generator().manual_seed(0))
+    return patch.contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.benchmark(group="heatmaps, 6 layers, 1 class")
@@ -75,7 +76,7 @@ def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: object):
         for layer in LAYERS:
             for index in classes:  # type: ignore[attr-defined]
                 with GradCAM(model, [resolve_layer(model, layer)]) as cam:
-                    cam(image, [ClassifierOutputTarget(index)])
+                    cam(image.clone().requires_grad_(True), [ClassifierOutputTarget(index)])
 
     return run
 
