@@ -28,19 +28,26 @@ def sample_values(mammogram: Mammogram) -> NDArray[np.float32]:
     return mammogram.orient(mammogram.rescale(sampled))
 
 
+def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64], int] | None:
+    """Counts, edges and highest bin, less the outermost 0.05 % on each side; None where all values agree."""
+    if values.size == 0:
+        return None
+    low, high = (float(v) for v in np.percentile(values, (0.05, 99.95)))
+    if high <= low:
+        return None
+    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
+    return counts, edges, int(counts.argmax())
+
+
 def foreground_values(sampled: NDArray[np.float32]) -> NDArray[np.float32]:
     """The part of sampled values (bright = dense) that lies above the dark background.
 
     The background of a mammogram is one narrow peak at the dark end of the histogram. Where there
     is none, as in a crop of the breast, everything is foreground.
     """
-    if sampled.size == 0:
+    if (histogram := _histogram(sampled)) is None:
         return sampled
-    low, high = (float(v) for v in np.percentile(sampled, (0.05, 99.95)))
-    if high <= low:
-        return sampled
-    counts, edges = np.histogram(sampled, bins=_BINS, range=(low, high))
-    peak = int(counts.argmax())
+    counts, edges, peak = histogram
     below = np.flatnonzero(counts[peak:] < 0.05 * counts[peak])
     if peak > 0.4 * _BINS or below.size == 0 or below[0] > 0.15 * _BINS:
         return sampled
@@ -56,13 +63,9 @@ def bright_background(mammogram: Mammogram) -> bool:
     brighter than nearly everything else.
     """
     values = sample_values(mammogram)
-    if values.size == 0:
+    if (histogram := _histogram(values)) is None:
         return False
-    low, high = (float(v) for v in np.percentile(values, (0.05, 99.95)))
-    if high <= low:
-        return False
-    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
-    peak = int(counts.argmax())
+    _, edges, peak = histogram
     near = (values >= edges[max(0, peak - 2)]) & (values <= edges[min(_BINS, peak + 3)])
     rest = values[~near]
     return bool(near.mean() > 0.2 and rest.size and np.mean(rest < edges[peak]) > 0.95)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -25,47 +27,35 @@ def image() -> torch.Tensor:
     return patch.contiguous(memory_format=torch.channels_last)
 
 
+WAYS = ["forward pass alone (plain)", "one pass (ours)", "library, layer by layer"]
+
+
 @pytest.mark.benchmark(group="heatmaps, 6 layers, 1 class")
-@pytest.mark.parametrize("way", ["forward pass alone (plain)", "one pass (ours)", "library, layer by layer"])
+@pytest.mark.parametrize("way", WAYS)
 def test_heatmaps(benchmark: BenchmarkFixture, model: torch.nn.Module, image: torch.Tensor, way: str) -> None:
-    if way.startswith("forward"):
-
-        @torch.no_grad()
-        def run() -> None:
-            model(image)
-
-    elif way.startswith("one"):
-
-        def run() -> None:
-            explain(model, image, LAYERS, [2])
-
-    else:
-        run = library_loop(model, image, [2])
-    benchmark.pedantic(run, rounds=7, warmup_rounds=2)
+    benchmark.pedantic(heatmaps(way, model, image, [2]), rounds=7, warmup_rounds=2)
 
 
 @pytest.mark.benchmark(group="heatmaps, 6 layers, 5 classes")
-@pytest.mark.parametrize("way", ["forward pass alone (plain)", "one pass (ours)", "library, layer by layer"])
+@pytest.mark.parametrize("way", WAYS)
 def test_heatmaps_of_all_classes(
     benchmark: BenchmarkFixture, model: torch.nn.Module, image: torch.Tensor, way: str
 ) -> None:
-    if way.startswith("forward"):
-
-        @torch.no_grad()
-        def run() -> None:
-            model(image)
-
-    elif way.startswith("one"):
-
-        def run() -> None:
-            explain(model, image, LAYERS, range(5))
-
-    else:
-        run = library_loop(model, image, range(5))
-    benchmark.pedantic(run, rounds=3, warmup_rounds=1)
+    benchmark.pedantic(heatmaps(way, model, image, list(range(5))), rounds=3, warmup_rounds=1)
 
 
-def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: object):
+def heatmaps(way: str, model: torch.nn.Module, image: torch.Tensor, classes: list[int]) -> Callable[[], None]:
+    @torch.no_grad()
+    def forward() -> None:
+        model(image)
+
+    def one_pass() -> None:
+        explain(model, image, LAYERS, classes)
+
+    return dict(zip(WAYS, (forward, one_pass, library_loop(model, image, classes)), strict=True))[way]
+
+
+def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: list[int]) -> Callable[[], None]:
     """The usual way: grad-cam's GradCAM, one layer and class after another."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -74,7 +64,7 @@ def library_loop(model: torch.nn.Module, image: torch.Tensor, classes: object):
 
     def run() -> None:
         for layer in LAYERS:
-            for index in classes:  # type: ignore[attr-defined]
+            for index in classes:
                 with GradCAM(model, [resolve_layer(model, layer)]) as cam:
                     cam(image.clone().requires_grad_(True), [ClassifierOutputTarget(index)])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from tiny_network import randomised
 from torch import nn
 from torchvision.models import densenet121
 
@@ -73,16 +74,7 @@ def published_network(
     for number, planes in ((1, 256), (2, 512), (3, 1024)):
         block = network.features.get_submodule(f"denseblock{number}")
         setattr(network.features, f"denseblock{number}", nn.Sequential(block, attention(planes)))
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.6, 1.5)
-            nn.init.uniform_(module.weight, 0.7, 1.4)
-            nn.init.normal_(module.bias, 0, 0.1)
-    for name, value in network.named_parameters():
-        if "attention" in name:
-            nn.init.normal_(value, 0, 0.2)
-    return network.eval()
+    return randomised(network, seed)
 
 
 def rewritten(source: Path, target: Path, change: Callable[[bytes], bytes], *, compressed: bool = False) -> Path:
