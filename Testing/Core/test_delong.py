@@ -1,0 +1,246 @@
+"""DeLong against all pairs, closed forms, a published example and simulation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.delong import auc, macro_auc, paired_test, patient_auc, unpaired_test
+from MolSubCore.evaluation.intervals import newcombe
+from MolSubCore.predictions import Scores
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_errors() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def components(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's structural components, every pair looked at: of the positives and of the negatives."""
+    first, second = score[positive], score[~positive]
+    wins = (first[:, None] > second).astype(float) + 0.5 * (first[:, None] == second)
+    return wins.mean(axis=1), wins.mean(axis=0)
+
+
+def covariance(scores: list[np.ndarray], positive: np.ndarray) -> np.ndarray:
+    """Equation 5 of DeLong 1988."""
+    parts = [components(score, positive) for score in scores]
+    total = np.zeros((len(scores), len(scores)))
+    for side in (0, 1):
+        table = np.array([part[side] for part in parts])
+        total += np.cov(table) / table.shape[1]
+    return total
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two score vectors with many ties, and at least two patients of each class."""
+    positive = [True, True, False, False, *draw(st.lists(st.booleans(), max_size=16))]
+    score = st.lists(st.sampled_from([-1.0, 0.0, 0.1, 0.3, 1e6, 7.0]), min_size=len(positive), max_size=len(positive))
+    order = draw(st.permutations(range(len(positive))))
+    return np.array(draw(score)), np.array(draw(score)), np.array(positive)[order]
+
+
+@settings(deadline=None)
+@given(studies())
+def test_it_is_what_all_pairs_give(drawn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    one, two, positive = drawn
+    first, second = auc(one, positive), auc(two, positive)
+    expected = covariance([one, two], positive)
+    assert first.value == pytest.approx(roc_auc_score(positive, one), abs=1e-12)
+    assert first.variance == pytest.approx(expected[0, 0], abs=1e-13)
+    assert first.influence @ second.influence == pytest.approx(expected[0, 1], abs=1e-13)
+    found, spread = paired_test(first, second), expected[0, 0] + expected[1, 1] - 2 * expected[0, 1]
+    assert found.value == pytest.approx(first.value - second.value, abs=1e-12)
+    assert found.deviation**2 == pytest.approx(spread, abs=1e-12)
+    if spread > 1e-9:
+        z = (first.value - second.value) / np.sqrt(spread)
+        assert found.p == pytest.approx(2 * stats.norm.cdf(-abs(z)), abs=1e-9)
+        ends = found.value + np.array([-1, 1]) * 1.959963984540054 * np.sqrt(spread)
+        assert (found.low, found.high) == pytest.approx(tuple(np.clip(ends, -1, 1)), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(studies(), st.sampled_from(["logit", "plain"]))
+def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], scale: str) -> None:
+    one, two, positive = drawn
+    first, second = auc(one, positive), auc(two, positive)
+    interval = first.interval(scale)  # type: ignore[arg-type]
+    assert 0 <= interval.low <= first.value <= interval.high <= 1
+    assert interval.low < interval.high
+    for found in (paired_test(first, second), unpaired_test(first, second)):
+        assert -1 <= found.low <= found.value <= found.high <= 1
+        assert 0 <= found.p <= 1
+        assert np.isfinite(found.z)
+        assert (found.z > 0) - (found.z < 0) == (found.value > 0) - (found.value < 0)
+
+
+def test_hanley_and_mcneils_radiologist() -> None:
+    """The table of 1982, table I, as Stata's manual analyses it: 0.8932, 0.0307, 0.83295 to 0.95339."""
+    normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
+    rating = np.concatenate([np.repeat(np.arange(5), counts) for counts in (normal, abnormal)])
+    found = auc(rating, np.repeat([False, True], [58, 51]))
+    interval = found.interval("plain")
+    assert round(found.value, 4) == 0.8932
+    assert round(found.variance**0.5, 4) == 0.0307
+    assert (round(interval.low, 5), round(interval.high, 5)) == (0.83295, 0.95339)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(2, 2), (7, 30), (40, 11)])
+def test_the_logit_interval_of_two_scores_only(positives: int, negatives: int) -> None:
+    """A yes/no score: AUC is (sensitivity + specificity) / 2, with the variances of two binomials (n - 1)."""
+    hits, spared = positives // 2, negatives // 2
+    score = np.array([1] * hits + [0] * (positives - hits) + [0] * spared + [1] * (negatives - spared))
+    found = auc(score, np.arange(len(score)) < positives)
+    one, two = hits / positives, spared / negatives
+    value = (one + two) / 2
+    variance = (one * (1 - one) / (positives - 1) + two * (1 - two) / (negatives - 1)) / 4
+    assert found.value == pytest.approx(value)
+    assert found.variance == pytest.approx(variance)
+    half = 1.959963984540054 * np.sqrt(variance) / (value * (1 - value))
+    ends = [1 / (1 + np.exp(-(np.log(value / (1 - value)) + side * half))) for side in (-1, 1)]
+    assert tuple(vars(found.interval()).values()) == (pytest.approx(ends[0]), pytest.approx(ends[1]), "DeLong, logit")
+
+
+POSITIVE = np.arange(50) < 20
+PERFECT, WORST, EQUAL = POSITIVE * 1.0, POSITIVE * -1.0, np.zeros(50)
+
+
+@pytest.mark.parametrize(("score", "value"), [(PERFECT, 1.0), (WORST, 0.0), (EQUAL, 0.5)])
+def test_no_variance_has_newcombes_width(score: np.ndarray, value: float) -> None:
+    found = auc(score, POSITIVE)
+    assert (found.value, found.variance) == (value, 0.0)
+    interval = found.interval()
+    assert (interval.low, interval.high) == pytest.approx(newcombe(value, 20, 30))
+    assert interval.method == "Newcombe"
+
+
+def test_one_ranking_twice_is_no_difference() -> None:
+    score = np.random.default_rng(0).normal(size=50)
+    found = paired_test(auc(score, POSITIVE), auc(np.exp(score), POSITIVE))
+    assert (found.value, found.low, found.high, found.p, found.method) == (0, 0, 0, 1, "same ranking")
+
+
+def test_a_difference_without_variance_is_not_certain() -> None:
+    """Zou and Donner's interval, written out; more patients say more."""
+    found = paired_test(auc(PERFECT, POSITIVE), auc(EQUAL, POSITIVE))
+    low, _ = newcombe(1.0, 20, 30)
+    low_2, high_2 = newcombe(0.5, 20, 30)
+    assert found.value == 0.5
+    assert found.low == pytest.approx(0.5 - np.sqrt((1 - low) ** 2 + (high_2 - 0.5) ** 2))
+    assert found.high == pytest.approx(0.5 + (0.5 - low_2))
+    assert 0 < found.p < 0.001
+    few = np.arange(4) < 2
+    assert paired_test(auc(few * 1.0, few), auc(np.zeros(4), few)).p > 0.05
+    back = paired_test(auc(EQUAL, POSITIVE), auc(PERFECT, POSITIVE))
+    assert (back.low, back.high, back.p) == pytest.approx((-found.high, -found.low, found.p))
+    both = paired_test(auc(PERFECT, POSITIVE), auc(PERFECT + np.arange(50) / 1000, POSITIVE))
+    assert (both.value, both.p) == (0, 1)
+    assert both.low < 0 < both.high
+
+
+def test_a_constant_shift_of_the_components_has_no_variance() -> None:
+    """Rounding must not make a variance of 1e-33 and z of 1e15; a class of two beside one of many."""
+    shifted = np.arange(5) < 2
+    found = paired_test(auc([3.0, 3.0, 2.0, 3.0, 3.0], shifted), auc([0.0, 0.0, 0.0, 2.0, 3.0], shifted))
+    assert np.ptp(components(np.array([3.0, 3, 2, 3, 3]), shifted)[1]) > 0
+    assert (found.value, found.deviation, found.method) == (pytest.approx(0.5), 0, "Newcombe, MOVER")
+    positive = np.arange(1002) < 2
+    one = np.where(positive, 5.0, np.arange(1002) % 10)
+    assert paired_test(auc(one, positive), auc(-one, positive)).deviation > 0
+    two = np.where(positive, 7.0, np.arange(1002) % 10)
+    expected = covariance([one, two], positive)
+    spread = expected[0, 0] + expected[1, 1] - 2 * expected[0, 1]
+    assert paired_test(auc(one, positive), auc(two, positive)).deviation == pytest.approx(np.sqrt(spread))
+    three, four = np.where(positive, 1.0, 0.0), np.where(positive, 0.0, 0.0)
+    assert paired_test(auc(three, positive), auc(four, positive)).method == "Newcombe, MOVER"
+
+
+def test_unpaired_adds_variances() -> None:
+    rng = np.random.default_rng(1)
+    one, two = (auc(rng.normal(POSITIVE * shift), POSITIVE) for shift in (0.5, 1.5))
+    found = unpaired_test(one, two)
+    assert found.deviation == pytest.approx(np.sqrt(one.variance + two.variance))
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(one.value - two.value) / found.deviation))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_macro_mean_is_scikit_learns_with_the_jackknifes_variance(classes: int) -> None:
+    """The infinitesimal jackknife and the ordinary one agree to about 1 / n."""
+    rng = np.random.default_rng(2)
+    label = np.arange(300) % classes
+    table = np.exp(rng.normal(size=(300, classes)) + np.eye(classes)[label])
+    table /= table.sum(axis=1, keepdims=True)
+    found = macro_auc(table, label)
+    expected = [roc_auc_score(label == n, table[:, n]) for n in range(classes)]
+    assert found.value == pytest.approx(np.mean(expected))
+    left = []
+    for n in range(300):
+        keep = np.arange(300) != n
+        left.append(macro_auc(table[keep], label[keep]).value)
+    assert found.variance == pytest.approx(299 / 300 * ((left - np.mean(left)) ** 2).sum(), rel=0.05)
+    if classes == 2:
+        assert found.variance == pytest.approx(auc(table[:, 1], label == 1).variance)
+
+
+def test_views_become_patients() -> None:
+    """The mean over a patient's images; lesions of one image count as one."""
+    probability = np.array([0.875, 0.125, 0.375, 0.25, 0.25, 0.5, 0.375])
+    patient = np.array(["b", "b", "b", "a", "c", "d", "d"])
+    scores = Scores(
+        np.stack([1 - probability, probability], axis=1),
+        np.array([1, 1, 1, 0, 0, 1, 1]),
+        patient,
+        np.array([4, 4, 5, 6, 7, 8, 9]),
+    )
+    found = patient_auc(scores, ("no", "yes"), "yes")
+    expected = auc([0.25, 0.4375, 0.25, 0.4375], [False, True, False, True])
+    assert found.value == expected.value
+    assert found.ranks.tolist() == [[1.5, 3.5, 1.5, 3.5]]
+    assert patient_auc(scores, ("no", "yes"), None).value == pytest.approx(expected.value)
+
+
+def test_what_cannot_be_tested_is_refused() -> None:
+    for score, positive in (
+        ([1.0, 2.0, 3.0], [True, False, False]),
+        ([1.0, np.nan, 3.0, 4.0], [True, True, False, False]),
+        ([1.0, 2.0], [True]),
+        ([], []),
+    ):
+        with pytest.raises(MolSubError) as caught:
+            auc(score, positive)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(MolSubError, match="other patients"):
+        paired_test(auc(PERFECT, POSITIVE), auc(PERFECT, ~POSITIVE))
+
+
+def test_equal_aucs_are_told_apart_in_5_percent() -> None:
+    """Two correlated models with an AUC of 0.76 each, 40 of 120 patients positive, drawn 2000 times.
+
+    The simulation's own standard error is 0.5 %.
+    """
+    rng = np.random.default_rng(7)
+    positive = np.arange(120) < 40
+    rejected = {"paired": 0, "unpaired": 0}
+    covered = {"logit": 0, "plain": 0}
+    truth = stats.norm.cdf(1 / np.sqrt(2))
+    for _ in range(2000):
+        shared, own, other = rng.normal(size=(3, 120)) * np.sqrt([[0.5], [0.5], [1.0]])
+        one, two = auc(positive + shared + own, positive), auc(positive + shared - own, positive)
+        rejected["paired"] += paired_test(one, two).p < 0.05
+        rejected["unpaired"] += unpaired_test(one, auc(positive + other, positive)).p < 0.05
+        for scale in ("logit", "plain"):
+            interval = one.interval(scale)  # type: ignore[arg-type]
+            covered[scale] += interval.low <= truth <= interval.high
+    assert all(0.03 <= count / 2000 <= 0.07 for count in rejected.values()), rejected
+    assert all(0.93 <= count / 2000 <= 0.97 for count in covered.values()), covered
