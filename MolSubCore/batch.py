@@ -11,9 +11,9 @@ from typing import Any
 
 from MolSubCore.cohort.table import Case, read_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import read_json, write_text
+from MolSubCore.files import check_free, read_json, write_text
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.predict import predict
+from MolSubCore.predict import check_request, predict
 
 
 def predict_table(
@@ -44,8 +44,9 @@ def predict_table(
     patients: dict[str, list[Case]] = {}
     for case in read_cohort(table, need_subtype=False).cases:
         patients.setdefault(case.patient_id, []).append(case)
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise MolSubError(out, "exists already", "Choose another --out, or add --resume to keep what is done")
+    check_request(bundle, **request)
+    if not resume:
+        check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
     rows, failed = [], 0
     for number, (patient_id, cases) in enumerate(patients.items(), start=1):
         folder = out / f"case-{number:04d}"
@@ -62,7 +63,7 @@ def predict_table(
         except MolSubError as error:
             failed += 1
             row |= {"warnings": "", "error": "could not be predicted" if not identified else str(error)}
-            print(f"molsub: rows {row['rows']}: {error}", file=sys.stderr)
+            print(f"\nmolsub: rows {row['rows']}: {error}", file=sys.stderr)
         rows.append(row)
         if progress:
             progress(number, len(patients), folder.name)

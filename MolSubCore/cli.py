@@ -6,20 +6,30 @@ Nothing heavy is imported here, so that ``molsub --help`` answers at once.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.tasks import TASKS
 
 _RESUMABLE = "What is finished is kept; the same command with --resume goes on."
 _NOTHING_LEFT = "Nothing half-written was left."
+_ANEW = "The same command begins anew."
+_CASES_KEPT = "Finished cases of a table are kept; the same command with --resume goes on."
 
 Commands = Any  # argparse's own type for subparsers is private
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors of usage in one line, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        self.exit(2, f"molsub: {' '.join(message.split())}. See {self.prog} --help.\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line of ``molsub``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="molsub",
         description=f"Molecular subtypes of breast cancer from mammograms. {DISCLAIMER}",
     )
@@ -30,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _train(commands)
     _evaluate(commands)
     _predict(commands)
+    _explain_study(commands)
     _models(commands)
     return parser
 
@@ -43,7 +54,8 @@ def _command(
 
 
 def _demo(commands: Commands) -> None:
-    parser = _command(commands, "demo", "demo", "the whole job on a small synthetic cohort, in a few minutes on a CPU")
+    text = "the whole job on a small synthetic cohort, in a few minutes on a CPU"
+    parser = _command(commands, "demo", "demo", text, _ANEW)
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")
     parser.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
 
@@ -84,7 +96,7 @@ def _train(commands: Commands) -> None:
         "--pretrained",
         default=argparse.SUPPRESS,
         metavar="auto|none|FILE",
-        help="ImageNet weights: download (default), none, or a local file",
+        help="ImageNet weights: download (default; none for simple-cnn and densenet121), none, or a local file",
     )
     for option, kind, text in _PLAN_OPTIONS:
         add(f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
@@ -94,7 +106,7 @@ def _train(commands: Commands) -> None:
 
 #: Options of the plan; the names are the plan's fields. Left out, the plan's defaults hold.
 _PLAN_OPTIONS: tuple[tuple[str, type, str], ...] = (
-    ("architecture", str, "densenet121-cbam (default) or another name of the model registry"),
+    ("architecture", str, "densenet121-cbam (default), simple-cnn, resnet101, ...; a wrong name lists all"),
     ("recipe", str, "preprocessing: default or published-2025"),
     ("bound", float, "margin around the lesion's box (default 100)"),
     ("folds", int, "folds of the cross-validation (default 5)"),
@@ -103,7 +115,7 @@ _PLAN_OPTIONS: tuple[tuple[str, type, str], ...] = (
     ("batch-size", int, "patches per step (default 8)"),
     ("learning-rate", float, "AdamW's (default 1e-4)"),
     ("weight-decay", float, "AdamW's (default 0.005)"),
-    ("dropout", float, "after the stem (default 0.3)"),
+    ("dropout", float, "share of channels dropped in training (default 0.3)"),
     ("oversampling", float, "size of an epoch over the training part (default: the paper's, by task)"),
     ("patience", int, "epochs without a better one before it stops early (default 100)"),
     ("test-share", float, "share of patients kept for the test set (default 0.2)"),
@@ -130,6 +142,7 @@ def _predict(commands: Commands) -> None:
         "predict",
         "predict",
         "predict the subtype of one patient's lesion from one or more images, or of every patient in a table",
+        _CASES_KEPT,
     )
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="mammograms of one patient, or one table (csv, tsv, xlsx)")
@@ -148,7 +161,9 @@ def _predict(commands: Commands) -> None:
     )
     add("--out", required=True, metavar="DIR", help="folder to make")
     add(
-        "--layers", metavar="NAMES", help="dotted layer names, comma-separated, or none (default: the six of the model)"
+        "--layers",
+        metavar="NAMES",
+        help="dotted layer names, comma-separated, or none (default: the architecture's own)",
     )
     add(
         "--classes",
@@ -161,6 +176,23 @@ def _predict(commands: Commands) -> None:
     add("--identified", action="store_true", help="write file names and patient identifiers into the result")
     add("--overwrite", action="store_true", help="replace what is in DIR")
     add("--resume", action="store_true", help="with a table: keep the patients that are done")
+
+
+def _explain_study(commands: Commands) -> None:
+    text = "test a model's heatmaps on a cohort: where they lie, and whether they can be believed"
+    parser = _command(commands, "explain-study", "explain_study", text)
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
+    add("--model", required=True, metavar="BUNDLE", help="model bundle, or a name in the library")
+    add("--out", required=True, metavar="DIR", help="folder to make")
+    add("--layers", metavar="NAMES", help="dotted layer names, comma-separated (default: those of the model)")
+    add("--rim-mm", type=float, default=5.0, help="width of the peritumoral rim where the spacing is known (default 5)")
+    add("--rim-px", type=float, default=50.0, help="the same in pixels, where it is not known (default 50)")
+    add("--faithful", type=int, default=20, metavar="N", help="patients for deletion and insertion (default 20)")
+    add("--randomised", type=int, default=8, metavar="N", help="patients for weight randomisation (default 8)")
+    add("--seed", type=int, default=21, help="origin of all random numbers (default 21)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
+    add("--overwrite", action="store_true", help="replace an earlier result in DIR")
 
 
 def _models(commands: Commands) -> None:
@@ -183,6 +215,9 @@ def _models(commands: Commands) -> None:
     convert.add_argument("file", metavar="FILE.pth")
     convert.add_argument("--task", required=True, choices=sorted(TASKS))
     convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
+    convert.add_argument(
+        "--architecture", default="densenet121-cbam", metavar="NAME", help="what it is of (default densenet121-cbam)"
+    )
     convert.add_argument(
         "--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated"
     )

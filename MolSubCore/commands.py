@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
 from MolSubCore.progress import Bar, TrainingBar
+
+if TYPE_CHECKING:
+    from MolSubCore.models.bundle import Bundle
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -60,7 +63,7 @@ def train(options: argparse.Namespace) -> int:
             session.data,
             out,
             pretrained=session.pretrained,
-            only_folds=options.only_fold,
+            only_folds=options.only_fold or None,
             listener=listener,
         )
     finally:
@@ -92,34 +95,48 @@ def predict(options: argparse.Namespace) -> int:
     from MolSubCore.models.bundle import read_bundle
     from MolSubCore.models.card import find_bundle
 
-    tables = [name for name in options.images if Path(name).suffix.lower() in (".csv", ".tsv", ".xlsx")]
-    if tables and (len(options.images) > 1 or options.lesion):
-        raise MolSubError(tables[0], "is a table beside other images or --lesion", "Give the table alone")
-    if not tables and len(options.images) != len(options.lesion):
-        counts = f"{len(options.images)} images and {len(options.lesion)} lesions were given, expected as many of each"
-        raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
+    table = _table_of(options)
     bundle = read_bundle(find_bundle(options.model), device=options.device)
     request: dict[str, Any] = {
         "layers": _layers(options.layers),
-        "classes": options.classes if options.classes in ("predicted", "all") else options.classes.split(","),
+        "classes": options.classes if options.classes in ("predicted", "all") else _names(options.classes),
         "method": options.method,
     }
     out = Path(options.out)
-    if tables:
-        from MolSubCore.batch import predict_table
+    if table is None:
+        return _predict_patient(options, bundle, out, request)
+    from MolSubCore.batch import predict_table
 
-        with Bar("predicting") as bar:
-            return predict_table(
-                Path(tables[0]),
-                bundle,
-                out,
-                request,
-                identified=options.identified,
-                resume=options.resume,
-                progress=bar,
+    with Bar("predicting") as bar:
+        return predict_table(
+            table, bundle, out, request, identified=options.identified, resume=options.resume, progress=bar
+        )
+
+
+def _table_of(options: argparse.Namespace) -> Path | None:
+    """The table to predict, or None for images; what does not go together is refused."""
+    tables = [name for name in options.images if Path(name).suffix.lower() in (".csv", ".tsv", ".xlsx")]
+    if not tables:
+        if len(options.images) != len(options.lesion):
+            counts = (
+                f"{len(options.images)} images and {len(options.lesion)} lesions were given, expected as many of each"
             )
+            raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
+        if options.resume:
+            raise MolSubError("--resume", "is for tables", "With images use --overwrite, or choose another --out")
+        return None
+    if len(options.images) > 1 or options.lesion:
+        raise MolSubError(tables[0], "is a table beside other images or --lesion", "Give the table alone")
+    if options.overwrite:
+        raise MolSubError("--overwrite", "is for images", "With a table use --resume, or choose another --out")
+    return Path(tables[0])
+
+
+def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any]) -> int:
+    from MolSubCore.files import OVERWRITE, check_free
     from MolSubCore.predict import predict as predict_patient
 
+    check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
     prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
     prediction.save(out, identified=options.identified, overwrite=options.overwrite)
     for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
@@ -130,10 +147,40 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def explain_study(options: argparse.Namespace) -> int:
+    """``molsub explain-study``."""
+    from MolSubCore.explain_study import ExplanationPlan, explain_cohort
+    from MolSubCore.models.bundle import read_bundle
+    from MolSubCore.models.card import find_bundle
+
+    layers = _layers(options.layers)
+    plan = ExplanationPlan(
+        layers=None if layers is None else tuple(layers),
+        rim_mm=options.rim_mm,
+        rim_px=options.rim_px,
+        faithful=options.faithful,
+        randomised=options.randomised,
+        seed=options.seed,
+    )
+    bundle, out = read_bundle(find_bundle(options.model), device=options.device), Path(options.out)
+    with Bar("explaining") as bar:
+        result = explain_cohort(Path(options.table), bundle, out, plan, overwrite=options.overwrite, progress=bar)
+    print(f"{'layer':28}{'inside':>9}{'rim':>9}{'beyond':>9}   (mean share of the energy)")
+    for layer, groups in result["layers"].items():
+        means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]
+        print(f"{layer:28}" + "".join("  blind  " if mean is None else f"{mean:9.3f}" for mean in means))
+    print(f"{DISCLAIMER}\nFigure: {out / 'explanations.png'}")
+    return 0
+
+
 def _layers(text: str | None) -> list[str] | None:
     if text is None:
         return None
-    return [] if text == "none" else text.split(",")
+    return [] if text == "none" else _names(text)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def models_list(options: argparse.Namespace) -> int:
@@ -176,7 +223,12 @@ def models_import(options: argparse.Namespace) -> int:
 
     order = options.class_order.split(",") if options.class_order else None
     path = import_published(
-        Path(options.file), options.task, Path(options.out), class_order=order, overwrite=options.overwrite
+        Path(options.file),
+        options.task,
+        Path(options.out),
+        architecture=options.architecture,
+        class_order=order,
+        overwrite=options.overwrite,
     )
     print("\n".join(card_lines(read_card(path))))
     print(f"Bundle: {path}")

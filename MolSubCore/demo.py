@@ -65,7 +65,7 @@ def run_demo(out: Path, *, seed: int = 7) -> None:
     train(session.plan, session.data, run, listener=listener)
     listener.close()
     evaluation = evaluate_run(run)
-    bundle = export_run(run, out / "model.molsub", fold="best")
+    bundle = export_run(run, out / "synthetic-her2.molsub", fold="best")
     with Bar("predicting") as bar:
         images = sorted((unseen / "images").glob("*.dcm"))
         pairs = [(image, unseen / "masks" / f"{image.stem}.nii.gz") for image in images]
@@ -96,6 +96,7 @@ def _cohorts(out: Path, seed: int) -> tuple[Path, Path]:
 
 def _report(folder: Path, bundle: Path, evaluation: dict[str, object], picture: Path, out: Path) -> None:
     """The prediction's report again, with the evaluation of the model it came from."""
+    (folder / "report.html").unlink()  # the same without the evaluation
     result = read_json(folder / "prediction.json")
     pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in result["images"]}
     prediction_report(result, pictures, read_card(bundle), out, evaluation=evaluation, evaluation_picture=picture)

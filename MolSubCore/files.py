@@ -39,6 +39,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def check_free(path: Path, *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it") -> None:
+    """Refuse a place where `atomic_folder` would not write; for long work, before it begins.
+
+    Raises
+    ------
+    MolSubError
+        If `path` is a file, or a folder that holds anything and may not be replaced.
+    """
+    if path.is_file():
+        raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
+    if path.is_dir() and any(path.iterdir()):
+        if replaces is None:
+            raise MolSubError(path, "exists already", remedy)
+        if not (path / replaces).is_file():
+            found = f"holds something else (no {replaces}), which is not replaced"
+            raise MolSubError(path, found, "Choose another folder, or empty it")
+
+
 @contextlib.contextmanager
 def atomic_folder(
     path: str | os.PathLike[str], *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it"
@@ -59,12 +77,7 @@ def atomic_folder(
         If `path` is a file, or a folder that holds anything and may not be replaced.
     """
     target = Path(path)
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        if replaces is None:
-            raise MolSubError(target, "exists already", remedy)
-        if not (target / replaces).is_file():
-            found = f"holds something else (no {replaces}), which is not replaced"
-            raise MolSubError(target, found, "Choose another folder, or empty it")
+    check_free(target, replaces=replaces, remedy=remedy)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not by the process number alone: what a killed process left would be in the way of a later one.
     mark = secrets.token_hex(4)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
-from MolSubCore.explain.library import explain_with_library
+from MolSubCore.explain.library import check_method, explain_with_library
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, extract_rois
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.registry import ARCHITECTURES
+from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
 ImageAndLesion = tuple[str | PathLike[str], str | PathLike[str]]
@@ -114,7 +114,7 @@ def predict(
     bundle : Bundle
         From `MolSubCore.models.bundle.read_bundle`.
     layers : sequence of str, optional
-        Dotted layer names for heatmaps; the architecture's six defaults when None, none when empty.
+        Dotted layer names for heatmaps; the architecture's defaults when None, none when empty.
     classes : 'predicted', 'all' or sequence of str
         The classes whose evidence the heatmaps show.
     method : str
@@ -128,8 +128,7 @@ def predict(
     if not images:
         raise MolSubError("predict", "got no image", "Give at least one image with its lesion")
     recipe = Recipe.from_dict(bundle.card["recipe"])
-    chosen = ARCHITECTURES[bundle.card["architecture"]].default_layers if layers is None else tuple(layers)
-    wanted = _class_indices(bundle.card["classes"], classes)
+    chosen, wanted = check_request(bundle, layers=layers, classes=classes, method=method)
     items: list[LesionPrediction] = []
     warnings = _bundle_warnings(bundle.card)
     patients = set()
@@ -151,6 +150,28 @@ def predict(
             "Predict each patient on its own, or give a table",
         )
     return Prediction(bundle.card, tuple(items), tuple(dict.fromkeys(warnings)))
+
+
+def check_request(
+    bundle: Bundle,
+    *,
+    layers: Sequence[str] | None = None,
+    classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
+    method: str = "gradcam",
+) -> tuple[tuple[str, ...], list[int] | None]:
+    """Layer names and class indices of a request to `predict`, checked before any image is read.
+
+    Raises
+    ------
+    MolSubError
+        If the bundle has no such layer or class, or the method is unknown.
+    """
+    chosen = ARCHITECTURES[bundle.card["architecture"]].default_layers if layers is None else tuple(layers)
+    for name in chosen:
+        resolve_layer(bundle.models[0], name)
+    if method != "gradcam":
+        check_method(method)
+    return chosen, _class_indices(bundle.card["classes"], classes)
 
 
 def _class_indices(known: list[str], asked: Sequence[str]) -> list[int] | None:

@@ -68,7 +68,7 @@ def check_cohort(
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
     problems += _patients(cohort)
-    notes = _names(cohort)
+    notes = [*_names(cohort), *_shared_masks(cohort)]
     seen: dict[str, Case] = {}
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     lesions = 0
@@ -134,6 +134,17 @@ def _names(cohort: Cohort) -> list[Problem]:
     return []
 
 
+def _shared_masks(cohort: Cohort) -> list[Problem]:
+    """One mask file for several images: each image has its own outline, whatever its size."""
+    found = []
+    first: dict[Path, Case] = {}
+    for case in cohort.cases:
+        earlier = first.setdefault(case.mask, case) if case.mask else case
+        if earlier.image != case.image:
+            found.append(Problem(case.row, "mask", f"is that of row {earlier.row}, which is another image"))
+    return found
+
+
 def _same_pixels(case: Case, mammogram: Mammogram, seen: dict[str, Case]) -> list[Problem]:
     """The same pixels under two patients."""
     digest = hashlib.sha256(mammogram.stored.tobytes()).hexdigest() + str(mammogram.shape)
@@ -158,7 +169,8 @@ def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
     try:
         make_split(cohort, get_task(task), folds=5 if folds is None else folds, salt="check")
     except CohortError as error:
-        return [Problem(None, "subtype", f"{error.problem}. {error.remedy}")]
+        column = "folds" if error.subject == "folds" else "subtype"
+        return [Problem(None, column, f"{error.problem}. {error.remedy}")]
     return []
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.tasks import Subtype, parse_subtype
@@ -94,7 +96,7 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
     cohort, problems = parse_cohort(Path(path), need_subtype=need_subtype)
     if problems:
         others = f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else ""
-        remedy = f"Correct the table; molsub cohort check {Path(path).name} lists everything"
+        remedy = f"Correct the table; molsub cohort check {path} lists everything"
         raise CohortError(path, f"{problems[0]}{others}", remedy)
     if not cohort.cases:
         raise CohortError(path, "has no rows below its header", "Add one row per image")
@@ -191,7 +193,10 @@ def _read_text(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _decoded(path: Path) -> str:
     data = path.read_bytes()
-    for encoding in ("utf-16",) if data.startswith(_UTF16_MARKS) else _ENCODINGS:
+    encodings: tuple[str, ...] = ("utf-16",) if data.startswith(_UTF16_MARKS) else _ENCODINGS
+    if not re.search(rb"[\x80-\xff]{2}", data):  # lone letters such as an umlaut: Chinese has two bytes a character
+        encodings = ("utf-8-sig", "cp1252")
+    for encoding in encodings:
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
@@ -207,6 +212,10 @@ def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
             book = load_workbook(file, read_only=True, data_only=True)
             for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
                 yield number, [_cell_text(cell) for cell in cells]
+    except BadZipFile:
+        raise CohortError(
+            path, "is no workbook", "If it is a table of text, name it .csv; else save it again"
+        ) from None
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(path, f"cannot be read as a workbook ({reason})", "Save it as xlsx or csv") from None

@@ -8,7 +8,7 @@ backward pass that goes no further than the earliest of these layers and skips t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -99,7 +99,8 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
     inputs : Tensor, shape (1, 1, size, size)
         A normalised patch, on the model's device.
     layers : sequence of str
-        Dotted names of layers that give one tensor (1, C, h, w).
+        Dotted names of layers that give one tensor (1, C, h, w), or one that the model's own ``feature_map``
+        brings into this form (a vision transformer's tokens).
     classes : sequence of int, optional
         The class with the largest logit when None.
 
@@ -114,9 +115,10 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
     """
     names = tuple(dict.fromkeys(layers))
     kept: dict[str, Tensor] = {}
+    feature_map = feature_map_of(model)
     with frozen(model), _kept_outputs(model, names, kept), torch.enable_grad():
         logits = model(inputs)[0]
-        _check(names, kept)
+        _check(names, {name: feature_map(output) for name, output in kept.items()})
         chosen = tuple(classes) if classes is not None else (int(logits.argmax()),)
         activations = [kept[name] for name in names]
         gradients = [
@@ -126,11 +128,23 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
         ]  # fmt: skip
     values = logits.detach().float().cpu().numpy()
     raw = {
-        name: _maps(activations[n], [gradient[n] for gradient in gradients]).cpu().numpy()
+        name: _maps(feature_map(kept[name]), [_mapped(feature_map, gradient[n]) for gradient in gradients])
+        .cpu()
+        .numpy()
         for n, name in enumerate(names)
     }
     blind = {name: tuple(not float(one.sum()) > BLIND for one in maps) for name, maps in raw.items()}
     return Maps(names, chosen, raw, {name: stretch(maps) for name, maps in raw.items()}, blind, values)
+
+
+def feature_map_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What brings a layer's output into the form (B, C, h, w): the model's own function, else nothing is done."""
+    own: Callable[[Tensor], Tensor] | None = getattr(model, "feature_map", None)
+    return own or (lambda output: output)
+
+
+def _mapped(feature_map: Callable[[Tensor], Tensor], gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else feature_map(gradient)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,12 @@ METHODS = {
 CLASSLESS = frozenset({"eigencam"})
 
 
+def check_method(method: str) -> None:
+    """MolSubError, with the known ones, where `method` is none of `METHODS`."""
+    if method not in METHODS:
+        raise MolSubError("method", f"unknown value '{method}'", f"Choose one of gradcam, {', '.join(METHODS)}")
+
+
 def explain_with_library(
     model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None, method: str
 ) -> Maps:
@@ -55,8 +62,7 @@ def explain_with_library(
     MolSubError
         If the method is unknown.
     """
-    if method not in METHODS:
-        raise MolSubError("method", f"unknown value '{method}'", f"Choose one of gradcam, {', '.join(METHODS)}")
+    check_method(method)
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     maker = getattr(importlib.import_module("pytorch_grad_cam"), METHODS[method])
@@ -67,7 +73,7 @@ def explain_with_library(
     with _left_as_found(model):
         for name in dict.fromkeys(layers):
             layer = resolve_layer(model, name)
-            cam = maker(model, [layer])
+            cam = maker(model, [layer], **_for_tokens(model, layer, inputs, method))
             # The library keeps the layer's output itself; an in-place operation after it must not reach that.
             copying = layer.register_forward_hook(lambda module, arguments, output: output.clone())
             try:  # its own `with` swallows IndexError
@@ -81,6 +87,25 @@ def explain_with_library(
     mute = float(np.ptp(logits)) <= BLIND
     blind = {name: tuple(mute or bool(np.ptp(one) < 1e-6) for one in maps) for name, maps in scaled.items()}
     return Maps(tuple(scaled), chosen, None, scaled, blind, logits, method)
+
+
+def _for_tokens(model: nn.Module, layer: nn.Module, inputs: Tensor, method: str) -> dict[str, Any]:
+    """What the library must be told of a model whose layers give tokens: how to lay them out, which axis to ablate."""
+    own = getattr(model, "feature_map", None)
+    if own is None:
+        return {}
+    told: dict[str, Any] = {"reshape_transform": own}
+    if method == "ablationcam":
+        from pytorch_grad_cam.ablation_layer import AblationLayerVit
+
+        axes: list[int] = []
+        handle = layer.register_forward_hook(lambda module, arguments, output: axes.append(output.ndim))
+        with torch.no_grad():
+            model(inputs)
+        handle.remove()
+        if axes == [3]:
+            told["ablation_layer"] = AblationLayerVit()
+    return told
 
 
 @contextlib.contextmanager

@@ -38,6 +38,11 @@ _PLAIN = {
 }
 
 
+def layer_title(layer: str) -> str:
+    """A layer's plain name, or its dotted name where it has none."""
+    return _PLAIN.get(layer, layer)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One lesion on one image, displayed: made once, drawn for every class.
@@ -120,7 +125,7 @@ def draw_sheet(
         over = blend(scene.crop, maps.patch_map(layer, position, _TILE))
         cv2.polylines(over, scene.outline, True, _LESION_COLOUR, 1, cv2.LINE_AA)
         small = layer if layer in _PLAIN else ""
-        tiles.append((over, _PLAIN.get(layer, layer), small, maps.blind[layer][position]))
+        tiles.append((over, layer_title(layer), small, maps.blind[layer][position]))
     columns = max(min(4, len(tiles)), -(-(len(tiles) + 1) // 2))
     grid_width = columns * _TILE + (columns - 1) * _GAP
     width = 2 * _MARGIN + _OVERVIEW + 2 * _GAP + grid_width

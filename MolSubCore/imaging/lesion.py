@@ -141,6 +141,8 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if match := _BOX.fullmatch(text):
         row0, col0, row1, col1 = map(int, match.groups())
         return _from_box(text, Box(row0, row1, col0, col1), mammogram.shape)
+    if "," in text and re.fullmatch(r"[\s\d.,+-]+", text):
+        raise LesionError(f"box {text}", "is not four whole numbers", "Give row0,col0,row1,col1")
     from MolSubCore.imaging.lesion_files import read_layers
 
     path = Path(text)

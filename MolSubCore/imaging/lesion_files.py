@@ -129,9 +129,8 @@ def _dicom_seg(path: Path, mammogram: Mammogram) -> Layers:
     try:
         dataset = pydicom.dcmread(path)
         if dataset.get("Modality") != "SEG":
-            raise LesionError(
-                path, f"is DICOM {dataset.get('Modality', 'without Modality')}, expected SEG", "Give a mask"
-            )
+            found = f"is DICOM {dataset.get('Modality', 'without Modality')}, expected a mask (DICOM SEG, NIfTI, ...)"
+            raise LesionError(path, found, "Give the lesion's mask here, and the mammogram as the image")
         frames = dataset.pixel_array
     except LesionError:
         raise

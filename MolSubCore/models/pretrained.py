@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from MolSubCore.errors import BundleError
 from MolSubCore.files import sha256_file
-from MolSubCore.models.registry import build_model, get_architecture
+from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
 
-#: torchvision's file names its layers ``norm.1`` where the modules are called ``norm1``.
-_OLD_NAME = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.((?:[12])\.(?:weight|bias|running_mean|running_var))$")
-_DOWNLOAD = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
+#: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
+#: ViT's ``mlp.linear_1`` is ``mlp.0``, ``mlp.linear_2`` is ``mlp.3``.
+_OLD_NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"), r"\1\2"),
+    (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
+    (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
+)
+#: What no ImageNet file holds: our attention; and the counters of normalisation, which older files lack.
+_NOT_EXPECTED = re.compile(r"(channel|spatial)_attention\.|num_batches_tracked$")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +34,7 @@ class Pretrained:
     name : str
         What a training plan records: ``none``, ``auto``, or the SHA-256 of the file.
     weights : dict of str to Tensor
-        All of the backbone; empty for ``none``.
+        All of the backbone, its stem only where the architecture fills it; empty for ``none``.
     """
 
     name: str
@@ -44,22 +51,27 @@ def read_pretrained(architecture: str, source: str) -> Pretrained:
     ----------
     architecture : str
     source : str
-        ``auto`` (torchvision's download, kept in torch's cache), ``none``, or a local file: torchvision's
-        ``.pth`` or a ``.safetensors`` with the same keys.
+        ``auto`` (torchvision's download, kept in torch's cache; none for an architecture that is trained from
+        scratch by definition), ``none``, or a local file: torchvision's ``.pth`` or a ``.safetensors`` with the
+        same keys.
 
     Raises
     ------
     BundleError
-        Without network and file, or if the file holds other weights.
+        If the architecture is unknown or takes no weights, without network and file, or if the file holds others.
     """
-    if source == "none":
+    known = get_architecture(architecture)
+    if source == "none" or (source == "auto" and known.pretrained is None):
         return NO_PRETRAINED
+    if known.pretrained is None:
+        takes = ", ".join(name for name, one in ARCHITECTURES.items() if one.pretrained)
+        found = f"is {source}, and {architecture} is trained from scratch"
+        raise BundleError("--pretrained", found, f"Leave it out, or choose one of {takes}")
     if source == "auto":
-        name, weights = "auto", _download(get_architecture(architecture).pretrained)
+        name, weights = "auto", _download(known.pretrained)
     else:
-        weights, name = _read(Path(source)), sha256_file(source)
-    plain = {_OLD_NAME.sub(r"\1\2", key): value for key, value in weights.items()}
-    return Pretrained(name, _fitted(architecture, plain, source))
+        weights, name = _read(Path(source), known.pretrained), sha256_file(source)
+    return Pretrained(name, _fitted(architecture, known, weights, source))
 
 
 def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
@@ -67,20 +79,26 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
     model.load_state_dict(pretrained.weights, strict=False)
 
 
-def _download(name: str) -> dict[str, Tensor]:
+def _imagenet(name: str) -> Any:
+    """torchvision's entry for the first ImageNet weights of a model: address and reader."""
     from torchvision.models import get_model_weights
 
+    return get_model_weights(name)["IMAGENET1K_V1"]
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    entry = _imagenet(name)
     try:
-        return dict(get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
+        return dict(entry.get_state_dict(progress=True, check_hash=True))
     except (OSError, RuntimeError) as error:  # URLError is an OSError
         raise BundleError(
             "pretrained weights",
             f"cannot be downloaded ({error})",
-            f"Fetch {_DOWNLOAD} elsewhere and give it as --pretrained FILE, or use --pretrained none",
+            f"Fetch {entry.url} elsewhere and give it as --pretrained FILE, or use --pretrained none",
         ) from None
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, name: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -92,37 +110,39 @@ def _read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise BundleError(path, "does not exist", "Give --pretrained auto, none or an existing file") from None
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise BundleError(path, f"is no weight file of torchvision ({reason})", f"Fetch {_DOWNLOAD}") from None
+        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with advice to trust the file
+        remedy = f"Fetch {_imagenet(name).url}"
+        raise BundleError(path, f"is no weight file of torchvision ({reason})", remedy) from None
     return dict(weights)
 
 
-def _fitted(architecture: str, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+def _fitted(architecture: str, known: Architecture, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Every backbone weight exactly once, by our names; anything left over or missing is an error that names it."""
+    remedy = f"Give the weights of torchvision's {known.pretrained} ({_imagenet(str(known.pretrained)).url})"
     with torch.device("meta"):
         own = build_model(architecture, 2).state_dict()
+    stem = f"{known.stem}.weight"
     fitted: dict[str, Tensor] = {}
     for key, value in weights.items():
-        if key.startswith("classifier."):
+        for pattern, new in _OLD_NAMES:
+            key = pattern.sub(new, key)
+        if key.startswith(f"{known.head}."):
             continue
-        target = _target_key(key, own)
-        if key == "features.conv0.weight":
+        if key == stem and value.ndim == 4:
             value = value.mean(dim=1, keepdim=True)
-        if target is None or own[target].shape != value.shape:
-            found = (
-                "is unknown"
-                if target is None
-                else f"has shape {tuple(value.shape)}, expected {tuple(own[target].shape)}"
-            )
-            raise BundleError(source, f"weight {key} {found}", "Give the weights of torchvision's densenet121")
+        target = known.own_name(key)
+        expected = tuple(own[target].shape) if target in own else None
+        if expected != tuple(value.shape):
+            found = f"has shape {tuple(value.shape)}, expected {expected}" if expected else "is unknown"
+            raise BundleError(source, f"weight {key} {found}", remedy)
         fitted[target] = value
-    missing = [k for k in own if k not in fitted and not re.search(r"attention|classifier|num_batches", k)]
+    missing = [
+        key
+        for key in own
+        if key not in fitted and not key.startswith(f"{known.head}.") and not _NOT_EXPECTED.search(key)
+    ]
     if missing:
-        raise BundleError(source, f"lacks {len(missing)} weights, first {missing[0]}", "Give torchvision's densenet121")
+        raise BundleError(source, f"lacks {len(missing)} weights, first {missing[0]}", remedy)
+    if known.stem_filled == "random":
+        del fitted[known.own_name(stem)]
     return fitted
-
-
-def _target_key(key: str, own: dict[str, Tensor]) -> str | None:
-    """Our name of a torchvision weight: stem and attended blocks are wrapped in a Sequential."""
-    wrapped = re.sub(r"^features\.(conv0|denseblock[123])\.", r"features.\1.0.", key)
-    return next((name for name in (wrapped, key) if name in own), None)

@@ -12,11 +12,13 @@ from torch import Tensor
 from MolSubCore.errors import BundleError
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.bundle import write_bundle
-from MolSubCore.models.registry import build_model
+from MolSubCore.models.registry import Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_finite, read_tensors
 from MolSubCore.tasks import get_task
 
 ARCHITECTURE, DROPOUT = "densenet121-cbam", 0.3
+#: Was never published, and would take the published weights of `ARCHITECTURE` without a word.
+_NEVER_PUBLISHED = "densenet121-cbam-text"
 
 
 @dataclass(frozen=True)
@@ -52,21 +54,25 @@ _PUBLISHED = {
 }
 
 
-def read_published(path: Path) -> dict[str, Tensor]:
-    """The tensors of a published DenseNet121-CBAM, under this project's names; nothing is executed.
+def read_published(path: Path, architecture: str = ARCHITECTURE) -> dict[str, Tensor]:
+    """The tensors of a published checkpoint, under this project's names; nothing is executed.
+
+    Accepted are the names of the published code with its dropout and without it; the latter are torchvision's but
+    for attention. The stem has one channel. (The published ViT is another implementation, and is refused.)
 
     Raises
     ------
     BundleError
         If the file is no checkpoint, or of another architecture (the first wrong key is named).
     """
-    tensors = read_tensors(path)
-    if "features.conv0.weight" in tensors:  # saved from a model built without dropout
-        tensors["features.conv0.0.weight"] = tensors.pop("features.conv0.weight")
-    head = tensors.get("classifier.weight")
+    known = get_architecture(architecture)
+    if architecture == _NEVER_PUBLISHED:
+        raise BundleError("--architecture", f"is {architecture}, never published", f"Use {ARCHITECTURE}")
+    tensors = _with_dropout_names(read_tensors(path), known)
+    head = tensors.get(f"{known.head}.weight")
     classes = head.shape[0] if head is not None and head.ndim == 2 else 2
     with torch.device("meta"):
-        expected = build_model(ARCHITECTURE, classes, dropout=DROPOUT).state_dict()
+        expected = build_model(architecture, classes, dropout=DROPOUT).state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in tensors]
     wrong += [f"{key} is unknown" for key in tensors if key not in expected]
     wrong += [
@@ -76,15 +82,40 @@ def read_published(path: Path) -> dict[str, Tensor]:
     ]
     if wrong:
         raise BundleError(
-            path, f"is no DenseNet121-CBAM: {wrong[0]} ({len(wrong)} such)", "Give one of the published files"
+            path,
+            f"is no {known.title}: {wrong[0]} ({len(wrong)} such)",
+            "Give one of the published files, or the --architecture it is of",
         )
     if not is_finite(tensors):
         raise BundleError(path, "holds weights that are not finite", "Download it again")
     return {key: tensors[key].to(value.dtype, copy=True) for key, value in expected.items()}
 
 
+def _with_dropout_names(tensors: dict[str, Tensor], known: Architecture) -> dict[str, Tensor]:
+    """Names as of a model built with dropout, which wraps one convolution; the published code wraps none without."""
+    bare = {f"{layer}.{part}" for layer in known.wrapped for part in ("weight", "bias")}
+    return {known.own_name(key) if key in bare else key: value for key, value in tensors.items()}
+
+
+def _layout_warnings(architecture: str) -> tuple[str, ...]:
+    """What is to be said of a network that was compared with its published code by its names and shapes only."""
+    if architecture == ARCHITECTURE:
+        return ()
+    title = get_architecture(architecture).title
+    return (
+        f"The weights fit {title} by name and shape; that the published network computed the same from them was"
+        " never verified.",
+    )
+
+
 def import_published(
-    path: Path, task: str, out: Path, *, class_order: Sequence[str] | None = None, overwrite: bool = False
+    path: Path,
+    task: str,
+    out: Path,
+    *,
+    architecture: str = ARCHITECTURE,
+    class_order: Sequence[str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Make a bundle of a published ``.pth`` file.
 
@@ -95,6 +126,8 @@ def import_published(
     task : str
     out : Path
         A folder, or a file ending in ``.molsub``.
+    architecture : str
+        A name of the model registry.
     class_order : sequence of str, optional
         Class names in the order of the logits; the published order (see `_PUBLISHED`) when None.
 
@@ -110,8 +143,8 @@ def import_published(
             remedy = f"Give each of {', '.join(chosen.classes)} once"
             raise BundleError("class order", f"is {', '.join(names)}", remedy)
         known = _Published(names, True, "given by the user", known.warnings if task == "her2" else ())
-    tensors = read_published(path)
-    count = tensors["classifier.weight"].shape[0]
+    tensors = read_published(path, architecture)
+    count = tensors[f"{get_architecture(architecture).head}.weight"].shape[0]
     if count != len(known.classes):
         raise BundleError(
             path, f"has {count} classes, task {task} has {len(known.classes)}", "Choose the --task it was made for"
@@ -119,17 +152,18 @@ def import_published(
     return write_bundle(
         out,
         [tensors],
-        architecture=ARCHITECTURE,
+        architecture=architecture,
         task=task,
         classes=known.classes,
         recipe=get_recipe("published-2025").to_dict(),
         dropout=DROPOUT,
         training={
-            "summary": "the paper's cohort: 312 of 390 patients of one hospital, Hologic; imported, not trained here"
+            "summary": "imported as a checkpoint of the paper (312 of 390 patients of one hospital, Hologic), on the word"
+            " of whoever imported it: nothing in such a file says where its weights are from"
         },
         vendors=["HOLOGIC"],
         class_order_verified=known.verified,
         class_order_source=known.source,
-        warnings=known.warnings,
+        warnings=(*known.warnings, *_layout_warnings(architecture)),
         overwrite=overwrite,
     )

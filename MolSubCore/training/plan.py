@@ -63,7 +63,7 @@ class Plan:
         `cosine` anneals over all epochs to zero. `cosine-published` follows the published code:
         half-period 20 epochs, floor 1e-5, so it oscillates.
     dropout : float
-        Probability of dropping a channel after the stem.
+        Probability of dropping a channel after the stem, or where the architecture says.
     oversampling : float
         See `sampling.epoch_order`.
     augmentation : Augmentation
@@ -71,7 +71,8 @@ class Plan:
         What chooses the best epoch, and stops early after `patience` epochs without a better one.
     patience : int
     pretrained : str
-        ``auto``, ``none``, or the SHA-256 of the weight file that was given.
+        ``auto`` (torchvision's weights for the architecture), ``none`` (also for an architecture that is
+        trained from scratch by definition), or the SHA-256 of the weight file that was given.
     device, precision : str
         ``cpu`` or ``cuda``; ``fp32`` or ``bf16``; as resolved, never ``auto``.
     threads : int

@@ -17,6 +17,7 @@ from MolSubCore.files import read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
 from MolSubCore.models.device import resolve_device, resolve_precision
 from MolSubCore.models.pretrained import Pretrained, read_pretrained
+from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
 from MolSubCore.training.plan import OVERSAMPLING, Plan
 from MolSubCore.training.run import TrainingData, all_begun, prepare_run
@@ -34,6 +35,8 @@ class TrainingOptions:
     table, out : Path
     task : str
     resume : bool
+    only_folds : tuple of int
+        Folds to train now; all when empty.
     split, cache : Path or None
         Split file to use; folder of the patch cache.
     pretrained : str or None
@@ -46,6 +49,7 @@ class TrainingOptions:
     out: Path
     task: str
     resume: bool = False
+    only_folds: tuple[int, ...] = ()
     split: Path | None = None
     cache: Path | None = None
     pretrained: str | None = None
@@ -62,6 +66,7 @@ class TrainingOptions:
             out=Path(options.out),
             task=options.task,
             resume=options.resume,
+            only_folds=tuple(options.only_fold or ()),
             split=Path(options.split) if options.split else None,
             cache=Path(options.cache) if options.cache else None,
             pretrained=given.get("pretrained"),
@@ -83,7 +88,7 @@ def prepare_training(
 ) -> TrainingSession:
     """Read the cohort, divide it, fill the patch store, and make or check the run folder.
 
-    The division and the pretrained weights come before the images are read: a class too small for the
+    Everything else comes before the images are read: a value out of range, a class too small for the
     folds, or weights that cannot be had, are told at once.
 
     Raises
@@ -96,17 +101,25 @@ def prepare_training(
     cohort = read_cohort(options.table)
     split = _split(options, settings, cohort)
     recipe = _recipe(settings, stored)
-    settings.setdefault("architecture", DEFAULT_ARCHITECTURE)
-    pretrained = _pretrained(options, settings["architecture"], stored)
+    draft = _draft(options, settings, recipe, split)
+    pretrained = _pretrained(options, draft.architecture, stored)
     store = build_store(cohort, recipe, options.cache, progress=progress)
     data = TrainingData.gather(cohort, store, split, options.task)
-    plan = _plan(options, settings, recipe, data, split, pretrained)
+    plan = replace(
+        draft,
+        data_hash=store.data_hash(),
+        split_hash=data.partition_hash(),
+        pretrained=pretrained.name,
+        synthetic=data.summary()["synthetic"],
+    )
     prepare_run(options.out, plan, split, data, resume=options.resume)
     return TrainingSession(plan, data, pretrained)
 
 
 def _stored_plan(options: TrainingOptions) -> Plan | None:
     file = options.out / "plan.json"
+    if options.out.is_file():
+        raise TrainingError(options.out, "is a file, expected a folder to make", "Choose another --out")
     if not options.resume:
         if file.exists():
             raise TrainingError(
@@ -157,27 +170,23 @@ def _pretrained(options: TrainingOptions, architecture: str, stored: Plan | None
     return read_pretrained(architecture, options.pretrained or (stored.pretrained if stored else "auto"))
 
 
-def _plan(
-    options: TrainingOptions,
-    settings: dict[str, Any],
-    recipe: Recipe,
-    data: TrainingData,
-    split: Split,
-    pretrained: Pretrained,
-) -> Plan:
+def _draft(options: TrainingOptions, settings: dict[str, Any], recipe: Recipe, split: Split) -> Plan:
+    """The plan but for what the images decide; every option is checked here."""
     device = str(resolve_device(settings.pop("device", "auto")))
-    precision = resolve_precision(settings.pop("precision", "auto"), device)
-    plan = Plan(
+    architecture = settings.pop("architecture", DEFAULT_ARCHITECTURE)
+    get_architecture(architecture)
+    draft = Plan(
         task=options.task,
-        architecture=settings.pop("architecture"),
+        architecture=architecture,
         recipe=recipe.to_dict(),
-        data_hash=data.store.data_hash(),
-        split_hash=data.partition_hash(),
+        data_hash="",
+        split_hash="",
         oversampling=settings.pop("oversampling", OVERSAMPLING[options.task]),
         device=device,
-        precision=precision,
-        pretrained=pretrained.name,
+        precision=resolve_precision(settings.pop("precision", "auto"), device),
         threads=settings.pop("threads", os.cpu_count() or 1),
-        synthetic=data.summary()["synthetic"],
     )
-    return replace(plan, **{**settings, "folds": split.folds})
+    wrong = [fold for fold in options.only_folds if not 1 <= fold <= split.folds]
+    if wrong:
+        raise TrainingError("--only-fold", f"is {wrong[0]}, the run has folds 1 to {split.folds}", "Choose one of them")
+    return replace(draft, **{**settings, "folds": split.folds})

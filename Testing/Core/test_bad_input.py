@@ -196,3 +196,48 @@ def test_a_full_disk_leaves_nothing(workplace: Path, tmp_path: Path, capsys: pyt
         assert not list(mount.iterdir())
     finally:
         subprocess.run(["umount", str(mount)], check=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--architecture", "resnet"], ["resnet", "densenet121-cbam"]),
+        (["--only-fold", "7"], ["--only-fold", "is 7", "1 to 2"]),
+        (["--epochs", "0"], ["epochs", "is 0"]),
+        (["--batch-size", "-1"], ["batch_size", "is -1"]),
+        (["--learning-rate", "nan"], ["learning_rate", "nan"]),
+    ],
+)
+def test_a_wrong_option_is_told_before_any_image_is_read(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: list[str]
+) -> None:
+    """The corrected command can then be given the same folder."""
+    table, cache, run = str(workplace / "cohort" / "table.csv"), tmp_path / "cache", tmp_path / "run"
+    line = failing(capsys, "train", table, "--out", str(run), "--cache", str(cache), *TRAIN, *options)
+    assert all(word in line for word in words), line
+    assert not run.exists()
+    assert not cache.exists()
+
+
+def test_a_table_is_not_begun_with_a_wrong_request(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(workplace / "cohort" / "table.csv"), "--model", str(workplace / "m.molsub")]
+    command += ["--out", str(tmp_path / "out")]
+    assert "Benign" in failing(capsys, *command, "--classes", "Benign")
+    assert "features.nope" in failing(capsys, *command, "--layers", "features.nope")
+    assert "nocam" in failing(capsys, *command, "--method", "nocam")
+    assert "--resume" in failing(capsys, *command, "--overwrite")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "t.csv", "--out", "r", "--task", "tn", "--seed", "abc"], ["predict"], []]
+)
+def test_errors_of_usage_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("molsub: ")
+    assert "--help" in line

@@ -160,3 +160,14 @@ def test_an_empty_table_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("patient_id,image,mask,subtype\n")
     (problem,) = check_cohort(tmp_path / "t.csv").problems
     assert "none below the header" in problem.text
+
+
+def test_one_mask_for_two_images_is_noted(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "shared"))
+    rows = read_rows(folder)
+    rows[3]["mask"] = rows[2]["mask"]
+    report = check_cohort(write_rows(folder, rows))
+    assert not report.problems
+    assert [str(n) for n in report.notes if n.column == "mask"] == [
+        "row 5, mask: is that of row 4, which is another image"
+    ]

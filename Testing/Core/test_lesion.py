@@ -173,7 +173,7 @@ def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
     lesions = read_lesions(tmp_path / "seg.dcm", mammogram)
     assert [x.box for x in lesions.lesions] == [Box(100, 120, 50, 80), Box(10, 20, 30, 35)]
     assert lesions.warnings == ()
-    with pytest.raises(LesionError, match="expected SEG"):
+    with pytest.raises(LesionError, match="is DICOM MG, expected a mask"):
         read_lesions(source, mammogram)
 
 
@@ -257,3 +257,9 @@ def test_a_mask_that_is_to_be_shown_turned_is_refused(tmp_path: Path) -> None:
     Image.fromarray(blob()).save(tmp_path / "m.png", exif=exif)
     with pytest.raises(LesionError, match="orientation"):
         read_lesions(tmp_path / "m.png", IMAGE)
+
+
+@pytest.mark.parametrize("text", ["5,5,20", "1,2,3,4,5", "1.5,2,10,20"])
+def test_a_box_of_other_numbers_is_told(text: str) -> None:
+    with pytest.raises(LesionError, match="row0,col0,row1,col1"):
+        read_lesions(text, IMAGE)

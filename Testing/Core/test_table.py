@@ -253,3 +253,13 @@ def test_any_bytes_give_a_result_or_one_line(
     else:
         assert isinstance(cohort, Cohort)
         assert all(problem.row and problem.row >= 2 for problem in problems)
+
+
+@pytest.mark.parametrize("name", ["Bös", "Müller", "Françoise", "Ångström"])
+def test_western_letters_are_not_taken_for_chinese(tmp_path: Path, name: str) -> None:
+    """As Excel saves a csv in Europe: one byte a letter, which GB 18030 would join with the next one."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(text_of([HEADER, [name, f"{name}.dcm", "m.png", "tn"]]).encode("cp1252"))
+    (case,) = read_cohort(path).cases
+    assert case.patient_id == name
+    assert case.image.name == f"{name}.dcm"

@@ -1,0 +1,258 @@
+"""``molsub explain-study``: tests of a bundle's heatmaps on a whole cohort."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.table import Case, read_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
+from MolSubCore.explain.figures import draw_explanations
+from MolSubCore.files import OVERWRITE, atomic_folder, write_json
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.predict import LesionPrediction, predict
+from MolSubCore.prediction_files import model_summary
+from MolSubCore.tasks import Subtype, get_task
+
+Row = dict[str, Any]
+
+#: What is averaged, in the order of the table.
+MEASURES = (
+    *REGIONS,
+    *(f"area {name}" for name in REGIONS),
+    "enrichment",
+    "auroc",
+    "deletion gain",
+    "insertion gain",
+)
+
+
+@dataclass(frozen=True)
+class ExplanationPlan:
+    """What decides the result of `explain_cohort`, beside cohort and bundle.
+
+    Attributes
+    ----------
+    layers : tuple of str, or None
+        Dotted names; the architecture's defaults when None.
+    rim_mm, rim_px : float
+        Width of the peritumoral rim: in mm where the pixel spacing is known, in image pixels where not.
+    faithful : int
+        Patients on whose lesions pixels are deleted and inserted (many forward passes each), evenly chosen.
+    randomised : int
+        Patients on whose first lesion weights are randomised.
+    steps, controls : int
+        See `MolSubCore.explain.faithfulness.deletion_insertion`.
+    resamples, seed : int
+        Of the bootstrap over patients, and of all other random numbers.
+    """
+
+    layers: tuple[str, ...] | None = None
+    rim_mm: float = 5.0
+    rim_px: float = 50.0
+    faithful: int = 20
+    randomised: int = 8
+    steps: int = 10
+    controls: int = 1
+    resamples: int = 2000
+    seed: int = 21
+
+    def __post_init__(self) -> None:
+        for name, low in (("rim_mm", 0.01), ("rim_px", 0.5), ("faithful", 0), ("randomised", 0), ("steps", 2)):
+            if not getattr(self, name) >= low:
+                found = f"is {getattr(self, name)}, expected {low:g} or more"
+                raise MolSubError(name, found, "Choose a larger number")
+        if self.layers is not None and not self.layers:
+            raise MolSubError("layers", "is none, expected one or more", "Name a layer, or leave the option out")
+
+
+def explain_cohort(
+    table: Path,
+    bundle: Bundle,
+    out: Path,
+    plan: ExplanationPlan,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Test a bundle's heatmaps on every lesion of a cohort.
+
+    Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
+    with 95 % intervals over patients) and ``explanations.png`` to the folder `out`, whole or not at all;
+    returns the content of the second.
+
+    Parameters
+    ----------
+    table : Path
+        Cohort table; the subtype may be absent, then it is not known which predictions are right.
+    bundle : Bundle
+    out : Path
+    plan : ExplanationPlan
+    overwrite : bool
+
+    Raises
+    ------
+    MolSubError
+        For a patient that cannot be predicted, or an unknown layer.
+    """
+    patients: dict[str, list[Case]] = {}
+    for case in read_cohort(table, need_subtype=False).cases:
+        patients.setdefault(case.patient_id, []).append(case)
+    rows: list[Row] = []
+    sanity: list[dict[str, dict[str, float]]] = []
+    faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
+    with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
+        for number, cases in enumerate(patients.values()):
+            prediction = predict([(case.image, case.lesion) for case in cases], bundle, layers=plan.layers)
+            for item in prediction.items:
+                rows += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)
+            if number in randomised:
+                sanity.append(_sanity(prediction.items[0], bundle, plan))
+            if progress:
+                progress(number + 1, len(patients), "")
+        result = _result(rows, sanity, bundle, plan)
+        _write_rows(folder / "explanations.csv", rows)
+        write_json(folder / "explanations.json", result)
+        draw_explanations(folder / "explanations.png", result)
+    return result
+
+
+def _evenly(count: int, wanted: int) -> set[int]:
+    """`wanted` of `count` places at equal distances, all of them if there are no more."""
+    return set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()) if wanted else set()
+
+
+def _inputs(item: LesionPrediction, bundle: Bundle) -> torch.Tensor:
+    return torch.from_numpy(item.roi.recipe.normalise(item.roi.patch[None])).to(bundle.device)
+
+
+def _regions(item: LesionPrediction, plan: ExplanationPlan) -> Regions:
+    spacing = item.mammogram.spacing
+    rim = (plan.rim_px, plan.rim_px)
+    if spacing.row_mm and spacing.col_mm:
+        rim = (plan.rim_mm / spacing.row_mm, plan.rim_mm / spacing.col_mm)
+    return make_regions(item.lesions, item.roi.geometry, rim)
+
+
+def _rows(
+    item: LesionPrediction, subtype: Subtype | None, patient: int, bundle: Bundle, plan: ExplanationPlan, faithful: bool
+) -> list[Row]:
+    """One row per layer: the predicted class's map of one lesion."""
+    assert item.maps is not None
+    maps, regions = item.maps, _regions(item, plan)
+    index, classes = maps.classes[0], bundle.card["classes"]
+    right = None if subtype is None else get_task(bundle.card["task"]).class_of[subtype] == classes[index]
+    shared = {"patient": patient + 1, "image": item.image, "lesion": item.roi.lesion, "class": classes[index],
+              "correct": right, "rim": "mm" if item.mammogram.spacing.row_mm else "px"}  # fmt: skip
+    rows = []
+    for layer in maps.layers:
+        row: Row = {**shared, "layer": layer, "blind": maps.blind[layer][0]}
+        if not row["blind"]:
+            heat = maps.patch_map(layer, 0, item.roi.geometry.patch_size)
+            row |= _measures(heat, regions)
+            if faithful:
+                row |= _gains(item, bundle, index, heat, plan)
+        rows.append(row)
+    return rows
+
+
+def _measures(heat: NDArray[np.float32], regions: Regions) -> Row:
+    shares, areas = regions.shares(heat), regions.areas()
+    enrichment = shares["inside"] / areas["inside"] if areas["inside"] else None
+    return {
+        **shares,
+        **{f"area {name}": value for name, value in areas.items()},
+        "enrichment": enrichment,
+        "auroc": regions.auroc(heat),
+    }
+
+
+def _gains(item: LesionPrediction, bundle: Bundle, index: int, heat: NDArray[np.float32], plan: ExplanationPlan) -> Row:
+    def probability(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+        inputs = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last)
+        return np.concatenate([bundle.probabilities(part)[:, index].cpu().numpy() for part in inputs.split(8)])
+
+    patch = _inputs(item, bundle)[0, 0].cpu().numpy()
+    curves = deletion_insertion(probability, patch, heat, steps=plan.steps, controls=plan.controls, seed=plan.seed)
+    return {
+        "deletion gain": curves.control_deletion - curves.deletion,
+        "insertion gain": curves.insertion - curves.control_insertion,
+    }
+
+
+def _sanity(item: LesionPrediction, bundle: Bundle, plan: ExplanationPlan) -> dict[str, dict[str, float]]:
+    assert item.maps is not None
+    inputs = _inputs(item, bundle).contiguous(memory_format=torch.channels_last)
+    return weight_randomisation(bundle.models[0], inputs, item.maps.layers, item.maps.classes[0], seed=plan.seed)
+
+
+def _result(
+    rows: list[Row], sanity: list[dict[str, dict[str, float]]], bundle: Bundle, plan: ExplanationPlan
+) -> dict[str, Any]:
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    groups = ["all", "correctly classified", *bundle.card["classes"]]
+    return {
+        "format": "molsub-explanations",
+        "format_version": 1,
+        "intended_use": DISCLAIMER,
+        "model": model_summary(bundle.card),
+        "plan": {**vars(plan), "layers": layers},
+        "lesions": len({(row["patient"], row["image"], row["lesion"]) for row in rows}),
+        "patients": len({row["patient"] for row in rows}),
+        "layers": {
+            layer: {group: _summary([r for r in rows if r["layer"] == layer], group, plan) for group in groups}
+            for layer in layers
+        },
+        "weight_randomisation": {
+            layer: {stage: float(np.mean([one[stage][layer] for one in sanity])) for stage in sanity[0]}
+            for layer in (layers if sanity else [])
+        },
+    }
+
+
+def _summary(rows: list[Row], group: str, plan: ExplanationPlan) -> dict[str, Any]:
+    """Means over patients of one layer's maps: of all lesions, those classified correctly, or a predicted class."""
+    if group != "all":
+        rows = [row for row in rows if (row["correct"] if group == "correctly classified" else row["class"] == group)]
+    seen = [row for row in rows if not row["blind"]]
+    return {
+        "lesions": len(rows),
+        "blind": len(rows) - len(seen),
+        **{name: _mean([(r["patient"], r[name]) for r in seen if r.get(name) is not None], plan) for name in MEASURES},
+    }
+
+
+def _mean(values: Iterable[tuple[int, float]], plan: ExplanationPlan) -> dict[str, float | int | None]:
+    """Mean over patients (of each patient's mean) and its BCa bootstrap interval, from five patients on."""
+    by_patient: dict[int, list[float]] = {}
+    for patient, value in values:
+        by_patient.setdefault(patient, []).append(value)
+    means = np.array([np.mean(part) for part in by_patient.values()])
+    result: dict[str, float | int | None] = {"patients": len(means), "mean": None, "low": None, "high": None}
+    if len(means):
+        result["mean"] = float(means.mean())
+    if len(means) >= 5 and np.ptp(means) > 0:
+        rng = np.random.default_rng(plan.seed)
+        drawn = stats.bootstrap((means,), np.mean, n_resamples=plan.resamples, method="BCa", rng=rng)
+        low, high = (float(end) for end in drawn.confidence_interval)
+        if np.isfinite([low, high]).all():
+            result |= {"low": low, "high": high}
+    return result
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    names = [*(name for name in rows[0] if name not in MEASURES), *MEASURES]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

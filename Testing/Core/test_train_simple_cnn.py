@@ -1,0 +1,89 @@
+"""The whole job with another architecture than the default, by the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from command_line import case, failing
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from MolSubCore.__main__ import main
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.files import read_json
+from MolSubCore.models.bundle import read_bundle
+from MolSubCore.models.registry import ARCHITECTURES
+from MolSubCore.tasks import Subtype
+
+OPTIONS = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--test-share", "0.25", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny cohort, a run of the simple network on it, a bundle. Nothing says that there are no ImageNet weights."""
+    folder = tmp_path_factory.mktemp("simple")
+    counts = {Subtype.LUMINAL_A: 4, Subtype.TN: 4}
+    table = make_synthetic_cohort(folder / "cohort", counts=counts, seed=3, image_shape=(256, 208))
+    common = [str(table), "--out", str(folder / "run"), "--cache", str(folder / "cache"), *OPTIONS]
+    assert main(["train", *common, "--architecture", "simple-cnn"]) == 0
+    assert main(["models", "export", str(folder / "run"), "--out", str(folder / "m.molsub")]) == 0
+    return folder
+
+
+def test_the_plan_says_what_was_trained(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = read_json(place / "run" / "plan.json")
+    assert plan["architecture"] == "simple-cnn"
+    assert plan["pretrained"] == "none"  # not the "auto" that was meant by saying nothing
+    (table,) = map(str, (place / "cohort").glob("*.csv"))
+    resumed = ["train", table, "--out", str(place / "run"), "--cache", str(place / "cache"), "--task", "luminal"]
+    assert main([*resumed, "--resume"]) == 0
+    common = ["train", table, "--out", str(place / "other"), "--cache", str(place / "cache"), *OPTIONS]
+    line = failing(capsys, *common, "--architecture", "simple-cnn", "--pretrained", str(place / "w.pth"))
+    assert "simple-cnn is trained from scratch" in line
+    assert "unknown value 'cnn'" in failing(capsys, *common, "--architecture", "cnn", "--pretrained", "none")
+    assert not (place / "other").exists()
+
+
+def test_the_bundle_is_the_network_written_out(place: Path) -> None:
+    """Two convolutions, two poolings, two products: with functions only, on the run's own weights."""
+    evaluation = read_json(place / "run" / "evaluation.json")
+    stored = load_file(place / "run" / f"fold-{evaluation['best_fold']}" / "best.safetensors")
+    w = {key.removeprefix("model."): value for key, value in stored.items()}
+    assert len(w) == 8
+    x = torch.randn((3, 1, 224, 224), generator=torch.Generator().manual_seed(0))
+    hidden = x
+    for layer in ("features.0.0", "features.3"):
+        hidden = functional.conv2d(hidden, w[f"{layer}.weight"], w[f"{layer}.bias"], padding=1)
+        hidden = functional.max_pool2d(functional.relu(hidden), 2)
+    hidden = functional.relu(hidden.flatten(1) @ w["classifier.0.weight"].T + w["classifier.0.bias"])
+    expected = hidden @ w["classifier.2.weight"].T + w["classifier.2.bias"]
+    bundle = read_bundle(place / "m.molsub")
+    assert torch.allclose(bundle.logits(x)[0], expected, atol=1e-4)
+    assert expected.std() > 1e-3
+    assert bundle.card["architecture"] == "simple-cnn"
+    assert bundle.card["training"]["plan"]["pretrained"] == "none"
+
+
+def test_training_moved_every_weight(place: Path) -> None:
+    first, second = (load_file(place / "run" / f"fold-{n}" / "best.safetensors") for n in (1, 2))
+    assert all(not torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_it_predicts_with_heatmaps_of_its_own_layers(place: Path, tmp_path: Path) -> None:
+    image, mask = case(place)
+    out = tmp_path / "result"
+    assert main(["predict", image, "--lesion", mask, "--model", str(place / "m.molsub"), "--out", str(out)]) == 0
+    result = read_json(out / "prediction.json")
+    assert sum(result["patient"]["probabilities"].values()) == pytest.approx(1)
+    (entry,) = result["images"]
+    assert list(entry["heatmaps"]) == list(ARCHITECTURES["simple-cnn"].default_layers)
+    shape = sitk.GetArrayFromImage(sitk.ReadImage(image)).shape[-2:]
+    for file in entry["heatmaps"].values():
+        volume = sitk.GetArrayFromImage(sitk.ReadImage(str(out / file)))[0]
+        assert volume.shape == shape
+        assert 0 <= volume.min() <= volume.max() <= 1.0001
+        assert np.isfinite(volume).all()
