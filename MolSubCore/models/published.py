@@ -158,8 +158,8 @@ def import_published(
         recipe=get_recipe("published-2025").to_dict(),
         dropout=DROPOUT,
         training={
-            "summary": "imported as a checkpoint of the paper (312 of 390 patients of one hospital, Hologic), on the word"
-            " of whoever imported it: nothing in such a file says where its weights are from"
+            "summary": "imported as a checkpoint of the paper (312 of 390 patients of one hospital, Hologic), on the"
+            " word of whoever imported it: nothing in such a file says where its weights are from"
         },
         vendors=["HOLOGIC"],
         class_order_verified=known.verified,
