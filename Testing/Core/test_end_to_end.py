@@ -149,7 +149,11 @@ def test_ctrl_c_leaves_a_run_that_resumes(workplace: Path, tmp_path: Path) -> No
     common = ["train", table, "--out", str(run), "--cache", str(workplace / "cache"), "--task", "luminal"]
     settings = ["--folds", "1", "--epochs", "3", "--pretrained", "none", "--test-share", "0.25"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "MolSubCore", *common, *settings], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "MolSubCore", *common, *settings],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background job of a shell ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while process.poll() is None and not (run / "fold-1" / "metrics.csv").exists():
         time.sleep(0.05)
