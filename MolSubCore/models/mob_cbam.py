@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import MobileNetV3, mobilenet_v3_small
 
 from MolSubCore.models.cbam import CBAM
-from MolSubCore.models.stem import grey_convolution, with_dropout
+from MolSubCore.models.stem import grey_stem
 
 #: The blocks whose projection attention follows, and the channels it gives.
 _ATTENDED = {"2": 24, "3": 24}
@@ -34,8 +34,7 @@ def mob_cbam(classes: int, *, dropout: float = 0.3) -> MobileNetV3:
         the last layer stays beside it, as in the published code.
     """
     model = mobilenet_v3_small(weights=None, num_classes=classes)
-    stem = cast(nn.Sequential, model.features[0])
-    stem[0] = with_dropout(grey_convolution(cast(nn.Conv2d, stem[0])), dropout)
+    grey_stem(model.features, dropout)
     for name, channels in _ATTENDED.items():
         block = cast(nn.Sequential, model.features.get_submodule(f"{name}.block"))
         block[2] = nn.Sequential(block[2], CBAM(channels))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from torch import nn
 from torchvision.models import MobileNetV2, mobilenet_v2
 
-from MolSubCore.models.stem import grey_convolution, with_dropout
+from MolSubCore.models.stem import grey_stem
 
 
 def grey_mobilenet_v2(classes: int, *, dropout: float = 0.3) -> MobileNetV2:
@@ -24,6 +21,5 @@ def grey_mobilenet_v2(classes: int, *, dropout: float = 0.3) -> MobileNetV2:
         the last layer stays beside it, as in the published code.
     """
     model = mobilenet_v2(weights=None, num_classes=classes)
-    stem = cast(nn.Sequential, model.features[0])
-    stem[0] = with_dropout(grey_convolution(cast(nn.Conv2d, stem[0])), dropout)
+    grey_stem(model.features, dropout)
     return model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from MolSubCore.errors import MolSubError
@@ -26,6 +28,12 @@ def grey_convolution(colour: nn.Conv2d) -> nn.Conv2d:
 def with_dropout(convolution: nn.Conv2d, dropout: float) -> nn.Sequential:
     """A convolution and the dropout of whole channels after it, as the published code wraps them."""
     return nn.Sequential(convolution, nn.Dropout2d(dropout))
+
+
+def grey_stem(features: nn.Sequential, dropout: float) -> None:
+    """Give a MobileNet's first block a convolution for one channel, with dropout after it."""
+    stem = cast(nn.Sequential, features[0])
+    stem[0] = with_dropout(grey_convolution(cast(nn.Conv2d, stem[0])), dropout)
 
 
 def check_size(x: Tensor, size: int, title: str) -> None:
