@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= demo
 
-.PHONY: demo test test-all bench lint clean
+.PHONY: demo test test-all bench evidence lint clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml
@@ -33,6 +33,9 @@ bench: $(READY)
 	mkdir -p build
 	$(BIN)/python -m pytest Testing/Benchmarks -o addopts= -p no:cacheprovider -q --benchmark-json=build/benchmarks.json
 	$(BIN)/python Testing/Benchmarks/table.py build/benchmarks.json | tee build/benchmarks.md
+
+evidence: $(READY)
+	$(BIN)/python Testing/Evidence/evidence.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 
 from MolSubCore.cli import build_parser
 from MolSubCore.errors import MolSubError
+from MolSubCore.training.distributed import PATIENCE, cause_of, launched
 
 _MEMORY_ADVICE = (
     "molsub: out of memory on the {device}. Use a smaller --batch-size, --precision bf16 on a GPU, or --device cpu."
@@ -25,25 +30,57 @@ _OS_ADVICE = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
-    options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    rank, processes = launched()
+    with _quiet() if rank else contextlib.nullcontext():
+        try:
+            options = build_parser().parse_args(arguments)
+        except SystemExit as end:
+            if rank and end.code:
+                time.sleep(PATIENCE)  # the first process says it
+            raise
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return _run(options, processes)
+        except KeyboardInterrupt as interruption:
+            said = " ".join([str(interruption), options.after_interrupt]).strip()
+            return _end(f"\nmolsub: stopped. {said}", 130, processes)
+
+
+def _run(options: argparse.Namespace, processes: int) -> int:
+    """Run a command; errors of all kinds become a line and an exit code."""
     try:
+        if processes > 1 and options.handler != "train":
+            found = f"starts {processes} processes of this command, expected of molsub train"
+            raise MolSubError("torchrun", found, "Start it without torchrun")
         from MolSubCore import commands
 
         result: int = getattr(commands, options.handler)(options)
         return result
-    except KeyboardInterrupt:
-        print(f"\nmolsub: stopped. {options.after_interrupt}", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if os.environ.get("MOLSUB_DEBUG"):
             raise
-        message, code = explain_error(error)
+        return _end(*explain_error(error), processes)
+
+
+def _end(message: str, code: int, processes: int) -> int:
+    """Say what ended the command; under torchrun, in the first process and of whichever process it was."""
+    if processes == 1:
         print(message, file=sys.stderr)
         return code
+    message, code = cause_of(message, code)
+    if message:
+        print(message, file=sys.__stderr__)
+    return code
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing from the processes of torchrun but the first."""
+    with Path(os.devnull).open("w") as void, contextlib.redirect_stdout(void), contextlib.redirect_stderr(void):
+        yield
 
 
 def explain_error(error: BaseException) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from MolSubCore.tasks import TASKS
 _RESUMABLE = "What is finished is kept; the same command with --resume goes on."
 _NOTHING_LEFT = "Nothing half-written was left."
 _ANEW = "The same command begins anew."
+_STUDY_KEPT = "What is finished is kept; the same command goes on."
 _CASES_KEPT = "Finished cases of a table are kept; the same command with --resume goes on."
 
 Commands = Any  # argparse's own type for subparsers is private
@@ -38,10 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     _demo(commands)
     _cohort(commands)
     _train(commands)
+    _study(commands)
     _evaluate(commands)
     _predict(commands)
     _explain_study(commands)
     _models(commands)
+    text = "for programs: do jobs that come as JSON lines on standard input, tell events on standard output"
+    _command(commands, "worker", "worker", text)
     return parser
 
 
@@ -98,10 +102,7 @@ def _train(commands: Commands) -> None:
         metavar="auto|none|FILE",
         help="ImageNet weights: download (default; none for simple-cnn and densenet121), none, or a local file",
     )
-    for option, kind, text in _PLAN_OPTIONS:
-        add(f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text)
-    for option, choices, text in _PLAN_CHOICES:
-        add(f"--{option}", choices=choices, default=argparse.SUPPRESS, help=text)
+    _plan_options(parser)
 
 
 #: Options of the plan; the names are the plan's fields. Left out, the plan's defaults hold.
@@ -128,6 +129,52 @@ _PLAN_CHOICES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("device", ("auto", "cpu", "cuda"), "default auto"),
     ("precision", ("auto", "fp32", "bf16"), "default auto: bf16 where the hardware has it"),
 )
+
+
+def _study(commands: Commands) -> None:
+    text = "the whole study: every task, architecture and fold, the baselines, all tables and figures, a report"
+    parser = _command(commands, "study", "study", text, _STUDY_KEPT)
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
+    add("--out", required=True, metavar="STUDY", help="study folder; one that is there is gone on with")
+    add("--tasks", nargs="+", default=[], choices=sorted(TASKS), help="default all four")
+    add(
+        "--architectures",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="networks and baselines (radiomics-svm, radiomics-gb); default the paper's nine, and the baselines where "
+        "their library is installed",
+    )
+    add("--clinical", nargs="+", default=[], metavar="COLUMN", help="columns of the table for late fusion, such as age")
+    add("--dry-run", action="store_true", help="check everything, print the plan and an estimate, train nothing")
+    add("--jobs", type=int, default=1, metavar="N", help="jobs at a time (default 1)")
+    add("--executor", choices=("local", "slurm"), default="local", help="where the jobs run (default local)")
+    add("--partition", metavar="NAME", help="of the Slurm cluster")
+    add("--time-limit", type=int, default=24 * 60, metavar="MINUTES", help="of a job on Slurm (default a day)")
+    add("--split", metavar="FILE", help="split file of an earlier study, or a csv with patient_id,partition")
+    add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
+    add(
+        "--pretrained",
+        default="",
+        metavar="auto|none|DIR",
+        help="ImageNet weights: download (default), none, or a folder of torchvision's files",
+    )
+    _plan_options(parser, without=("architecture",))
+    text = "tables, figures and page of a study folder again, of what is finished"
+    report = _command(commands, "study-report", "study_report", text)
+    report.add_argument("study", metavar="STUDY", help="study folder")
+
+
+def _plan_options(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """Options that are fields of the plan; those left out are absent from the namespace."""
+    for option, kind, text in _PLAN_OPTIONS:
+        if option not in without:
+            parser.add_argument(
+                f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text
+            )
+    for option, choices, text in _PLAN_CHOICES:
+        parser.add_argument(f"--{option}", choices=choices, default=argparse.SUPPRESS, help=text)
 
 
 def _evaluate(commands: Commands) -> None:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
 from MolSubCore.progress import Bar, TrainingBar
+from MolSubCore.study_command import study, study_report, worker
+
+__all__ = ["study", "study_report", "worker"]  # beside those below
 
 if TYPE_CHECKING:
     from MolSubCore.models.bundle import Bundle
@@ -49,25 +52,29 @@ def cohort_synthetic(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
     from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+    from MolSubCore.training.distributed import joined, launched
     from MolSubCore.training.run import finished_folds
     from MolSubCore.training.run import train as train_folds
     from MolSubCore.training.session import TrainingOptions, prepare_training
 
     out = Path(options.out)
-    with Bar("reading images") as bar:
-        session = prepare_training(TrainingOptions.from_namespace(options), progress=bar)
-    listener = TrainingBar(session.plan.folds, session.plan.epochs)
-    try:
-        train_folds(
-            session.plan,
-            session.data,
-            out,
-            pretrained=session.pretrained,
-            only_folds=options.only_fold or None,
-            listener=listener,
-        )
-    finally:
-        listener.close()
+    with joined():
+        with Bar("reading images") as bar:
+            session = prepare_training(TrainingOptions.from_namespace(options), progress=bar)
+        listener = TrainingBar(session.plan.folds, session.plan.epochs)
+        try:
+            train_folds(
+                session.plan,
+                session.data,
+                out,
+                pretrained=session.pretrained,
+                only_folds=options.only_fold or None,
+                listener=listener,
+            )
+        finally:
+            listener.close()
+    if launched()[0] > 0:
+        return 0
     missing = set(range(1, session.plan.folds + 1)) - set(finished_folds(out))
     if missing:
         print(f"Trained in {out}; folds not trained yet: {', '.join(map(str, sorted(missing)))}.")

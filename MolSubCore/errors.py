@@ -30,6 +30,10 @@ class MolSubError(ValueError):
         self.remedy = remedy
         super().__init__(" ".join(f"{self.subject}: {problem}. {remedy}.".split()))
 
+    def __reduce__(self) -> tuple[type[MolSubError], tuple[str, str, str]]:
+        """So that an error of a worker process arrives as it was."""
+        return type(self), (self.subject, self.problem, self.remedy)
+
 
 class ImageError(MolSubError):
     """A mammogram that cannot be read or used."""

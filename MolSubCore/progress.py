@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 if TYPE_CHECKING:
+    from MolSubCore.jobs.schema import Event as JobEvent
+    from MolSubCore.study.job import StudyJob
     from MolSubCore.training.loop import Event
 
 #: Seconds between two lines of a bar where standard error is a log file and not a terminal.
@@ -81,3 +83,35 @@ class TrainingBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class JobsBar:
+    """What executors notify: one bar over all jobs of a study, which counts the parts of those that run."""
+
+    def __init__(self, total: int, finished: int) -> None:
+        self._finished, self._running = finished, dict[str, float]()
+        self._bar = _bar(
+            desc="jobs",
+            total=total,
+            initial=finished,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {n:.2f}/{total} [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def __call__(self, job: StudyJob, event: JobEvent) -> None:
+        """Show an event of a job."""
+        if event.event == "progress":
+            self._running[job.key] = float(event.values["done"])
+            auc = event.values.get("val_auc")
+            self._bar.set_postfix_str(job.title + (f", val_auc {auc:.3f}" if auc is not None else ""), refresh=False)
+        elif event.event == "started":
+            self._running[job.key] = 0.0
+        else:
+            self._running.pop(job.key, None)
+            self._finished += event.event == "done"
+            if event.event == "failed":
+                self._bar.write(f"{job.title}: {event.values.get('message', 'failed')}", file=sys.stderr)
+        self._bar.update(self._finished + sum(self._running.values()) - self._bar.n)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()

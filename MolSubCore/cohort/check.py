@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,8 +146,7 @@ def _shared_masks(cohort: Cohort) -> list[Problem]:
 
 def _same_pixels(case: Case, mammogram: Mammogram, seen: dict[str, Case]) -> list[Problem]:
     """The same pixels under two patients."""
-    digest = hashlib.sha256(mammogram.stored.tobytes()).hexdigest() + str(mammogram.shape)
-    earlier = seen.setdefault(digest, case)
+    earlier = seen.setdefault(mammogram.pixel_hash(), case)
     if earlier.patient_id == case.patient_id:
         return []
     return [Problem(case.row, "image", f"has the same pixels as row {earlier.row}, which is another patient")]

@@ -2,7 +2,7 @@
 
 All images of a patient lie in one partition. Patients are stratified by their molecular subtype,
 whatever the task, so that one division serves every task; only where a subtype has too few patients
-for that, by the task's class.
+for that, by their classes in the tasks at hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import operator
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.tasks import Task
+from MolSubCore.tasks import Subtype, Task
 
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
 
@@ -57,12 +57,20 @@ class Split:
 
 
 def make_split(
-    cohort: Cohort, task: Task, *, folds: int = 5, test_share: float = 0.2, seed: int = 21, salt: str | None = None
+    cohort: Cohort,
+    tasks: Task | Sequence[Task],
+    *,
+    folds: int = 5,
+    test_share: float = 0.2,
+    seed: int = 21,
+    salt: str | None = None,
 ) -> Split:
     """Divide the patients of a cohort: a test set, then folds of the rest.
 
     Parameters
     ----------
+    tasks : Task or sequence of Task
+        Each of their classes is in every fold and in the test set.
     folds : int
         1 keeps a fifth of the training patients for one validation.
     test_share : float
@@ -78,17 +86,15 @@ def make_split(
         raise CohortError("folds", f"is {folds}, expected 1 or more", "Choose a larger number")
     if not 0 < test_share < 1:
         raise CohortError("test share", f"is {test_share}, expected more than 0 and less than 1", "Choose such a value")
-    patients = _strata(cohort, task)
-    classes = {patient: task.class_of[subtype] for patient, subtype in patients.items()}  # type: ignore[index]
+    patients = subtypes_of(cohort)
+    chosen = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     need = max(folds, 2) + 1
-    counts = Counter(classes.values())
-    for name in task.classes:
-        if counts[name] < need:
-            remedy = "Use fewer --folds, more patients, or another task"
-            found = f"class {name} has {counts[name]} patient(s), {folds} fold(s) and a test set need {need}"
-            raise CohortError(cohort.source, found, remedy)
+    for task in chosen:
+        _check_classes(cohort, task, Counter(task.class_of[subtype] for subtype in patients.values()), folds, need)
     fine = Counter(patients.values())
-    strata: dict[str, object] = dict(classes) if min(fine.values()) < need else dict(patients)
+    strata: dict[str, object] = dict(patients)
+    if min(fine.values()) < need:
+        strata = {name: tuple(task.class_of[subtype] for task in chosen) for name, subtype in patients.items()}
     names = sorted(strata)
     order = np.random.default_rng(seed).permutation(len(names))
     test = _draw(names, order, strata, test_share, keep=max(folds, 2))
@@ -105,10 +111,25 @@ def make_split(
     return Split({split.study_id(patient): partition[patient] for patient in names}, split.salt, folds, seed)
 
 
-def _strata(cohort: Cohort, task: Task) -> dict[str, object]:
-    """Subtype of every patient."""
-    found: dict[str, object] = {}
+def _check_classes(cohort: Cohort, task: Task, counts: Counter[str], folds: int, need: int) -> None:
+    for name in task.classes:
+        if counts[name] < need:
+            found = f"class {name} has {counts[name]} patient(s), {folds} fold(s) and a test set need {need}"
+            raise CohortError(cohort.source, found, "Use fewer --folds, more patients, or another task")
+
+
+def subtypes_of(cohort: Cohort) -> dict[str, Subtype]:
+    """Subtype of every patient.
+
+    Raises
+    ------
+    CohortError
+        If a patient has none, or two.
+    """
+    found: dict[str, Subtype] = {}
     for case in cohort.cases:
+        if case.subtype is None:
+            raise CohortError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
         if found.setdefault(case.patient_id, case.subtype) != case.subtype:
             text = f"row {case.row}: this patient has another subtype in an earlier row"
             raise CohortError(cohort.source, text, "Leave out patients with heterogeneous lesions")
@@ -127,7 +148,7 @@ def _draw(names: list[str], order: object, strata: dict[str, object], share: flo
     carried = 0.0
     for stratum in sorted(members):
         wanted = len(members[stratum]) * share + carried
-        count = min(max(round(wanted), 1), len(members[stratum]) - keep)
+        count = max(min(max(round(wanted), 1), len(members[stratum]) - keep), 0)
         carried = wanted - count
         drawn.update(members[stratum][:count])
     return drawn

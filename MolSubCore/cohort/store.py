@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from MolSubCore.imaging.roi import extract_rois
 
 Progress = Callable[[int, int, str], None]
 
+#: Of what an entry holds; another number leaves older entries aside.
+_ENTRY_VERSION = 2
+
 
 @dataclass(frozen=True, eq=False)
 class PatchStore:
@@ -45,8 +49,8 @@ class PatchStore:
     lesion : list of str
         Label within the image.
     meta : list of dict
-        Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic,
-        geometry, warnings. No identifiers, no paths.
+        Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic, pixels (the
+        image's hash), geometry, warnings. No identifiers, no paths.
     """
 
     patches: NDArray[Any]
@@ -57,9 +61,29 @@ class PatchStore:
 
     def data_hash(self) -> str:
         """SHA-256 of patches, lesion labels and subtypes: no paths, no identifiers."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.patches).data)
+        return self._data_hash
+
+    @cached_property
+    def _data_hash(self) -> str:
+        digest = hashlib.sha256()
+        for part in self._bytes():
+            digest.update(part)
         digest.update(json.dumps([self.case_index.tolist(), self.lesion, list(self.subtypes)]).encode())
         return digest.hexdigest()
+
+    def _bytes(self) -> Iterator[bytes | memoryview]:
+        """The patches; from their file, where they have one, so that a large cohort is never in memory whole."""
+        if not isinstance(self.patches, np.memmap) or self.patches.filename is None:
+            yield np.ascontiguousarray(self.patches).data
+            return
+        with Path(self.patches.filename).open("rb") as file:
+            file.seek(self.patches.offset)
+            left = self.patches.nbytes
+            while left:
+                left -= len(part := file.read(min(left, 1 << 24)))
+                if not part:
+                    raise CohortError("patch cache", "was cut short", "Delete it; it is made again from the images")
+                yield part
 
 
 def default_cache() -> Path:
@@ -79,10 +103,11 @@ def build_store(
     Raises
     ------
     CohortError
-        If an image or lesion cannot be used; the row is named. What was done stays in the cache.
+        If an image or lesion cannot be used, or two patients have the same image; the row is named. What
+        was done stays in the cache.
     """
     cache = cache_dir or default_cache()
-    keys = [_entry_key(case, recipe) for case in cohort.cases]
+    keys = [entry_key(case, recipe.key()) for case in cohort.cases]
     pack = cache / "packs" / hashlib.sha256("".join(keys).encode()).hexdigest()[:40]
     subtypes = tuple(case.subtype.value if case.subtype else "" for case in cohort.cases)
     if (store := _open_pack(pack, subtypes)) is None:
@@ -96,12 +121,30 @@ def build_store(
         store = _open_pack(pack, subtypes) or _as_store(joined, subtypes)
     elif progress:
         progress(len(keys), len(keys), "from the cache")
+    _refuse_duplicates(cohort, store)
     return store
 
 
-def _entry_key(case: Case, recipe: Recipe) -> str:
-    """Hash of all that decides an entry; a missing file gives its own error later."""
-    parts: list[object] = [recipe.key(), case.box]
+def _refuse_duplicates(cohort: Cohort, store: PatchStore) -> None:
+    """One picture under two patients would lie on both sides of a split."""
+    seen: dict[str, Case] = {}
+    for number, meta in zip(store.case_index.tolist(), store.meta, strict=True):
+        case = cohort.cases[number]
+        earlier = seen.setdefault(meta["pixels"], case)
+        if earlier.patient_id != case.patient_id:
+            found = f"has the same pixels as row {earlier.row}, which is another patient"
+            raise CohortError(f"row {case.row}", found, "Leave out one of them, or give both the same patient_id")
+
+
+def entry_key(case: Case, settings: str) -> str:
+    """SHA-256 of all that decides an entry of a cache; a missing file gives its own error later.
+
+    Parameters
+    ----------
+    settings : str
+        Key of the recipe, or of whatever else turns an image and its lesions into numbers.
+    """
+    parts: list[object] = [_ENTRY_VERSION, settings, case.box]
     for path in (case.image, case.mask):
         if path is not None:
             with contextlib.suppress(OSError):
@@ -129,15 +172,22 @@ def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:
     return patches, meta
 
 
-def _read_case(case: Case, recipe: Recipe) -> Entry:
+@contextlib.contextmanager
+def naming_the_row(case: Case) -> Iterator[None]:
+    """Turn what is wrong with an image or a lesion into a CohortError that names the row."""
     try:
-        mammogram = read_mammogram(case.image)
-        lesions = read_lesions(case.lesion, mammogram)
-        rois = extract_rois(mammogram, lesions, recipe)
+        yield
     except (MolSubError, OSError) as error:
         raise CohortError(
             f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows"
         ) from None
+
+
+def _read_case(case: Case, recipe: Recipe) -> Entry:
+    with naming_the_row(case):
+        mammogram = read_mammogram(case.image)
+        lesions = read_lesions(case.lesion, mammogram)
+        rois = extract_rois(mammogram, lesions, recipe)
     shared = {
         "laterality": mammogram.laterality,
         "view": mammogram.view,
@@ -145,6 +195,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         "presentation": mammogram.presentation,
         "spacing_source": mammogram.spacing.source,
         "synthetic": mammogram.synthetic,
+        "pixels": mammogram.pixel_hash(),
     }
     meta = [
         {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(),

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.delong import Auc, AucDifference, paired_test, patient_auc
@@ -115,10 +114,13 @@ def adjust(p_values: Sequence[float | None], correction: Correction = "holm") ->
     """P-values for several comparisons; None stays None and is not counted."""
     known = [n for n, p in enumerate(p_values) if p is not None]
     result: list[float | None] = [None] * len(p_values)
-    if known:
-        adjusted = multipletests([p_values[n] for n in known], method=correction)[1]
-        for n, p in zip(known, adjusted, strict=True):
-            result[n] = float(p)
+    values = np.array([p_values[n] for n in known], np.float64)
+    order = np.argsort(values, kind="stable")
+    # Two lines instead of statsmodels' multipletests, which collects garbage at every call: 0.2 s beside torch.
+    factors = np.arange(len(known), 0, -1) if correction == "holm" else np.full(len(known), len(known))
+    adjusted = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
+    for place, p in zip(order.tolist(), adjusted.tolist(), strict=True):
+        result[known[place]] = p
     return result
 
 

@@ -34,7 +34,7 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     """
     if resamples < 1:
         raise TrainingError("resamples", f"is {resamples}, expected 1 or more", "Choose a larger number")
-    plan = _finished_plan(run)
+    plan = finished_plan(run)
     classes, positive = tuple(plan["classes"]), plan["positive"]
     numbers = range(1, int(plan["folds"]) + 1)
     validation = {n: _read(run / f"fold-{n}" / "predictions.csv", classes) for n in numbers}
@@ -71,8 +71,14 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     return result
 
 
-def _finished_plan(run: Path) -> dict[str, Any]:
-    """The plan of a run whose folds are all finished."""
+def finished_plan(run: Path) -> dict[str, Any]:
+    """``plan.json`` of a run whose folds are all finished.
+
+    Raises
+    ------
+    TrainingError
+        If there is no run, or folds are missing.
+    """
     if not (run / "plan.json").exists():
         raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
     plan: dict[str, Any] = read_json(run / "plan.json")

@@ -38,7 +38,7 @@ def draw_evaluation(path: Path, result: dict[str, Any], test: Scores, validation
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3, width_ratios=(1.1, 1.0, 1.15))
     _roc(axes[0], result, test, validation)
-    _confusion(axes[1], result)
+    draw_confusion(axes[1], result)
     _metrics(axes[2], result)
     level = result["test"]["ensemble"]["patient"]
     images = sum(result["prevalence"]["test"]["images"].values())
@@ -54,39 +54,42 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
     if result["positive"] is not None:
         index = result["classes"].index(result["positive"])
         for part in validation.values():
-            _curve(axes, part.per_patient(), index, color="#999999", linewidth=0.9, alpha=0.7)
+            draw_curve(axes, part.per_patient(), index, color="#999999", linewidth=0.9, alpha=0.7)
         axes.plot([], [], color="#999999", linewidth=0.9, label="validation folds, per patient")
         for scores, unit, colour, width in (  # the wider below, so that equal curves both show
             (test.per_image(), "image", COLOURS[1], 4.5),
             (test.per_patient(), "patient", COLOURS[0], 2.0),
         ):
-            label = f"test, per {unit}: AUC {_interval(result['test']['ensemble'][unit]['metrics']['auc'])}"
-            _curve(axes, scores, index, color=colour, linewidth=width, label=label)
+            label = f"test, per {unit}: AUC {interval_text(result['test']['ensemble'][unit]['metrics']['auc'])}"
+            draw_curve(axes, scores, index, color=colour, linewidth=width, label=label)
         axes.set_title(f"ROC, positive: {result['positive']}")
     else:
         metrics = result["test"]["ensemble"]["patient"]["metrics"]
         for index, name in enumerate(result["classes"]):
-            label = f"{name}: {_interval(metrics[f'auc: {name}'])}"
-            _curve(axes, test.per_patient(), index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=label)
+            label = f"{name}: {interval_text(metrics[f'auc: {name}'])}"
+            draw_curve(axes, test.per_patient(), index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=label)
         axes.set_title("ROC per patient, each class against the rest")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
 
 
-def _curve(axes: Axes, scores: Scores, index: int, **style: Any) -> None:
+def draw_curve(axes: Axes, scores: Scores, index: int, **style: Any) -> None:
+    """Draw the ROC curve of one class against the rest; nothing where only one of them is there."""
     positive = scores.label == index
     if 0 < positive.sum() < len(positive):
         false, true, _ = roc_curve(positive, scores.probabilities[:, index])
         axes.plot(false, true, **style)
 
 
-def _interval(metric: dict[str, Any]) -> str:
+def interval_text(metric: dict[str, Any]) -> str:
+    """A metric of an evaluation with its interval, two decimals."""
     if metric["value"] is None:
         return "undefined"
     return f"{metric['value']:.2f} ({metric['low']:.2f}-{metric['high']:.2f})"
 
 
-def _confusion(axes: Axes, result: dict[str, Any]) -> None:
+def draw_confusion(axes: Axes, result: dict[str, Any]) -> None:
+    """Draw the confusion matrix of the test set, per patient."""
     counts = np.array(result["test"]["ensemble"]["patient"]["confusion"], float)
     with np.errstate(invalid="ignore"):
         shares = np.nan_to_num(counts / counts.sum(axis=1, keepdims=True))
@@ -112,7 +115,7 @@ def _metrics(axes: Axes, result: dict[str, Any]) -> None:
             continue
         axes.plot([metric["low"], metric["high"]], [place, place], color=COLOURS[0], linewidth=3, alpha=0.45)
         axes.plot(metric["value"], place, "o", color=COLOURS[0], markersize=8, clip_on=False)
-        axes.text(1.04, place, _interval(metric), va="center", fontsize=9.5)
+        axes.text(1.04, place, interval_text(metric), va="center", fontsize=9.5)
     axes.set_yticks(range(len(shown)), [metric_title(name) for name in shown])
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), title="Per patient, 95 % intervals")
     axes.axvline(0.5, color="#cccccc", linewidth=1, linestyle="--", zorder=0)

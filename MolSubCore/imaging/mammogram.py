@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,6 +158,12 @@ class Mammogram:
     def label(self) -> str:
         """Side and view for people and file names, such as ``R MLO``; ``?`` stands for unknown."""
         return f"{self.laterality or '?'} {self.view or '?'}"
+
+    def pixel_hash(self) -> str:
+        """SHA-256 of the stored pixels and their shape: the same picture, whatever the file says around it."""
+        digest = hashlib.sha256(repr((self.shape, self.stored.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(self.stored).data)
+        return digest.hexdigest()
 
     def rescale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Modality rescale of stored values of any shape: a new float32 array, polarity as stored."""

@@ -86,6 +86,11 @@ def _imagenet(name: str) -> Any:
     return get_model_weights(name)["IMAGENET1K_V1"]
 
 
+def weight_file(name: str) -> str:
+    """File name of torchvision's ImageNet weights of a model, as its address has it."""
+    return str(_imagenet(name).url).rsplit("/", 1)[-1]
+
+
 def _download(name: str) -> dict[str, Tensor]:
     entry = _imagenet(name)
     try:

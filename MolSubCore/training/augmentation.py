@@ -50,6 +50,10 @@ def augment(patches: Tensor, options: Augmentation, generator: torch.Generator) 
     Tensor
         Same shape, bilinear.
     """
-    theta = draw_transforms(len(patches), options, generator).to(patches.device)
-    grid = functional.affine_grid(theta, list(patches.shape), align_corners=False)
+    return warp(patches, draw_transforms(len(patches), options, generator), options)
+
+
+def warp(patches: Tensor, transforms: Tensor, options: Augmentation) -> Tensor:
+    """Transform patches, shape (N, 1, size, size), by the matrices of `draw_transforms`, bilinear."""
+    grid = functional.affine_grid(transforms.to(patches.device), list(patches.shape), align_corners=False)
     return functional.grid_sample(patches, grid, mode="bilinear", padding_mode=options.padding, align_corners=False)

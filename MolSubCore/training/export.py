@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import write_bundle
+from MolSubCore.training.feature_models import BASELINES
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
 
@@ -30,13 +31,17 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     Raises
     ------
     TrainingError
-        If the run is not finished, not evaluated, or has no such fold.
+        If the run is not finished, not evaluated, has no such fold, or is of a baseline.
     """
     if not (run / "plan.json").exists():
         raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
     if not (run / "evaluation.json").exists():
         raise TrainingError(run, "has no evaluation.json", "Finish it with molsub train ... --resume first")
-    plan = Plan.from_dict(read_json(run / "plan.json"))
+    content = read_json(run / "plan.json")
+    if content.get("architecture") in BASELINES:
+        found = f"is a run of the baseline {content['architecture']}, which has no network to export"
+        raise TrainingError(run, found, "Choose the run of an architecture")
+    plan = Plan.from_dict(content)
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)
     cohort = read_json(run / "cohort.json")

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from MolSubCore.files import write_text
 from MolSubCore.imaging.recipes import Recipe
-from MolSubCore.training.augmentation import augment
+from MolSubCore.training import distributed
+from MolSubCore.training.augmentation import draw_transforms, warp
 from MolSubCore.training.checkpoint import load_checkpoint, save_checkpoint
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.sampling import epoch_order
@@ -88,6 +89,9 @@ def predict_logits(model: nn.Module, data: PatchSet, plan: Plan, recipe: Recipe)
 class FoldTrainer:
     """Trains one fold of a plan in its folder; killed at any moment, it goes on from its last epoch.
 
+    Of several processes (`MolSubCore.training.distributed`) each makes its own with the same arguments; the first one
+    validates and writes.
+
     Parameters
     ----------
     model : nn.Module
@@ -121,25 +125,29 @@ class FoldTrainer:
             betas=(plan.beta1, plan.beta2),
             weight_decay=plan.weight_decay,
         )
+        self.network = distributed.wrapped(self.model, self.train.patches.shape[-1])
         self.history: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return ``{"epochs", "best_epoch", "best_value", "stopped_early"}``.
 
-        The model holds the best epoch's weights afterwards.
+        The model holds the best epoch's weights afterwards, in the first process.
         """
         self._resume()
         while not self._finished():
             epoch = len(self.history)
-            row = self._epoch(epoch)
+            row = distributed.broadcast(self._epoch(epoch))
             self.history.append(row)
+            if not distributed.is_first():
+                continue
             # Best before last: killed between the two, the epoch is done again and gives the same.
             if self.best()["epoch"] == row["epoch"]:
                 save_checkpoint(self.folder / "best.safetensors", self.model, None, {"row": row})
             save_checkpoint(self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history})
             self._write_metrics()
             self.listen(Event("epoch", self.fold, row["epoch"], values=row))
-        load_checkpoint(self.folder / "best.safetensors", self.model)
+        if distributed.is_first():
+            load_checkpoint(self.folder / "best.safetensors", self.model)
         best = self.best()
         return {
             "epochs": len(self.history),
@@ -160,19 +168,23 @@ class FoldTrainer:
         return done >= self.plan.epochs or (done > 0 and done - self.best()["epoch"] >= self.plan.patience)
 
     def _resume(self) -> None:
-        for leftover in self.folder.glob(".tmp-*"):
-            leftover.unlink()
         last = self.folder / "last.safetensors"
-        if last.exists():
+        if distributed.broadcast(last.exists()):
             self.history = load_checkpoint(last, self.model, self.optimizer)["history"]
-            self._write_metrics()
+        if distributed.is_first():
+            for leftover in self.folder.glob(".tmp-*"):
+                leftover.unlink()
+            if self.history:
+                self._write_metrics()
+        distributed.barrier()
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         plan, started = self.plan, time.perf_counter()
         rate = plan.learning_rate_at(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(derive_seed(plan.seed, "fold", self.fold, "epoch", epoch, "dropout"))
+        others = (distributed.rank(),) if distributed.rank() else ()
+        torch.manual_seed(derive_seed(plan.seed, "fold", self.fold, "epoch", epoch, "dropout", *others))
         self.model.train()
         losses, logits, labels, waited = [], [], [], 0.0
         order = epoch_order(
@@ -180,41 +192,54 @@ class FoldTrainer:
         )
         steps = -(-len(order) // plan.batch_size)
         fetch_started = time.perf_counter()
-        for step, (inputs, target) in enumerate(self._batches(order, epoch), start=1):
+        for step, (inputs, target, own, total) in enumerate(self._batches(order, epoch), start=1):
             waited += time.perf_counter() - fetch_started
-            loss, output = self._step(inputs, target)
-            losses.append(loss * len(target))
-            logits.append(output)
-            labels.append(target.cpu().numpy())
+            loss, output = self._step(inputs, target, own / total)
+            losses.append(loss * own)
+            logits.append(output[:own])
+            labels.append(target.cpu().numpy()[:own])
             self.listen(Event("step", self.fold, epoch + 1, step, steps, {"loss": loss}))
             fetch_started = time.perf_counter()
+        parts = distributed.gather((sum(losses), np.concatenate(logits), np.concatenate(labels)))
+        if not distributed.is_first():
+            return {}
+        all_losses, all_logits, all_labels = zip(*parts, strict=True)
         val_logits = predict_logits(self.model, self.validation, plan, self.recipe)
         return {
             "epoch": epoch + 1,
             "learning_rate": rate,
-            "train_loss": sum(losses) / len(order),
-            "train_auc": macro_auc(np.concatenate(logits), np.concatenate(labels)),
+            "train_loss": sum(all_losses) / len(order),
+            "train_auc": macro_auc(np.concatenate(all_logits), np.concatenate(all_labels)),
             **_validation_row(val_logits, self.validation.labels),
             "seconds": round(time.perf_counter() - started, 3),
             "data_seconds": round(waited, 3),
         }
 
-    def _batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        """Inputs and targets of this process, how many of them count, and how many all processes have.
+
+        One without a share of the last batch is given a patch that does not count: it has to take part in the step.
+        """
         generator = torch.Generator().manual_seed(
             derive_seed(self.plan.seed, "fold", self.fold, "epoch", epoch, "augmentation")
         )
         for start in range(0, len(order), self.plan.batch_size):
             batch = order[start : start + self.plan.batch_size]
-            inputs = to_input(self.train.patches[self.train.indices[batch]], self.recipe, self.plan.device)
-            inputs = augment(inputs, self.plan.augmentation, generator)
-            yield inputs, torch.from_numpy(self.train.labels[batch]).to(self.plan.device)
+            transforms = draw_transforms(len(batch), self.plan.augmentation, generator)
+            share = distributed.share(len(batch))
+            own = share.stop - share.start
+            share = share if own else slice(0, 1)
+            inputs = to_input(self.train.patches[self.train.indices[batch[share]]], self.recipe, self.plan.device)
+            inputs = warp(inputs, transforms[share], self.plan.augmentation)
+            yield inputs, torch.from_numpy(self.train.labels[batch[share]]).to(self.plan.device), own, len(batch)
 
-    def _step(self, inputs: Tensor, target: Tensor) -> tuple[float, NDArray[np.float32]]:
+    def _step(self, inputs: Tensor, target: Tensor, weight: float) -> tuple[float, NDArray[np.float32]]:
+        """One step; `weight` is the share of the batch, since the gradients are averaged over the processes."""
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.plan):
-            output = self.model(inputs)
+            output = self.network(inputs)
         loss = functional.cross_entropy(output.float(), target)
-        loss.backward()
+        (loss * (weight * distributed.processes())).backward()
         self.optimizer.step()
         return loss.item(), output.detach().float().cpu().numpy()
 

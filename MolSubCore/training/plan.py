@@ -76,7 +76,11 @@ class Plan:
     device, precision : str
         ``cpu`` or ``cuda``; ``fp32`` or ``bf16``; as resolved, never ``auto``.
     threads : int
-        CPU threads; another number sums in another order.
+        CPU threads of each process; another number sums in another order.
+    processes : int
+        Started by torchrun, each with its share of every batch; `batch_size` is that of all together. Loss and
+        gradients are those of the whole batch, but batch normalisation takes the statistics of each share, and the
+        running ones of the first: another number of processes is another training.
     classes, positive : tuple of str, str or None
         From the task, for readers of the file.
     test_share : float
@@ -109,6 +113,7 @@ class Plan:
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int = 1
+    processes: int = 1
     classes: tuple[str, ...] = ()
     positive: str | None = None
     synthetic: bool = False
@@ -121,6 +126,9 @@ class Plan:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise TrainingError(name, f"is {value}, expected {low} to {high}", "Choose a value in this range")
+        if self.batch_size % self.processes:
+            found = f"is {self.batch_size}, expected a multiple of the {self.processes} processes of torchrun"
+            raise TrainingError("batch_size", found, "Choose such a --batch-size, or another --nproc-per-node")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy."""
@@ -140,7 +148,10 @@ class Plan:
 
     def key(self) -> str:
         """SHA-256 of the plan: equal keys, equal numbers on the same kind of device."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        content = self.to_dict()
+        if self.processes == 1:  # as before there was this field
+            del content["processes"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch (counted from 0), as torch's CosineAnnealingLR in closed form."""
@@ -159,6 +170,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("test_share", 0.01, 0.9),
     ("patience", 1, 100_000),
     ("threads", 1, 1024),
+    ("processes", 1, 4096),
 )
 
 

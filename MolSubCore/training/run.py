@@ -13,15 +13,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,8 +41,11 @@ from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrai
 from MolSubCore.models.registry import build_model
 from MolSubCore.predictions import Predictions, write_predictions
 from MolSubCore.tasks import get_task
+from MolSubCore.training import distributed
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
+
+AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class TrainingData:
         indices = np.flatnonzero([partition in partitions for partition in self.partitions])
         return PatchSet(self.store.patches, indices, self.labels[indices])
 
-    def predictions(self, data: PatchSet, logits: NDArray[np.float32], classes: tuple[str, ...]) -> Predictions:
+    def predictions(self, data: PatchSet, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Predictions:
         """Logits with the labels and ids that evaluation needs."""
         rows = [int(index) for index in data.indices]
         meta = [self.store.meta[row] for row in rows]
@@ -111,8 +115,13 @@ class TrainingData:
 
 def software() -> dict[str, str]:
     """Versions of all that computes, and the processor's capability."""
-    packages = ("torch", "torchvision", "numpy", "pydicom", "SimpleITK", "scikit-image", "opencv-python-headless")
+    packages = (
+        *("torch", "torchvision", "numpy", "scikit-learn", "pydicom", "SimpleITK", "scikit-image", "pillow"),
+        "opencv-python-headless",
+    )
     found = {name: version(name) for name in packages}
+    with contextlib.suppress(PackageNotFoundError):
+        found["mirp"] = version("mirp")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "MolSubCore": MolSubCore.__version__,
@@ -123,7 +132,24 @@ def software() -> dict[str, str]:
     }
 
 
-def prepare_run(out: Path, plan: Plan, split: Split, data: TrainingData, *, resume: bool) -> None:
+class AnyPlan(Protocol):
+    """A plan of a run, of a network or of a baseline."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy."""
+        ...
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> AnyPlan:
+        """The plan in a ``plan.json``."""
+        ...
+
+    def key(self) -> str:
+        """SHA-256 of the plan."""
+        ...
+
+
+def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, resume: bool) -> None:
     """Make the run folder, or check that the one there belongs to the same plan.
 
     Raises
@@ -135,7 +161,7 @@ def prepare_run(out: Path, plan: Plan, split: Split, data: TrainingData, *, resu
     if file.exists():
         if not resume:
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
-        stored = Plan.from_dict(read_json(file)).to_dict()
+        stored = type(plan).from_dict(read_json(file)).to_dict()
         differing = [f"{k} is {plan.to_dict()[k]}, was {v}" for k, v in stored.items() if plan.to_dict()[k] != v]
         if differing:
             raise TrainingError(out, f"was made by another plan ({'; '.join(differing)})", "Choose another --out")
@@ -154,37 +180,63 @@ def train(
     pretrained: Pretrained = NO_PRETRAINED,
     only_folds: Sequence[int] | None = None,
     listener: Listener | None = None,
+    after: AfterFold | None = None,
 ) -> None:
     """Train all folds (or `only_folds`) of a prepared run; finished folds are passed over.
 
-    `pretrained` is what the plan names; folds that have begun do not need it.
+    `pretrained` is what the plan names; folds that have begun do not need it. `after` sees every trained fold's
+    best model and folder, before the fold counts as finished.
 
     Raises
     ------
     TrainingError
-        If another process works on the same run.
+        If another process works on the same fold.
     """
     torch.set_num_threads(plan.threads)
     if plan.device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    lock = FileLock(out / ".lock")
+    for fold in only_folds or range(1, plan.folds + 1):
+        with _shared_fold(out, fold) as folder:
+            if folder is not None:
+                _train_fold(plan, data, folder, fold, pretrained, listener, after)
+
+
+@contextlib.contextmanager
+def unfinished_fold(out: Path, fold: int) -> Iterator[Path | None]:
+    """The folder of a fold, kept from other processes; None where the fold is finished.
+
+    Raises
+    ------
+    TrainingError
+        If another process works on it.
+    """
+    folder = out / f"fold-{fold}"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with lock.acquire(timeout=0):
-            for fold in only_folds or range(1, plan.folds + 1):
-                _train_fold(plan, data, out, fold, pretrained, listener)
+        held = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
-        raise TrainingError(
-            out, "is in use by another process", "Wait for it to end, or choose another --out"
-        ) from None
+        remedy = "Wait for it to end, or choose another --out"
+        raise TrainingError(folder, "is in use by another process", remedy) from None
+    with held:
+        yield None if (folder / "done.json").exists() else folder
+
+
+@contextlib.contextmanager
+def _shared_fold(out: Path, fold: int) -> Iterator[Path | None]:
+    """`unfinished_fold`, which the first of several processes holds for all."""
+    with unfinished_fold(out, fold) if distributed.is_first() else contextlib.nullcontext() as held:
+        yield distributed.broadcast(held)
 
 
 def _train_fold(
-    plan: Plan, data: TrainingData, out: Path, fold: int, pretrained: Pretrained, listener: Listener | None
+    plan: Plan,
+    data: TrainingData,
+    folder: Path,
+    fold: int,
+    pretrained: Pretrained,
+    listener: Listener | None,
+    after: AfterFold | None,
 ) -> None:
-    folder = out / f"fold-{fold}"
-    if (folder / "done.json").exists():
-        return
-    folder.mkdir(exist_ok=True)
     parts: set[str | int] = {p for p in data.partitions if p != "test"}
     training, validation = data.select(parts - {fold}), data.select({fold})
     test = data.select({"test"})
@@ -194,10 +246,14 @@ def _train_fold(
             raise TrainingError(f"fold {fold}", f"has one class only in its {name} part, expected two or more", remedy)
     model = initial_model(plan, fold, pretrained)
     summary = FoldTrainer(model, plan, fold, training, validation, folder, listener).run()
+    if not distributed.is_first():
+        return
     recipe = Recipe.from_dict(plan.recipe)
     for name, part in (("predictions", validation), ("test_predictions", test)):
         logits = predict_logits(model, part, plan, recipe)
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
+    if after:
+        after(model, plan, data, fold, folder)
     write_json(folder / "done.json", summary)
     if listener:
         listener(Event("fold", fold, values=summary))
@@ -212,8 +268,9 @@ def initial_model(plan: Plan, fold: int, pretrained: Pretrained) -> nn.Module:
 
 
 def all_begun(run: Path, plan: Plan) -> bool:
-    """Whether every fold has a checkpoint to go on from, so that the first weights are needed no more."""
-    return all((run / f"fold-{fold}" / "last.safetensors").exists() for fold in range(1, plan.folds + 1))
+    """Whether every fold is finished or has a checkpoint to go on from: the first weights are needed no more."""
+    folders = [run / f"fold-{fold}" for fold in range(1, plan.folds + 1)]
+    return all((folder / "last.safetensors").exists() or (folder / "done.json").exists() for folder in folders)
 
 
 def finished_folds(run: Path) -> dict[int, dict[str, Any]]:

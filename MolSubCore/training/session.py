@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from MolSubCore.models.device import resolve_device, resolve_precision
 from MolSubCore.models.pretrained import Pretrained, read_pretrained
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
+from MolSubCore.training import distributed
 from MolSubCore.training.plan import OVERSAMPLING, Plan
 from MolSubCore.training.run import TrainingData, all_begun, prepare_run
 
 DEFAULT_ARCHITECTURE = "densenet121-cbam"
-_RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
+RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def prepare_training(
     split = _split(options, settings, cohort)
     recipe = _recipe(settings, stored)
     draft = _draft(options, settings, recipe, split)
-    pretrained = _pretrained(options, draft.architecture, stored)
-    store = build_store(cohort, recipe, options.cache, progress=progress)
+    distributed.check_devices(draft.device)
+    pretrained = distributed.in_turn(lambda: _pretrained(options, draft.architecture, stored))
+    store = distributed.in_turn(lambda: build_store(cohort, recipe, options.cache, progress=progress))
     data = TrainingData.gather(cohort, store, split, options.task)
     plan = replace(
         draft,
@@ -112,7 +114,9 @@ def prepare_training(
         pretrained=pretrained.name,
         synthetic=data.summary()["synthetic"],
     )
-    prepare_run(options.out, plan, split, data, resume=options.resume)
+    if distributed.is_first():
+        prepare_run(options.out, plan, split, data, resume=options.resume)
+    distributed.barrier()
     return TrainingSession(plan, data, pretrained)
 
 
@@ -135,7 +139,17 @@ def _stored_settings(stored: Plan | None) -> dict[str, Any]:
     """The settings of the run that is resumed, so that the user need not give them again."""
     if stored is None:
         return {}
-    derived = {"task", "recipe", "data_hash", "split_hash", "classes", "positive", "synthetic", "pretrained"}
+    derived = {
+        "task",
+        "recipe",
+        "data_hash",
+        "split_hash",
+        "classes",
+        "positive",
+        "synthetic",
+        "pretrained",
+        "processes",
+    }
     return {key: getattr(stored, key) for key in stored.to_dict() if key not in derived}
 
 
@@ -153,7 +167,7 @@ def _split(options: TrainingOptions, settings: dict[str, Any], cohort: Cohort) -
 
 
 def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
-    chosen = {key: settings.pop(key) for key in _RECIPE_OPTIONS if key in settings}
+    chosen = {key: settings.pop(key) for key in RECIPE_OPTIONS if key in settings}
     if stored is not None and not chosen:
         return Recipe.from_dict(stored.recipe)
     return get_recipe(chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit"))
@@ -172,21 +186,35 @@ def _pretrained(options: TrainingOptions, architecture: str, stored: Plan | None
 
 def _draft(options: TrainingOptions, settings: dict[str, Any], recipe: Recipe, split: Split) -> Plan:
     """The plan but for what the images decide; every option is checked here."""
-    device = str(resolve_device(settings.pop("device", "auto")))
     architecture = settings.pop("architecture", DEFAULT_ARCHITECTURE)
-    get_architecture(architecture)
-    draft = Plan(
-        task=options.task,
-        architecture=architecture,
-        recipe=recipe.to_dict(),
-        data_hash="",
-        split_hash="",
-        oversampling=settings.pop("oversampling", OVERSAMPLING[options.task]),
-        device=device,
-        precision=resolve_precision(settings.pop("precision", "auto"), device),
-        threads=settings.pop("threads", os.cpu_count() or 1),
-    )
+    draft = draft_plan(options.task, architecture, recipe, split.folds, settings)
     wrong = [fold for fold in options.only_folds if not 1 <= fold <= split.folds]
     if wrong:
         raise TrainingError("--only-fold", f"is {wrong[0]}, the run has folds 1 to {split.folds}", "Choose one of them")
-    return replace(draft, **{**settings, "folds": split.folds})
+    return draft
+
+
+def draft_plan(task: str, architecture: str, recipe: Recipe, folds: int, settings: Mapping[str, Any]) -> Plan:
+    """A plan but for what the images decide: its hashes are empty.
+
+    Parameters
+    ----------
+    settings : mapping
+        Other fields of the plan; ``device`` and ``precision`` may be ``auto``. What is absent has its default.
+
+    Raises
+    ------
+    MolSubError
+        If a value is out of range, or the architecture or the device is not there.
+    """
+    get_architecture(architecture)
+    device = str(resolve_device(settings.get("device", "auto")))
+    resolved = {
+        "device": device,
+        "precision": resolve_precision(settings.get("precision", "auto"), device),
+        "oversampling": settings.get("oversampling", OVERSAMPLING[task]),
+        "threads": settings.get("threads", max((os.cpu_count() or 1) // distributed.processes_here(), 1)),
+        "processes": distributed.processes(),
+    }
+    values = {**settings, **resolved, "folds": folds}
+    return Plan(task=task, architecture=architecture, recipe=recipe.to_dict(), data_hash="", split_hash="", **values)

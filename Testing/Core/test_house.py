@@ -20,7 +20,10 @@ CORE = ROOT / "MolSubCore"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 #: From the lowest room to the highest; a room may use those before it. Rooms in one entry may not use each other.
-ROOMS = (("imaging",), ("cohort", "models"), ("training", "explain"), ("evaluation",), ("report",))
+ROOMS = (
+    *(("imaging",), ("cohort", "models"), ("training", "explain")),
+    *(("evaluation",), ("report",), ("study",), ("jobs",)),
+)
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,247 @@
+"""Examples with heatmaps of a run: correctly classified test patients, chosen by a rule and not by their looks.
+
+::
+
+    RUN/attention.npz     patches, and each layer's maps at the layer's resolution
+    RUN/attention.json    the rule, and of every example its class, probabilities, views and lesion outline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import nn
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.store import PatchStore
+from MolSubCore.cohort.table import Cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.explain.faithfulness import make_regions
+from MolSubCore.explain.gradcam import Maps, explain, stretch
+from MolSubCore.files import atomic_path, read_json, write_json
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.models.registry import get_architecture
+from MolSubCore.predictions import Predictions, read_predictions
+
+RULE = (
+    "Of every class the test patient with the median probability of this class (the lower one of two) among "
+    "those whose mean over all views this model classifies correctly; patients with both a CC and an MLO view go first."
+)
+
+VIEWS = ("CC", "MLO")
+
+#: Largest difference of a probability from the one in the run's predictions: another precision, not other weights.
+_SAME = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Examples of a run, read.
+
+    Attributes
+    ----------
+    record : dict
+        Content of ``attention.json``.
+    patches : ndarray of uint8, shape (N, size, size)
+    maps : dict of str to ndarray of float32, shape (N, h, w)
+        Raw Grad-CAM of each layer, for the true class.
+    """
+
+    record: dict[str, Any]
+    patches: NDArray[np.uint8]
+    maps: dict[str, NDArray[np.float32]]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Dotted names, from input to output."""
+        return tuple(self.record["layers"])
+
+    def heat(self, layer: str, number: int, size: int) -> NDArray[np.float32]:
+        """One patch's map, stretched to [0, 1], shape (size, size)."""
+        raw = self.maps[layer][number][None]
+        maps = Maps((layer,), (0,), {layer: raw}, {layer: stretch(raw)}, {layer: (False,)}, np.zeros(1, np.float32))
+        return maps.patch_map(layer, 0, size)
+
+
+def write_attention(
+    run: Path,
+    store: PatchStore,
+    load_model: Callable[[int], nn.Module],
+    *,
+    cohort: Cohort | None = None,
+    layers: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Choose one test patient of every class by `RULE`, explain its views, write both files; return the record.
+
+    Parameters
+    ----------
+    run : Path
+        A finished and evaluated run of an architecture. The model of its best fold is explained.
+    store : PatchStore
+        The one that the run was trained on.
+    load_model : callable
+        Gives the trained model of a fold, on its device.
+    cohort : Cohort, optional
+        That of the store: then lesion outlines are read from its masks, for the chosen images only.
+    layers : sequence of str, optional
+        Default: the architecture's.
+
+    Raises
+    ------
+    MolSubError
+        If the model gives other probabilities than the run's predictions, or an image cannot be read again.
+    """
+    plan, fold = read_json(run / "plan.json"), int(read_json(run / "evaluation.json")["best_fold"])
+    predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
+    names = tuple(layers or get_architecture(plan["architecture"]).default_layers)
+    examples = choose_examples(predictions)
+    patches: list[NDArray[Any]] = []
+    raw: list[dict[str, NDArray[np.float32]]] = []
+    row_of = {
+        (int(case), lesion): n for n, (case, lesion) in enumerate(zip(store.case_index, store.lesion, strict=True))
+    }
+    recipe, model = Recipe.from_dict(plan["recipe"]), load_model(fold).eval()
+    for example in examples:
+        for view in example["views"]:
+            row = row_of[view.pop("case"), view["lesion"]]
+            maps = _explain(model, recipe, store.patches[row], names, predictions.classes.index(example["class"]))
+            _check_same(run, maps, view["probabilities"])
+            view |= {"patch": len(patches), "blind": [maps.blind[name][0] for name in names]}
+            view["geometry"] = store.meta[row]["geometry"]
+            view["outline"] = None if cohort is None else _outline(cohort, int(store.case_index[row]), view["geometry"])
+            patch = store.patches[row]
+            patches.append(patch if recipe.patch_dtype == "uint8" else np.rint(255.0 * np.clip(patch, 0, 1)))
+            raw.append(maps.raw or {})
+    shape = (0, recipe.size, recipe.size)
+    record = {"task": plan["task"], "architecture": plan["architecture"], "fold": fold, "layers": list(names),
+              "classes": list(predictions.classes), "synthetic": bool(plan.get("synthetic")),
+              "examples": examples}  # fmt: skip
+    pictures = np.stack(patches).astype(np.uint8) if patches else np.zeros(shape, np.uint8)
+    found = {name: np.concatenate([one[name] for one in raw]) if raw else np.zeros(shape, np.float32) for name in names}
+    return save_attention(run, record, pictures, found)
+
+
+def save_attention(
+    run: Path, record: dict[str, Any], patches: NDArray[np.uint8], maps: dict[str, NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Write both files, the record last; return it, complete."""
+    head = {"format": "molsub-attention", "format_version": 1, "intended_use": DISCLAIMER, "method": "gradcam"}
+    whole = head | {"rule": RULE} | record
+    arrays = {f"map-{number}": maps[name] for number, name in enumerate(record["layers"])}
+    with atomic_path(run / "attention.npz") as temporary:
+        np.savez_compressed(temporary, patches=patches, **arrays)  # type: ignore[arg-type]
+    write_json(run / "attention.json", whole)
+    return whole
+
+
+def read_attention(run: Path) -> Attention | None:
+    """The examples of a run; None where there are none.
+
+    Raises
+    ------
+    MolSubError
+        If the files are damaged.
+    """
+    if not (run / "attention.json").is_file():
+        return None
+    record = read_json(run / "attention.json")
+    try:
+        with np.load(run / "attention.npz", allow_pickle=False) as file:
+            maps = {name: file[f"map-{number}"] for number, name in enumerate(record["layers"])}
+            return Attention(record, file["patches"], maps)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        problem, remedy = f"holds no examples ({reason})", "Delete attention.json and run the study again"
+        raise MolSubError(run / "attention.npz", problem, remedy) from None
+
+
+def choose_examples(predictions: Predictions) -> list[dict[str, Any]]:
+    """One entry per class by `RULE`: its patient and the first lesion of each of its views.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of one model on the test set.
+
+    Returns
+    -------
+    list of dict
+        A class without a correctly classified patient has no views.
+    """
+    scores, both = predictions.scores().per_patient(), _with_both_views(predictions)
+    right = scores.probabilities.argmax(axis=1) == scores.label
+    examples: list[dict[str, Any]] = []
+    for index, name in enumerate(predictions.classes):
+        members = np.flatnonzero(scores.label == index)
+        correct = [int(n) for n in members if right[n]]
+        entry: dict[str, Any] = {"class": name, "patients": len(members), "correct": len(correct), "views": []}
+        examples.append(entry)
+        preferred = [n for n in correct if scores.patient[n] in both] or correct
+        if preferred:
+            # Equal probabilities by the image's number, which does not depend on the salt of the ids.
+            ranked = sorted(preferred, key=lambda n: (scores.probabilities[n, index], scores.case[n]))
+            chosen = ranked[(len(ranked) - 1) // 2]
+            entry |= {"study_id": str(scores.patient[chosen]), "chosen_from": len(ranked)}
+            entry["probability"] = float(scores.probabilities[chosen, index])
+            entry["views"] = _views(predictions, str(scores.patient[chosen]))
+    return examples
+
+
+def _with_both_views(predictions: Predictions) -> set[str]:
+    seen = [set(predictions.study_id[predictions.view == view].tolist()) for view in VIEWS]
+    return set.intersection(*seen)
+
+
+def _views(predictions: Predictions, patient: str) -> list[dict[str, Any]]:
+    """The first lesion of each view of a patient: CC, MLO, then any other."""
+    probabilities = predictions.probabilities()
+    found: dict[str, dict[str, Any]] = {}
+    rows = np.flatnonzero(predictions.study_id == patient)
+    for row in sorted(rows, key=lambda n: (predictions.case[n], n)):
+        view = str(predictions.view[row])
+        found.setdefault(
+            view,
+            {
+                "view": view,
+                "laterality": str(predictions.laterality[row]),
+                "case": int(predictions.case[row]),
+                "lesion": str(predictions.lesion[row]),
+                "probabilities": dict(zip(predictions.classes, probabilities[row].tolist(), strict=True)),
+                "predicted": predictions.classes[int(probabilities[row].argmax())],
+            },
+        )
+    order = {view: n for n, view in enumerate(VIEWS)}
+    return sorted(found.values(), key=lambda entry: order.get(entry["view"], len(order)))
+
+
+def _explain(model: nn.Module, recipe: Recipe, patch: NDArray[Any], layers: tuple[str, ...], index: int) -> Maps:
+    device = next(model.parameters()).device
+    inputs = torch.from_numpy(recipe.normalise(np.asarray(patch)[None])).to(device)
+    return explain(model, inputs, layers, [index])
+
+
+def _check_same(run: Path, maps: Maps, stored: dict[str, float]) -> None:
+    if np.abs(softmax(maps.logits.astype(np.float64)) - np.array(list(stored.values()))).max() > _SAME:
+        problem = "has other probabilities in its predictions than its model gives"
+        raise MolSubError(run, problem, "Give the model and the patches that it was trained with")
+
+
+def _outline(cohort: Cohort, number: int, geometry: dict[str, Any]) -> list[list[list[int]]]:
+    """Contours of the image's lesions in the patch, as lists of (column, row)."""
+    case = cohort.cases[number]
+    lesions = read_lesions(case.lesion, read_mammogram(case.image))
+    place = RoiGeometry(**{**geometry, "image_shape": tuple(geometry["image_shape"])})
+    inside = make_regions(lesions, place, (1.0, 1.0)).inside.astype(np.uint8)
+    contours = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    return [contour[:, 0].tolist() for contour in contours]

@@ -1,0 +1,110 @@
+"""``molsub worker``: a process that runs jobs for a program and stays warm between them."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, TextIO
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
+
+#: A job's progress: share done, 0 to 1, and anything JSON-ready beside it.
+Progress = Callable[..., None]
+
+#: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
+JOBS: Mapping[str, tuple[str, str]] = MappingProxyType({"study-fold": ("MolSubCore.study.job", "run_fold")})
+
+
+class Worker:
+    """Reads requests, runs them one after another, writes events.
+
+    A cancelled job and a closed input interrupt the job that runs, as Ctrl-C does: so jobs end at a point from
+    which they can go on.
+    """
+
+    def __init__(self, requests: TextIO, events: TextIO) -> None:
+        self._requests, self._events = requests, events
+        self._queue: queue.Queue[Request | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._running = ""
+        self._cancelled: set[str] = set()
+
+    def serve(self) -> None:
+        """Run jobs until the input ends."""
+        self._emit("ready", pid=os.getpid())
+        threading.Thread(target=self._read, daemon=True).start()
+        while (request := self._queue.get()) is not None:
+            self.run(request)
+
+    def _read(self) -> None:
+        for line in self._requests:
+            try:
+                message = read_request(line)
+            except MolSubError as error:
+                self._emit("failed", message=str(error), bad_input=True)
+                continue
+            if isinstance(message, Cancel):
+                with self._lock:
+                    self._cancelled.add(message.id)
+                    if message.id == self._running:
+                        _thread.interrupt_main()
+            else:
+                self._queue.put(message)
+        self._queue.put(None)
+        with self._lock:
+            if self._running:
+                _thread.interrupt_main()
+
+    def run(self, request: Request) -> None:
+        """Do one job; whatever becomes of it is told by its last event."""
+        try:
+            with self._lock:
+                if request.id in self._cancelled:
+                    raise KeyboardInterrupt
+                self._running = request.id
+            self._emit("started", request.id)
+            result = self._call(request)
+            with self._lock:
+                self._running = ""
+            self._emit("done", request.id, result=result)
+        except KeyboardInterrupt:
+            self._running = ""
+            self._emit("cancelled", request.id)
+        except Exception as error:
+            self._running = ""
+            from MolSubCore.__main__ import explain_error
+
+            message, code = explain_error(error)
+            self._emit("failed", request.id, message=message.removeprefix("molsub: "), bad_input=code == 2)
+
+    def _call(self, request: Request) -> Any:
+        if request.job not in JOBS:
+            raise MolSubError("job", f"unknown value '{request.job}'", f"Choose one of {', '.join(JOBS)}")
+        module, name = JOBS[request.job]
+
+        def progress(done: float, **values: Any) -> None:
+            self._emit("progress", request.id, done=done, **values)
+
+        return getattr(import_module(module), name)(request.options, progress)
+
+    def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
+        try:
+            self._events.write(Event(event, name, values).line())
+            self._events.flush()
+        except (BrokenPipeError, ValueError):  # nobody listens any more; the closed input ends the work
+            pass
+
+
+def serve_standard_streams() -> None:
+    """Serve over standard input and output; whatever libraries print goes to standard error instead."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    Worker(os.fdopen(0, encoding="utf-8"), events).serve()

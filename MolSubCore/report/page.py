@@ -1,0 +1,69 @@
+"""What all pages share: templates, pictures as data, numbers for people."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+_KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+def data_uri(path: Path) -> str:
+    """A PNG or SVG file as a URI that holds it."""
+    return f"data:{_KINDS[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def jpeg_uri(figure: Figure) -> str:
+    """A figure as a JPEG in a URI."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 88})
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def unbroken(text: str) -> str:
+    """A short cell whose interval or deviation is never cut: a line may end before its bracket only."""
+    if len(text) > 48:
+        return text
+    return re.sub(r"\([^()]*\d[^()]*\)|\S+ ± \S+", lambda found: _glued(found.group()), text)
+
+
+def _glued(text: str) -> str:
+    return text.replace(" ", "\u00a0").replace("–", "\u2060–\u2060").replace("-", "\u2011")
+
+
+def known(value: Any) -> Any:
+    """The value, or that it was not recorded."""
+    return "not recorded" if value in (None, "", {}, []) else value
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many decimals, or that it is undefined."""
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """An estimate with the ends of its interval, where they are known."""
+    if value is None:
+        return "undefined"
+    if low is None or high is None:
+        return number(value, digits)
+    separator = "–" if min(value, low, high) >= 0 else " to "
+    return f"{value:.{digits}f} ({low:.{digits}f}{separator}{high:.{digits}f})"
+
+
+@lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """The templates, with `known` and `number` as filters; everything is escaped."""
+    loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
+    found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    found.filters["known"] = known
+    found.filters["number"] = number
+    found.filters["unbroken"] = unbroken
+    return found

@@ -1,0 +1,1 @@
+"""A whole study: its plan, its jobs, and what is made of their results."""

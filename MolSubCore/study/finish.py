@@ -1,0 +1,94 @@
+"""What follows the jobs of a study: evaluations, fusions, examples with heatmaps, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.evaluate import evaluate_run
+from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
+from MolSubCore.evaluation.study_results import FUSION, SEPARATOR, StudyResults, read_study
+from MolSubCore.explain.examples import write_attention
+from MolSubCore.files import read_json
+from MolSubCore.models.registry import build_model
+from MolSubCore.study.plan import Study
+from MolSubCore.training.baselines import BASELINES
+from MolSubCore.training.checkpoint import load_checkpoint
+from MolSubCore.training.plan import Plan
+
+Progress = Callable[[int, int, str], None]
+
+_CLINICAL = tuple(name for name, fusion in FUSIONS.items() if fusion.clinical)
+
+
+def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyResults, list[str]]:
+    """Evaluate every finished run of a study, fuse it, and keep examples of the main model's attention.
+
+    What is there and up to date is passed over.
+
+    Returns
+    -------
+    results : StudyResults
+    notes : list of str
+        What could not be made, and why, a line each.
+    """
+    runs = [study.run_folder(task, model) for task, model in study.plans]
+    done = [run for run in runs if _finished(run)]
+    notes = []
+    for number, run in enumerate(done, start=1):
+        bring_up_to_date(run)
+        if run.name.partition(SEPARATOR)[2] not in BASELINES:
+            notes += _fuse(study, run)
+        if progress:
+            progress(number, len(done), run.name)
+    results = read_study(study.options.out)
+    for task in results.tasks:
+        run = study.run_folder(task, results.main)
+        if results.main_run(task) is not None and results.main not in BASELINES:
+            notes += _attention(study, run)
+    return results, notes
+
+
+def bring_up_to_date(run: Path) -> None:
+    """Evaluate a finished run, unless its evaluation is younger than all of its folds."""
+    evaluation = run / "evaluation.json"
+    folds = [file.stat().st_mtime_ns for file in run.glob("fold-*/done.json")]
+    if not evaluation.exists() or evaluation.stat().st_mtime_ns < max(folds):
+        evaluate_run(run)
+
+
+def _finished(run: Path) -> bool:
+    folds = int(read_json(run / "plan.json")["folds"])
+    return all((run / f"fold-{fold}" / "done.json").is_file() for fold in range(1, folds + 1))
+
+
+def _fuse(study: Study, run: Path) -> list[str]:
+    wanted = [name for name in FUSIONS if study.clinical is not None or name not in _CLINICAL]
+    notes = []
+    for name, reason in make_fusions(run, wanted, study.clinical).items():
+        if reason:
+            notes.append(f"{run.name}{FUSION}{name} was not made: {reason}")
+        else:
+            bring_up_to_date(run.with_name(f"{run.name}{FUSION}{name}"))
+    return notes
+
+
+def _attention(study: Study, run: Path) -> list[str]:
+    file = run / "attention.json"
+    if file.exists() and file.stat().st_mtime_ns >= (run / "evaluation.json").stat().st_mtime_ns:
+        return []
+    plan = Plan.from_dict(read_json(run / "plan.json"))
+
+    def load(fold: int) -> nn.Module:
+        model = build_model(plan.architecture, len(plan.classes), dropout=plan.dropout)
+        load_checkpoint(run / f"fold-{fold}" / "best.safetensors", model)
+        return model.to(plan.device)
+
+    try:
+        write_attention(run, study.store, load, cohort=study.cohort)
+    except MolSubError as error:
+        return [f"{run.name}: no examples with heatmaps, {error}"]
+    return []

@@ -1,0 +1,120 @@
+"""What a user asks of a study, and what becomes of it where a study is there already."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from MolSubCore.errors import MolSubError, TrainingError
+from MolSubCore.files import read_json
+from MolSubCore.imaging.radiomics import radiomics_versions
+from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.models.device import resolve_device, resolve_precision
+from MolSubCore.models.registry import ARCHITECTURES
+from MolSubCore.tasks import TASKS
+from MolSubCore.training.baselines import BASELINES
+from MolSubCore.training.plan import Plan
+from MolSubCore.training.session import RECIPE_OPTIONS
+
+#: The paper's architectures; ours after its text only is there for who asks for it.
+PAPER_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "densenet121-cbam-text")
+
+#: Of the plan, not of a single run: their values are the same for all models.
+SHARED = ("folds", "test_share", "seed", "epochs", "device", "precision", "threads")
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What a user asks of a study; what is absent is as the study in `out` has it, or else the default.
+
+    Attributes
+    ----------
+    table, out : Path
+    tasks, models : tuple of str
+        Added to those of the study in `out`, whose results stay. Models are architectures and baselines.
+    clinical : tuple of str
+        Columns of the table for late fusion.
+    split, cache : Path or None
+    pretrained : str
+        ``auto``, ``none``, or a folder of torchvision's weight files.
+    workers : int
+        Jobs at a time; the processor's threads are divided among them when the study is first planned.
+    settings : dict
+        Fields of the plan, and ``recipe``, ``bound``, ``bound_unit``.
+    """
+
+    table: Path
+    out: Path
+    tasks: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    clinical: tuple[str, ...] = ()
+    split: Path | None = None
+    cache: Path | None = None
+    pretrained: str = ""
+    workers: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
+    """Options with the stored study's choices, or the defaults, where the user made none; and the recipe.
+
+    Raises
+    ------
+    MolSubError
+        If `out` holds something else, or a name or value is unknown.
+    """
+    out = options.out
+    if out.is_file():
+        raise TrainingError(out, "is a file, expected a folder to make", "Choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "study.json").exists():
+        raise TrainingError(out, "exists already and holds no study", "Choose another --out")
+    stored: dict[str, Any] = read_json(out / "study.json") if (out / "study.json").exists() else {}
+    given = dict(options.settings)
+    chosen = {key: given.pop(key) for key in RECIPE_OPTIONS if key in given}
+    settings = {**stored.get("settings", {}), **given}
+    if stored and not chosen:
+        recipe = Recipe.from_dict(stored["recipe"])
+    else:
+        recipe = get_recipe(
+            chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit")
+        )
+    settings.setdefault("threads", max((os.cpu_count() or 1) // options.workers, 1))
+    if stored.get("pretrained") == "files" and not options.pretrained:
+        raise TrainingError(out, "began with files of weights", "Give their folder again with --pretrained DIR")
+    resolved = replace(
+        options,
+        tasks=_joined(stored.get("tasks", []), options.tasks, list(TASKS)),
+        models=_joined(stored.get("models", []), options.models, [*PAPER_ARCHITECTURES, *available_baselines()]),
+        clinical=_joined(stored.get("clinical", []), options.clinical, []),
+        pretrained=options.pretrained or stored.get("pretrained", "auto"),
+        settings=_with_defaults(settings),
+    )
+    for name in resolved.models:
+        if name not in (*ARCHITECTURES, *BASELINES):
+            known = ", ".join((*ARCHITECTURES, *BASELINES))
+            raise TrainingError("architecture", f"unknown value '{name}'", f"Choose from {known}")
+    return resolved, recipe
+
+
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """The plan's defaults where nothing is set, and what this machine makes of ``auto``."""
+    device = str(resolve_device(settings.get("device", "auto")))
+    precision = resolve_precision(settings.get("precision", "auto"), device)
+    defaults = {name: getattr(Plan, name) for name in SHARED}
+    return {**defaults, **settings, "device": device, "precision": precision}
+
+
+def _joined(stored: list[str], given: tuple[str, ...], default: list[str]) -> tuple[str, ...]:
+    """What is stored, then what is given beside it; the default where there is neither."""
+    return tuple(dict.fromkeys([*stored, *given])) or tuple(default)
+
+
+def available_baselines() -> tuple[str, ...]:
+    """The baselines, where the library that they need is installed."""
+    try:
+        radiomics_versions()
+    except MolSubError:
+        return ()
+    return tuple(BASELINES)

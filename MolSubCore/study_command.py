@@ -1,0 +1,184 @@
+"""What ``molsub study`` and ``molsub worker`` do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.errors import MolSubError
+from MolSubCore.progress import Bar, JobsBar
+
+if TYPE_CHECKING:
+    from MolSubCore.evaluation.study_results import StudyResults
+    from MolSubCore.study.job import StudyJob
+    from MolSubCore.study.plan import Study, StudyOptions
+
+
+def study(options: argparse.Namespace) -> int:
+    """``molsub study``: exit code 2 when a job failed."""
+    from MolSubCore.study.finish import finish_study
+    from MolSubCore.study.plan import plan_study
+
+    if options.jobs < 1:
+        raise MolSubError("--jobs", f"is {options.jobs}, expected 1 or more", "Choose a larger number")
+    with _Bars() as bars:
+        planned = plan_study(_options(options), bars)
+    waiting = [job for job in planned.jobs if not job.finished]
+    if options.dry_run:
+        return _dry_run(planned, waiting)
+    planned.write()
+    failed = _run(options, planned, waiting)
+    with Bar("evaluating") as bar:
+        results, notes = finish_study(planned, bar)
+    _print_results(results)
+    for note in notes:
+        print(f"Note: {note}")
+    _report(results)
+    return _tell_failures(planned, failed)
+
+
+def _options(options: argparse.Namespace) -> StudyOptions:
+    from MolSubCore.study.plan import StudyOptions
+
+    own = {"table", "out", "tasks", "architectures", "clinical", "dry_run", "jobs", "executor", "partition"}
+    own |= {"time_limit", "split", "cache", "pretrained", "handler", "after_interrupt"}
+    return StudyOptions(
+        table=Path(options.table),
+        out=Path(options.out),
+        tasks=tuple(options.tasks),
+        models=tuple(options.architectures),
+        clinical=tuple(options.clinical),
+        split=Path(options.split) if options.split else None,
+        cache=Path(options.cache) if options.cache else None,
+        pretrained=options.pretrained,
+        workers=options.jobs,
+        settings={key: value for key, value in vars(options).items() if key not in own},
+    )
+
+
+class _Bars:
+    """One progress bar after another."""
+
+    def __init__(self) -> None:
+        self._bars: list[Bar] = []
+
+    def __call__(self, title: str) -> Callable[[int, int, str], None]:
+        self.__exit__()
+        self._bars.append(Bar(title))
+        return self._bars[-1]
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bars:
+            self._bars[-1].__exit__(None, None, None)
+
+
+def _dry_run(planned: Study, waiting: list[StudyJob]) -> int:
+    from MolSubCore.study.estimate import estimate
+
+    with Bar("timing steps") as bar:
+        found = estimate(planned, bar)
+    folds = planned.options.settings["folds"]
+    print(f"{len(planned.jobs)} jobs: {len(planned.options.tasks)} task(s) x {len(planned.options.models)} model(s) x "
+          f"{folds} fold(s); {len(planned.jobs) - len(waiting)} finished")  # fmt: skip
+    print(f"{'task':12}{'model':24}{'folds':>6}{'finished':>10}")
+    for task, model in planned.plans:
+        own = [job for job in planned.jobs if (job.task, job.model) == (task, model)]
+        print(f"{task:12}{model:24}{len(own):6}{sum(job.finished for job in own):10}")
+    print(f"\n{'model':24}{'one step':>10}{'all its jobs':>16}")
+    for model, seconds in found.seconds.items():
+        step = f"{found.step_seconds[model]:.2f} s" if model in found.step_seconds else "-"
+        print(f"{model:24}{step:>10}{duration(seconds):>16}")
+    settings = planned.options.settings
+    print(
+        f"\nAt most {duration(found.total_seconds)} on {settings['device']} with {planned.options.workers} job(s) at a "
+        f"time of {settings['threads']} thread(s), and {found.disk_bytes / 2**30:.1f} GiB of disk. Nothing was written."
+    )
+    return 0
+
+
+def duration(seconds: float) -> str:
+    """A time span for people."""
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _run(options: argparse.Namespace, planned: Study, waiting: list[StudyJob]) -> dict[str, str]:
+    if not waiting:
+        return {}
+    bar = JobsBar(len(planned.jobs), len(planned.jobs) - len(waiting))
+    try:
+        if options.executor == "slurm":
+            from MolSubCore.jobs.slurm import run_slurm
+
+            return run_slurm(
+                waiting,
+                bar,
+                folder=planned.options.out / "slurm",
+                partition=options.partition,
+                at_once=options.jobs,
+                timeout_min=options.time_limit,
+                gpus=int(planned.options.settings["device"] == "cuda"),
+            )
+        from MolSubCore.jobs.local import run_local
+
+        return run_local(waiting, options.jobs, bar)
+    finally:
+        bar.close()
+
+
+def _print_results(results: StudyResults) -> None:
+    if not results.runs:
+        return
+    print(f"\nAUC per patient on the test set, 95 % interval{' - SYNTHETIC COHORT' * bool(results.study['synthetic'])}")
+    for (task, model), run in results.runs.items():
+        metrics: dict[str, Any] = run.evaluation["test"]["ensemble"]["patient"]["metrics"]
+        auc = metrics["auc" if run.positive else "macro auc"]
+        text = "undefined" if auc["value"] is None else f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        print(f"{task:10}{model:40}{text}")
+
+
+def _report(results: StudyResults) -> None:
+    from MolSubCore.report.study_report import write_report
+
+    with Bar("drawing") as bar:
+        page = write_report(results, progress=bar)
+    print(f"{DISCLAIMER}\nReport: {page}\nTables and figures: {results.folder / 'results'}")
+
+
+def _tell_failures(planned: Study, failed: dict[str, str]) -> int:
+    from MolSubCore.jobs.local import describe_failures
+
+    if not failed:
+        return 0
+    lines = describe_failures(planned.jobs, failed)
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    for line in lines[1:]:
+        print(f"Failed: {line}")
+    raise MolSubError(f"{len(lines)} job(s) failed, first {lines[0].rstrip('.')}", f"the others are done{more}",
+                      "The same command does what is left")  # fmt: skip
+
+
+def study_report(options: argparse.Namespace) -> int:
+    """``molsub study-report``: tables, figures and the page of a study folder again."""
+    from MolSubCore.evaluation.study_results import read_study
+
+    results = read_study(Path(options.study))
+    _print_results(results)
+    _report(results)
+    return 0
+
+
+def worker(options: argparse.Namespace) -> int:
+    """``molsub worker``."""
+    from MolSubCore.jobs.worker import serve_standard_streams
+
+    serve_standard_streams()
+    return 0

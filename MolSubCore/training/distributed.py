@@ -1,0 +1,205 @@
+"""One training in several processes, started by ``torchrun``: each takes its share of every batch.
+
+The processes need one file system. The first one shows, decides and writes; the others compute and wait. Without
+torchrun every function here is that of a single process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from MolSubCore.errors import TrainingError
+
+if TYPE_CHECKING:  # the command line asks for the rank before it loads PyTorch
+    from torch import nn
+
+_T = TypeVar("_T")
+
+#: The others wait while the first one reads all images; a process that is lost is noticed at once all the same.
+_TIMEOUT = timedelta(days=2)
+
+#: Seconds for the first process to say what went wrong, before another one says it.
+PATIENCE = 20.0
+
+_CAUSE = "molsub cause"
+
+
+def launched() -> tuple[int, int]:
+    """Rank and number of the processes that torchrun started; (0, 1) without it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """The processes of torchrun as one group: gloo on the processor, NCCL between GPUs, one for each process."""
+    rank, size = launched()
+    if size == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = "cpu:gloo,cuda:nccl"
+        local = int(os.environ["LOCAL_RANK"])
+        if local < torch.cuda.device_count():
+            torch.cuda.set_device(local)
+    distributed.init_process_group(backend, timeout=_TIMEOUT, rank=rank, world_size=size)
+    yield
+    # Not after an error: `cause_of` needs it, and the end of the process closes it as well.
+    distributed.destroy_process_group()
+
+
+def processes() -> int:
+    """Size of the group."""
+    import torch.distributed
+
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def processes_here() -> int:
+    """Those of the group that are on this computer."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if processes() > 1 else 1
+
+
+def rank() -> int:
+    """Of this process in the group."""
+    import torch.distributed
+
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that shows, decides and writes."""
+    return rank() == 0
+
+
+def check_devices(device: str) -> None:
+    """Refuse fewer GPUs than processes.
+
+    Raises
+    ------
+    TrainingError
+    """
+    import torch
+
+    local = processes_here()
+    if device == "cuda" and local > torch.cuda.device_count():
+        found = f"starts {local} processes here, and PyTorch sees {torch.cuda.device_count()} GPU(s)"
+        raise TrainingError("torchrun", found, "Give --nproc-per-node that number, or use --device cpu")
+
+
+def barrier() -> None:
+    """Wait for all."""
+    broadcast(None)
+
+
+def broadcast(value: _T) -> _T:
+    """The first process's value, in all; the others wait for it."""
+    if processes() == 1:
+        return value
+    import torch
+    from torch import distributed
+
+    # Not distributed.barrier, which on GPUs needs their streams; and both ways, so that the first one waits too.
+    distributed.all_reduce(torch.zeros(1))
+    content = [value]
+    distributed.broadcast_object_list(content, src=0, device=torch.device("cpu"))
+    return content[0]
+
+
+def gather(value: _T) -> list[_T]:
+    """The values of all processes by rank, in the first one; in the others their own alone."""
+    if processes() == 1:
+        return [value]
+    from torch import distributed
+
+    found: list[Any] | None = [None] * processes() if is_first() else None
+    distributed.gather_object(value, found, dst=0)
+    return [value] if found is None else found
+
+
+def in_turn(work: Callable[[], _T]) -> _T:
+    """Have the first process do what fills a cache or downloads a file; then the others, who find it there."""
+    if not is_first():
+        barrier()
+        return work()
+    result = work()
+    barrier()
+    return result
+
+
+def share(count: int) -> slice:
+    """This process's part of a batch: neighbours, the first processes having one more where it does not divide."""
+    each, more = divmod(count, processes())
+    start = rank() * each + min(rank(), more)
+    return slice(start, start + each + (rank() < more))
+
+
+def wrapped(model: nn.Module, size: int) -> nn.Module:
+    """The model, with gradients averaged over the processes; on its own in a single one.
+
+    Parameters
+    ----------
+    model : nn.Module
+        On its device. Its weights and buffers become those of the first process.
+    size : int
+        Of its square patches.
+    """
+    if processes() == 1:
+        return model
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    network = DistributedDataParallel(model)
+    # After its first step it puts the gradients into another order, which decides how they round: a training that
+    # goes on would round otherwise than one that was never stopped. So this comes before the first epoch of both.
+    was_training = model.training
+    model.eval()
+    for _ in range(2):
+        patch = torch.zeros((1, 1, size, size), device=next(model.parameters()).device)
+        network(patch).sum().backward()
+    model.zero_grad(set_to_none=True)
+    model.train(was_training)
+    return network
+
+
+def cause_of(message: str, code: int) -> tuple[str, int]:
+    """What ends the training, in the first process: its own error, or the one that another process met before.
+
+    In the others it leaves the error for the first one, and gives it time to say so.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    code : int
+        Exit code; 2 is bad input, which is a cause and never a consequence.
+    """
+    from torch import distributed
+    from torch.distributed import rendezvous
+
+    if launched()[0] == 0:
+        if code == 2 or not distributed.is_initialized():
+            return message, code
+        store = next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]
+        if store.check([_CAUSE]):
+            found: tuple[str, int] = tuple(json.loads(store.get(_CAUSE)))
+            return found
+        return message, code
+    if distributed.is_initialized():
+        store = next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]
+        store.compare_set(_CAUSE, "", json.dumps([message, code]))
+        # The first process waits for this one's part of a sum; this ends its waiting.
+        distributed.destroy_process_group()
+    time.sleep(PATIENCE)
+    return message, code

@@ -1,0 +1,169 @@
+"""Messages to and from a worker, and the worker itself as a process."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.jobs import worker as worker_module
+from MolSubCore.jobs.schema import Cancel, Event, Request, read_event, read_request
+from MolSubCore.jobs.worker import Worker
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(), PLAIN, max_size=4))
+def test_a_request_comes_back_as_it_was(name: str, job: str, options: dict[str, Any]) -> None:
+    line = Request(name, job, options).line()
+    assert line.endswith("\n")
+    assert "\n" not in line[:-1]  # one message, one line, whatever is in it
+    assert read_request(line) == Request(name, job, options)
+    assert read_request(Cancel(name).line()) == Cancel(name)
+
+
+@given(st.sampled_from(["ready", "started", "progress", "done", "failed", "cancelled"]), PLAIN)
+def test_an_event_comes_back_as_it_was(kind: Any, value: Any) -> None:
+    event = Event(kind, "7", {"result": value})
+    assert read_event(event.line()) == event
+
+
+@given(st.text(max_size=40))
+def test_anything_else_is_refused_in_one_line(text: str) -> None:
+    for read in (read_request, read_event):
+        with pytest.raises(MolSubError) as caught:
+            read(text)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [{"molsub": 2, "id": "1", "job": "x"}, {"molsub": 1, "id": 1, "job": "x"}, {"molsub": 1}, [1]]
+)
+def test_wrong_messages(content: Any) -> None:  # fmt: skip
+    with pytest.raises(MolSubError, match="message"):
+        read_request(json.dumps(content))
+
+
+def test_a_message_that_is_no_number_is_never_written() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Event("progress", "1", {"done": float("nan")}).line()
+
+
+class _Pipe(io.TextIOBase):
+    """Lines that the worker reads when they are put in, until it is closed."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._ready = threading.Condition()
+        self._ended = False
+
+    def put(self, line: str) -> None:
+        with self._ready:
+            self._lines.append(line)
+            self._ready.notify()
+
+    def end(self) -> None:
+        with self._ready:
+            self._ended = True
+            self._ready.notify()
+
+    def __iter__(self) -> _Pipe:
+        return self
+
+    def __next__(self) -> str:
+        with self._ready:
+            self._ready.wait_for(lambda: self._lines or self._ended, timeout=20)
+            if self._lines:
+                return self._lines.pop(0)
+            raise StopIteration
+
+
+def _sleep(options: dict[str, Any], progress: Any) -> str:
+    for part in range(1000):
+        progress(part / 1000)
+        time.sleep(0.02)
+    return "slept"
+
+
+def _fail(options: dict[str, Any], progress: Any) -> None:
+    raise MolSubError("lesion", "is empty", "Outline it") if options["bad"] else RuntimeError("two\nlines")
+
+
+@pytest.fixture
+def own_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = {"sleep": (__name__, "_sleep"), "fail": (__name__, "_fail")}
+    monkeypatch.setattr(worker_module, "JOBS", jobs)
+
+
+def _events(written: io.StringIO) -> list[Event]:
+    return [read_event(line) for line in written.getvalue().splitlines()]
+
+
+@pytest.mark.usefixtures("own_jobs")
+def test_failures_are_one_line_and_the_worker_goes_on() -> None:
+    pipe, written = _Pipe(), io.StringIO()
+    for line in ("garbage\n", Request("1", "fail", {"bad": True}).line(), Request("2", "fail", {"bad": False}).line(),
+                 Request("3", "unknown").line()):  # fmt: skip
+        pipe.put(line)
+
+    def end_after_all() -> None:
+        for _ in range(200):
+            if '"id": "3"' in written.getvalue() and written.getvalue().count("failed") == 4:
+                break
+            time.sleep(0.05)
+        pipe.end()
+
+    threading.Thread(target=end_after_all).start()
+    Worker(pipe, written).serve()
+    failed = {event.id: event.values for event in _events(written) if event.event == "failed"}
+    assert failed[""]["message"].startswith("message: is no JSON object")
+    assert failed["1"] == {"message": "lesion: is empty. Outline it.", "bad_input": True}
+    assert failed["2"]["message"].startswith("a fault of this program: RuntimeError: two lines.")
+    assert not failed["2"]["bad_input"]
+    assert failed["3"]["message"] == "job: unknown value 'unknown'. Choose one of sleep, fail."
+
+
+@pytest.mark.usefixtures("own_jobs")
+@pytest.mark.parametrize("how", ["cancel", "end"])
+def test_a_job_is_cancelled_within_a_moment(how: str) -> None:
+    pipe, written = _Pipe(), io.StringIO()
+    pipe.put(Request("1", "sleep").line())
+
+    def later() -> None:
+        time.sleep(0.3)
+        if how == "cancel":
+            pipe.put(Cancel("1").line())
+            time.sleep(0.3)
+        pipe.end()
+
+    threading.Thread(target=later).start()
+    Worker(pipe, written).serve()
+    events = _events(written)
+    assert [event.event for event in events if event.event != "progress"] == ["ready", "started", "cancelled"]
+    assert 0 < len([event for event in events if event.event == "progress"]) < 100
+
+
+def test_the_process_keeps_its_output_clean() -> None:
+    """Whatever is printed goes to standard error; the output is events only; the end of the input ends it."""
+    lines = "nonsense\n" + Request("1", "study-fold", {"wrong": 1}).line()
+    done = subprocess.run(
+        [sys.executable, "-m", "MolSubCore", "worker"], input=lines, capture_output=True, text=True, timeout=120
+    )
+    events = [read_event(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert events[0].event == "ready"
+    assert events[1].event == "failed"
+    assert {event.event for event in events[2:]} <= {"started", "failed", "cancelled"}

@@ -1,0 +1,164 @@
+"""``molsub study``: the plan, its jobs, and what happens when they are stopped, repeated, extended or fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import failing
+
+from MolSubCore.__main__ import main
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.files import read_json
+from MolSubCore.predictions import read_predictions
+from MolSubCore.tasks import Subtype
+
+COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 5, Subtype.TN: 6}
+PLAN = ["--folds", "2", "--epochs", "2", "--pretrained", "none", "--test-share", "0.25", "--threads", "1"]
+TASKS = ["--tasks", "luminal", "tn", "--architectures", "simple-cnn"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny cohort, and a study of two tasks on it."""
+    folder = tmp_path_factory.mktemp("study")
+    make_synthetic_cohort(folder / "cohort", counts=COUNTS, seed=3, image_shape=(256, 208))
+    assert main(command(folder, "study", *TASKS, "--clinical", "age")) == 0
+    return folder
+
+
+def command(folder: Path, out: str, *more: str) -> list[str]:
+    table, cache = str(folder / "cohort" / "table.csv"), str(folder / "cache")
+    return ["study", table, "--out", str(folder / out), "--cache", cache, *PLAN, *more]
+
+
+def logits(study: Path) -> dict[str, np.ndarray]:
+    files = sorted(study.glob("runs/*/fold-*/*predictions.csv"))
+    return {str(file.relative_to(study)): read_predictions(file).logits for file in files}
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two studies have the same numbers, whatever the salt of their ids."""
+    first, second = logits(one), logits(other)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_every_job_has_its_result(place: Path) -> None:
+    study = read_json(place / "study" / "study.json")
+    jobs = [(job["task"], job["model"], job["fold"]) for job in study["jobs"]]
+    assert jobs == [(task, "simple-cnn", fold) for task in ("luminal", "tn") for fold in (1, 2)]
+    for task, model, fold in jobs:
+        folder = place / "study" / "runs" / f"{task}--{model}" / f"fold-{fold}"
+        assert {"done.json", "best.safetensors", "features.npz", "tta_predictions.csv"} <= {
+            f.name for f in folder.iterdir()
+        }
+        assert not (folder / "last.safetensors").exists()
+    assert len({job["key"] for job in study["jobs"]}) == 4
+    runs = {path.name for path in (place / "study" / "runs").iterdir()}
+    fusions = ("tta", "views-mean", "views-learned", "clinical", "clinical-only")
+    assert runs == {
+        f"{task}--simple-cnn{end}" for task in ("luminal", "tn") for end in ("", *(f"+{f}" for f in fusions))
+    }
+    assert "SYNTHETIC" in (place / "study" / "study.html").read_text(encoding="utf-8")
+
+
+def test_one_division_of_the_patients_for_all_tasks(place: Path) -> None:
+    parts = [read_predictions(place / "study" / "runs" / f"{task}--simple-cnn" / "fold-1" / "test_predictions.csv")
+             for task in ("luminal", "tn")]  # fmt: skip
+    assert np.array_equal(parts[0].study_id, parts[1].study_id)
+
+
+def test_nobody_can_be_found_in_it(place: Path) -> None:
+    for file in (place / "study").rglob("*"):
+        if file.suffix in (".json", ".csv", ".html", ".svg"):
+            text = file.read_text(encoding="utf-8")
+            assert "P0001" not in text, file
+            assert str(place) not in text, file
+
+
+def test_again_does_nothing_and_elsewhere_gives_the_same(place: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}
+    keys = [job["key"] for job in read_json(place / "study" / "study.json")["jobs"]]
+    table = str(place / "cohort" / "table.csv")
+    assert main(["study", table, "--out", str(place / "study"), "--cache", str(place / "cache")]) == 0
+    assert {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")} == before
+    assert main(command(place, "twin", *TASKS, "--clinical", "age", "--jobs", "2")) == 0
+    assert [job["key"] for job in read_json(place / "twin" / "study.json")["jobs"]] == keys
+    assert same(place / "study", place / "twin")
+
+
+def test_another_plan_is_refused_and_more_models_are_added(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = failing(capsys, *command(place, "study", "--epochs", "3"))
+    assert "made by another plan (epochs is 3, was 2)" in line
+    before = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}
+    assert main(command(place, "study", "--tasks", "her2")) == 0
+    after = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}
+    assert before.items() <= after.items()
+    assert read_json(place / "study" / "study.json")["tasks"] == ["luminal", "tn", "her2"]
+
+
+def test_a_dry_run_plans_and_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(command(place, "dry", *TASKS, "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    assert "4 jobs: 2 task(s) x 1 model(s) x 2 fold(s); 0 finished" in printed
+    assert "Nothing was written." in printed
+    assert not (place / "dry").exists()
+
+
+def start(place: Path, out: str, *more: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "MolSubCore", *command(place, out, *more)], stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def wait_for(path: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    for _ in range(1200):
+        if path.exists() and any(path.glob(pattern)):
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+    raise AssertionError(f"no {pattern} in time")
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    return [int(pid) for pid in listed.stdout.split()]
+
+
+def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(place: Path) -> None:
+    process = start(place, "killed", *TASKS, "--clinical", "age")
+    wait_for(place / "killed", "runs/*/fold-1/last.safetensors", process)
+    workers = children(process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert workers
+    for _ in range(150):  # a worker whose program is gone ends by itself
+        if not any(Path(f"/proc/{pid}").exists() for pid in workers):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("a worker outlived its program")
+    assert main(command(place, "killed", *TASKS, "--clinical", "age")) == 0
+    assert same(place / "twin" if (place / "twin").exists() else place / "study", place / "killed")
+
+
+def test_a_killed_worker_costs_its_job_only(place: Path) -> None:
+    process = start(place, "lost", *TASKS)
+    wait_for(place / "lost", "runs/*/fold-1/last.safetensors", process)
+    os.kill(children(process)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2, err
+    last = err.strip().splitlines()[-1]
+    assert "1 job(s) failed, first luminal simple-cnn fold 1" in last
+    assert "signal 9" in last
+    assert len(list((place / "lost").rglob("runs/*cnn/fold-*/done.json"))) == 3
+    assert main(command(place, "lost", *TASKS)) == 0
+    assert len(list((place / "lost").rglob("runs/*cnn/fold-*/done.json"))) == 4

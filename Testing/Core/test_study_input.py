@@ -1,0 +1,118 @@
+"""What is wrong with a study is told in one line before any training, and nothing is left behind."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import failing
+
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.tasks import Subtype
+
+COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 2, Subtype.TN: 4}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("input") / "cohort"
+    make_synthetic_cohort(folder, counts=COUNTS, seed=3, image_shape=(256, 208))
+    return folder
+
+
+def rows(cohort: Path) -> list[dict[str, str]]:
+    with (cohort / "table.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def changed(cohort: Path, name: str, content: list[dict[str, str]]) -> Path:
+    path = cohort / f"{name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(content[0]))
+        writer.writeheader()
+        writer.writerows(content)
+    return path
+
+
+def told(cohort: Path, capsys: pytest.CaptureFixture[str], table: Path, *more: str) -> str:
+    out = cohort.parent / "out"
+    common = ["--out", str(out), "--cache", str(cohort.parent / "cache"), "--pretrained", "none"]
+    line = failing(capsys, "study", str(table), *common, "--architectures", "simple-cnn", *more)
+    assert not out.exists()
+    return line
+
+
+def test_a_class_with_fewer_patients_than_folds(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = cohort / "table.csv"
+    line = told(cohort, capsys, table, "--tasks", "luminal", "her2", "--folds", "3")
+    assert "class HER2-positive has 2 patient(s), 3 fold(s) and a test set need 4" in line
+    assert "fewer --folds" in line
+    line = told(cohort, capsys, table, "--folds", "2")  # all tasks
+    assert "class HER2-positive has 2 patient(s)" in line
+
+
+def test_a_patient_in_two_partitions(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    patients = sorted({row["patient_id"] for row in rows(cohort)})
+    split = [{"patient_id": name, "partition": "test" if n < 4 else str(n % 2 + 1)} for n, name in enumerate(patients)]
+    twice = [*split, {"patient_id": patients[0], "partition": "1"}]
+    path = changed(cohort, "twice", twice)
+    line = told(cohort, capsys, cohort / "table.csv", "--tasks", "luminal", "--split", str(path))
+    assert "puts a patient into partitions test and 1" in line
+    lacking = changed(cohort, "lacking", split[1:])
+    line = told(cohort, capsys, cohort / "table.csv", "--tasks", "luminal", "--split", str(lacking))
+    assert "lacks 1 patient(s) of the table" in line
+
+
+def test_one_image_under_two_patients(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = rows(cohort)
+    first, other = content[0], next(row for row in content if row["patient_id"] != content[0]["patient_id"])
+    shutil.copy(cohort / first["image"], cohort / "copy.dcm")  # another file, the same pixels
+    other |= {"image": "copy.dcm", "mask": first["mask"]}
+    table = changed(cohort, "duplicate", content)
+    line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2")
+    assert f"row {content.index(other) + 2}: has the same pixels as row 2, which is another patient" in line
+
+
+def test_a_missing_clinical_value(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = rows(cohort)
+    patient = content[4]["patient_id"]
+    for row in content:
+        if row["patient_id"] == patient:
+            row["age"] = ""
+    table = changed(cohort, "missing", content)
+    line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2", "--clinical", "age")
+    assert "row 6, age: the clinical value is missing" in line
+    line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2", "--clinical", "menopause")
+    assert "lacks the column(s) menopause" in line
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--architectures", "densenet12"], "unknown value 'densenet12'"),
+        (["--jobs", "0"], "--jobs: is 0, expected 1 or more"),
+        (["--folds", "0"], "folds: is 0"),
+        (["--epochs", "0"], "epochs: is 0, expected 1"),
+        (["--pretrained", "nowhere"], "'nowhere', which is no folder"),
+        (["--executor", "cloud"], "invalid choice: 'cloud'"),
+    ],
+)
+def test_wrong_options(cohort: Path, capsys: pytest.CaptureFixture[str], more: list[str], part: str) -> None:
+    if more[0] == "--executor":
+        with pytest.raises(SystemExit):
+            told(cohort, capsys, cohort / "table.csv", *more)
+        assert part in capsys.readouterr().err
+    else:
+        assert part in told(cohort, capsys, cohort / "table.csv", "--tasks", "luminal", *more)
+
+
+def test_a_folder_of_something_else_is_left_alone(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = cohort.parent / "mine"
+    place.mkdir()
+    (place / "thesis.txt").write_text("all of it", encoding="utf-8")
+    line = failing(capsys, "study", str(cohort / "table.csv"), "--out", str(place), "--pretrained", "none")
+    assert "exists already and holds no study" in line
+    assert [file.name for file in place.iterdir()] == ["thesis.txt"]
+    assert "holds no study" in failing(capsys, "study-report", str(place))

@@ -1,0 +1,185 @@
+"""The numbers of a study's tables against scikit-learn, pandas and counts by hand on a simulated study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_study import make_fake_study
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, roc_curve
+from statsmodels.stats.multitest import multipletests
+from study_numbers import area, csv_rows, csv_value, ensemble_table, fold_table, hits, per_patient, pooled_table
+
+from MolSubCore.evaluation.study_results import StudyResults, read_study
+from MolSubCore.report.study_report import write_tables
+
+MAIN = "densenet121-cbam"
+MODELS = (MAIN, "densenet121-pre", "densenet121-tcata", "mob-cbam", "radiomics-svm")
+FUSIONS = ("tta", "views-mean", "clinical")
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
+    folder = tmp_path_factory.mktemp("study")
+    make_fake_study(
+        folder, models=MODELS, fusions={MAIN: FUSIONS}, patients=200, folds=FOLDS, resamples=20, attention=False
+    )
+    results = read_study(folder)
+    write_tables(results)
+    return results
+
+
+def table_of(task: str) -> str:
+    return "table-2.csv" if task == "luminal" else "table-3.csv"
+
+
+@pytest.mark.parametrize("task", ["luminal", "tn", "her2", "subtype5"])
+def test_performance_from_the_predictions(study: StudyResults, task: str) -> None:
+    run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / table_of(task)
+    name = "macro auc" if task == "subtype5" else "auc"
+    ours = {"source": "this study", "task": task, "model": MAIN, "metric": name}
+    test, pooled = ensemble_table(run, FOLDS), pooled_table(run, FOLDS)
+    validation = [area(fold_table(run, fold)) for fold in range(1, FOLDS + 1)]
+    on_test = [area(fold_table(run, fold, "test_predictions")) for fold in range(1, FOLDS + 1)]
+    best = int(np.argmax(validation)) + 1
+    expected = {
+        ("validation", "out of fold"): area(pooled),
+        ("test", "ensemble"): area(test),
+        ("validation", f"best fold {best}"): max(validation),
+        ("test", f"best fold {best}"): on_test[best - 1],
+        ("validation", f"mean of {FOLDS} folds"): np.mean(validation),
+        ("test", f"mean of {FOLDS} folds"): np.mean(on_test),
+    }
+    for (part, choice), value in expected.items():
+        assert csv_value(file, **ours, set=part, choice=choice) == pytest.approx(value), (part, choice)
+    for part, values in (("validation", validation), ("test", on_test)):
+        spread = csv_value(file, "sd", **ours, set=part, choice=f"mean of {FOLDS} folds")
+        assert spread == pytest.approx(np.std(values, ddof=1))
+    (row,) = csv_rows(file, **ours, set="test", choice="ensemble")
+    assert float(row["low"]) < float(row["value"]) < float(row["high"])
+    assert int(row["patients"]) == len(test)
+    assert csv_value(file, **{**ours, "metric": "accuracy"}, set="test", choice="ensemble") == hits(test).mean()
+
+
+@pytest.mark.parametrize(("part", "choice"), [("test", "ensemble"), ("validation", "out of fold")])
+@pytest.mark.parametrize("task", ["luminal", "tn", "her2"])
+def test_shares_by_hand(study: StudyResults, task: str, part: str, choice: str) -> None:
+    run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / table_of(task)
+    table = (ensemble_table if part == "test" else pooled_table)(run, FOLDS)
+    (tn, fp), (fn, tp) = confusion_matrix(table["label"].astype(int), table[1] > table[0])
+    expected = {
+        "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp), "ppv": tp / (tp + fp), "npv": tn / (tn + fn)
+    }  # fmt: skip
+    for metric, value in expected.items():
+        found = csv_value(file, task=task, set=part, choice=choice, metric=metric, source="this study")
+        assert found == pytest.approx(value), metric
+    (row,) = csv_rows(file, task=task, set=part, choice=choice, metric="auc", source="this study")
+    assert int(row["positives"]) == tp + fn
+
+
+def test_every_model_on_every_task(study: StudyResults) -> None:
+    rows = csv_rows(study.folder / "results" / "models.csv", set="test")
+    names = [MAIN, *(f"{MAIN}+{kind}" for kind in FUSIONS), *MODELS[1:]]
+    assert [row["model"] for row in rows if row["task"] == "tn"] == names  # fusions behind their base
+    assert len(rows) == 4 * len(names)
+    for row in rows:
+        run = study.folder / "runs" / f"{row['task']}--{row['model']}"
+        assert float(row["value"]) == pytest.approx(area(ensemble_table(run, FOLDS))), row
+        assert row["base"] == (MAIN if "+" in row["model"] else "")
+
+
+def expected_pairs(file: str) -> dict[str, list[str]]:
+    """First model to second ones."""
+    if file == "fusions":
+        return {MAIN: [f"{MAIN}+{kind}" for kind in FUSIONS]}
+    return {MAIN: ["densenet121-pre", "densenet121-tcata"] if file.endswith("4") else ["mob-cbam", "radiomics-svm"]}
+
+
+@pytest.mark.parametrize("file", ["supplementary-3", "supplementary-4", "fusions"])
+def test_comparisons_by_hand(study: StudyResults, file: str) -> None:
+    for task in ("tn", "subtype5"):
+        for part, tabulate in (("test", ensemble_table), ("validation", pooled_table)):
+            rows = csv_rows(study.folder / "results" / f"{file}.csv", task=task, set=part)
+            assert [row["second"] for row in rows] == expected_pairs(file)[MAIN]
+            for row in rows:
+                one, two = (
+                    tabulate(study.folder / "runs" / f"{task}--{row[side]}", FOLDS).sort_index()
+                    for side in ("first", "second")
+                )
+                difference = area(one) - area(two)
+                assert float(row["auc difference"]) == pytest.approx(difference)
+                assert float(row["auc low"]) <= difference <= float(row["auc high"])
+                first, second = hits(one), hits(two)
+                only = int((first & ~second).sum()), int((second & ~first).sum())
+                assert (int(row["accuracy only first"]), int(row["accuracy only second"])) == only
+                assert float(row["accuracy difference"]) == pytest.approx(first.mean() - second.mean())
+                exact = binomtest(only[0], sum(only), 0.5).pvalue if sum(only) else 1.0
+                assert float(row["accuracy p exact"]) == pytest.approx(exact)
+                assert int(row["patients"]) == len(one)
+
+
+def test_p_values_are_adjusted_over_both_supplements(study: StudyResults) -> None:
+    for task in ("her2", "subtype5"):
+        rows = [
+            row
+            for file in ("supplementary-3", "supplementary-4")
+            for row in csv_rows(study.folder / "results" / f"{file}.csv", task=task, set="test")
+        ]
+        assert {row["comparisons"] for row in rows} == {"4"}
+        for raw, adjusted in (("auc p", "auc p adjusted"), ("accuracy p exact", "accuracy p adjusted")):
+            expected = multipletests([float(row[raw]) for row in rows], method="holm")[1]
+            assert [float(row[adjusted]) for row in rows] == pytest.approx(list(expected))
+
+
+def scaled(run: Path, temperature: float, name: str, fold: int) -> pd.DataFrame:
+    """Probability of class 1 with a temperature, per patient."""
+    table = pd.read_csv(run / f"fold-{fold}" / f"{name}.csv")
+    first, second = (table[column] for column in table if column.startswith("logit:"))
+    share = 1 / (1 + np.exp((first - second) / temperature))
+    frame = pd.DataFrame({"study_id": table["study_id"], "case": table["case"], "label": table["label"], 1: share})
+    return per_patient(frame)
+
+
+def test_thresholds_come_from_validation_and_are_applied_to_test(study: StudyResults) -> None:
+    for task in ("luminal", "tn", "her2"):
+        run, folder = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results"
+        temperature = float(csv_rows(folder / "calibration.csv", task=task)[0]["temperature"])
+        threshold = csv_value(folder / "thresholds.csv", "threshold", task=task, rule="largest Youden index",
+                              metric="sensitivity")  # fmt: skip
+        tables = [scaled(run, temperature, "predictions", fold) for fold in range(1, FOLDS + 1)]
+        label = np.concatenate([table["label"] for table in tables])
+        share = np.concatenate([table[1] for table in tables])
+        false, true, _ = roc_curve(label, share)
+        called = share >= threshold
+        youden = called[label == 1].mean() - called[label == 0].mean()
+        assert youden == pytest.approx((true - false).max())  # the largest of all thresholds, on validation
+        test = [scaled(run, temperature, "test_predictions", fold) for fold in range(1, FOLDS + 1)]
+        mean, truth = np.mean([table[1] for table in test], axis=0), test[0]["label"] == 1
+        for metric, value in (("sensitivity", (mean >= threshold)[truth].mean()),
+                              ("specificity", (mean < threshold)[~truth].mean())):  # fmt: skip
+            found = csv_value(folder / "thresholds.csv", task=task, rule="largest Youden index", metric=metric)
+            assert found == pytest.approx(value)
+
+
+def test_views_and_partitions(study: StudyResults) -> None:
+    folder = study.folder / "results"
+    for task in study.tasks:
+        run = study.folder / "runs" / f"{task}--{MAIN}"
+        views = pd.read_csv(run / "fold-1" / "test_predictions.csv").groupby("view")["study_id"].nunique()
+        for view in ("CC", "MLO"):
+            (row,) = csv_rows(folder / "views.csv", task=task, view=view)
+            assert int(row["patients"]) == views[view]
+            assert float(row["low"]) < float(row["auc"]) < float(row["high"])
+        whole = csv_value(folder / "views.csv", "auc", task=task, view="all")
+        assert whole == pytest.approx(area(ensemble_table(run, FOLDS)))
+    rows = {row["partition"]: row for row in csv_rows(folder / "supplementary-1.csv")}
+    assert set(rows) == {"test", "1", "2", "3"}
+    tested = pd.read_csv(study.folder / "runs" / f"subtype5--{MAIN}" / "fold-1" / "test_predictions.csv")
+    assert int(rows["test"]["images"]) == len(tested)
+    counts = tested.groupby("study_id")["label"].first().value_counts()
+    names = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")
+    assert [int(rows["test"][name]) for name in names] == [counts[n] for n in range(5)]

@@ -1,0 +1,20 @@
+"""Services that tests start for themselves; a test is skipped where one cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from slurm import SlurmCluster, why_not
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[SlurmCluster]:
+    """A Slurm cluster of one node with four processors, whatever this computer has."""
+    if reason := why_not():
+        pytest.skip(reason)
+    with SlurmCluster(cpus=4) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(running.configuration))
+        # The nodes' variables must be those that the jobs are given, not those of the tests.
+        patch.setenv("OMP_NUM_THREADS", "3")
+        yield running
