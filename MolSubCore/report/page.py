@@ -45,7 +45,7 @@ def known(value: Any) -> Any:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with so many decimals, or that it is undefined."""
-    return "undefined" if value is None else f"{value:.{digits}f}"
+    return "undefined" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # never -0.00
 
 
 def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
@@ -54,8 +54,9 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
         return "undefined"
     if low is None or high is None:
         return number(value, digits)
-    separator = "–" if min(value, low, high) >= 0 else " to "
-    return f"{value:.{digits}f} ({low:.{digits}f}{separator}{high:.{digits}f})"
+    middle, start, end = (number(one, digits) for one in (value, low, high))
+    separator = " to " if "-" in middle + start + end else "–"
+    return f"{middle} ({start}{separator}{end})"
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from MolSubCore.report.study_items import Picture, Record, Table, new_figure
 
 _TEST, _TRAINING, _WHOLE, _FOLD = "#fdf1e3", "#e8f1f8", "#f4f6f9", "#f7fafc"
 _TITLE = "Supplementary 1. Flow of patients, images and lesions"
-_COUNTS = "Supplementary 1, in numbers. Partitions of the cohort"
+_COUNTS = "Supplementary 1, counts. Partitions of the cohort"
 
 
 def partition_name(part: str) -> str:

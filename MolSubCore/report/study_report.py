@@ -174,7 +174,7 @@ def _content(
         "model": text.model_facts(results),
         "evaluation": text.evaluation_facts(results),
         "software": results.study.get("software") or {},
-        "limitations": text.limitations(results),
+        "limitations": list(text.limitations(results)),
         "checklists": checklists(present, titles),
         "disclaimer": DISCLAIMER,
         "version": __version__,

@@ -8,7 +8,7 @@ from typing import Any
 
 from MolSubCore.evaluation.study_results import FUSION, RunResult, StudyResults
 from MolSubCore.models.registry import ARCHITECTURES
-from MolSubCore.report.page import interval, known
+from MolSubCore.report.page import known
 from MolSubCore.report.published import published
 from MolSubCore.report.study_comparison import Comparison
 from MolSubCore.report.study_items import joined, model_title
@@ -80,9 +80,9 @@ def comparison_summary(results: StudyResults, comparisons: tuple[Comparison, ...
     better = sum(1 for auc, p in known_p if p is not None and p < 0.05 and auc.value > 0)
     worse = sum(1 for auc, p in known_p if p is not None and p < 0.05 and auc.value < 0)
     rest = len(test) - better - worse
-    models = joined(model_title(name) for name in dict.fromkeys(one.found.second for one in test))
+    models = "; ".join(model_title(name) for name in dict.fromkeys(one.found.second for one in test))
     return (
-        f"{model_title(results.main)} was compared with {models} on the test set: {len(test)} comparisons of AUC, "
+        f"{model_title(results.main)} was compared on the test set with {models}: {len(test)} comparisons of AUC, "
         f"p-values adjusted by Holm within each task. It was better in {better}, worse in {worse}; in {rest} no "
         "difference was shown, which does not mean that there is none."
     )
@@ -224,53 +224,41 @@ def evaluation_facts(results: StudyResults) -> Facts:
     ]
 
 
-def limitations(results: StudyResults) -> list[str]:
+#: Patients of a class below which a figure is called uncertain.
+_FEW = 30
+
+_ALWAYS = (
+    "The best epoch is chosen on validation, so validation figures are a little too good; the best fold's still more.",
+    "Out of fold figures pool the probabilities of models that were trained on different patients.",
+    "Temperatures and thresholds are fitted on single models' validation, and applied to the ensemble of all folds.",
+    "P-values are adjusted within a task, not over tasks. One above 0.05 does not show that models are equal.",
+    "Heatmaps show where a score reacts, not why, and methods of this kind have failed tests of their faithfulness.",
+    "The models need a lesion that somebody outlined; how outlines differ between readers was not measured.",
+    "Age, ethnicity and other groups were not looked at apart; whether the models are fair to them is not known.",
+)
+
+
+def limitations(results: StudyResults) -> Iterator[str]:
     """What the reader must know before believing a number."""
-    return [text for text in _limitations(results) if text]
-
-
-def _limitations(results: StudyResults) -> Iterator[str]:
-    summary = results.cohort.get("summary") or {}
-    if results.study.get("synthetic"):
+    study, summary = results.study, results.cohort.get("summary") or {}
+    if study.get("synthetic"):
         yield "The cohort is synthetic: drawn by a program. Nothing here is about patients or about mammography."
     if results.unfinished:
-        yield (
-            f"{len(results.unfinished)} of {len(results.study['jobs'])} jobs are not finished: tables and p-values "
-            "will change."
-        )
-    yield (
-        "The test set comes from the same cohort as the training set. Performance elsewhere is not known and is "
-        "usually lower."
-    )
+        left = f"{len(results.unfinished)} of {len(study['jobs'])} jobs are not finished"
+        yield f"{left}: tables and p-values will change."
+    yield "The test set is of the same cohort as the training set. Performance elsewhere is unknown, and often lower."
     for task, run in _main_runs(results):
         counts = run.evaluation["prevalence"]["test"]["patients"]
         name = min(counts, key=counts.__getitem__)
-        if counts[name] < 30:
-            yield (
-                f"{get_task(task).title}: the test set has {counts[name]} patients of {name}; its figures are "
-                "uncertain."
-            )
+        if counts[name] < _FEW:
+            text = f"the test set has {counts[name]} patient(s) of {name}"
+            yield f"{get_task(task).title}: {text}; figures that rest on them are uncertain."
     makers = [name for name in summary.get("manufacturers", {}) if name != "unknown"]
-    if len(makers) == 1:
+    if len(makers) == 1 and not study.get("synthetic"):
         yield f"All images whose manufacturer is known are from {makers[0]}: other devices were not seen."
-    yield (
-        "The best epoch is chosen on validation, so validation figures are a little too good; the best fold's still "
-        "more."
-    )
-    yield "Out of fold figures pool the probabilities of models that were trained on different patients."
-    yield (
-        "Temperatures and thresholds are fitted on single models' validation and applied to the ensemble of all folds."
-    )
-    yield (
-        "P-values are adjusted within a task, not over tasks. A p-value above 0.05 does not show that models are equal."
-    )
     if not any(FUSION in model for _, model in results.runs):
         yield "Views of a patient are averaged by their probabilities; no learned fusion was part of this study."
-    yield (
-        "Heatmaps show where a score reacts, not why, and methods of this kind have failed tests of their faithfulness."
-    )
-    yield "The models need a lesion that somebody outlined; how outlines differ between readers was not measured."
-    yield "Age, ethnicity and other groups were not looked at apart; whether the models are fair to them is not known."
+    yield from _ALWAYS
 
 
 def question(results: StudyResults) -> str:
@@ -282,8 +270,3 @@ def question(results: StudyResults) -> str:
         "of DenseNet121-CBAM, with patients instead of images as the unit of division and analysis. The software is "
         "for research; it has no intended clinical use."
     )
-
-
-def estimate(metric: dict[str, Any]) -> str:
-    """A metric with its interval, two decimals."""
-    return interval(metric["value"], metric["low"], metric["high"], 2)

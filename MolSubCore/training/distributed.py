@@ -174,32 +174,36 @@ def wrapped(model: nn.Module, size: int) -> nn.Module:
 
 
 def cause_of(message: str, code: int) -> tuple[str, int]:
-    """What ends the training, in the first process: its own error, or the one that another process met before.
+    """What there is to say at the end of a training that did not go well, and the exit code.
 
-    In the others it leaves the error for the first one, and gives it time to say so.
+    In the first process: its own error, or the one that another process met before. In the others nothing: they leave
+    the error for the first one to say. Only if that does not happen, they say it.
 
     Parameters
     ----------
     message : str
         One line.
     code : int
-        Exit code; 2 is bad input, which is a cause and never a consequence.
+        Exit code; 2 is bad input, which is a cause and never a consequence; 130 an interruption.
     """
     from torch import distributed
-    from torch.distributed import rendezvous
 
     if launched()[0] == 0:
-        if code == 2 or not distributed.is_initialized():
-            return message, code
-        store = next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]
-        if store.check([_CAUSE]):
-            found: tuple[str, int] = tuple(json.loads(store.get(_CAUSE)))
-            return found
+        if code != 2 and distributed.is_initialized() and _store().check([_CAUSE]):
+            message, code = json.loads(_store().get(_CAUSE))
         return message, code
+    if code == 130:
+        return "", code
     if distributed.is_initialized():
-        store = next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]
-        store.compare_set(_CAUSE, "", json.dumps([message, code]))
+        _store().compare_set(_CAUSE, "", json.dumps([message, code]))
         # The first process waits for this one's part of a sum; this ends its waiting.
         distributed.destroy_process_group()
     time.sleep(PATIENCE)
     return message, code
+
+
+def _store() -> Any:
+    """Torchrun's own memory, which outlives the processes."""
+    from torch.distributed.rendezvous import rendezvous
+
+    return next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]

@@ -139,17 +139,8 @@ def _stored_settings(stored: Plan | None) -> dict[str, Any]:
     """The settings of the run that is resumed, so that the user need not give them again."""
     if stored is None:
         return {}
-    derived = {
-        "task",
-        "recipe",
-        "data_hash",
-        "split_hash",
-        "classes",
-        "positive",
-        "synthetic",
-        "pretrained",
-        "processes",
-    }
+    derived = {"task", "recipe", "classes", "positive", "synthetic"}
+    derived |= {"data_hash", "split_hash", "pretrained", "processes"}
     return {key: getattr(stored, key) for key in stored.to_dict() if key not in derived}
 
 

@@ -61,13 +61,13 @@ def test_selection_takes_the_best_and_neither_constants_nor_copies() -> None:
 def test_noise_is_not_learned(name: str) -> None:
     """120 columns of noise and 60 patients: on new patients the mean AUC is that of a coin."""
     areas = []
-    for seed in range(8):
+    for seed in range(5):
         rng = np.random.default_rng(seed)
         values, labels = rng.normal(size=(60, 120)), np.arange(60) % 2
         model = fitted(values, labels, name=name)
-        new = rng.normal(size=(400, 120))
-        areas.append(roc_auc_score(rng.integers(0, 2, 400), model.log_probabilities(new)[:, 1]))
-    assert 0.47 < np.mean(areas) < 0.53
+        new = rng.normal(size=(1000, 120))
+        areas.append(roc_auc_score(rng.integers(0, 2, 1000), model.log_probabilities(new)[:, 1]))
+    assert 0.46 < np.mean(areas) < 0.54
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
