@@ -15,7 +15,7 @@ from types import FrameType
 
 from MolSubCore.cli import build_parser
 from MolSubCore.errors import MolSubError
-from MolSubCore.training.distributed import PATIENCE, cause_of, launched
+from MolSubCore.training.distributed import PATIENCE, cause_to_tell, launched
 
 _MEMORY_ADVICE = (
     "molsub: out of memory on the {device}. Use a smaller --batch-size, --precision bf16 on a GPU, or --device cpu."
@@ -70,9 +70,9 @@ def _end(message: str, code: int, processes: int) -> int:
     if processes == 1:
         print(message, file=sys.stderr)
         return code
-    message, code = cause_of(message, code)
-    if message:
-        print(message, file=sys.__stderr__)
+    others_interruption = code == 130 and launched()[0] > 0
+    if told := cause_to_tell("" if others_interruption else message):
+        print(told, file=sys.__stderr__)
     return code
 
 

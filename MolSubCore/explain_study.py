@@ -20,6 +20,7 @@ from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion
 from MolSubCore.explain.figures import draw_explanations
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.device import to_input
 from MolSubCore.predict import LesionPrediction, predict
 from MolSubCore.prediction_files import model_summary
 from MolSubCore.tasks import Subtype, get_task
@@ -133,7 +134,7 @@ def _evenly(count: int, wanted: int) -> set[int]:
 
 
 def _inputs(item: LesionPrediction, bundle: Bundle) -> torch.Tensor:
-    return torch.from_numpy(item.roi.recipe.normalise(item.roi.patch[None])).to(bundle.device)
+    return to_input(item.roi.patch[None], item.roi.recipe, bundle.device)
 
 
 def _regions(item: LesionPrediction, plan: ExplanationPlan) -> Regions:
@@ -192,7 +193,7 @@ def _gains(item: LesionPrediction, bundle: Bundle, index: int, heat: NDArray[np.
 
 def _sanity(item: LesionPrediction, bundle: Bundle, plan: ExplanationPlan) -> dict[str, dict[str, float]]:
     assert item.maps is not None
-    inputs = _inputs(item, bundle).contiguous(memory_format=torch.channels_last)
+    inputs = _inputs(item, bundle)
     return weight_randomisation(bundle.models[0], inputs, item.maps.layers, item.maps.classes[0], seed=plan.seed)
 
 

@@ -21,6 +21,7 @@ from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, extract_rois
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
@@ -190,8 +191,7 @@ def _run(
     bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str
 ) -> tuple[NDArray[np.float64], Maps | None]:
     """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass."""
-    patches = torch.from_numpy(roi.recipe.normalise(roi.patch[None])).to(bundle.device)
-    inputs = patches.contiguous(memory_format=torch.channels_last)
+    inputs = to_input(roi.patch[None], roi.recipe, bundle.device)
     if not layers:
         return bundle.probabilities(inputs)[0].double().cpu().numpy(), None
     if len(bundle.models) == 1 and method == "gradcam":

@@ -79,13 +79,29 @@ class Scores:
         return self.per_image()._mean_by(self.per_image().patient)
 
     def _mean_by(self, key: NDArray[np.generic]) -> Scores:
-        _, first, group = np.unique(key, return_index=True, return_inverse=True)
+        first, group = by_appearance(key)
         if (self.label != self.label[first][group]).any():
             raise MolSubError("predictions", "give one patient two labels", "Correct the cohort table")
         sums = np.zeros((len(first), self.probabilities.shape[1]))
         np.add.at(sums, group, self.probabilities)
         mean = sums / np.bincount(group)[:, None]
         return Scores(mean, self.label[first], self.patient[first], self.case[first])
+
+
+def by_appearance(keys: NDArray[np.generic] | Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Groups of equal keys, numbered as they first appear: salted ids are of another order in every study.
+
+    Returns
+    -------
+    first : ndarray of int, shape (groups,)
+        Position of each group's first member.
+    group : ndarray of int, shape (N,)
+    """
+    _, first, group = np.unique(np.asarray(keys), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[group]
 
 
 def ensemble(members: Sequence[Predictions]) -> Scores:

@@ -84,9 +84,9 @@ class BaseRun:
 
     @cached_property
     def patients(self) -> tuple[str, ...]:
-        """Salted ids of all validation and test patients, sorted."""
+        """Salted ids of all validation and test patients, as they first appear."""
         parts = [part.study_id for fold in self.folds.values() for part in (fold.validation, fold.test)]
-        return tuple(np.unique(np.concatenate(parts)).tolist())
+        return tuple(dict.fromkeys(np.concatenate(parts).tolist()))
 
     def key(self) -> str:
         """SHA-256 of the plan without its software: `Plan.key` where a network was trained."""
@@ -96,7 +96,8 @@ class BaseRun:
     def per_patient(self, patient: NDArray[np.str_], label: NDArray[np.int64], logits: Floats) -> Predictions:
         """Predictions with one row per patient; a patient has the same case number in every fold."""
         blank = np.full(len(patient), "", dtype=str)
-        case = np.searchsorted(np.array(self.patients), patient).astype(np.int64)
+        number = {name: n for n, name in enumerate(self.patients)}
+        case = np.array([number[name] for name in patient.tolist()], np.int64)
         return Predictions(patient, case, blank, blank, blank, label, logits, self.classes)
 
 

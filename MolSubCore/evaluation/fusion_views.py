@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Floats, Fused, FusedFold, NotMade, check_same_rows
-from MolSubCore.predictions import Predictions, Scores, read_predictions
+from MolSubCore.predictions import Predictions, Scores, by_appearance, read_predictions
 from MolSubCore.training.extra_files import FEATURES, FLIPS, TTA_TEST, TTA_VALIDATION, Features, read_features
 from MolSubCore.training.plan import derive_seed
 
@@ -76,7 +76,7 @@ def _mean(base: BaseRun, rows: Predictions) -> Predictions:
 
 @dataclass(frozen=True, eq=False)
 class ViewTable:
-    """One row per patient, sorted by id.
+    """One row per patient, as they first appear.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ def view_table(features: Features) -> ViewTable:
     """Mean features over the patches of each view; patches of other views are passed over."""
     rows = features.predictions
     patients = rows.scores().per_patient()
-    group = np.searchsorted(patients.patient, rows.study_id)
+    first, group = by_appearance(rows.study_id)
     blocks, missing = [], []
     for view in VIEWS:
         seen = rows.view == view
@@ -105,7 +105,7 @@ def view_table(features: Features) -> ViewTable:
         np.add.at(sums, group[seen], features.values[seen].astype(np.float64))
         blocks.append(np.where(count[:, None] > 0, sums / np.maximum(count, 1)[:, None], np.nan))
         missing.append(count == 0)
-    partition = features.partition[np.unique(group, return_index=True)[1]]
+    partition = features.partition[first]
     values = np.hstack([*blocks, np.stack(missing, axis=1)])
     return ViewTable(patients.patient, partition, patients.label, values)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from MolSubCore.evaluation.metrics import Ratio, all_ratios, compute
-from MolSubCore.predictions import Scores
+from MolSubCore.predictions import Scores, by_appearance
 
 LEVEL = 0.95
 
@@ -62,7 +62,7 @@ def multiplicities(
     each class as the cohort; all units of a patient come together.
     """
     rng = np.random.default_rng(seed)
-    _, first, group = np.unique(patient, return_index=True, return_inverse=True)
+    first, group = by_appearance(patient)
     drawn = np.zeros((resamples, len(first)))
     for value in np.unique(label[first]):
         members = np.flatnonzero(label[first] == value)
@@ -100,7 +100,7 @@ def estimates(
 
 def _sizes(scores: Scores, classes: tuple[str, ...], name: str | None) -> tuple[int, int]:
     """Patients of a class and of all others; without a name, of the smallest class that has any."""
-    first = np.unique(scores.patient, return_index=True)[1]
+    first, _ = by_appearance(scores.patient)
     counts = np.bincount(scores.label[first], minlength=len(classes))
     size = int(counts[classes.index(name)] if name else counts[counts > 0].min())
     return size, int(counts.sum()) - size
@@ -153,7 +153,7 @@ def effective_count(ratio: Ratio, patient: NDArray[np.generic]) -> float:
     which is estimated from the patients' totals and is never below that of `LEAST_CORRELATION`. Where
     the totals tell nothing, the number of patients.
     """
-    _, group = np.unique(patient[ratio.among], return_inverse=True)
+    _, group = by_appearance(patient[ratio.among])
     units = np.bincount(group)
     hits = np.bincount(group, weights=ratio.counted[ratio.among])
     share = hits.sum() / units.sum()

@@ -15,7 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import nn
@@ -31,6 +30,7 @@ from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.predictions import Predictions, read_predictions
 
@@ -227,7 +227,7 @@ def _views(predictions: Predictions, patient: str) -> list[dict[str, Any]]:
 
 def _explain(model: nn.Module, recipe: Recipe, patch: NDArray[Any], layers: tuple[str, ...], index: int) -> Maps:
     device = next(model.parameters()).device
-    inputs = torch.from_numpy(recipe.normalise(np.asarray(patch)[None])).to(device)
+    inputs = to_input(patch[None], recipe, device)
     return explain(model, inputs, layers, [index])
 
 

@@ -1,12 +1,14 @@
-"""Where to compute, and how precisely."""
+"""Where to compute, how precisely, and how a patch gets there."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.recipes import Recipe
 
 
 def resolve_device(name: str) -> torch.device:
@@ -45,3 +47,8 @@ def resolve_precision(name: str, device: torch.device | str) -> Literal["fp32", 
         raise MolSubError("precision", f"unknown value '{name}'", "Choose auto, fp32 or bf16")
     native = torch.cuda.is_bf16_supported() if str(device).startswith("cuda") else has_native_bf16()
     return "bf16" if native else "fp32"
+
+
+def to_input(patches: NDArray[Any], recipe: Recipe, device: torch.device | str) -> torch.Tensor:
+    """Patches as their recipe makes them, (N, size, size), as a model's input (N, 1, size, size) on `device`."""
+    return torch.from_numpy(recipe.normalise(patches)).to(device, memory_format=torch.channels_last)

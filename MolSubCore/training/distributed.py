@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -28,6 +30,9 @@ _TIMEOUT = timedelta(days=2)
 PATIENCE = 20.0
 
 _CAUSE = "molsub cause"
+
+#: Held by whichever thread of the first process says what ends the training.
+_saying = threading.Lock()
 
 
 def launched() -> tuple[int, int]:
@@ -54,8 +59,12 @@ def joined() -> Iterator[None]:
         if local < torch.cuda.device_count():
             torch.cuda.set_device(local)
     distributed.init_process_group(backend, timeout=_TIMEOUT, rank=rank, world_size=size)
+    ended = threading.Event()
+    if rank == 0:
+        threading.Thread(target=_listen, args=(ended,), daemon=True).start()
     yield
-    # Not after an error: `cause_of` needs it, and the end of the process closes it as well.
+    # Not after an error, when others may still wait for this process's part of a sum: its end ends that too.
+    ended.set()
     distributed.destroy_process_group()
 
 
@@ -173,37 +182,40 @@ def wrapped(model: nn.Module, size: int) -> nn.Module:
     return network
 
 
-def cause_of(message: str, code: int) -> tuple[str, int]:
-    """What there is to say at the end of a training that did not go well, and the exit code.
+def cause_to_tell(message: str) -> str:
+    """What this process has to tell at the end of a training that did not go well: "" for nothing.
 
-    In the first process: its own error, or the one that another process met before. In the others nothing: they leave
-    the error for the first one to say. Only if that does not happen, they say it.
+    The first one tells its error. The others leave theirs for the first one, and tell it only if that does not happen.
 
     Parameters
     ----------
     message : str
-        One line.
-    code : int
-        Exit code; 2 is bad input, which is a cause and never a consequence; 130 an interruption.
+        One line; of an interruption, which all processes notice, it is empty in the others.
     """
-    from torch import distributed
-
     if launched()[0] == 0:
-        if code != 2 and distributed.is_initialized() and _store().check([_CAUSE]):
-            message, code = json.loads(_store().get(_CAUSE))
-        return message, code
-    if code == 130:
-        return "", code
-    if distributed.is_initialized():
-        _store().compare_set(_CAUSE, "", json.dumps([message, code]))
-        # The first process waits for this one's part of a sum; this ends its waiting.
-        distributed.destroy_process_group()
-    time.sleep(PATIENCE)
-    return message, code
+        if not _saying.acquire(blocking=False):
+            time.sleep(PATIENCE)  # `_listen` is ending this process
+        return message
+    if message:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            _store().compare_set(_CAUSE, "", message)
+        time.sleep(PATIENCE)
+    return message
+
+
+def _listen(ended: threading.Event) -> None:
+    """Tell the error of another process and end this one, which may wait for that process in vain."""
+    store = _store()
+    while not ended.wait(0.3):
+        if store.check([_CAUSE]) and _saying.acquire(blocking=False):
+            print(store.get(_CAUSE).decode(), file=sys.__stderr__, flush=True)
+            os._exit(2)
 
 
 def _store() -> Any:
     """Torchrun's own memory, which outlives the processes."""
     from torch.distributed.rendezvous import rendezvous
 
-    return next(iter(rendezvous("env://", timeout=timedelta(seconds=5))))[0]
+    return next(iter(rendezvous("env://", timeout=timedelta(seconds=30))))[0]

@@ -27,6 +27,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from MolSubCore.errors import TrainingError
+from MolSubCore.predictions import by_appearance
 
 #: A standard deviation below this share of the mean's size is rounding, not variation.
 _CONSTANT = 1e-9
@@ -226,7 +227,8 @@ def _inner_folds(
         found = f"has {counts[rarest]} patient(s) of class {rarest} and {len(counts)} class(es), expected two or more"
         raise TrainingError("training part", found, "Use fewer folds, more patients, or another task")
     divider = StratifiedGroupKFold(min(folds, counts[rarest]), shuffle=True, random_state=seed)
-    return list(divider.split(np.zeros(len(labels)), labels, patients))
+    # By number: the order of salted ids, which would decide the shuffle, is another in every study.
+    return list(divider.split(np.zeros(len(labels)), labels, by_appearance(patients)[1]))
 
 
 def _keep_order(sigmoids: Sequence[Any], labels: NDArray[np.int64]) -> None:

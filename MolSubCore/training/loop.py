@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from MolSubCore.files import write_text
 from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.models.device import to_input
 from MolSubCore.training import distributed
 from MolSubCore.training.augmentation import draw_transforms, warp
 from MolSubCore.training.checkpoint import load_checkpoint, save_checkpoint
@@ -67,11 +68,6 @@ class PatchSet:
 def autocast(plan: Plan) -> contextlib.AbstractContextManager[Any]:
     """The plan's precision as a context."""
     return torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16")
-
-
-def to_input(patches: NDArray[Any], recipe: Recipe, device: str) -> Tensor:
-    """Stored patches (N, size, size) to the model's input (N, 1, size, size), normalised, on `device`."""
-    return torch.from_numpy(recipe.normalise(patches)).to(device, memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

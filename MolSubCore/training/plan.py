@@ -148,10 +148,7 @@ class Plan:
 
     def key(self) -> str:
         """SHA-256 of the plan: equal keys, equal numbers on the same kind of device."""
-        content = self.to_dict()
-        if self.processes == 1:  # as before there was this field
-            del content["processes"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch (counted from 0), as torch's CosineAnnealingLR in closed form."""

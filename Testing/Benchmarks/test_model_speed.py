@@ -12,10 +12,9 @@ from torch.nn import functional
 
 from MolSubCore.explain.gradcam import explain
 from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.models.device import has_native_bf16
+from MolSubCore.models.device import has_native_bf16, to_input
 from MolSubCore.models.registry import ARCHITECTURES, build_model
 from MolSubCore.training.augmentation import augment
-from MolSubCore.training.loop import to_input
 from MolSubCore.training.plan import Augmentation
 
 LAYERS = ARCHITECTURES["densenet121-cbam"].default_layers

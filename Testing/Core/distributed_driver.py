@@ -17,6 +17,7 @@ from typing import Any
 import kill_driver
 import numpy as np
 import torch
+import torch._dynamo  # optimizers load it at their first step: once here, not in every process
 
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.training import run
@@ -118,8 +119,10 @@ def main() -> None:
             out = root / f"gradients-{count}-{size}"
             assert group(size, lambda rank, out=out, count=count: gradients(out, count)) == [0] * size  # type: ignore[misc]
             result[out.name] = json.loads((out / "gradients.json").read_text())
-    for size in (1, 2, 3):
-        for name, moments in (("never", [0]), ("again", [0]), ("killed", [3, 0])):
+    trainings = {"never": [0], "again": [0], "killed": [3, 0]}
+    for size, names in ((1, ["never"]), (2, ["never", "again", "killed"]), (3, ["never", "killed"])):
+        for name in names:
+            moments = trainings[name]
             out = root / f"{name}-{size}"
             for moment in moments:
                 statuses = group(size, whole(out, size, moment))

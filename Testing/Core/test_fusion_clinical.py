@@ -97,7 +97,7 @@ def made(tmp_path: Path, patches: Patches, names: tuple[str, ...] = ("clinical",
 def columns_of(patches: Patches, *, image: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Patients, labels, partitions, and columns worked out row by row: log-odds, age; a one for each side."""
     rows, result = patches.rows, []
-    names = sorted(set(rows.study_id.tolist()))
+    names = list(dict.fromkeys(rows.study_id.tolist()))
     for name in names:
         mean = softmax(rows.logits[rows.study_id == name], axis=1).mean(axis=0)
         odds = logit(mean[1:] if len(mean) == 2 else mean)

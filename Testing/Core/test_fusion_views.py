@@ -78,7 +78,7 @@ def thinned(patches: Patches) -> Patches:
 
 def by_patient(patches: Patches) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rows, table = patches.rows, []
-    names = sorted(set(rows.study_id.tolist()))
+    names = list(dict.fromkeys(rows.study_id.tolist()))
     for name in names:
         mine = rows.study_id == name
         parts = [patches.features[mine & (rows.view == view)].astype(float) for view in ("CC", "MLO")]

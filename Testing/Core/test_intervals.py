@@ -75,6 +75,20 @@ def test_patients_are_drawn_whole_within_their_class(
     assert np.array_equal(weights, multiplicities(scores.patient, scores.label, 60, seed))
 
 
+@given(drawn=cohorts(), salt=st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_salted_ids_decide_no_number(drawn: tuple[Scores, tuple[str, ...], str | None], salt: int) -> None:
+    """Another study has the same patients under other ids, which sort in another order."""
+    scores, classes, positive = drawn
+    names = np.unique(scores.patient)
+    other = dict(zip(names, np.random.default_rng(salt).permutation(names), strict=True))
+    renamed = Scores(scores.probabilities, scores.label, np.array([other[n] for n in scores.patient]), scores.case)
+    for one, two in ((scores, renamed), (scores.per_patient(), renamed.per_patient())):
+        assert np.array_equal(one.probabilities, two.probabilities)
+        found = [estimates(part, classes, positive, resamples=20, seed=1) for part in (one, two)]
+        assert found[0] == found[1]
+
+
 def test_draws_are_those_of_a_bootstrap() -> None:
     """Mean 1, variance (n - 1) / n and covariance -1 / n, as of a multinomial."""
     count = 10
