@@ -7,7 +7,6 @@ torchrun every function here is that of a single process.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import threading

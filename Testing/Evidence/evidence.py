@@ -75,10 +75,12 @@ def run(table: Path, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     listener.close()
     found = evaluate_run(out)
     test = found["test"]
+    rows = [row for file in out.glob("fold-*/metrics.csv") for row in csv.DictReader(file.open(encoding="utf-8"))]
     return {
         "plan": {name: settings[name] for name in settings} | {"architecture": session.plan.architecture},
         "patients": session.data.summary()["patients"],
         "images": session.data.summary()["images"],
+        "training_seconds": round(sum(float(row["seconds"]) for row in rows)),
         "test_patients": test["ensemble"]["patient"]["n_patients"],
         "auc": test["ensemble"]["patient"]["metrics"]["auc"],
         "auc_by_fold": [fold["patient"]["metrics"]["auc"]["value"] for fold in test["folds"].values()],
