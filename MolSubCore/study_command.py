@@ -159,11 +159,13 @@ def _tell_failures(planned: Study, failed: dict[str, str]) -> int:
     if not failed:
         return 0
     lines = describe_failures(planned.jobs, failed)
-    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
     for line in lines[1:]:
         print(f"Failed: {line}")
-    raise MolSubError(f"{len(lines)} job(s) failed, first {lines[0].rstrip('.')}", f"the others are done{more}",
-                      "The same command does what is left")  # fmt: skip
+    raise MolSubError(
+        f"{len(lines)} job(s) failed, first {lines[0].rstrip('.')}",
+        "all others are done" if len(lines) == 1 else "all but those named above are done",
+        "The same command does what is left",
+    )
 
 
 def study_report(options: argparse.Namespace) -> int:

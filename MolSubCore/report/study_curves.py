@@ -63,7 +63,7 @@ def class_roc(results: StudyResults) -> Picture:
     run = results.main_run(MANY)
     if run is None:
         return Picture("figure-3", title, why=absence(results, (MANY,)))
-    figure = new_figure(11.2, 5.9, title, synthetic=bool(results.study.get("synthetic")))
+    figure = new_figure(11.2, 6.6, title, synthetic=bool(results.study.get("synthetic")))
     panels = (
         ("A. Test set, ensemble of the folds", "ensemble", "test", run.ensemble.per_patient()),
         ("B. Validation, out of fold", "out of fold", "validation", run.out_of_fold),

@@ -11,16 +11,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.features import build_features
-from MolSubCore.cohort.splits import Split, make_split, read_split, write_split
+from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import PatchStore, build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.evaluation.fusion_clinical import clinical_values
 from MolSubCore.evaluation.fusion_run import Clinical
 from MolSubCore.evaluation.study_results import SEPARATOR
@@ -31,7 +32,7 @@ from MolSubCore.study.describe import describe_cohort
 from MolSubCore.study.job import StudyJob, job_key
 from MolSubCore.study.options import SHARED, StudyOptions, resolve_options
 from MolSubCore.study.weights import Weights, find_weights
-from MolSubCore.tasks import get_task
+from MolSubCore.tasks import Task, get_task
 from MolSubCore.training.baselines import BASELINES, BaselinePlan
 from MolSubCore.training.run import AnyPlan, TrainingData, prepare_run, software
 from MolSubCore.training.session import draft_plan
@@ -144,6 +145,7 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     }
     if set(options.models) & set(BASELINES):
         radiomics_versions()
+        _check_baselines(cohort, split, tasks)
     store = build_store(cohort, recipe, options.cache, progress=show("reading images"))
     radiomics = RadiomicsSettings.for_images(store.meta, together=recipe.together)
     if set(options.models) & set(BASELINES):  # the jobs take them from the cache
@@ -170,6 +172,29 @@ def _split(options: StudyOptions, cohort: Cohort) -> Split:
         return read_split(options.split, cohort)
     shared = {name: settings[name] for name in ("folds", "test_share", "seed")}
     return make_split(cohort, tasks, **shared)
+
+
+def _check_baselines(cohort: Cohort, split: Split, tasks: Sequence[Task]) -> None:
+    """Refuse a class that a fold leaves one patient of for training: nothing is left to search and calibrate with.
+
+    Raises
+    ------
+    CohortError
+    """
+    for task in tasks:
+        counts: Counter[tuple[int, str]] = Counter()
+        for patient, subtype in subtypes_of(cohort).items():
+            own = split.partition_of(patient)
+            counts.update(
+                (fold, task.class_of[subtype]) for fold in range(1, split.folds + 1) if own not in (TEST, fold)
+            )
+        for fold in range(1, split.folds + 1):
+            for name in task.classes:
+                if counts[fold, name] < 2:
+                    found = (
+                        f"fold {fold} has {counts[fold, name]} training patient(s) of class {name}, baselines need 2"
+                    )
+                    raise CohortError(cohort.source, found, "Use more patients, or leave out the radiomics baselines")
 
 
 def _draft(task: str, model: str, recipe: Recipe, settings: Mapping[str, Any], weights: Weights) -> AnyPlan:

@@ -53,6 +53,19 @@ def test_a_class_with_fewer_patients_than_folds(cohort: Path, capsys: pytest.Cap
     assert "class HER2-positive has 2 patient(s)" in line
 
 
+def test_a_class_too_small_for_a_baseline(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two patients are enough for a network with one fold, and leave one to train on."""
+    content = [row for row in rows(cohort) if row["subtype"] != "TN"]
+    names = list(dict.fromkeys(row["patient_id"] for row in content))
+    positive = {row["patient_id"] for row in content if row["subtype"].startswith("HER2")}
+    parts = {name: ("test", "1", "1", "2", "2")[n % 5] for n, name in enumerate(n for n in names if n not in positive)}
+    parts |= dict(zip(sorted(positive), ("1", "2"), strict=True))
+    split = changed(cohort, "few", [{"patient_id": name, "partition": part} for name, part in parts.items()])
+    more = ["--tasks", "her2", "--split", str(split), "--architectures", "radiomics-svm"]
+    line = told(cohort, capsys, changed(cohort, "no-tn", content), *more)
+    assert "fold 1 has 1 training patient(s) of class HER2-positive, baselines need 2" in line
+
+
 def test_a_patient_in_two_partitions(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     patients = sorted({row["patient_id"] for row in rows(cohort)})
     split = [{"patient_id": name, "partition": "test" if n < 4 else str(n % 2 + 1)} for n, name in enumerate(patients)]
