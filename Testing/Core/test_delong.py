@@ -204,9 +204,9 @@ def test_views_become_patients() -> None:
         np.array([4, 4, 5, 6, 7, 8, 9]),
     )
     found = patient_auc(scores, ("no", "yes"), "yes")
-    expected = auc([0.25, 0.4375, 0.25, 0.4375], [False, True, False, True])
+    expected = auc([0.4375, 0.25, 0.25, 0.4375], [True, False, False, True])  # b, a, c, d: as they first appear
     assert found.value == expected.value
-    assert found.ranks.tolist() == [[1.5, 3.5, 1.5, 3.5]]
+    assert found.ranks.tolist() == [[3.5, 1.5, 1.5, 3.5]]
     assert patient_auc(scores, ("no", "yes"), None).value == pytest.approx(expected.value)
 
 
