@@ -151,8 +151,7 @@ def compare_models(
     MolSubError
         If the models' patients or labels differ, or `reference` is none of them.
     """
-    patients = {name: scores.per_patient() for name, scores in models.items()}
-    _check_same(patients)
+    patients = _aligned({name: scores.per_patient() for name, scores in models.items()})
     pairs = list(combinations(models, 2))
     if reference is not None:
         if reference not in models:
@@ -183,11 +182,15 @@ def _areas(
     return {name: patient_auc(part, classes, positive) for name, part in patients.items()}, ""
 
 
-def _check_same(patients: Mapping[str, Scores]) -> None:
-    """Refuse models of other patients, or with other labels."""
-    names = list(patients)
-    for name in names[1:]:
-        first, other = patients[names[0]], patients[name]
-        if not np.array_equal(first.patient, other.patient) or not np.array_equal(first.label, other.label):
-            problem = f"'{names[0]}' and '{name}' are of other patients or labels"
+def _aligned(patients: Mapping[str, Scores]) -> dict[str, Scores]:
+    """All models' patients in the order of the first model's; refuse other patients, or other labels."""
+    found: dict[str, Scores] = {}
+    for name, part in patients.items():
+        first = next(iter(found.values()), part)
+        place = {patient: row for row, patient in enumerate(part.patient.tolist())}
+        rows = np.array([place.get(patient, -1) for patient in first.patient.tolist()], np.int64)
+        if len(part.label) != len(rows) or (rows < 0).any() or not np.array_equal(first.label, part.label[rows]):
+            problem = f"'{next(iter(found))}' and '{name}' are of other patients or labels"
             raise MolSubError("models", problem, "Compare models of one task on one test set")
+        found[name] = Scores(part.probabilities[rows], part.label[rows], part.patient[rows], part.case[rows])
+    return found

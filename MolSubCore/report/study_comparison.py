@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from MolSubCore.evaluation.characteristics import p_text
@@ -86,7 +85,9 @@ def _compare(task: str, runs: dict[str, RunResult], reference: str) -> Iterable[
     for part, scores_of in _PARTS.items():
         scores = {model: scores_of(run) for model, run in runs.items()}
         own = scores[reference]
-        same = {model: part for model, part in scores.items() if np.array_equal(part.patient, own.patient)}
+        same = {
+            model: part for model, part in scores.items() if set(part.patient.tolist()) == set(own.patient.tolist())
+        }
         for one in compare_models(same, first.classes, first.positive, reference=reference):
             yield Comparison(task, part, one, len(same) - 1)
 
