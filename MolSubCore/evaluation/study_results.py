@@ -144,16 +144,21 @@ def read_study(folder: Path) -> StudyResults:
     runs = {}
     for task in study["tasks"]:
         for model in _with_fusions(task, study["models"], present):
-            if run := _read_run(folder / "runs" / f"{task}{SEPARATOR}{model}", task, model):
+            if run := _read_run(run_folder(folder, task, model), task, model):
                 runs[task, model] = run
     jobs = [(str(job["task"]), str(job["model"]), int(job["fold"])) for job in study["jobs"]]
     unfinished = tuple(job for job in jobs if not (fold_folder(folder, *job) / "done.json").is_file())
     return StudyResults(folder, study, cohort, runs, unfinished)
 
 
+def run_folder(study: Path, task: str, model: str) -> Path:
+    """Where one model's run of a task lies."""
+    return study / "runs" / f"{task}{SEPARATOR}{model}"
+
+
 def fold_folder(study: Path, task: str, model: str, fold: int) -> Path:
     """Where one job's result lies."""
-    return study / "runs" / f"{task}{SEPARATOR}{model}" / f"fold-{fold}"
+    return run_folder(study, task, model) / f"fold-{fold}"
 
 
 def _with_fusions(task: str, models: list[str], present: set[str]) -> list[str]:

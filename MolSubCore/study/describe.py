@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from MolSubCore.cohort.splits import TEST, Split, subtypes_of
-from MolSubCore.cohort.table import Cohort
+from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
 from MolSubCore.tasks import Subtype
@@ -33,8 +33,9 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
         ``characteristics`` of the patients by subtype (the paper's Table 1), in all, in training and validation, and
         in the test set; the same as text in ``characteristics_table``.
     """
-    found = {"all": _characteristics(cohort, split, None)}
-    found |= {name: _characteristics(cohort, split, name == TEST) for name in ("training and validation", TEST)}
+    patients = patient_columns(cohort)
+    found = {"all": _characteristics(patients, split, None)}
+    found |= {name: _characteristics(patients, split, name == TEST) for name in ("training and validation", TEST)}
     return {
         "summary": data.summary(),
         "partitions": _partitions(cohort, split, data),
@@ -72,9 +73,11 @@ def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, A
     return found
 
 
-def _characteristics(cohort: Cohort, split: Split, test: bool | None) -> Characteristics | None:
+def _characteristics(
+    patients: tuple[list[Case], dict[str, list[str]]], split: Split, test: bool | None
+) -> Characteristics | None:
     """Of all patients (None), those of the test set, or the rest; None where there is no column to describe."""
-    cases, columns = patient_columns(cohort)
+    cases, columns = patients
     kept = [n for n, case in enumerate(cases) if test is None or (split.partition_of(case.patient_id) == TEST) == test]
     chosen = {name: [cells[n] for n in kept] for name, cells in columns.items() if name not in _NOT_CLINICAL}
     order = [subtype.value for subtype in Subtype]

@@ -18,6 +18,7 @@ from MolSubCore.study.plan import Study
 from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.checkpoint import load_checkpoint
 from MolSubCore.training.plan import Plan
+from MolSubCore.training.run import finished_folds
 
 Progress = Callable[[int, int, str], None]
 
@@ -61,8 +62,7 @@ def bring_up_to_date(run: Path) -> None:
 
 
 def _finished(run: Path) -> bool:
-    folds = int(read_json(run / "plan.json")["folds"])
-    return all((run / f"fold-{fold}" / "done.json").is_file() for fold in range(1, folds + 1))
+    return len(finished_folds(run)) == int(read_json(run / "plan.json")["folds"])
 
 
 def _fuse(study: Study, run: Path) -> list[str]:

@@ -24,7 +24,7 @@ from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.evaluation.fusion_clinical import clinical_values
 from MolSubCore.evaluation.fusion_run import Clinical
-from MolSubCore.evaluation.study_results import SEPARATOR
+from MolSubCore.evaluation.study_results import run_folder
 from MolSubCore.files import write_json
 from MolSubCore.imaging.radiomics import RadiomicsSettings, radiomics_versions
 from MolSubCore.imaging.recipes import Recipe
@@ -72,7 +72,7 @@ class Study:
 
     def run_folder(self, task: str, model: str) -> Path:
         """Where a run lies."""
-        return self.options.out / "runs" / f"{task}{SEPARATOR}{model}"
+        return run_folder(self.options.out, task, model)
 
     def content(self) -> dict[str, Any]:
         """Content of ``study.json``: no path, no identifier."""
@@ -181,9 +181,10 @@ def _check_baselines(cohort: Cohort, split: Split, tasks: Sequence[Task]) -> Non
     ------
     CohortError
     """
+    subtypes = subtypes_of(cohort)
     for task in tasks:
         counts: Counter[tuple[int, str]] = Counter()
-        for patient, subtype in subtypes_of(cohort).items():
+        for patient, subtype in subtypes.items():
             own = split.partition_of(patient)
             counts.update(
                 (fold, task.class_of[subtype]) for fold in range(1, split.folds + 1) if own not in (TEST, fold)

@@ -20,6 +20,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,6 +77,10 @@ class TrainingData:
 
     def summary(self) -> dict[str, Any]:
         """Counts of the cohort for cards and reports; no identifiers."""
+        return dict(self._summary)
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
         meta = self.store.meta
 
         def count(key: str) -> dict[str, int]:
@@ -113,6 +118,7 @@ class TrainingData:
         )
 
 
+@cache
 def software() -> dict[str, str]:
     """Versions of all that computes, and the processor's capability."""
     packages = (
@@ -161,8 +167,8 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
     if file.exists():
         if not resume:
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
-        stored = type(plan).from_dict(read_json(file)).to_dict()
-        differing = [f"{k} is {plan.to_dict()[k]}, was {v}" for k, v in stored.items() if plan.to_dict()[k] != v]
+        stored, own = type(plan).from_dict(read_json(file)).to_dict(), plan.to_dict()
+        differing = [f"{k} is {own[k]}, was {v}" for k, v in stored.items() if own[k] != v]
         if differing:
             raise TrainingError(out, f"was made by another plan ({'; '.join(differing)})", "Choose another --out")
         return
