@@ -11,8 +11,9 @@ from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.intervals import estimates
 from MolSubCore.evaluation.metrics import confusion, metric_title
-from MolSubCore.files import read_json, write_json
-from MolSubCore.predictions import Predictions, Scores, ensemble, read_predictions
+from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
+from MolSubCore.files import write_json
+from MolSubCore.predictions import Predictions, Scores, ensemble
 
 _NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"
 
@@ -36,9 +37,7 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
         raise TrainingError("resamples", f"is {resamples}, expected 1 or more", "Choose a larger number")
     plan = finished_plan(run)
     classes, positive = tuple(plan["classes"]), plan["positive"]
-    numbers = range(1, int(plan["folds"]) + 1)
-    validation = {n: _read(run / f"fold-{n}" / "predictions.csv", classes) for n in numbers}
-    test = {n: _read(run / f"fold-{n}" / "test_predictions.csv", classes) for n in numbers}
+    validation, test = (fold_predictions(run, plan, part) for part in ("predictions", "test_predictions"))
 
     def levels(scores: Scores) -> dict[str, Any]:
         return {
@@ -69,32 +68,6 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     write_json(run / "evaluation.json", result)
     draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
     return result
-
-
-def finished_plan(run: Path) -> dict[str, Any]:
-    """``plan.json`` of a run whose folds are all finished.
-
-    Raises
-    ------
-    TrainingError
-        If there is no run, or folds are missing.
-    """
-    if not (run / "plan.json").exists():
-        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
-    plan: dict[str, Any] = read_json(run / "plan.json")
-    numbers = range(1, int(plan["folds"]) + 1)
-    missing = [str(n) for n in numbers if not (run / f"fold-{n}" / "done.json").exists()]
-    if missing:
-        raise TrainingError(run, f"lacks fold(s) {', '.join(missing)}", "Finish it with molsub train ... --resume")
-    return plan
-
-
-def _read(path: Path, classes: tuple[str, ...]) -> Predictions:
-    predictions = read_predictions(path)
-    if predictions.classes != classes:
-        found = f"is of the classes {', '.join(predictions.classes)}, the plan has {', '.join(classes)}"
-        raise TrainingError(path, found, "Train this run again")
-    return predictions
 
 
 def _level(scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.fusion_clinical import clinical, clinical_only
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Fused, NotMade, read_base
 from MolSubCore.evaluation.fusion_views import flips, views_learned, views_mean
-from MolSubCore.evaluation.study_results import FUSION
+from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.files import atomic_folder, read_json, sha256_file, write_json
 from MolSubCore.predictions import write_predictions
 from MolSubCore.training.extra_files import FEATURES, TTA_TEST, TTA_VALIDATION

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.evaluation.evaluate import finished_plan
+from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
 from MolSubCore.evaluation.validation import Validation
-from MolSubCore.predictions import Predictions, read_predictions
+from MolSubCore.predictions import Predictions
 
 Floats = NDArray[np.float64]
 
@@ -112,15 +112,9 @@ def read_base(run: Path) -> BaseRun:
         If a file is damaged, or a patient is in two folds.
     """
     plan = finished_plan(run)
-    folds = {}
-    for number in range(1, int(plan["folds"]) + 1):
-        folder = run / f"fold-{number}"
-        folds[number] = FusedFold(
-            read_predictions(folder / "predictions.csv"), read_predictions(folder / "test_predictions.csv")
-        )
-    validation = Validation(tuple(fold.validation for fold in folds.values()))
-    if any(part.classes != tuple(plan["classes"]) for fold in folds.values() for part in (fold.validation, fold.test)):
-        raise TrainingError(run, "has predictions of other classes than its plan's", "Train this run again")
+    parts, tests = (fold_predictions(run, plan, part) for part in ("predictions", "test_predictions"))
+    folds = {number: FusedFold(parts[number], tests[number]) for number in parts}
+    validation = Validation(tuple(parts.values()))
     if any(validation.patients & set(fold.test.study_id.tolist()) for fold in folds.values()):
         raise TrainingError(run, "has a patient in the test set and in a fold", "Split by patient")
     return BaseRun(run, plan, folds)

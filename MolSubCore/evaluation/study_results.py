@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import TrainingError
+from MolSubCore.evaluation.run_files import FUSION, fold_numbers, fold_predictions, missing_folds, read_plan
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import read_json
-from MolSubCore.predictions import Predictions, Scores, ensemble, read_predictions
+from MolSubCore.predictions import Predictions, Scores, ensemble
 
-#: Between task and model in a run's folder name, and between a fusion's base and its kind.
-SEPARATOR, FUSION = "--", "+"
-
-#: Fusions of a run, in the order in which they are shown; others follow by name.
-FUSIONS = ("tta", "views-mean", "views-learned", "clinical", "clinical-only")
+#: Between task and model in a run's folder name.
+SEPARATOR = "--"
 
 #: The paper's model: the study's main one wherever it was trained.
 MAIN = "densenet121-cbam"
@@ -163,6 +161,8 @@ def fold_folder(study: Path, task: str, model: str, fold: int) -> Path:
 
 def _with_fusions(task: str, models: list[str], present: set[str]) -> list[str]:
     """The plan's models, each followed by the fusions of it that were made."""
+    from MolSubCore.evaluation.fusion import FUSIONS  # loads scikit-learn, which jobs do without
+
     order = {name: number for number, name in enumerate(FUSIONS)}
     result = []
     for model in models:
@@ -179,21 +179,12 @@ def _read_run(folder: Path, task: str, model: str) -> RunResult | None:
     """A run, or None where a fold or the evaluation is missing."""
     if not (folder / "plan.json").is_file() or not (folder / "evaluation.json").is_file():
         return None
-    plan = read_json(folder / "plan.json")
-    folds = range(1, int(plan["folds"]) + 1)
-    if not all((folder / f"fold-{fold}" / "done.json").is_file() for fold in folds):
+    plan = read_plan(folder)
+    if missing_folds(folder, plan):
         return None
     evaluation = read_json(folder / "evaluation.json")
-    if plan["task"] != task or evaluation.get("task") != task or len(evaluation["folds"]) != len(folds):
+    if plan["task"] != task or evaluation.get("task") != task or len(evaluation["folds"]) != len(fold_numbers(plan)):
         found = f"holds a run of the task {plan['task']}, evaluated for {evaluation.get('task')}"
         raise TrainingError(folder, f"{found}, {len(evaluation['folds'])} folds", "Remove it and run the study again")
-    parts = {
-        name: {fold: read_predictions(folder / f"fold-{fold}" / f"{name}.csv") for fold in folds}
-        for name in ("predictions", "test_predictions")
-    }
-    for fold in folds:
-        for name, part in parts.items():
-            if part[fold].classes != tuple(plan["classes"]):
-                file = folder / f"fold-{fold}" / f"{name}.csv"
-                raise TrainingError(file, "is of other classes than the plan's", "Remove the run and run it again")
-    return RunResult(task, model, folder, plan, evaluation, parts["predictions"], parts["test_predictions"])
+    validation, test = (fold_predictions(folder, plan, part) for part in ("predictions", "test_predictions"))
+    return RunResult(task, model, folder, plan, evaluation, validation, test)

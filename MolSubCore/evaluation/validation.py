@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.files import read_json
-from MolSubCore.predictions import Predictions, Scores, read_predictions
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.run_files import fold_predictions, read_plan
+from MolSubCore.predictions import Predictions, Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,7 @@ class Validation:
     @classmethod
     def of_run(cls, run: Path) -> Validation:
         """Read ``RUN/fold-*/predictions.csv`` of every fold in the plan; test predictions are never opened."""
-        if not (run / "plan.json").is_file():
-            raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
-        folds = range(1, int(read_json(run / "plan.json")["folds"]) + 1)
-        return cls(tuple(read_predictions(run / f"fold-{n}" / "predictions.csv") for n in folds))
+        return cls(tuple(fold_predictions(run, read_plan(run), "predictions").values()))
 
     @property
     def classes(self) -> tuple[str, ...]:

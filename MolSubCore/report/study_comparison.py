@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from MolSubCore.evaluation.characteristics import p_text
 from MolSubCore.evaluation.comparison import ModelComparison, compare_models
 from MolSubCore.evaluation.figures import COLOURS
-from MolSubCore.evaluation.study_results import FUSION, RunResult, StudyResults
+from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.predictions import Scores
 from MolSubCore.report.page import interval
 from MolSubCore.report.study_items import Picture, Record, Table, fusion_title, model_title, new_figure

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.evaluation.fusion import FUSIONS
-from MolSubCore.evaluation.study_results import FUSION
+from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.files import atomic_path, write_text
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import data_uri, jpeg_uri

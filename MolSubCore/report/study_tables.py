@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.evaluation.study_results import FUSION, RunResult, StudyResults
+from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.report.page import interval
 from MolSubCore.report.published import published, published_text
 from MolSubCore.report.study_items import Record, Table, fusion_title, model_title

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from MolSubCore.evaluation.study_results import FUSION, RunResult, StudyResults
+from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import known
 from MolSubCore.report.published import published

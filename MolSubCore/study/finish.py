@@ -10,7 +10,8 @@ from torch import nn
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
-from MolSubCore.evaluation.study_results import FUSION, SEPARATOR, StudyResults, read_study
+from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.study_results import SEPARATOR, StudyResults, read_study
 from MolSubCore.explain.examples import write_attention
 from MolSubCore.files import read_json
 from MolSubCore.models.registry import build_model

@@ -20,7 +20,7 @@ from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.characteristics import characteristics, patient_columns
 from MolSubCore.explain.examples import choose_examples, save_attention
-from MolSubCore.files import write_json
+from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.predictions import Predictions, read_predictions, write_predictions
@@ -231,8 +231,8 @@ def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
 def write_blobs(run: Path, seed: int) -> None:
     """Attention of a run: noise with a bright blob, and maps that gather on it from layer to layer."""
     rng = np.random.default_rng(seed)
-    fold = evaluate.read_json(run / "evaluation.json")["best_fold"]
-    plan = evaluate.read_json(run / "plan.json")
+    fold = read_json(run / "evaluation.json")["best_fold"]
+    plan = read_json(run / "plan.json")
     predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
     layers = ARCHITECTURES["densenet121-cbam"].default_layers
     examples, patches = choose_examples(predictions), []

@@ -172,7 +172,7 @@ def break_study(folder: Path, what: str) -> None:
         ("no study", "holds no study"),
         ("another format", "is of another form (lacks tasks, models, jobs)"),
         ("another task", "holds a run of the task luminal, evaluated for tn"),
-        ("other classes", "is of other classes than the plan's"),
+        ("other classes", "is of the classes non-TN, TN, the plan has"),
         ("damaged", "is no table of predictions"),
     ],
 )

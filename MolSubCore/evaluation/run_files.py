@@ -1,0 +1,74 @@
+"""The files of a finished run, read and checked once for all who need them.
+
+::
+
+    RUN/plan.json, evaluation.json
+    RUN/fold-N/predictions.csv, test_predictions.csv, done.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from MolSubCore.errors import TrainingError
+from MolSubCore.files import read_json
+from MolSubCore.predictions import Predictions, read_predictions
+
+#: Between a model's name and the kind of a fusion made of its run.
+FUSION = "+"
+
+
+def read_plan(run: Path) -> dict[str, Any]:
+    """``plan.json`` of a run, finished or not; TrainingError if there is none."""
+    if not (run / "plan.json").is_file():
+        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
+    plan: dict[str, Any] = read_json(run / "plan.json")
+    return plan
+
+
+def fold_numbers(plan: dict[str, Any]) -> range:
+    """The folds of a plan, from 1."""
+    return range(1, int(plan["folds"]) + 1)
+
+
+def missing_folds(run: Path, plan: dict[str, Any]) -> list[int]:
+    """Folds of the plan without a result."""
+    return [number for number in fold_numbers(plan) if not (run / f"fold-{number}" / "done.json").is_file()]
+
+
+def finished_plan(run: Path) -> dict[str, Any]:
+    """``plan.json`` of a run whose folds are all finished.
+
+    Raises
+    ------
+    TrainingError
+        If there is no run, or folds are missing.
+    """
+    plan = read_plan(run)
+    if missing := missing_folds(run, plan):
+        found = f"lacks fold(s) {', '.join(map(str, missing))}"
+        raise TrainingError(run, found, "Finish it with molsub train ... --resume")
+    return plan
+
+
+def fold_predictions(
+    run: Path, plan: dict[str, Any], part: Literal["predictions", "test_predictions"]
+) -> dict[int, Predictions]:
+    """Predictions of every fold by its number: of its validation part, or of the test set.
+
+    Raises
+    ------
+    TrainingError
+        If a file is of other classes than the plan.
+    MolSubError
+        If a file is missing or damaged.
+    """
+    classes, found = tuple(plan["classes"]), {}
+    for number in fold_numbers(plan):
+        path = run / f"fold-{number}" / f"{part}.csv"
+        found[number] = read_predictions(path)
+        if found[number].classes != classes:
+            named = f"is of the classes {', '.join(found[number].classes)}, the plan has {', '.join(classes)}"
+            raise TrainingError(path, named, "Remove this run, and train it again")
+    return found
