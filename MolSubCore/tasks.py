@@ -112,3 +112,16 @@ def parse_subtype(text: object) -> Subtype:
         known = ", ".join(s.value for s in Subtype)
         raise MolSubError("subtype", f"unknown value '{text}'", f"Use one of {known}, or a label 0-4 in this order")
     return _BY_ALIAS[key]
+
+
+def prediction_title(probabilities: Mapping[str, float]) -> str:
+    """A prediction in one line for people: ``Predicted: TN 0.74``, or that there is none.
+
+    Classes whose probabilities print alike (two decimals) at the top are a tie, and a tie predicts nothing.
+    """
+    shown = {name: f"{value:.2f}" for name, value in probabilities.items()}
+    highest = max(shown.values(), key=float)
+    first = [name for name, text in shown.items() if text == highest]
+    if len(first) == 1:
+        return f"Predicted: {first[0]} {highest}"
+    return f"No prediction, a tie: {' and '.join(first)} {highest}"

@@ -18,6 +18,7 @@ from MolSubCore.imaging.display import display_array
 from MolSubCore.imaging.lesion import LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.tasks import prediction_title
 
 Picture = NDArray[np.uint8]
 
@@ -182,8 +183,7 @@ def _titles(
     probabilities: NDArray[np.float64],
     method: str,
 ) -> None:
-    best = int(probabilities.argmax())
-    title = f"Predicted: {classes[best]} {probabilities[best]:.2f}"
+    title = prediction_title(dict(zip(classes, map(float, probabilities), strict=True)))
     _fitted(draw, (_MARGIN, 18), title, _TEXT, 30, width - 2 * _MARGIN - (470 if scene.banner else 0))
     rows, columns = scene.geometry.sides
     what = "not for one class" if method in CLASSLESS else f"evidence for {shown}"

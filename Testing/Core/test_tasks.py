@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.tasks import TASKS, Subtype, get_task, parse_subtype
+from MolSubCore.tasks import TASKS, Subtype, get_task, parse_subtype, prediction_title
 
 
 def test_the_papers_counts_follow_from_the_classes() -> None:
@@ -48,3 +48,11 @@ def test_other_cells_are_refused_by_value(text: str) -> None:
 def test_an_unknown_task_names_the_known() -> None:
     with pytest.raises(MolSubError, match="luminal, her2, tn, subtype5"):
         get_task("her3")
+
+
+def test_a_tie_is_no_prediction() -> None:
+    """What prints alike is not told apart, whichever of the two comes first."""
+    assert prediction_title({"non-TN": 0.26, "TN": 0.74}) == "Predicted: TN 0.74"
+    assert prediction_title({"a": 0.4999, "b": 0.5001}) == "No prediction, a tie: a and b 0.50"
+    assert prediction_title({"a": 0.4949, "b": 0.5051}) == "Predicted: b 0.51"
+    assert prediction_title({"a": 0.401, "b": 0.2, "c": 0.399}) == "No prediction, a tie: a and c 0.40"
