@@ -175,8 +175,9 @@ def model_facts(results: StudyResults) -> Facts:
     models = []
     for name in results.study["models"]:
         entry = ARCHITECTURES.get(name)
-        start = f" ({entry.source}; {'ImageNet weights' if entry.pretrained else 'from scratch'})" if entry else ""
-        models.append(model_title(name) + start)
+        began = next((results.runs[key].plan.get("pretrained") for key in results.runs if key[1] == name), None)
+        weights = {None: "not finished", "none": "from scratch"}.get(began, "ImageNet weights")
+        models.append(model_title(name) + (f" ({entry.source}; {weights})" if entry else ""))
     facts: Facts = [("Models", "; ".join(models))]
     run = next((found for task in results.tasks if (found := results.main_run(task))), None)
     plan = run.plan if run else {}
