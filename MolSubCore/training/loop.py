@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from MolSubCore.errors import TrainingError
 from MolSubCore.files import write_text
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.models.device import to_input
@@ -191,6 +193,9 @@ class FoldTrainer:
         for step, (inputs, target, own, total) in enumerate(self._batches(order, epoch), start=1):
             waited += time.perf_counter() - fetch_started
             loss, output = self._step(inputs, target, own / total)
+            if not math.isfinite(loss):
+                found = f"diverged in epoch {epoch + 1} at step {step}: its loss is {loss}"
+                raise TrainingError(f"fold {self.fold}", found, f"Choose a learning rate below {plan.learning_rate:g}")
             losses.append(loss * own)
             logits.append(output[:own])
             labels.append(target.cpu().numpy()[:own])

@@ -87,3 +87,17 @@ def test_it_predicts_with_heatmaps_of_its_own_layers(place: Path, tmp_path: Path
         assert volume.shape == shape
         assert 0 <= volume.min() <= volume.max() <= 1.0001
         assert np.isfinite(volume).all()
+
+
+def test_a_training_that_diverges_says_so(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores beyond what a float32 can hold, from the first step on."""
+    (table,) = map(str, (place / "cohort").glob("*.csv"))
+    original = functional.cross_entropy
+    monkeypatch.setattr(functional, "cross_entropy", lambda output, target: original(output * 1e38 * 1e38, target))
+    common = ["train", table, "--out", str(tmp_path / "run"), "--cache", str(place / "cache"), *OPTIONS]
+    line = failing(capsys, *common, "--architecture", "simple-cnn")
+    assert "fold 1: diverged in epoch 1 at step 1" in line
+    assert "Choose a learning rate below 0.0001" in line
+    assert not (tmp_path / "run" / "fold-1" / "done.json").exists()
