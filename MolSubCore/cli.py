@@ -44,8 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     _predict(commands)
     _explain_study(commands)
     _models(commands)
+    _agreement(commands)
     text = "for programs: do jobs that come as JSON lines on standard input, tell events on standard output"
-    _command(commands, "worker", "worker", text)
+    parser_of_worker = _command(commands, "worker", "worker", text)
+    parser_of_worker.add_argument("--job", metavar="DIR", help="do the one job in DIR/request.json instead")
     return parser
 
 
@@ -240,6 +242,18 @@ def _explain_study(commands: Commands) -> None:
     add("--seed", type=int, default=21, help="origin of all random numbers (default 21)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
     add("--overwrite", action="store_true", help="replace an earlier result in DIR")
+
+
+def _agreement(commands: Commands) -> None:
+    text = "how far two readers' outlines of one mammogram agree: Dice, Hausdorff distance, kappa on the boxes"
+    parser = _command(commands, "agreement", "agreement", text)
+    add = parser.add_argument
+    add("first", metavar="FIRST", help="one reader's mask or polygon file, or row0,col0,row1,col1")
+    add("second", metavar="SECOND", help="the other's")
+    add("--image", required=True, metavar="IMAGE", help="the mammogram")
+    add("--consensus", choices=("first", "second", "union", "intersection"), help="make one mask of both")
+    add("--out", metavar="FILE", help="where the consensus goes: a file ending in .nii.gz or .nrrd")
+    add("--json", action="store_true", help="the numbers as they are")
 
 
 def _models(commands: Commands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ __all__ = ["study", "study_report", "worker"]  # beside those below
 
 if TYPE_CHECKING:
     from MolSubCore.models.bundle import Bundle
+    from MolSubCore.training.plan import Plan
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -51,38 +53,31 @@ def cohort_synthetic(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
-    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-    from MolSubCore.training.distributed import joined, launched
-    from MolSubCore.training.run import finished_folds
-    from MolSubCore.training.run import train as train_folds
-    from MolSubCore.training.session import TrainingOptions, prepare_training
+    from MolSubCore.evaluation.evaluate import summary_lines
+    from MolSubCore.train import train_run
+    from MolSubCore.training.distributed import launched
+    from MolSubCore.training.session import TrainingOptions
 
-    out = Path(options.out)
-    with joined():
-        with Bar("reading images") as bar:
-            session = prepare_training(TrainingOptions.from_namespace(options), progress=bar)
-        listener = TrainingBar(session.plan.folds, session.plan.epochs)
-        try:
-            train_folds(
-                session.plan,
-                session.data,
-                out,
-                pretrained=session.pretrained,
-                only_folds=options.only_fold or None,
-                listener=listener,
-            )
-        finally:
-            listener.close()
+    with Bar("reading images") as reading, ExitStack() as stack:
+
+        def listen(plan: Plan) -> TrainingBar:
+            reading.close()
+            bar = TrainingBar(plan.folds, plan.epochs)
+            stack.callback(bar.close)
+            return bar
+
+        trained = train_run(
+            TrainingOptions.from_namespace(options), reading=reading, listen=listen, evaluating=stack.close
+        )
     if launched()[0] > 0:
         return 0
-    missing = set(range(1, session.plan.folds + 1)) - set(finished_folds(out))
-    if missing:
-        print(f"Trained in {out}; folds not trained yet: {', '.join(map(str, sorted(missing)))}.")
+    if trained.evaluation is None:
+        print(f"Trained in {trained.run}; folds not trained yet: {', '.join(map(str, trained.missing))}.")
         return 0
-    for line in summary_lines(evaluate_run(out)):
+    for line in summary_lines(trained.evaluation):
         print(line)
-    print(f"\nRun: {out}\nEvaluation: {out / 'evaluation.png'}")
-    print(f"Make a bundle of it: molsub models export {out} --out BUNDLE")
+    print(f"\nRun: {trained.run}\nEvaluation: {trained.run / 'evaluation.png'}")
+    print(f"Make a bundle of it: molsub models export {trained.run} --out BUNDLE")
     return 0
 
 
@@ -150,7 +145,7 @@ def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, req
         print(f"{value:6.3f}  {name}")
     for warning in prediction.warnings:
         print(f"Warning: {warning}")
-    print(f"{DISCLAIMER}\nReport: {out / 'report.html'}")
+    print(f"{DISCLAIMER}\nReport: {out / 'report.html'}, {out / 'report.pdf'}")
     return 0
 
 
@@ -177,6 +172,18 @@ def explain_study(options: argparse.Namespace) -> int:
         means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]
         print(f"{layer:28}" + "".join("  blind  " if mean is None else f"{mean:9.3f}" for mean in means))
     print(f"{DISCLAIMER}\nFigure: {out / 'explanations.png'}")
+    return 0
+
+
+def agreement(options: argparse.Namespace) -> int:
+    """``molsub agreement``."""
+    from MolSubCore.jobs.agreement import agreement_lines, compare
+
+    if bool(options.consensus) != bool(options.out):
+        raise MolSubError("--consensus", "and --out go together", "Give both, or neither")
+    names = ("image", "first", "second", "consensus", "out")
+    found = compare({name: getattr(options, name) for name in names}, lambda share, **values: None)
+    print(json.dumps(found, indent=2) if options.json else "\n".join(agreement_lines(found)))
     return 0
 
 

@@ -15,6 +15,7 @@ from MolSubCore.models.card import read_card
 from MolSubCore.predict import predict
 from MolSubCore.progress import Bar, TrainingBar
 from MolSubCore.report.html import prediction_report
+from MolSubCore.report.pdf import prediction_pdf
 from MolSubCore.tasks import Subtype
 from MolSubCore.training.export import export_run
 from MolSubCore.training.run import train
@@ -96,7 +97,10 @@ def _cohorts(out: Path, seed: int) -> tuple[Path, Path]:
 
 def _report(folder: Path, bundle: Path, evaluation: dict[str, object], picture: Path, out: Path) -> None:
     """The prediction's report again, with the evaluation of the model it came from."""
-    (folder / "report.html").unlink()  # the same without the evaluation
+    for name in ("report.html", "report.pdf"):  # the same without the evaluation
+        (folder / name).unlink()
     result = read_json(folder / "prediction.json")
     pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in result["images"]}
-    prediction_report(result, pictures, read_card(bundle), out, evaluation=evaluation, evaluation_picture=picture)
+    card = read_card(bundle)
+    prediction_report(result, pictures, card, out, evaluation=evaluation, evaluation_picture=picture)
+    prediction_pdf(result, pictures, card, out.with_suffix(".pdf"), evaluation_picture=picture)

@@ -20,9 +20,9 @@ from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion
 from MolSubCore.explain.figures import draw_explanations
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import model_summary
 from MolSubCore.models.device import to_input
 from MolSubCore.predict import LesionPrediction, predict
-from MolSubCore.prediction_files import model_summary
 from MolSubCore.tasks import Subtype, get_task
 
 Row = dict[str, Any]

@@ -19,20 +19,22 @@ OVERWRITE = "Choose another --out, or add --overwrite"
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
     The file is flushed to disk before the rename, so that after a crash a reader sees the old
-    file or the new one, never a part. The temporary name keeps the suffix, for writers that
-    choose a format by it.
+    file or the new one, never a part; not so with `durable` false, for what need not outlive a
+    crash of the computer. The temporary name keeps the suffix, for writers that choose a format
+    by it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

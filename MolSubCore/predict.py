@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -38,6 +38,8 @@ class LesionPrediction:
     ----------
     image, lesion : str
         Labels such as ``1 R MLO`` and ``1 R MLO lesion 1``.
+    image_index, lesion_index : int
+        Which of the images given, and which of its lesions, from 0.
     mammogram : Mammogram
     lesions : LesionSet
         All lesions of the image.
@@ -51,6 +53,8 @@ class LesionPrediction:
 
     image: str
     lesion: str
+    image_index: int
+    lesion_index: int
     mammogram: Mammogram
     lesions: LesionSet
     roi: Roi
@@ -92,7 +96,7 @@ class Prediction:
         return dict(zip(self.classes, map(float, mean), strict=True))
 
     def save(self, out: str | PathLike[str], *, identified: bool = False, overwrite: bool = False) -> Path:
-        """Write ``prediction.json``, heatmaps, overlays and ``report.html`` to the folder `out`."""
+        """Write ``prediction.json``, heatmaps, overlays, ``report.html`` and ``report.pdf`` to the folder `out`."""
         from MolSubCore.prediction_files import save_prediction
 
         return save_prediction(self, Path(out), identified=identified, overwrite=overwrite)
@@ -105,6 +109,7 @@ def predict(
     layers: Sequence[str] | None = None,
     classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
     method: str = "gradcam",
+    read: Callable[[str | PathLike[str]], Mammogram] = read_mammogram,
 ) -> Prediction:
     """Predict the molecular subtype of one patient's lesion from one or more mammograms.
 
@@ -120,6 +125,8 @@ def predict(
         The classes whose evidence the heatmaps show.
     method : str
         ``gradcam`` is the one-pass path; other names are the grad-cam library's.
+    read : callable
+        Gives the mammogram of a file, for callers that have read it already.
 
     Raises
     ------
@@ -134,16 +141,16 @@ def predict(
     warnings = _bundle_warnings(bundle.card)
     patients = set()
     for number, files in enumerate(images, start=1):
-        mammogram = read_mammogram(files[0])
+        mammogram = read(files[0])
         patients.add(mammogram.identifiers.get("PatientID") or None)
         lesions = read_lesions(files[1], mammogram)
         label = f"{number} {mammogram.label}"
         rois = extract_rois(mammogram, lesions, recipe)
         warnings += _image_warnings(label, mammogram, lesions, rois, bundle.card)
-        for roi in rois:
-            probabilities, maps = _run(bundle, roi, chosen, wanted, method)
-            name = f"{label} lesion {roi.lesion}"
-            items.append(LesionPrediction(label, name, mammogram, lesions, roi, probabilities, maps, files))
+        for index, roi in enumerate(rois):
+            probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method)
+            name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
+            items.append(LesionPrediction(label, name, *place, mammogram, lesions, roi, probabilities, maps, files))
     if len(patients - {None}) > 1:
         raise ImageError(
             "predict",
@@ -187,10 +194,25 @@ def _class_indices(known: list[str], asked: Sequence[str]) -> list[int] | None:
     return [known.index(name) for name in asked]
 
 
-def _run(
-    bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str
+def predict_roi(
+    bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str = "gradcam"
 ) -> tuple[NDArray[np.float64], Maps | None]:
-    """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass."""
+    """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    roi : Roi
+    layers, classes
+        As `check_request` gives them.
+    method : str
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (classes,)
+    maps : Maps or None
+        None without layers.
+    """
     inputs = to_input(roi.patch[None], roi.recipe, bundle.device)
     if not layers:
         return bundle.probabilities(inputs)[0].double().cpu().numpy(), None

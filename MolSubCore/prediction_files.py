@@ -1,4 +1,4 @@
-"""A prediction as files: JSON, heatmaps on the mammogram's grid, overlay sheets, the HTML report."""
+"""A prediction as files: JSON, heatmaps on the mammogram's grid, overlay sheets, the report as HTML and PDF."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MolSubCore import DISCLAIMER, __version__
+from MolSubCore import DISCLAIMER
 from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.explain.overlay import Scene, draw_sheet, make_scene
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
+from MolSubCore.models.card import model_summary
 from MolSubCore.report.html import prediction_report
+from MolSubCore.report.pdf import prediction_pdf
 
 if TYPE_CHECKING:
     from MolSubCore.predict import LesionPrediction, Prediction
@@ -48,19 +50,8 @@ def save_prediction(prediction: Prediction, out: Path, *, identified: bool, over
         write_json(folder / "prediction.json", result)
         pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in images}
         prediction_report(result, pictures, prediction.bundle_card, folder / "report.html")
+        prediction_pdf(result, pictures, prediction.bundle_card, folder / "report.pdf")
     return out
-
-
-def model_summary(card: dict[str, Any]) -> dict[str, Any]:
-    """What a reader of a result must know of the model."""
-    keys = ("name", "architecture", "task", "class_order_verified", "created", "synthetic")
-    return {
-        **{key: card.get(key) for key in keys},
-        "recipe": card["recipe"]["name"],
-        "members": len(card["members"]),
-        "sha256": [member["sha256"] for member in card["members"]],
-        "MolSubCore": __version__,
-    }
 
 
 def _entry(

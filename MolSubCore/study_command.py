@@ -179,7 +179,11 @@ def study_report(options: argparse.Namespace) -> int:
 
 
 def worker(options: argparse.Namespace) -> int:
-    """``molsub worker``."""
+    """``molsub worker``, and ``molsub worker --job FOLDER``."""
+    if options.job:
+        from MolSubCore.jobs.folder import run_job_folder
+
+        return run_job_folder(Path(options.job))
     from MolSubCore.jobs.worker import serve_standard_streams
 
     serve_standard_streams()

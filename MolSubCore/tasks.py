@@ -114,14 +114,17 @@ def parse_subtype(text: object) -> Subtype:
     return _BY_ALIAS[key]
 
 
-def prediction_title(probabilities: Mapping[str, float]) -> str:
-    """A prediction in one line for people: ``Predicted: TN 0.74``, or that there is none.
-
-    Classes whose probabilities print alike (two decimals) at the top are a tie, and a tie predicts nothing.
-    """
+def leading_classes(probabilities: Mapping[str, float]) -> list[str]:
+    """The classes with the highest probability; several where they print alike (two decimals), which is a tie."""
     shown = {name: f"{value:.2f}" for name, value in probabilities.items()}
     highest = max(shown.values(), key=float)
-    first = [name for name, text in shown.items() if text == highest]
+    return [name for name, text in shown.items() if text == highest]
+
+
+def prediction_title(probabilities: Mapping[str, float]) -> str:
+    """A prediction in one line for people: ``Predicted: TN 0.74``, or that there is none: a tie predicts nothing."""
+    first = leading_classes(probabilities)
+    highest = f"{probabilities[first[0]]:.2f}"
     if len(first) == 1:
         return f"Predicted: {first[0]} {highest}"
     return f"No prediction, a tie: {' and '.join(first)} {highest}"

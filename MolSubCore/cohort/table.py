@@ -103,8 +103,11 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
     return cohort
 
 
-def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list[Problem]]:
-    """Read a table with all problems of its cells instead of the first; a case per row without any."""
+def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = True) -> tuple[Cohort, list[Problem]]:
+    """Read a table with all problems of its cells instead of the first; a case per row without any.
+
+    Without `need_lesion` a case may have neither mask nor box: it is still to be outlined.
+    """
     rows = _read_rows(path)
     _, header = next(rows, (1, []))
     columns = [cell.strip().lower() for cell in header]
@@ -112,7 +115,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
         columns = [_PAPER_COLUMNS.get(name, name) for name in columns]
     needed = ["patient_id", "image", *(["subtype"] if need_subtype else [])]
     missing = [name for name in needed if name not in columns]
-    if "mask" not in columns and "box" not in columns:
+    if need_lesion and "mask" not in columns and "box" not in columns:
         missing.append("mask (or box)")
     if missing:
         found = ", ".join(name for name in columns if name) or "none"
@@ -127,7 +130,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
         values = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
         if not any(values.values()):
             continue
-        case, wrong = _parse_row(number, values, path.parent, need_subtype)
+        case, wrong = _parse_row(number, values, path.parent, need_subtype, need_lesion)
         if any(cell.strip() for cell in cells[len(columns) :]):
             text = f"has {len(cells)} cells, the header has {len(columns)}; quote cells that hold the separator"
             case, wrong = None, [Problem(number, "cells", text)]
@@ -138,14 +141,14 @@ def parse_cohort(path: Path, *, need_subtype: bool = True) -> tuple[Cohort, list
 
 
 def _parse_row(
-    number: int, values: dict[str, str], folder: Path, need_subtype: bool
+    number: int, values: dict[str, str], folder: Path, need_subtype: bool, need_lesion: bool
 ) -> tuple[Case | None, list[Problem]]:
     wrong = [Problem(number, name, "is empty") for name in ("patient_id", "image") if not values.get(name)]
     wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
     mask, box = values.get("mask") or None, values.get("box") or None
     if mask and box:
         wrong.append(Problem(number, "box", "is given beside a mask; keep one of them"))
-    if not mask and not box:
+    if need_lesion and not mask and not box:
         wrong.append(Problem(number, "mask", "is empty, and there is no box"))
     subtype: Subtype | None = None
     if values.get("subtype"):
@@ -205,8 +208,10 @@ def _decoded(path: Path) -> str:
 
 
 def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
-    from openpyxl import load_workbook
-
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        raise CohortError(path, "is a workbook, which this Python cannot read", "Save it as csv") from None
     try:
         with path.open("rb") as file:
             book = load_workbook(file, read_only=True, data_only=True)

@@ -56,11 +56,8 @@ def read_dicom(path: Path) -> Mammogram:
     ImageError
         If the file is not one 2D mammographic view, or its pixel data are not whole.
     """
-    file = open_dicom(path)
+    file, warnings = _opened(path)
     header = file.header
-    _fill_from_groups(header)
-    warnings = _check_kind(path, header)
-    _check_layout(path, header)
     stored, pixel_warnings = read_pixels(file)
     rescale = _read_rescale(path, header)
     presentation = _presentation(header)
@@ -81,6 +78,7 @@ def read_dicom(path: Path) -> Mammogram:
         value_range=rescale.value_range,
         padding=_padding(header, stored),
         spacing=spacing,
+        chest_wall_told=facts.read_chest_wall(header),
         laterality=side,
         view=view,
         manufacturer=maker or None,
@@ -93,6 +91,25 @@ def read_dicom(path: Path) -> Mammogram:
         identifiers=facts.identifiers_of(header),
         source=path,
     )
+
+
+def check_dicom(path: Path) -> None:
+    """Refuse, by its header alone, a DICOM file that `read_dicom` would refuse without a look at its pixels.
+
+    Raises
+    ------
+    ImageError
+    """
+    _opened(path)
+
+
+def _opened(path: Path) -> tuple[DicomFile, list[str]]:
+    """The file with its header, checked, and what is to be said about its kind."""
+    file = open_dicom(path)
+    _fill_from_groups(file.header)
+    warnings = _check_kind(path, file.header)
+    _check_layout(path, file.header)
+    return file, warnings
 
 
 def _fill_from_groups(header: Dataset) -> None:

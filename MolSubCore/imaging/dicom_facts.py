@@ -117,6 +117,16 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     return coded or position or (orientation if orientation in _VIEWS else None), notes
 
 
+def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
+    """Side of the stored picture where the chest wall is by Patient Orientation (0020,0020).
+
+    Its first value is the direction of the rows: anterior to the right means that the chest wall is on the left
+    (PS3.3 C.7.6.1.1.1).
+    """
+    rows = text(dataset, "PatientOrientation").upper().split("\\")[0]
+    return {"A": "left", "P": "right"}.get(rows[:1])  # type: ignore[return-value]
+
+
 def _coded_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     items = dataset.get("ViewCodeSequence") or []
     if not items:

@@ -9,9 +9,10 @@ of a larger grid (``Segmentation_ReferenceImageExtentOffset``) is put back in it
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from MolSubCore.errors import LesionError
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.pieces import find_pieces, joined
 
 Split = Literal["auto", "label", "component", "none"]
 SourceKind = Literal["mask", "polygon", "box"]
@@ -159,6 +161,37 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     return LesionSet(tuple(numbered), mammogram.shape, tuple(warnings))
 
 
+def lesion_boxes(layers: Sequence[NDArray[np.bool_]]) -> list[Box]:
+    """The boxes of the lesions that `read_lesions` finds in a mask of these layers, in its order; NumPy alone.
+
+    Parameters
+    ----------
+    layers : sequence of ndarray of bool, shape (rows, columns)
+        Of several layers each is a lesion; of a single one each piece is.
+
+    Raises
+    ------
+    LesionError
+        If there are too many.
+    """
+    regions = [region for layer in layers if (region := _nonzero_box(layer)) is not None]
+    if len(layers) > 1 or not regions:
+        groups: list[list[Box]] | None = [[region] for region in regions]
+    else:
+        found, areas = find_pieces(layers[0][regions[0].rows, regions[0].cols])
+        row, col = regions[0].row_start, regions[0].col_start
+        boxes = [Box(a + row, b + row, c + col, d + col) for a, b, c, d in found.tolist()]
+        members = _grouped(boxes, areas)
+        groups = None if members is None else [[boxes[n] for n in group] for group in members]
+    if groups is None or len(groups) > MOST:
+        raise _too_many("mask")
+    return [functools.reduce(Box.union, group) for group in groups]
+
+
+def _too_many(path: str | Path) -> LesionError:
+    return LesionError(path, f"holds more than {MOST} lesions", "Give each lesion one label, or one box around all")
+
+
 def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:
     rows, columns = shape
     cut = Box(max(box.row_start, 0), min(box.row_stop, rows), max(box.col_start, 0), min(box.col_stop, columns))
@@ -201,7 +234,7 @@ def _divide(
     else:
         masks, dropped = _components(crop != 0)
     if len(masks) > MOST:
-        raise LesionError(path, f"holds more than {MOST} lesions", "Give each lesion one label, or one box around all")
+        raise _too_many(path)
     found = []
     for mask in masks:
         tight = _nonzero_box(mask)
@@ -232,24 +265,23 @@ def _components(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.bool_]], list[
     numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
     slices = ndimage.find_objects(numbered)
-    boxes = [Box(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in slices]
-    kept = [n for n in range(count) if areas[n] >= SPECK] or [int(areas.argmax())]
-    if len(kept) > 400:  # noise: joining by pairs would take long, and no reader outlines so many
+    groups = _grouped([Box(rows.start, rows.stop, cols.start, cols.stop) for rows, cols in slices], areas)
+    if groups is None:
         return [mask] * (MOST + 1), []
-    groups = list(_joined([boxes[n] for n in kept]))
-    masks = [np.isin(numbered, [kept[member] + 1 for member in group]) for group in groups]
-    missing = count - len(kept)
+    masks = [np.isin(numbered, [member + 1 for member in group]) for group in groups]
+    missing = count - sum(map(len, groups))
     return masks, [f"{missing} speck(s) of under {SPECK} pixels were left out of the lesion mask."] if missing else []
 
 
-def _joined(boxes: list[Box]) -> Iterator[list[int]]:
-    """Groups of boxes chained by gaps under `NEAR`, from top to bottom."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    edges = [(a, b) for a in range(len(boxes)) for b in range(a + 1, len(boxes)) if boxes[a].gap(boxes[b]) < NEAR]
-    first, second = zip(*edges, strict=True) if edges else ((), ())
-    graph = coo_array((np.ones(len(edges)), (first, second)), shape=(len(boxes), len(boxes)))
-    count, group_of = connected_components(graph, directed=False)
-    groups = [np.flatnonzero(group_of == group).tolist() for group in range(count)]
-    yield from sorted(groups, key=lambda group: min((boxes[n].row_start, boxes[n].col_start) for n in group))
+def _grouped(boxes: list[Box], areas: NDArray[np.integer]) -> list[list[int]] | None:
+    """Pieces that are one lesion, from top to bottom, without specks; None for noise."""
+    kept = [n for n in range(len(boxes)) if areas[n] >= SPECK] or [int(areas.argmax())]
+    if len(kept) > 400:  # joining by pairs would take long, and no reader outlines so many
+        return None
+    pairs = (
+        (a, b) for a in range(len(kept)) for b in range(a + 1, len(kept)) if boxes[kept[a]].gap(boxes[kept[b]]) < NEAR
+    )
+    groups: dict[int, list[int]] = {}
+    for member, group in zip(kept, joined(len(kept), pairs), strict=True):
+        groups.setdefault(group, []).append(member)
+    return sorted(groups.values(), key=lambda group: min((boxes[n].row_start, boxes[n].col_start) for n in group))

@@ -107,6 +107,9 @@ class Mammogram:
         Smallest and largest stored value that means "outside the image" (Pixel Padding Value and
         Range Limit, (0028,0120) and (0028,0121)); display steps show these pixels black.
     spacing : Spacing
+    chest_wall_told : {'left', 'right'} or None
+        Where the chest wall is in the stored picture by the header's Patient Orientation; see
+        `MolSubCore.imaging.chest_wall`.
     laterality : {'L', 'R'} or None
         Side of the breast.
     view : str or None
@@ -136,6 +139,7 @@ class Mammogram:
     value_range: tuple[float, float] = (0.0, 1.0)
     padding: tuple[int, int] | None = None
     spacing: Spacing = Spacing()
+    chest_wall_told: Literal["left", "right"] | None = None
     laterality: Literal["L", "R"] | None = None
     view: str | None = None
     manufacturer: str | None = None

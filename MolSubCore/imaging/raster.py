@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,22 +35,11 @@ def read_raster(path: Path) -> Mammogram:
         If the file is none of these, is in colour, has several pages, is rotated by an orientation
         tag, is too large, or is not whole.
     """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
-            check_picture(path, picture)
-            kind = "JPEG" if picture.format == "MPO" else str(picture.format)
-            bits, signed = _depth(path, picture)
-            white_is_zero = kind == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
-            stored, note = _grey(path, picture, bits)
-    except Image.DecompressionBombError:
-        raise ImageError(
-            path, f"claims more than {MAX_PIXELS // 10**6} million pixels", "Check that it is a mammogram"
-        ) from None
-    except UnidentifiedImageError:
-        raise ImageError(path, "is damaged, or of a kind of PNG, JPEG or TIFF that is not read here", _EXPORT) from None
-    except (OSError, SyntaxError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise ImageError(path, f"is not a whole picture ({text})", "Export or copy the file again") from error
+    with _opened(path) as picture:
+        kind = "JPEG" if picture.format == "MPO" else str(picture.format)
+        bits, signed = _depth(path, picture)
+        white_is_zero = kind == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
+        stored, note = _grey(path, picture, bits)
     history = [f"{kind} file, {bits} bits.", *note]
     if white_is_zero:
         history.append("The TIFF says that 0 is white: turned over.")
@@ -58,6 +49,30 @@ def read_raster(path: Path) -> Mammogram:
     else:
         value_range = (-float(2 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
     return plain_mammogram(path, stored, value_range, Spacing(), history, inverted=inverted)
+
+
+def check_raster(path: Path) -> None:
+    """Refuse a picture that `read_raster` would refuse without decoding it (ImageError)."""
+    with _opened(path) as picture:
+        _depth(path, picture)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture, checked but not decoded; Pillow's errors become an `ImageError`."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as picture:
+            check_picture(path, picture)
+            yield picture
+    except Image.DecompressionBombError:
+        raise ImageError(
+            path, f"claims more than {MAX_PIXELS // 10**6} million pixels", "Check that it is a mammogram"
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageError(path, "is damaged, or of a kind of PNG, JPEG or TIFF that is not read here", _EXPORT) from None
+    except (OSError, SyntaxError, EOFError) as error:
+        text = " ".join(str(error).split())
+        raise ImageError(path, f"is not a whole picture ({text})", "Export or copy the file again") from error
 
 
 def check_picture(path: Path, picture: Image.Image) -> None:

@@ -13,10 +13,13 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.mammogram import Mammogram
+
+Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
 _SUPPORTED = "Give a mammogram as DICOM, PNG, JPEG, TIFF, NIfTI, NRRD or MHA"
 _META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment|ID|ObjectSubType)\s*=")
@@ -44,17 +47,45 @@ def read_mammogram(path: str | os.PathLike[str]) -> Mammogram:
         the file, the value found and the remedy.
     """
     file = Path(path)
-    read = _reader_of(file)
+    read, _ = _functions_of(_kind_of(file))
+    with _one_line(file):
+        return _checked(read(file))
+
+
+def check_header(path: str | os.PathLike[str]) -> Kind:
+    """Refuse a file that by its header alone is no mammogram; no pixel is decoded.
+
+    Returns
+    -------
+    {'DICOM', 'picture', 'NIfTI', 'NRRD', 'MetaImage'}
+        A picture or volume that passes may still be a mask, in colour, or cut short.
+
+    Raises
+    ------
+    ImageError
+        As `read_mammogram`.
+    """
+    file = Path(path)
+    kind = _kind_of(file)
+    _, check = _functions_of(kind)
+    with _one_line(file):
+        check(file)
+    return kind
+
+
+@contextlib.contextmanager
+def _one_line(file: Path) -> Iterator[None]:
+    """Any library's failure as one line; what it prints is kept off the screen."""
     with _quiet():
         try:
-            return _checked(read(file))
+            yield
         except MolSubError:
             raise
         except MemoryError:
             raise ImageError(
                 file, "needs more memory than there is", "Close other programs, or use a smaller image"
             ) from None
-        except Exception as error:  # any library failure becomes one line; the cause stays attached
+        except Exception as error:  # the cause stays attached
             raise ImageError(file, f"cannot be read ({brief(error)})", "Export or copy the file again") from error
 
 
@@ -64,25 +95,35 @@ def brief(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
-def _reader_of(file: Path) -> Callable[[Path], Mammogram]:
+def _kind_of(file: Path) -> Kind:
     head = _head(file)
     if head[128:132] == b"DICM" or _looks_like_bare_dicom(head):
-        from MolSubCore.imaging.dicom import read_dicom
-
-        return read_dicom
+        return "DICOM"
     if head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        from MolSubCore.imaging.raster import read_raster
+        return "picture"
+    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or head.startswith(b"\x1f\x8b"):
+        return "NIfTI"
+    if head.startswith(b"NRRD000"):
+        return "NRRD"
+    if _META_IMAGE.match(head):
+        return "MetaImage"
+    raise ImageError(file, f"is not an image this program knows (it begins with {head[:8]!r})", _SUPPORTED)
 
-        return read_raster
+
+def _functions_of(kind: Kind) -> tuple[Callable[[Path], Mammogram], Callable[[Path], None]]:
+    """What reads files of a kind, and what looks at their headers only; its libraries are loaded now."""
+    if kind == "DICOM":
+        from MolSubCore.imaging import dicom
+
+        return dicom.read_dicom, dicom.check_dicom
+    if kind == "picture":
+        from MolSubCore.imaging import raster
+
+        return raster.read_raster, raster.check_raster
     from MolSubCore.imaging import volume
 
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or head.startswith(b"\x1f\x8b"):
-        return volume.read_nifti
-    if head.startswith(b"NRRD000"):
-        return volume.read_nrrd
-    if _META_IMAGE.match(head):
-        return volume.read_metaimage
-    raise ImageError(file, f"is not an image this program knows (it begins with {head[:8]!r})", _SUPPORTED)
+    readers = {"NIfTI": volume.read_nifti, "NRRD": volume.read_nrrd, "MetaImage": volume.read_metaimage}
+    return readers[kind], lambda file: volume.check_volume(file, kind)
 
 
 def _head(file: Path) -> bytes:

@@ -1,6 +1,8 @@
 """From a lesion to its patch, and from the patch's pixels back to the image's.
 
 Pixel coordinates are those of pixel centres: ``image = start + (patch + 0.5) * side / size - 0.5``.
+
+The module needs NumPy alone until a patch is made: 3D Slicer draws squares with it.
 """
 
 from __future__ import annotations
@@ -8,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.display import display_array
 from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.recipes import Recipe
+
+#: Equalised pictures by clip limit, as long as their mammogram lives: another lesion on it is another patch only.
+_EQUALISED: WeakKeyDictionary[Mammogram, dict[float | None, NDArray[np.uint8]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class RoiGeometry:
         rows, columns : slice
             Where on the image the values belong.
         """
+        import cv2
+
         height, width = self.sides
         values = cv2.resize(np.asarray(patch_map, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
         rows, columns = self.inside()
@@ -185,6 +191,15 @@ def published_roi(box: Box, bound: int, image_shape: tuple[int, int], size: int 
     return RoiGeometry(max(top, 0), bottom, max(left, 0), right, size, image_shape)
 
 
+def roi_geometry(
+    box: Box, recipe: Recipe, image_shape: tuple[int, int], spacing: Spacing, name: str = "image"
+) -> RoiGeometry:
+    """Where the patch of a lesion with this box lies; ImageError, which tells the name, as `extract_rois`."""
+    if recipe.square == "published":
+        return published_roi(box, round(recipe.bound), image_shape, recipe.size)
+    return square_roi(box, _margin(recipe, spacing, name), image_shape, recipe.size)
+
+
 def extract_rois(mammogram: Mammogram, lesions: LesionSet, recipe: Recipe) -> list[Roi]:
     """The patches of all lesions of one image; what concerns the whole image is done once.
 
@@ -195,11 +210,12 @@ def extract_rois(mammogram: Mammogram, lesions: LesionSet, recipe: Recipe) -> li
         and the recipe cannot do without contrast.
     """
     chosen = [_around_all(lesions)] if recipe.together else list(lesions.lesions)
+    name = str(mammogram.source or mammogram.label)
+    places = [roi_geometry(lesion.box, recipe, mammogram.shape, mammogram.spacing, name) for lesion in chosen]
     if recipe.square == "published":
         equalised = _equalised(mammogram, recipe)
-        return [_published(equalised, lesion, recipe) for lesion in chosen]
-    margin = _margin(mammogram, recipe)
-    return [_default(mammogram, lesion, margin, recipe) for lesion in chosen]
+        return [_published(equalised, *pair, recipe) for pair in zip(chosen, places, strict=True)]
+    return [_default(mammogram, *pair, recipe) for pair in zip(chosen, places, strict=True)]
 
 
 def _around_all(lesions: LesionSet) -> Lesion:
@@ -209,21 +225,18 @@ def _around_all(lesions: LesionSet) -> Lesion:
     return Lesion("1", box, None, lesions.lesions[0].source_kind)
 
 
-def _margin(mammogram: Mammogram, recipe: Recipe) -> tuple[float, float]:
+def _margin(recipe: Recipe, spacing: Spacing, name: str) -> tuple[float, float]:
     if recipe.bound_unit == "px":
         return recipe.bound, recipe.bound
-    row_mm, col_mm = mammogram.spacing.row_mm, mammogram.spacing.col_mm
-    if row_mm is None or col_mm is None:
-        raise ImageError(
-            mammogram.source or mammogram.label,
-            f"has no known pixel spacing, and the bound is {recipe.bound:g} mm",
-            "Give the bound in pixels (--bound-unit px)",
-        )
-    return recipe.bound / row_mm, recipe.bound / col_mm
+    if spacing.row_mm is None or spacing.col_mm is None:
+        found = f"has no known pixel spacing, and the bound is {recipe.bound:g} mm"
+        raise ImageError(name, found, "Give the bound in pixels (--bound-unit px)")
+    return recipe.bound / spacing.row_mm, recipe.bound / spacing.col_mm
 
 
-def _default(mammogram: Mammogram, lesion: Lesion, margin: tuple[float, float], recipe: Recipe) -> Roi:
-    geometry = square_roi(lesion.box, margin, mammogram.shape, recipe.size)
+def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe: Recipe) -> Roi:
+    from PIL import Image
+
     rows, columns = geometry.inside()
     shown = display_array(mammogram, recipe.display, region=(rows, columns))
     warnings: tuple[str, ...] = ()
@@ -255,18 +268,22 @@ def _border_value(mammogram: Mammogram, display: str) -> float:
 
 def _equalised(mammogram: Mammogram, recipe: Recipe) -> NDArray[np.uint8]:
     """Stages 1 and 2 of the published preprocessing: stored pixels, CLAHE on the whole image, uint8."""
+    known = _EQUALISED.setdefault(mammogram, {})
+    if recipe.clahe_clip in known:
+        return known[recipe.clahe_clip]
     from skimage.exposure import equalize_adapthist
 
     stored = mammogram.stored
     if stored.min() == stored.max():
         found = f"holds the one value {stored.flat[0]} in every pixel, recipe {recipe.name} needs contrast"
         raise ImageError(mammogram.source or mammogram.label, found, "Check that this is the right file")
-    return (equalize_adapthist(stored, clip_limit=recipe.clahe_clip) * 255).astype(np.uint8)
+    known[recipe.clahe_clip] = (equalize_adapthist(stored, clip_limit=recipe.clahe_clip) * 255).astype(np.uint8)
+    return known[recipe.clahe_clip]
 
 
-def _published(equalised: NDArray[np.uint8], lesion: Lesion, recipe: Recipe) -> Roi:
-    shape = (equalised.shape[0], equalised.shape[1])
-    geometry = published_roi(lesion.box, round(recipe.bound), shape, recipe.size)
+def _published(equalised: NDArray[np.uint8], lesion: Lesion, geometry: RoiGeometry, recipe: Recipe) -> Roi:
+    import cv2
+
     rows, columns = geometry.inside()
     patch = cv2.resize(equalised[rows, columns], (recipe.size, recipe.size), interpolation=cv2.INTER_LINEAR)
     return Roi(patch, geometry, lesion.label, recipe)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +73,25 @@ def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
     ImageError
         As in `read_nifti`.
     """
-    import SimpleITK as sitk
-
     if kind == "NIfTI":
         _check_nifti(path)
+    with _opened(path, kind, several_channels=several_channels) as reader:
+        return reader.Execute()
+
+
+def check_volume(path: Path, kind: str) -> None:
+    """Refuse a volume that by its header is not one slice of one channel (ImageError); `kind` as for `read_slice`."""
+    if kind == "NIfTI":
+        _check_nifti_name(path)
+    with _opened(path, kind):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: str, *, several_channels: bool = False) -> Iterator[Any]:
+    """A SimpleITK reader that has read the header, checked; the library's errors become an `ImageError`."""
+    import SimpleITK as sitk
+
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
@@ -84,7 +101,7 @@ def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
         with no_stderr():
             reader.ReadImageInformation()
             _check_one_slice(path, reader.GetSize(), 1 if several_channels else reader.GetNumberOfComponents())
-            return reader.Execute()
+            yield reader
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].split("ITK ERROR:")[-1]
         raise ImageError(path, f"cannot be read whole as {kind} ({' '.join(reason.split())[:160]})", _AGAIN) from error
@@ -136,12 +153,8 @@ class _NiftiLayout:
 
 def _check_nifti(path: Path) -> None:
     """Refuse what the library would not tell: fewer bytes than the header promises, and NaN, which it sets to 0."""
-    name = path.name.lower()
-    if name.endswith((".hdr", ".img", ".img.gz")):
-        raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
-    if not name.endswith((".nii", ".nii.gz")):
-        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
-    unpacked = name.endswith(".nii")
+    _check_nifti_name(path)
+    unpacked = path.name.lower().endswith(".nii")
     try:
         with path.open("rb") if unpacked else gzip.open(path, "rb") as stream:
             head = stream.read(352)
@@ -155,6 +168,14 @@ def _check_nifti(path: Path) -> None:
                 finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(path, f"is not a whole gzip file ({error})", _AGAIN) from error
+
+
+def _check_nifti_name(path: Path) -> None:
+    name = path.name.lower()
+    if name.endswith((".hdr", ".img", ".img.gz")):
+        raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
 
 
 def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:

@@ -8,18 +8,36 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any, TextIO
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
 
 #: A job's progress: share done, 0 to 1, and anything JSON-ready beside it.
 Progress = Callable[..., None]
 
 #: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
-JOBS: Mapping[str, tuple[str, str]] = MappingProxyType({"study-fold": ("MolSubCore.study.job", "run_fold")})
+JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "environment": ("MolSubCore.jobs.environment", "describe"),
+        "read-image": ("MolSubCore.jobs.image_jobs", "read_image"),
+        "find-images": ("MolSubCore.jobs.find_jobs", "find_images"),
+        "read-lesions": ("MolSubCore.jobs.image_jobs", "read_lesion_labels"),
+        "sample-case": ("MolSubCore.jobs.sample", "make_sample_case"),
+        "warm": ("MolSubCore.jobs.predict_jobs", "warm"),
+        "predict": ("MolSubCore.jobs.predict_jobs", "predict"),
+        "library-list": ("MolSubCore.jobs.library_jobs", "list_library"),
+        "import-checkpoint": ("MolSubCore.jobs.library_jobs", "import_checkpoint"),
+        "export-bundle": ("MolSubCore.jobs.library_jobs", "export_bundle"),
+        "study-fold": ("MolSubCore.study.job", "run_fold"),
+        "check-cohort": ("MolSubCore.jobs.train", "check"),
+        "train": ("MolSubCore.jobs.train", "train"),
+        "report": ("MolSubCore.jobs.report", "write_report"),
+        "agreement": ("MolSubCore.jobs.agreement", "compare"),
+    }
+)
 
 
 class Worker:
@@ -51,15 +69,19 @@ class Worker:
                 self._emit("failed", message=str(error), bad_input=True)
                 continue
             if isinstance(message, Cancel):
-                with self._lock:
-                    self._cancelled.add(message.id)
-                    if message.id == self._running:
-                        _thread.interrupt_main()
+                self.cancel(message.id)
             else:
                 self._queue.put(message)
         self._queue.put(None)
         with self._lock:
             if self._running:
+                _thread.interrupt_main()
+
+    def cancel(self, name: str) -> None:
+        """Interrupt the job of this id, or keep it from beginning; from any thread."""
+        with self._lock:
+            self._cancelled.add(name)
+            if name == self._running:
                 _thread.interrupt_main()
 
     def run(self, request: Request) -> None:
@@ -92,7 +114,13 @@ class Worker:
         def progress(done: float, **values: Any) -> None:
             self._emit("progress", request.id, done=done, **values)
 
-        return getattr(import_module(module), name)(request.options, progress)
+        try:
+            return getattr(load(module), name)(request.options, progress)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("MolSubCore"):
+                raise
+            found = f"is missing in the Python {sys.executable}, or its version is too old"
+            raise MolSubError(error.name.split(".")[0], found, "Set-up shows what to install") from error
 
     def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
         try:
@@ -104,6 +132,10 @@ class Worker:
 
 def serve_standard_streams() -> None:
     """Serve over standard input and output; whatever libraries print goes to standard error instead."""
+    # Where another program computes too, threads of GNU OpenMP that wait by spinning keep each other from the
+    # processor: a prediction took ten seconds instead of one. Read when PyTorch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
-from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, read_card, read_member
+from MolSubCore.errors import BundleError
+from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, read_card, read_member, write_entries
 from MolSubCore.models.device import resolve_device
 from MolSubCore.models.registry import build_model
 from MolSubCore.models.unpickle import is_finite
@@ -127,25 +125,12 @@ def write_bundle(
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    _write_entries(path, {CARD: text.encode(), **blobs}, overwrite)
+    write_entries(path, {CARD: text.encode(), **blobs}, overwrite=overwrite)
     return path
 
 
 def _blob(weights: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.detach().to("cpu").contiguous() for name, tensor in weights.items()})
-
-
-def _write_entries(path: Path, entries: dict[str, bytes], overwrite: bool) -> None:
-    if path.suffix != ".molsub":
-        with atomic_folder(path, replaces=CARD if overwrite else None, remedy=OVERWRITE) as folder:
-            for name, data in entries.items():
-                (folder / name).write_bytes(data)
-        return
-    if path.exists() and not overwrite:
-        raise MolSubError(path, "exists already", OVERWRITE)
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def read_bundle(path: str | Path, *, device: str = "cpu") -> Bundle:

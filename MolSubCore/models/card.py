@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from MolSubCore import DISCLAIMER
-from MolSubCore.errors import BundleError
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import BundleError, MolSubError
+from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
 from MolSubCore.tasks import TASKS
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
@@ -77,14 +78,19 @@ def library_folder() -> Path:
 
 def find_bundles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Every readable bundle right below `folder` with its card; what is no bundle is passed over."""
-    found = []
+    return scan_library(folder)[0]
+
+
+def scan_library(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[BundleError]]:
+    """Every bundle right below `folder` with its card, and an error for each that cannot be read."""
+    found, problems = [], []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix == ".molsub" or (path / CARD).is_file():
+        if not path.name.startswith(".") and (path.suffix == ".molsub" or (path / CARD).is_file()):
             try:
                 found.append((path, read_card(path)))
-            except BundleError:
-                continue
-    return found
+            except BundleError as error:
+                problems.append(error)
+    return found, problems
 
 
 def find_bundle(name: str | os.PathLike[str]) -> Path:
@@ -185,6 +191,59 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
     except Exception as error:  # a damaged zip file raises many kinds, NotImplementedError and RuntimeError among them
         found = f"is no bundle (neither a folder nor a readable zip file: {' '.join(str(error).split())[:100]})"
         raise BundleError(path, found, "Give a .molsub file or folder, or copy it again") from None
+
+
+def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = False) -> None:
+    """Write the files of a bundle, whole or not at all: to one file if `path` ends in ``.molsub``, else to a folder.
+
+    Raises
+    ------
+    MolSubError
+        If `path` exists and `overwrite` is false.
+    """
+    if path.suffix != ".molsub":
+        with atomic_folder(path, replaces=CARD if overwrite else None, remedy=OVERWRITE) as folder:
+            for name, data in entries.items():
+                (folder / name).write_bytes(data)
+        return
+    if path.exists() and not overwrite:
+        raise MolSubError(path, "exists already", OVERWRITE)
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def copy_bundle(source: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Copy a bundle, checked against its card, to a file if `target` ends in ``.molsub``, else to a folder.
+
+    Raises
+    ------
+    MolSubError
+        If the bundle is damaged, or `target` exists and `overwrite` is false.
+    """
+    card = read_card(source)
+    members = {member["file"]: read_member(source, member) for member in card["members"]}
+    write_entries(target, {CARD: read_entry(source, CARD, _CARD_CAP), **members}, overwrite=overwrite)
+
+
+def model_summary(card: dict[str, Any]) -> dict[str, Any]:
+    """What a reader of a result must know of the model."""
+    keys = ("name", "architecture", "task", "class_order_verified", "created", "synthetic")
+    return {
+        **{key: card.get(key) for key in keys},
+        "recipe": card["recipe"]["name"],
+        "members": len(card["members"]),
+        "sha256": [member["sha256"] for member in card["members"]],
+        "MolSubCore": __version__,
+    }
+
+
+def calibration_note(card: dict[str, Any]) -> str:
+    """Whether a model's probabilities can be taken as frequencies, in a sentence."""
+    temperature = card.get("temperature")
+    if temperature:
+        return f"Calibrated by temperature {temperature:.2f}."
+    return "They were not calibrated: 0.8 does not mean eight cases in ten."
 
 
 def card_lines(card: dict[str, Any]) -> list[str]:

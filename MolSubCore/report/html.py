@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import write_text
 from MolSubCore.report.page import data_uri, environment
+from MolSubCore.report.prediction_facts import HOW_TO_READ, SYNTHETIC, prediction_facts
 
 
 def prediction_report(
@@ -38,17 +38,15 @@ def prediction_report(
     evaluation_picture : Path, optional
         The run's ``evaluation.png``.
     """
-    patient = result["patient"]["probabilities"]
     page = (
         environment()
         .get_template("prediction.html")
         .render(
             result=result,
-            card=card,
-            ranked=sorted(patient.items(), key=lambda entry: -entry[1]),
+            facts=prediction_facts(result, card),
             sheets={label: [data_uri(path) for path in paths] for label, paths in pictures.items()},
-            synthetic=bool(card.get("synthetic")) or any("synthetic" in text.lower() for text in result["warnings"]),
-            metrics=list(_metric_rows((card.get("metrics") or {}).get("test") or {})),
+            how_to_read=HOW_TO_READ,
+            synthetic_text=SYNTHETIC,
             evaluation=evaluation,
             evaluation_picture=data_uri(evaluation_picture) if evaluation_picture else None,
             disclaimer=DISCLAIMER,
@@ -56,10 +54,3 @@ def prediction_report(
         )
     )
     write_text(out, page)
-
-
-def _metric_rows(part: dict[str, Any]) -> Sequence[tuple[str, dict[str, Any]]]:
-    """Metrics of one part of an evaluation, per patient where known."""
-    level = part.get("patient") or part.get("image") or {}
-    metrics = level.get("metrics") or {}
-    return [(metric_title(name), value) for name, value in metrics.items() if isinstance(value, dict)]

@@ -1,0 +1,126 @@
+"""The worker's job ``agreement``: two readers' outlines of one image or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import atomic_path
+from MolSubCore.imaging.agreement import agreement, consensus
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.jobs.options import Progress, require
+
+_MEASURES = ("dice", "jaccard", "hausdorff", "hausdorff_95", "box_iou", "box_kappa")
+
+
+def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Do the job ``agreement``.
+
+    Parameters
+    ----------
+    options : mapping
+        ``image``, ``first`` and ``second`` (masks, polygon files or boxes), or ``pairs``: a list of such, in which
+        ``first`` or ``second`` may be null where a reader saw no lesion. Optional: ``consensus`` (``first``,
+        ``second``, ``union``, ``intersection``) with ``out``: a file ending in .nii.gz or .nrrd, or in every pair its
+        own; no file is written over.
+
+    Returns
+    -------
+    dict
+        Of one image: `Agreement.to_dict`, and ``consensus`` (the file) where asked. Of pairs: ``items`` (the same
+        for every pair; ``{"only": "first" | "second" | "neither"}`` where one saw no lesion), and ``summary``: by
+        measure ``median, low, high`` (quartiles) and ``n``, of the images that both outlined; distances by unit.
+
+    Raises
+    ------
+    MolSubError
+        If something cannot be read, does not lie on the image's grid, or has no consensus.
+    """
+    rule = options.get("consensus")
+    if "pairs" not in options:
+        return _one(options, rule)
+    items = []
+    for number, pair in enumerate(options["pairs"], start=1):
+        items.append(_one(pair, rule) if pair.get("first") and pair.get("second") else _alone(pair, rule))
+        progress(number / len(options["pairs"]), stage="comparing")
+    return {"items": items, "summary": _summary(items)}
+
+
+def _one(options: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
+    require("agreement", options, "image", "first", "second")
+    mammogram = read_mammogram(options["image"])
+    first, second = (read_lesions(options[name], mammogram) for name in ("first", "second"))
+    result = agreement(first, second, mammogram.spacing).to_dict()
+    if rule:
+        result["consensus"] = str(_write(options, mammogram, consensus(first, second, rule)))  # type: ignore[arg-type]
+    return result
+
+
+def _alone(pair: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
+    """One reader saw no lesion: the union is the other's outline, the intersection is empty."""
+    only = "first" if pair.get("first") else "second" if pair.get("second") else "neither"
+    result: dict[str, Any] = {"only": only}
+    if only != "neither" and rule in ("union", only):
+        mammogram = read_mammogram(pair["image"])
+        lesions = read_lesions(pair[only], mammogram)
+        result["consensus"] = str(_write(pair, mammogram, consensus(lesions, lesions, "first")))
+    return result
+
+
+def _write(options: Mapping[str, Any], mammogram: Mammogram, mask: NDArray[np.uint8]) -> Path:
+    """Write a mask as ITK-SNAP does: one slice on the image's grid."""
+    out = Path(options.get("out") or "")
+    if not out.name.endswith((".nii.gz", ".nrrd")):
+        raise MolSubError("consensus", f"is to be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
+    if out.exists():
+        raise MolSubError(out, "exists already", "Choose another file")
+    write_mask(out, mask, mammogram)
+    return out
+
+
+def write_mask(path: Path, mask: NDArray[np.uint8], mammogram: Mammogram) -> None:
+    """Write a label map of a mammogram as a volume of one slice, whole or not at all."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(mask[None])
+    spacing = mammogram.spacing
+    image.SetSpacing((float(spacing.col_mm or 1.0), float(spacing.row_mm or 1.0), 1.0))
+    with atomic_path(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def _summary(items: list[dict[str, Any]]) -> dict[str, Any]:
+    both = [item for item in items if "only" not in item]
+    found: dict[str, Any] = {"images": len(items), "both": len(both)}
+    for name in _MEASURES:
+        units = ("mm", "px") if name.startswith("hausdorff") else ("",)
+        for unit in units:
+            values = [item[name] for item in both if item[name] is not None and unit in ("", item["unit"])]
+            if values:
+                low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+                key = f"{name}_{unit}" if unit else name
+                found[key] = {"median": middle, "low": low, "high": high, "n": len(values)}
+    return found
+
+
+def agreement_lines(result: Mapping[str, Any]) -> list[str]:
+    """The result for one image, for the terminal."""
+    unit, square = result["unit"], "mm2" if result["unit"] == "mm" else "px"
+    kappa = "undefined" if result["box_kappa"] is None else f"{result['box_kappa']:.3f}"
+    region = result["kappa_region"]
+    where = f"rows {region['row_start']} to {region['row_stop']}, columns {region['col_start']} to {region['col_stop']}"
+    lines = [
+        f"Lesions: first {result['lesions_first']}, second {result['lesions_second']}",
+        f"Area: first {result['area_first']:.1f} {square}, second {result['area_second']:.1f} {square}",
+        f"Dice {result['dice']:.3f}, Jaccard {result['jaccard']:.3f}",
+        f"Hausdorff distance {result['hausdorff']:.2f} {unit}, 95th percentile {result['hausdorff_95']:.2f} {unit}",
+        f"Boxes: intersection over union {result['box_iou']:.3f}, Cohen's kappa {kappa} (over {where})",
+    ]
+    return lines + ([f"Consensus: {result['consensus']}"] if "consensus" in result else [])

@@ -1,0 +1,47 @@
+"""The worker's job ``report``: a prediction as files, with its report as HTML and PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from MolSubCore.files import OVERWRITE, check_free
+from MolSubCore.jobs.cache import cached_bundle, cached_mammogram
+from MolSubCore.jobs.options import Progress, require
+from MolSubCore.predict import predict
+
+
+def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Do the job ``report``.
+
+    Parameters
+    ----------
+    options : mapping
+        ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's) and ``out`` (a folder to make);
+        optional: ``identified``, ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
+    progress : callable
+        ``progress(share, stage=...)``: ``loading model``, ``predicting``, ``writing``.
+
+    Returns
+    -------
+    dict
+        ``folder``, ``html`` and ``pdf``.
+
+    Raises
+    ------
+    MolSubError
+        For anything that cannot be read or does not fit; before any work, where `out` is taken.
+    """
+    require("report", options, "bundle", "images", "out")
+    out, overwrite = Path(options["out"]), bool(options.get("overwrite"))
+    check_free(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE)
+    progress(0.0, stage="loading model")
+    bundle = cached_bundle(options["bundle"], options.get("device") or "auto")
+    progress(0.1, stage="predicting")
+    pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
+    classes = options.get("classes") or "predicted"
+    prediction = predict(pairs, bundle, layers=options.get("layers"), classes=classes, read=cached_mammogram)
+    progress(0.6, stage="writing")
+    prediction.save(out, identified=bool(options.get("identified")), overwrite=overwrite)
+    return {"folder": str(out), "html": str(out / "report.html"), "pdf": str(out / "report.pdf")}
