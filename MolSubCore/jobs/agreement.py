@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import LesionError, MolSubError
 from MolSubCore.files import atomic_path
-from MolSubCore.imaging.agreement import agreement, consensus
+from MolSubCore.imaging.agreement import RULES, agreement, consensus
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
@@ -35,7 +35,8 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     -------
     dict
         Of one image: `Agreement.to_dict`, and ``consensus`` (the file) where asked. Of pairs: ``items`` (the same
-        for every pair; ``{"only": "first" | "second" | "neither"}`` where one saw no lesion), and ``summary``: by
+        for every pair, with ``consensus_problem`` in place of an empty consensus; ``{"only": "first" | "second" |
+        "neither"}`` where one saw no lesion), and ``summary``: by
         measure ``median, low, high`` (quartiles) and ``n``, of the images that both outlined; distances by unit.
 
     Raises
@@ -48,18 +49,27 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         return _one(options, rule)
     items = []
     for number, pair in enumerate(options["pairs"], start=1):
-        items.append(_one(pair, rule) if pair.get("first") and pair.get("second") else _alone(pair, rule))
+        both = pair.get("first") and pair.get("second")
+        items.append(_one(pair, rule, among_others=True) if both else _alone(pair, rule))
         progress(number / len(options["pairs"]), stage="comparing")
     return {"items": items, "summary": _summary(items)}
 
 
-def _one(options: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
+def _one(options: Mapping[str, Any], rule: str | None, *, among_others: bool = False) -> dict[str, Any]:
+    """One image; where it is one of many, an empty consensus is told in its result and does not end the job."""
     require("agreement", options, "image", "first", "second")
     mammogram = read_mammogram(options["image"])
     first, second = (read_lesions(options[name], mammogram) for name in ("first", "second"))
     result = agreement(first, second, mammogram.spacing).to_dict()
     if rule:
-        result["consensus"] = str(_write(options, mammogram, consensus(first, second, rule)))  # type: ignore[arg-type]
+        try:
+            mask = consensus(first, second, rule)  # type: ignore[arg-type]
+        except LesionError as error:
+            if not among_others or rule not in RULES:
+                raise
+            result["consensus_problem"] = error.problem
+        else:
+            result["consensus"] = str(_write(options, mammogram, mask))
     return result
 
 

@@ -183,9 +183,11 @@ def resolve_layer(model: nn.Module, dotted: str) -> nn.Module:
     MolSubError
         If there is none; names that look alike are given.
     """
-    layers = dict(model.named_modules())
-    if dotted and dotted in layers:
-        return layers[dotted]
-    near = difflib.get_close_matches(dotted, layers, n=4, cutoff=0.5)
+    if dotted:
+        try:
+            return model.get_submodule(dotted)
+        except AttributeError:
+            pass
+    near = difflib.get_close_matches(dotted, [name for name, _ in model.named_modules()], n=4, cutoff=0.5)
     hint = f"Did you mean {', '.join(near)}" if near else "Use a dotted name such as features.denseblock4"
     raise MolSubError("layer", f"unknown value '{dotted}'", hint)

@@ -199,3 +199,16 @@ def test_many_pairs_at_once(files: Path) -> None:
     assert "hausdorff_mm" not in found["summary"]
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(files / "3.nii.gz"))).sum() == 100
     assert shares == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_outlines_apart_have_no_intersection_and_stop_nobody(files: Path) -> None:
+    image = str(files / "R_CC.png")
+    apart = {"image": image, "first": "0,0,4,4", "second": "5,5,8,8", "out": str(files / "apart.nii.gz")}
+    alike = {"image": image, "first": "0,0,4,4", "second": "0,0,4,6", "out": str(files / "alike.nii.gz")}
+    items = compare({"pairs": [apart, alike], "consensus": "intersection"}, lambda share, **values: None)["items"]
+    assert items[0]["dice"] == 0
+    assert "no pixel in common" in items[0]["consensus_problem"]
+    assert not (files / "apart.nii.gz").exists()
+    assert sitk.GetArrayFromImage(sitk.ReadImage(items[1]["consensus"])).sum() == 16
+    with pytest.raises(LesionError, match="no pixel in common"):
+        compare({**apart, "consensus": "intersection"}, lambda share, **values: None)
