@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= demo
 
-.PHONY: demo test test-all bench evidence lint clean
+.PHONY: demo test test-all bench evidence screenshots icons cmake-lists lint clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml
@@ -23,11 +23,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The tests of the Slicer module have a process of their own: PyTorch, loaded after Mesa's renderer, crashes.
 test: lint
 	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" Testing/Slicer
 
 test-all: lint
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest Testing/Slicer
 
 bench: $(READY)
 	mkdir -p build
@@ -36,6 +39,18 @@ bench: $(READY)
 
 evidence: $(READY)
 	$(BIN)/python Testing/Evidence/evidence.py
+
+# Pictures of the Slicer module: of the synthetic case into Resources/Screenshots; of a real mammogram, where there
+# is one in ../shared/data, into build/screenshots, to be looked at and never committed.
+screenshots: $(READY)
+	$(BIN)/python Testing/Slicer/screenshots.py
+
+icons: $(READY)
+	$(BIN)/python Testing/Slicer/render_icons.py
+
+# The lists of files that Slicer installs.
+cmake-lists: $(READY)
+	$(BIN)/python Testing/Slicer/cmake_lists.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis

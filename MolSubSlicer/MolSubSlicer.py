@@ -1,0 +1,181 @@
+"""MolSubSlicer: molecular subtypes of breast cancer from mammograms, in 3D Slicer. Research use only."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+#: Panels from top to bottom; the first is open at the beginning.
+PANELS = ("LoadPanel", "AnnotatePanel", "PredictPanel", "HeatmapPanel", "ReportPanel", "TrainPanel", "SetupPanel")
+
+
+class MolSubSlicer(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        from MolSubSlicerLib.Compat import register_dicom_plugin
+
+        parent.title = _("MolSub")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
+        parent.dependencies = []
+        parent.contributors = ["The MolSubSlicer developers"]
+        parent.helpText = _(
+            "Molecular subtypes of breast cancer from mammograms: load the views, outline the lesion, predict, see "
+            "where the model looked, train your own model. Research use only. Not a medical device."
+        )
+        parent.acknowledgementText = _("After the DenseNet121-CBAM study of molecular subtypes on mammograms.")
+        register_dicom_plugin()
+        slicer.app.connect("startupCompleted()", self.register_sample_data)
+
+    def register_sample_data(self) -> None:
+        """Offer the synthetic case in the module Sample Data."""
+        from MolSubSlicerLib import SampleCase
+
+        def show(cases: list[dict[str, str]]) -> None:
+            slicer.util.selectModule("MolSubSlicer")
+            slicer.modules.MolSubSlicerWidget.panels["LoadPanel"].controller.load_sample(cases)
+
+        SampleCase.register(self.resourcePath("Icons"), show)
+
+
+class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Banner, message line, and the panels."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: MolSubSlicerLogic | None = None
+        self.session: Any = None
+        self.panels: dict[str, Any] = {}
+        self.buttons: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        """Make the widgets; nothing is computed and no process is started."""
+        ScriptedLoadableModuleWidget.setup(self)
+        from MolSubSlicerLib.Panels.Header import Header
+        from MolSubSlicerLib.Scene.SceneKeeper import SceneKeeper
+        from MolSubSlicerLib.Session import Session
+
+        self.logic = MolSubSlicerLogic()
+        self.keeper = SceneKeeper()  # first: panels look at a scene that is in order
+        self.session = Session(self.logic.getParameterNode)
+        header = Header(self.layout)
+        self.banner, self.message, self.show_message = header.banner, header.message, header.show
+        self._add_area()
+        for name in PANELS:
+            self._add_panel(name)
+        self.column.addStretch(1)
+        self.session.messages.connect(self.show_message)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+
+    def _add_area(self) -> None:
+        """The panels scroll below the banner, which is always seen."""
+        body, self.area = qt.QWidget(), qt.QScrollArea()
+        self.column = qt.QVBoxLayout(body)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.area.setWidget(body)
+        self.area.setWidgetResizable(True)
+        self.area.setFrameShape(qt.QFrame.NoFrame)
+        self.layout.addWidget(self.area, 1)
+
+    def _add_panel(self, name: str) -> None:
+        panel = self.panels[name] = getattr(import_module(f"MolSubSlicerLib.Panels.{name}"), name)(self.session)
+        button = self.buttons[name] = ctk.ctkCollapsibleButton()
+        button.text = panel.title
+        button.objectName = f"{name}Button"
+        qt.QVBoxLayout(button).addWidget(panel.widget)
+        button.collapsed = len(self.panels) > 1
+        if hasattr(panel, "opened"):  # for panels that look something up only when they are seen
+            button.connect("contentsCollapsed(bool)", lambda collapsed: None if collapsed else panel.opened())
+        self.column.addWidget(button)
+
+    def enter(self) -> None:
+        """The user opened the module."""
+        for panel in self.panels.values():
+            panel.enter()
+
+    def exit(self) -> None:
+        """The user went to another module."""
+        for panel in self.panels.values():
+            panel.exit()
+
+    def cleanup(self) -> None:
+        """The module is reloaded, or Slicer closes."""
+        self.removeObservers()
+        self.keeper.close()
+        for panel in self.panels.values():
+            panel.cleanup()
+        self.panels.clear()
+        if self.session is not None:
+            self.session.close()
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        """Before all nodes go."""
+        self.show_message("", "info")
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        """After all nodes went."""
+        self.session.renew_parameters()
+        self.session.scene_closed.emit()
+        self._tell_of_scene()
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
+        """A saved scene was read: what it holds is shown."""
+        self.session.renew_parameters()
+        self._tell_of_scene()
+
+    def _tell_of_scene(self) -> None:
+        from MolSubSlicerLib.Scene import Predictions
+
+        newest = Predictions.latest()
+        self.session.mammograms_changed.emit()
+        self.session.prediction_changed.emit(Predictions.prediction_of(newest) if newest else None)
+
+    def onReload(self) -> None:
+        """Read the module and all its parts again."""
+        from MolSubSlicerLib.Compat import forget_modules
+
+        self.session.reloading = True
+        forget_modules()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+class MolSubSlicerLogic(ScriptedLoadableModuleLogic):
+    """The module's parameter node; the work is done in MolSubSlicerLib and in the worker."""
+
+
+class MolSubSlicerTest(ScriptedLoadableModuleTest):
+    """Run by Reload and Test, and inside Slicer by CTest."""
+
+    def setUp(self) -> None:
+        """Begin with an empty scene."""
+        slicer.mrmlScene.Clear(0)
+
+    def runTest(self, **options: Any) -> None:
+        """Run all tests."""
+        for name in sorted(name for name in dir(self) if name.startswith("test_")):
+            self.setUp()
+            getattr(self, name)()
+
+    def test_module(self) -> None:
+        """The module opens, shows that it is for research, and has its panels."""
+        widget = slicer.util.getModuleWidget("MolSubSlicer")
+        self.assertIn("Research use only", widget.banner.text)
+        self.assertEqual(list(widget.panels), list(PANELS))

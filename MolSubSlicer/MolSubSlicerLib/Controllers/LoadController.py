@@ -1,0 +1,291 @@
+"""Mammograms into the scene: found, read by the worker's one reader, shown; what is refused keeps its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MolSubSlicerLib.Controllers import SceneVolumes
+from MolSubSlicerLib.Controllers.ViewRow import ViewRow, view_row
+from MolSubSlicerLib.Scene import Hanging, Lesions, Mammograms
+from MolSubSlicerLib.Scene.Nodes import in_scene
+from MolSubSlicerLib.Scene.SceneError import SceneError
+from MolSubSlicerLib.Signal import Signal
+
+if TYPE_CHECKING:
+    from MolSubSlicerLib.Session import JobHandle, Session
+
+
+#: Milliseconds from a change of the scene to a look at it: one look for many nodes.
+LOOK_AFTER = 100
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was not loaded, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An image to read; with the lesions outlined in `lesions`, and a note on where the pixels come from."""
+
+    image: str
+    lesions: str | None = None
+    note: str | None = None
+
+
+class LoadController:
+    """What the Load panel does, without widgets.
+
+    Attributes
+    ----------
+    changed : Signal
+        (): the views, the skipped files, or how far the loading has come.
+    skipped : list of Skipped
+        Of the last loading.
+    share : float or None
+        How much of the loading is done, 0 to 1; None when nothing is being loaded.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.changed = Signal()
+        self.skipped: list[Skipped] = []
+        self.share: float | None = None
+        self._tasks: list[_Task] = []
+        self._total = 0
+        self._loaded: list[Any] = []
+        self._job: JobHandle | None = None
+        self._turn = 0
+        self._known: set[str] = set()
+        self._look = qt.QTimer()
+        self._look.setSingleShot(True)
+        self._look.connect("timeout()", self._look_at_scene)
+        scene = slicer.mrmlScene
+        self._tags = [
+            scene.AddObserver(event, self._on_scene) for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent)
+        ]
+        session.mammograms_changed.connect(self._on_mammograms)
+        session.scene_closed.connect(self.stop)
+
+    def cleanup(self) -> None:
+        """Stop, and let go of the session."""
+        self.stop()
+        self._look.stop()
+        for tag in self._tags:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self.session.mammograms_changed.disconnect(self._on_mammograms)
+        self.session.scene_closed.disconnect(self.stop)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being loaded."""
+        return self.share is not None
+
+    def views(self) -> list[ViewRow]:
+        """The mammograms in the scene."""
+        return [view_row(volume) for volume in Mammograms.mammograms()]
+
+    # Loading
+
+    def load(self, paths: Sequence[str]) -> None:
+        """Load files, and the mammograms in folders."""
+        if paths and self._start():
+            options = {"paths": [str(path) for path in paths]}
+            self._submit("find-images", options, self._found, lambda text: self._end(text, "error"))
+
+    def load_sample(self, cases: Sequence[dict[str, str]] = ()) -> None:
+        """Load the sample case; made anew where its files are not given.
+
+        Parameters
+        ----------
+        cases : sequence of dict
+            ``image`` and ``lesions``, as `SampleCase.cases_in` gives them.
+        """
+        if not self._start():
+            return
+        if cases:
+            self._queue([_Task(case["image"], case["lesions"]) for case in cases])
+            return
+        options = {"out": str(self.session.new_folder("sample"))}
+        self._submit(
+            "sample-case", options, lambda result: self._queue_sample(result), lambda text: self._end(text, "error")
+        )
+
+    def take_over(self) -> None:
+        """Read the volumes of `SceneVolumes.others` again, from their files where there are any, as mammograms."""
+        others = SceneVolumes.others()
+        if not others or not self._start():
+            return
+        tasks = []
+        for volume in others:
+            file = SceneVolumes.file_of(volume)
+            files = SceneVolumes.database_files(volume) or ([file] if file and Path(file).is_file() else [])
+            if files:
+                tasks += [_Task(path) for path in files]
+                continue
+            try:
+                path, note = Mammograms.source_of(volume, self.session.new_folder("voxels"))
+            except SceneError as error:
+                self.skipped.append(Skipped(volume.GetName(), str(error)))
+                continue
+            volume.SetAttribute(SceneVolumes.TAKEN_OVER, "yes")
+            tasks.append(_Task(path, note=note))
+        self._queue(tasks)
+
+    def stop(self) -> None:
+        """Give up what is still to be loaded; what is loaded stays."""
+        job = self._job
+        if self.busy:
+            self._end(_("Loading was stopped."), "info")
+        if job is not None:
+            job.cancel()
+
+    # The scene
+
+    def choose(self, volume: Any) -> None:
+        """Make a mammogram the one that the other panels work on."""
+        if in_scene(volume) and self.session.parameters.mammogram is not volume:
+            self.session.parameters.mammogram = volume
+            self.session.mammograms_changed.emit()
+
+    def hang(self, volumes: Sequence[Any] = ()) -> None:
+        """Show the given mammograms, or the first four, side by side."""
+        chosen = [volume for volume in volumes if in_scene(volume)] or Mammograms.mammograms()[: Hanging.MOST]
+        try:
+            Hanging.hang(chosen)
+        except SceneError as error:
+            self.session.say(str(error), "error")
+
+    def remove(self, volumes: Sequence[Any]) -> None:
+        """Remove mammograms from the scene, with all that belongs to them."""
+        for volume in volumes:
+            if in_scene(volume):
+                Mammograms.remove_mammogram(volume)
+        self.session.mammograms_changed.emit()
+
+    def _on_scene(self, *_args: Any) -> None:
+        self._look.start(LOOK_AFTER)
+
+    def _look_at_scene(self) -> None:
+        """Tell of volumes that came or went without this module: from the DICOM browser, or removed by hand."""
+        if _volumes_of_scene() != self._known:
+            self.session.mammograms_changed.emit()
+
+    def _on_mammograms(self) -> None:
+        self._known = _volumes_of_scene()
+        self.changed.emit()
+
+    # Steps of a loading
+
+    def _start(self) -> bool:
+        if self.busy:
+            self.session.say(_("Something is being loaded. Wait for its end, or cancel it."), "warning")
+            return False
+        self.skipped, self._loaded, self.share = [], [], 0.0
+        self.changed.emit()
+        return True
+
+    def _submit(self, job: str, options: dict[str, Any], done: Any, failed: Any) -> None:
+        turn = self._turn
+
+        def current(function: Callable[..., None]) -> Callable[..., None]:
+            """The function, deaf once this loading has ended: a stopped job still tells of its end."""
+            return lambda *arguments: function(*arguments) if turn == self._turn else None
+
+        def cancelled() -> None:
+            self._end(_("Loading was stopped."), "info")
+
+        handlers = {"done": current(done), "failed": current(failed), "cancelled": current(cancelled)}
+        self._job = self.session.submit(job, options, **handlers)
+
+    def _found(self, result: dict[str, Any]) -> None:
+        self.skipped = [Skipped(each["path"], each["reason"]) for each in result["skipped"]]
+        self._queue([_Task(path) for path in result["images"]])
+
+    def _queue_sample(self, result: dict[str, Any]) -> None:
+        self._queue([_Task(case["image"], case["lesions"]) for case in result["cases"]])
+
+    def _queue(self, tasks: list[_Task]) -> None:
+        self._tasks, self._total = tasks, max(len(tasks), 1)
+        self._next()
+
+    def _next(self) -> None:
+        self.share = 1 - len(self._tasks) / self._total
+        if not self._tasks:
+            self._finish()
+            return
+        self.changed.emit()
+        task = self._tasks.pop(0)
+        if SceneVolumes.loaded_from(task.image):
+            self._skip(task, _("It is in the scene already."))
+            return
+        options = {"path": task.image, "out": str(self.session.new_folder("image"))}
+        self._submit("read-image", options, lambda result: self._add(task, result), lambda text: self._skip(task, text))
+
+    def _skip(self, task: _Task, reason: str) -> None:
+        self.skipped.append(Skipped(task.image, reason))
+        self._next()
+
+    def _add(self, task: _Task, facts: dict[str, Any]) -> None:
+        if SceneVolumes.loaded_as(facts.get("sop_instance_uid")):
+            self._skip(task, _("It is in the scene already."))
+            return
+        if task.note:
+            facts = {**facts, "warnings": [*facts["warnings"], task.note]}
+        try:
+            volume = Mammograms.add_mammogram(facts, source=task.image)
+        except SceneError as error:
+            self._skip(task, str(error))
+            return
+        self._loaded.append(volume)
+        if task.lesions is None:
+            self._next()
+            return
+        options = {"image": task.image, "lesions": task.lesions, "out": str(self.session.new_folder("lesions"))}
+        self._submit(
+            "read-lesions",
+            options,
+            lambda result: self._outline(volume, result),
+            lambda text: self._skip(_Task(task.lesions or ""), text),
+        )
+
+    def _outline(self, volume: Any, result: dict[str, Any]) -> None:
+        if in_scene(volume):
+            Lesions.set_labels(Lesions.segmentation_for(volume), np.load(result["labels"], allow_pickle=False))
+            self.session.lesions_changed.emit(volume)
+        self._next()
+
+    def _finish(self) -> None:
+        there = [volume for volume in self._loaded if in_scene(volume)]
+        if there:
+            if not in_scene(self.session.parameters.mammogram):
+                self.session.parameters.mammogram = there[0]
+            shown = Mammograms.mammograms()
+            self.hang(shown if len(shown) <= Hanging.MOST else there[: Hanging.MOST])
+        text = _("{count} views loaded.").format(count=len(there)) if len(there) != 1 else _("One view loaded.")
+        if len(self.skipped) == 1:
+            text += " " + _("One was not: see the list for the reason.")
+        elif self.skipped:
+            text += " " + _("{count} were not: see the list for the reasons.").format(count=len(self.skipped))
+        self._end(text, "info" if there or not self.skipped else "warning")
+
+    def _end(self, text: str, kind: str) -> None:
+        self.share, self._job, self._tasks = None, None, []
+        self._turn += 1
+        self.session.say(text, kind)
+        self.session.mammograms_changed.emit()
+
+
+def _volumes_of_scene() -> set[str]:
+    return {volume.GetID() for volume in [*Mammograms.mammograms(), *SceneVolumes.others()]}

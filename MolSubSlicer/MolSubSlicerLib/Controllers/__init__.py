@@ -1,0 +1,1 @@
+"""What the panels do, without widgets."""

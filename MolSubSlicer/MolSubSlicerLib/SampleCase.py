@@ -1,0 +1,69 @@
+"""The sample case: two synthetic views with the lesion outlined, in Slicer's Sample Data module and in ours.
+
+The files are made by the project's own generator (the worker's job `sample-case`), the same bytes every time, so
+nothing has to be downloaded; the Sample Data module takes them from the project's page where it can be reached.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from MolSubSlicerLib.Compat import resource
+
+CATEGORY = "MolSub"
+NAME = "MolSubSyntheticMammogram"
+#: A release of its own: the files outlive versions of the program.
+URL = "https://github.com/MolSubSlicer/SlicerMolSub/releases/download/sample-case-1/"
+
+#: SHA256 of each file.
+FILES = {
+    "molsub_sample_R_CC.dcm": "9e518d0f48de8d92776970a850abc8ff30f4b3a33b24b62bd4c5a098bbc83ed5",
+    "molsub_sample_R_CC_lesion.nii": "6813f5902dece93bd2da0f4255a51ab74cb9bcf28ea32934a3434c0407ce4a69",
+    "molsub_sample_R_MLO.dcm": "1c6d2e1919e1a8b40c651bc2a54a754a7d91834118ddab0a52ec1dfa4dc61195",
+    "molsub_sample_R_MLO_lesion.nii": "e6752204bcf3f12111b032fcfece63eeb95c68fd93056f212049e3b7d5c2f11a",
+}
+
+
+def cases_in(folder: str | Path) -> list[dict[str, str]]:
+    """Image and outline of each view, in the form in which the job `sample-case` names them."""
+    names = [name for name in FILES if name.endswith(".dcm")]
+    return [
+        {"image": str(Path(folder) / name), "lesions": str(Path(folder) / f"{name[:-4]}_lesion.nii")} for name in names
+    ]
+
+
+def register() -> None:
+    """Offer the case in Slicer's Sample Data module; to be called once the application has started up."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=NAME,
+        thumbnailFileName=str(resource("Icons/SampleCase.png")),
+        uris=[URL + name for name in FILES],
+        fileNames=list(FILES),
+        checksums=[f"SHA256:{digest}" for digest in FILES.values()],
+        nodeNames=[None] * len(FILES),
+        loadFiles=[False] * len(FILES),
+        customDownloader=fetch,
+    )
+
+
+def fetch(source: Any) -> None:
+    """Download the case and load it in the module; where it cannot be downloaded, the same files are made."""
+    import SampleData
+
+    cases: list[dict[str, str]] = []
+    try:
+        paths = SampleData.SampleDataLogic().downloadSourceIntoCache(source)
+    except ValueError as error:
+        logging.info("MolSubSlicer: the sample case is made here, because it cannot be downloaded: %s", error)
+    else:
+        if all(Path(path).is_file() for path in paths):  # Slicer removes a file with another checksum
+            cases = cases_in(Path(paths[0]).parent)
+    slicer.util.selectModule("MolSubSlicer")
+    slicer.util.getModuleWidget("MolSubSlicer").panels["LoadPanel"].controller.load_sample(cases)

@@ -1,0 +1,227 @@
+"""Up to four mammograms side by side, as they are hung for reading.
+
+Right breasts are on the left of the screen, left breasts on the right, chest walls face each other.
+A picture stored the other way round is turned over by its view; its pixels stay as they are.
+The views are the module's own, so that nothing of this stays behind in Slicer's usual ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from MolSubSlicerLib.Scene.HangingOrder import arrangement, chest_wall_on_screen, is_turned_over
+from MolSubSlicerLib.Scene.Nodes import KIND, belongings, matrix_of, ras_of, shape_of
+from MolSubSlicerLib.Scene.SceneError import SceneError
+from MolSubSlicerLib.Scene.ViewLabel import show_label
+
+MOST = 4
+_LAYOUT, _VIEW = 5400, "MolSub"
+_MIRRORED = "AxialMirrored"  # without a space: Slicer makes it part of the name of an XML attribute
+#: A view that never is: nodes restricted to it are shown nowhere.
+_NOWHERE = "MolSubNowhere"
+
+
+def hang(volumes: Sequence[Any]) -> None:
+    """Show up to four mammograms in views of their own, each fitted, all at the same scale.
+
+    Raises
+    ------
+    SceneError
+        If there are none, or more than four.
+    """
+    if not 1 <= len(volumes) <= MOST:
+        raise SceneError(_("{count} images were chosen to be hung. Choose one to four.").format(count=len(volumes)))
+    prepare()
+    cells, (rows, columns) = arrangement(volumes)
+    _set_layout(rows, columns)
+    _clear_views()
+    for (row, column), volume in cells.items():
+        slice_node, composite = _view(row, column)
+        composite.SetBackgroundVolumeID(volume.GetID())
+        slice_node.SetLayoutLabel(volume.GetName())
+        _orient(slice_node, volume)
+        show_label(volume)
+    fit_views()
+    for volume in volumes:
+        restrict_to_views(volume)
+
+
+def views_of(volume: Any) -> list[str]:
+    """IDs of the slice nodes, among those on the screen, in which a mammogram is the background."""
+    return [
+        node.GetID()
+        for node, composite in _views()
+        if node.IsMappedInLayout() and composite.GetBackgroundVolumeID() == volume.GetID()
+    ]
+
+
+def composites_of(volume: Any) -> list[Any]:
+    """The composite nodes of `views_of`."""
+    names = views_of(volume)
+    return [composite for node, composite in _views() if node.GetID() in names]
+
+
+def restrict_to_views(volume: Any) -> None:
+    """Show what belongs to a mammogram only where the mammogram is.
+
+    All mammograms lie in the same plane, so without this each would show the outlines of all.
+    To be called again when the views' backgrounds have changed.
+    """
+    views = views_of(volume) or [_NOWHERE]
+    for node in belongings(volume):
+        if node.GetAttribute(KIND) not in ("lesions", "roi", "label"):
+            continue
+        for index in range(node.GetNumberOfDisplayNodes()):
+            display = node.GetNthDisplayNode(index)
+            if list(display.GetViewNodeIDs() or ()) != views:
+                disabled = display.StartModify()
+                display.RemoveAllViewNodeIDs()
+                for view in views:
+                    display.AddViewNodeID(view)
+                display.EndModify(disabled)
+
+
+def set_linked(linked: bool) -> None:
+    """Link zoom of the module's views, and pan between those of one orientation, as Slicer's link button does."""
+    for node, composite in _views():
+        if node.GetLayoutName().startswith(_VIEW):
+            composite.SetLinkedControl(linked)
+            composite.SetHotLinkedControl(linked)
+
+
+def prepare() -> None:
+    """Make the mirrored orientation known to slice nodes, so that scenes with it are read; once, at the start."""
+    preset = vtk.vtkMatrix3x3()
+    preset.SetElement(2, 2, 1.0)
+    nodes = [slicer.mrmlScene.GetDefaultNodeByClass("vtkMRMLSliceNode"), *(node for node, _composite in _views())]
+    for node in nodes:
+        if node is not None and not node.HasSliceOrientationPreset(_MIRRORED):
+            node.AddSliceOrientationPreset(_MIRRORED, preset)
+
+
+def restore() -> None:
+    """After a scene was loaded: bring the layout back, whose description Slicer does not save."""
+    layout = _layout_node()
+    rows, columns = divmod(layout.GetViewArrangement() - _LAYOUT, 10)
+    if 1 <= rows <= MOST and 1 <= columns <= MOST:
+        _set_layout(rows, columns)
+    for node, volume in list(_shown()):
+        node.SetLayoutLabel(volume.GetName())
+        restrict_to_views(volume)
+        node.UpdateMatrices()
+        node.Modified()  # outlines were drawn while the view was being read
+
+
+def fit_views() -> None:
+    """Fit the views to their pictures, at one scale where spacings are known, chest walls at the inner edges."""
+    shown = [(node, volume, _scale(node, volume)) for node, volume in _shown() if min(node.GetDimensions()[:2]) > 0]
+    known = [scale for _node, volume, scale in shown if _spacing_is_known(volume)]
+    for node, volume, scale in shown:
+        scale = max(known) if _spacing_is_known(volume) else scale
+        width, height, _depth = node.GetDimensions()
+        rows, columns = shape_of(volume)
+        centre = ras_of(volume, (rows - 1) / 2, (columns - 1) / 2)
+        disabled = node.StartModify()
+        for axis in range(3):
+            node.GetSliceToRAS().SetElement(axis, 3, centre[axis])
+        node.SetFieldOfView(scale * width, scale * height, node.GetFieldOfView()[2])
+        node.SetXYZOrigin(_sideways(volume, scale * width), 0.0, 0.0)
+        node.UpdateMatrices()
+        node.EndModify(disabled)
+
+
+def _scale(node: Any, volume: Any) -> float:
+    """Millimetres to a screen pixel, so that the whole picture is seen."""
+    width, height, _depth = node.GetDimensions()
+    rows, columns = shape_of(volume)
+    return max(columns * volume.GetSpacing()[0] / width, rows * volume.GetSpacing()[1] / height)
+
+
+def _spacing_is_known(volume: Any) -> bool:
+    return volume.GetAttribute("MolSub.SpacingSource") not in (None, "unknown")
+
+
+def _sideways(volume: Any, field: float) -> float:
+    """Shift of the view in mm, so that the picture's chest wall meets the view's inner edge."""
+    free = (field - shape_of(volume)[1] * volume.GetSpacing()[0]) / 2
+    return {"right": -free, "left": free, None: 0.0}[chest_wall_on_screen(volume)]
+
+
+def _orient(node: Any, volume: Any) -> None:
+    """Columns to the right and rows downwards; columns to the left where the picture is turned over."""
+    matrix = vtk.vtkMatrix4x4()
+    ijk_to_ras = matrix_of(volume)
+    for axis, sign in ((0, -1.0 if is_turned_over(volume) else 1.0), (1, -1.0), (2, 1.0)):
+        column = [ijk_to_ras.GetElement(row, axis) for row in range(3)]
+        length = sum(value * value for value in column) ** 0.5
+        for row in range(3):
+            matrix.SetElement(row, axis, sign * column[row] / length)
+    node.GetSliceToRAS().DeepCopy(matrix)
+    node.UpdateMatrices()
+
+
+def _views() -> Iterable[tuple[Any, Any]]:
+    """Slice nodes with their composite nodes."""
+    scene = slicer.mrmlScene
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        node = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        composite = scene.GetSingletonNode(node.GetSingletonTag(), "vtkMRMLSliceCompositeNode")
+        if composite is not None:
+            yield node, composite
+
+
+def _shown() -> Iterable[tuple[Any, Any]]:
+    """The module's views on the screen, with their volumes."""
+    for node, composite in _views():
+        volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        if node.GetLayoutName().startswith(_VIEW) and node.IsMappedInLayout() and volume is not None:
+            yield node, volume
+
+
+def _view(row: int, column: int) -> tuple[Any, Any]:
+    tag = f"{_VIEW}{row + 1}{column + 1}"
+    nodes = [slicer.mrmlScene.GetSingletonNode(tag, f"vtkMRMLSlice{kind}Node") for kind in ("", "Composite")]
+    if None in nodes:
+        raise SceneError(_("The views could not be made. Choose another layout, and load the images again."))
+    return nodes[0], nodes[1]
+
+
+def _clear_views() -> None:
+    for node, composite in _views():
+        if node.GetLayoutName().startswith(_VIEW):
+            composite.SetBackgroundVolumeID(None)
+            composite.SetForegroundVolumeID(None)
+            composite.SetLabelVolumeID(None)
+            node.SetLayoutLabel("")
+
+
+def _layout_node() -> Any:
+    found = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    return found or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLayoutNode")
+
+
+def _set_layout(rows: int, columns: int) -> None:
+    layout, code = _layout_node(), _LAYOUT + 10 * rows + columns
+    if not layout.IsLayoutDescription(code):
+        layout.AddLayoutDescription(code, _description(rows, columns))
+    layout.SetViewArrangement(code)
+
+
+def _description(rows: int, columns: int) -> str:
+    """Slicer's XML of a grid of slice views."""
+    lines = []
+    for row in range(rows):
+        views = "".join(
+            f'<item><view class="vtkMRMLSliceNode" singletontag="{_VIEW}{row + 1}{column + 1}">'
+            '<property name="orientation" action="default">Axial</property>'
+            f'<property name="viewlabel" action="default">{row + 1}{column + 1}</property>'
+            '<property name="viewcolor" action="default">#4A6B8A</property></view></item>'
+            for column in range(columns)
+        )
+        lines.append(f'<item><layout type="horizontal">{views}</layout></item>')
+    return f'<layout type="vertical">{"".join(lines)}</layout>'

@@ -1,0 +1,174 @@
+"""Which heatmap is laid over a mammogram, and how: layer, class, opacity, threshold, legend.
+
+What is shown is kept in attributes of the mammogram, so that it comes back with the scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from MolSubSlicerLib.Scene.Hanging import composites_of, views_of
+from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen
+from MolSubSlicerLib.Scene.Heatmaps import find, heatmaps_of, is_blind
+from MolSubSlicerLib.Scene.Nodes import all_of_kind
+from MolSubSlicerLib.Scene.SceneError import SceneError
+
+OPACITY, THRESHOLD = 0.5, 0.3
+_PREFIX = "MolSub.Shown"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is laid over a mammogram.
+
+    Attributes
+    ----------
+    layer, class_ : str or None
+        None where nothing was shown yet.
+    lesion : int
+        Counted from 0.
+    opacity, threshold : float
+        In [0, 1]; heat below the threshold is clear.
+    visible : bool
+    blind : bool
+        The map holds no evidence.
+    """
+
+    layer: str | None
+    class_: str | None
+    lesion: int
+    opacity: float
+    threshold: float
+    visible: bool
+    blind: bool
+
+
+def shown(volume: Any) -> Shown:
+    """What is laid over a mammogram, as kept in its attributes."""
+    layer, class_ = _get(volume, "Layer"), _get(volume, "Class")
+    lesion = int(_get(volume, "Lesion", "0"))
+    node = find(volume, layer, class_, lesion) if layer and class_ else None
+    return Shown(
+        layer,
+        class_,
+        lesion,
+        float(_get(volume, "Opacity", str(OPACITY))),
+        float(_get(volume, "Threshold", str(THRESHOLD))),
+        _get(volume, "Visible", "1") == "1",
+        node is not None and is_blind(node),
+    )
+
+
+def show(volume: Any, layer: str, class_: str, lesion: int = 0) -> Any:
+    """Lay the heatmap of a layer and class over a mammogram, in every view that shows it.
+
+    Returns
+    -------
+    vtkMRMLScalarVolumeNode
+        The heatmap.
+
+    Raises
+    ------
+    SceneError
+        If the scene has no such heatmap.
+    """
+    node = find(volume, layer, class_, lesion)
+    if node is None:
+        text = _("{name} has no heatmap of {layer} for {class_}. Predict again.")
+        raise SceneError(text.format(name=volume.GetName(), layer=layer, class_=class_))
+    for key, value in (("Layer", layer), ("Class", class_), ("Lesion", str(lesion))):
+        volume.SetAttribute(_PREFIX + key, value)
+    refresh(volume)
+    return node
+
+
+def set_opacity(volume: Any, opacity: float) -> None:
+    """Set how much the heatmap covers, 0 to 1."""
+    volume.SetAttribute(_PREFIX + "Opacity", f"{min(max(opacity, 0.0), 1.0):.4f}")
+    refresh(volume)
+
+
+def set_threshold(volume: Any, threshold: float) -> None:
+    """Set the heat, 0 to 1, below which the mammogram is left clear."""
+    volume.SetAttribute(_PREFIX + "Threshold", f"{min(max(threshold, 0.0), 1.0):.4f}")
+    refresh(volume)
+
+
+def set_visible(volume: Any, visible: bool) -> None:
+    """Choose between overlay and original."""
+    volume.SetAttribute(_PREFIX + "Visible", "1" if visible else "0")
+    refresh(volume)
+
+
+def refresh(volume: Any) -> None:
+    """Bring the views to what is kept in the attributes; after hanging, loading or removing."""
+    state = shown(volume)
+    node = find(volume, state.layer, state.class_, state.lesion) if state.layer and state.class_ else None
+    visible = node if state.visible else None
+    if visible is not None:
+        _set_threshold(visible, state.threshold)
+    for composite in composites_of(volume):
+        composite.SetForegroundOpacity(state.opacity)
+        composite.SetForegroundVolumeID(visible.GetID() if visible else None)
+    for other in heatmaps_of(volume):  # after the layers: legends look at them when they are touched
+        _show_legend(other, volume, state, other is visible)
+    _keep_window_level(volume)
+
+
+def refresh_all() -> None:
+    """`refresh` for every mammogram."""
+    for volume in all_of_kind("mammogram"):
+        refresh(volume)
+
+
+def _get(volume: Any, key: str, default: str = "") -> str:
+    return volume.GetAttribute(_PREFIX + key) or default
+
+
+def _set_threshold(node: Any, threshold: float) -> None:
+    display = node.GetDisplayNode()
+    disabled = display.StartModify()
+    display.SetAutoThreshold(False)
+    display.SetThreshold(threshold, 1.0)
+    display.SetApplyThreshold(True)
+    display.EndModify(disabled)
+
+
+def _show_legend(node: Any, volume: Any, state: Shown, visible: bool) -> None:
+    """One legend per heatmap, made when it is first shown, in the lower corner away from the chest wall."""
+    logic = slicer.vtkSlicerColorLogic
+    legend = logic.GetColorLegendDisplayNode(node)
+    if legend is None:
+        if not visible:
+            return
+        legend = logic.AddDefaultColorLegendDisplayNode(node)
+        legend.SetNumberOfLabels(6)
+        legend.SetLabelFormat("%.1f")
+        legend.SetMaxNumberOfColors(256)
+        legend.SetSize(0.07, 0.2)  # Slicer makes the letters as large as this and the labels leave room for
+        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+            text.SetFontFamilyToArial()
+            text.SetBold(False)
+    title = _("Relative evidence\nfor {class_}").format(class_=state.class_)
+    if state.blind:
+        title = _("BLIND: no evidence\nin this map")
+    legend.SetPosition(0.02 if chest_wall_on_screen(volume) == "right" else 0.98, 0.04)
+    legend.SetTitleText(title)
+    legend.SetVisibility(visible)
+    legend.Modified()
+
+
+def _keep_window_level(volume: Any) -> None:
+    """Let a drag in the views move the mammogram's window; Slicer would move the one of the layer on top."""
+    layout = slicer.app.layoutManager() if hasattr(slicer, "app") else None
+    if layout is None:
+        return
+    for name in views_of(volume):
+        widget = layout.sliceWidget(slicer.mrmlScene.GetNodeByID(name).GetLayoutName())
+        manager = widget and widget.sliceView().displayableManagerByClassName("vtkMRMLScalarBarDisplayableManager")
+        if manager:
+            manager.SetAdjustForegroundWindowLevelEnabled(False)

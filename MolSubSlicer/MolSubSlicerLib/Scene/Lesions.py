@@ -1,0 +1,296 @@
+"""Lesions: segments on a mammogram's own grid, label maps, and mask files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from MolSubSlicerLib.Scene.Hanging import restrict_to_views
+from MolSubSlicerLib.Scene.LesionGrid import Part, divided, other_grid, part_of, tight
+from MolSubSlicerLib.Scene.Mammograms import image_data
+from MolSubSlicerLib.Scene.Nodes import (
+    KIND,
+    MAMMOGRAM,
+    belongings,
+    hierarchy,
+    item_of,
+    matrix_of,
+    place_under,
+    shape_of,
+)
+from MolSubSlicerLib.Scene.SceneError import SceneError
+
+if TYPE_CHECKING:
+    from MolSubCore.imaging.lesion import Box
+
+
+_MOST = 255
+_SIDES = {"R": "SCT^24028007^Right", "L": "SCT^7771000^Left"}
+#: Colours of outlines: apart from each other on grey, and none that the heatmap has.
+_COLOURS = ((0.2, 0.9, 0.95), (0.45, 1.0, 0.35), (0.45, 0.6, 1.0), (0.95, 0.95, 0.95), (0.1, 0.75, 0.55))
+
+
+def segmentation_for(volume: Any, create: bool = True) -> Any:
+    """The segmentation with a mammogram's lesions.
+
+    Parameters
+    ----------
+    volume : vtkMRMLScalarVolumeNode
+    create : bool
+        Make one where there is none.
+
+    Returns
+    -------
+    vtkMRMLSegmentationNode or None
+    """
+    found = belongings(volume, "lesions")
+    if found or not create:
+        return found[0] if found else None
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", _("{name} lesions").format(name=volume.GetName())
+    )
+    node.SetAttribute(KIND, "lesions")
+    node.SetNodeReferenceID(MAMMOGRAM, volume.GetID())
+    node.GetSegmentation().SetSourceRepresentationName("Binary labelmap")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetOpacity2DFill(0.0)
+    display.SetSliceIntersectionThickness(2)
+    place_under(node, hierarchy().GetItemParent(item_of(volume)))
+    restrict_to_views(volume)
+    return node
+
+
+def add_lesion(segmentation: Any, name: str | None = None) -> str:
+    """Add an empty lesion; the identifier of its segment."""
+    segments = segmentation.GetSegmentation()
+    number = segments.GetNumberOfSegments()
+    taken = {segments.GetNthSegment(index).GetName() for index in range(number)}
+    while name is None or name in taken:
+        number += 1
+        name = _("Lesion {number}").format(number=number)
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.SetColor(*_COLOURS[segments.GetNumberOfSegments() % len(_COLOURS)])
+    segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), _terminology(segmentation))
+    empty = slicer.vtkOrientedImageData()
+    empty.SetExtent(0, -1, 0, -1, 0, -1)
+    empty.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    segment.AddRepresentation("Binary labelmap", empty)
+    identifier = segments.GenerateUniqueSegmentID(name)
+    segments.AddSegment(segment, identifier)
+    return identifier
+
+
+def _terminology(segmentation: Any) -> str:
+    """Mass in the breast (SNOMED CT), with the side where it is known."""
+    volume = segmentation.GetNodeReference(MAMMOGRAM)
+    side = _SIDES.get(volume.GetAttribute("MolSub.Laterality") or "", "^^") if volume else "^^"
+    return "~".join(
+        (
+            "Segmentation category and type - DICOM master list",
+            "SCT^49755003^Morphologically Altered Structure",
+            "SCT^4147007^Mass",
+            "^^",
+            "Anatomic codes - DICOM master list",
+            "SCT^76752008^Breast",
+            side,
+        )
+    )
+
+
+def set_labels(segmentation: Any, labels: NDArray[Any]) -> list[str]:
+    """Replace all lesions by those of a label map.
+
+    Parameters
+    ----------
+    segmentation : vtkMRMLSegmentationNode
+        Of `segmentation_for`.
+    labels : ndarray of integers, shape (rows, columns) or (layers, rows, columns)
+        0 outside; every other value of a layer is one lesion, from the smallest up. Layers may overlap.
+
+    Returns
+    -------
+    list of str
+        Identifiers of the segments.
+
+    Raises
+    ------
+    SceneError
+        If the shape is not the mammogram's.
+    """
+    volume = segmentation.GetNodeReference(MAMMOGRAM)
+    layers = np.asarray(labels)[None] if np.ndim(labels) == 2 else np.asarray(labels)
+    if layers.shape[1:] != shape_of(volume):
+        raise other_grid(segmentation, volume, layers.shape[1:], None)
+    parts = [part for layer in layers for part in divided(layer)]
+    disabled = segmentation.StartModify()
+    try:
+        segmentation.GetSegmentation().RemoveAllSegments()
+        identifiers = [add_lesion(segmentation) for _part in parts]
+        for identifier, part in zip(identifiers, parts, strict=True):
+            _set_part(segmentation, volume, identifier, part)
+    finally:
+        segmentation.EndModify(disabled)
+    return identifiers
+
+
+def _set_part(segmentation: Any, volume: Any, identifier: str, part: Part) -> None:
+    """Replace a segment's pixels; only the part around the lesion is kept."""
+    rows, columns = part.values.shape
+    image = slicer.vtkOrientedImageData()
+    image.ShallowCopy(image_data(part.values.astype(np.uint8)))
+    image.SetExtent(part.column, part.column + columns - 1, part.row, part.row + rows - 1, 0, 0)
+    image.SetImageToWorldMatrix(matrix_of(volume))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(image, segmentation, identifier, logic.MODE_REPLACE, image.GetExtent())
+
+
+def lesion_segments(segmentation: Any) -> list[str]:
+    """Identifiers of the segments that hold at least one pixel; label n is the n-th of them."""
+    segments = segmentation.GetSegmentation()
+    names = [segments.GetNthSegmentID(index) for index in range(segments.GetNumberOfSegments())]
+    return [name for name in names if _labelmap(segmentation, name) is not None]
+
+
+def layers_of(segmentation: Any, volume: Any) -> NDArray[np.bool_]:
+    """The lesions on a mammogram's grid, one layer each, shape (lesions, rows, columns).
+
+    Raises
+    ------
+    SceneError
+        If there is none, or they lie on another grid (both grids are named).
+    """
+    parts = _parts(segmentation, volume)
+    layers = np.zeros((len(parts), *shape_of(volume)), bool)
+    for layer, part in zip(layers, parts, strict=True):
+        layer[part.place] = part.values
+    return layers
+
+
+def labels_of(segmentation: Any, volume: Any) -> NDArray[np.uint8]:
+    """The lesions as one label map, shape (rows, columns): 0 outside, 1 to n in the order of the segments.
+
+    Where lesions overlap, the smaller one is on top: `write_lesions` loses nothing.
+
+    Raises
+    ------
+    SceneError
+        As `layers_of`; also for more than 255 lesions, and for a lesion that others cover whole.
+    """
+    parts = _parts(segmentation, volume)
+    if len(parts) > _MOST:
+        raise SceneError(_("{count} lesions are more than a mask can hold (255).").format(count=len(parts)))
+    labels = np.zeros(shape_of(volume), np.uint8)
+    for index in np.argsort([-np.count_nonzero(part.values) for part in parts], kind="stable"):
+        labels[parts[index].place][parts[index].values] = index + 1
+    for number, part in enumerate(parts, start=1):
+        if not (labels[part.place] == number).any():
+            name = _name(segmentation, lesion_segments(segmentation)[number - 1])
+            raise SceneError(_("{name} is covered whole by other lesions. Remove it, or move it.").format(name=name))
+    return labels
+
+
+def write_lesions(segmentation: Any, volume: Any, folder: str | Path, stem: str) -> Path:
+    """Write the lesions as STEM.nrrd for the worker, in one layer each where they overlap: fast, not small.
+
+    Raises
+    ------
+    SceneError
+        As `labels_of` and `write_mask`.
+    """
+    parts = _parts(segmentation, volume)
+    covered = np.zeros(shape_of(volume), bool)
+    for part in parts:
+        covered[part.place] |= part.values
+    overlap = np.count_nonzero(covered) < sum(np.count_nonzero(part.values) for part in parts)
+    labels = layers_of(segmentation, volume) if overlap else labels_of(segmentation, volume)
+    path = Path(folder) / f"{stem}.nrrd"
+    write_mask(labels, volume, path, compress=False)
+    return path
+
+
+def _parts(segmentation: Any, volume: Any) -> list[Part]:
+    """The lesions on a mammogram's grid, each cut to its own pixels; errors as `layers_of`."""
+    if segmentation is None:
+        raise SceneError(_("{name} has no lesion yet. Outline one.").format(name=volume.GetName()))
+    segments = segmentation.GetSegmentation()
+    names = [segments.GetNthSegmentID(index) for index in range(segments.GetNumberOfSegments())]
+    images = [image for image in (_labelmap(segmentation, name) for name in names) if image is not None]
+    if not images:
+        raise SceneError(_("{name} has no outlined pixel yet. Outline the lesion.").format(name=volume.GetName()))
+    return [part_of(segmentation, volume, image) for image in images]
+
+
+def write_mask(labels: NDArray[Any], volume: Any, path: str | Path, *, compress: bool = True) -> None:
+    """Write a label map as ITK-SNAP and the core read it; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (rows, columns), or (layers, rows, columns) for .nrrd
+    volume : vtkMRMLScalarVolumeNode
+        Gives the pixel spacing.
+    path : path
+        Ends in ``.nii.gz`` or ``.nrrd``.
+    compress : bool
+        Only for .nrrd; .nii.gz always is.
+
+    Raises
+    ------
+    SceneError
+        If the shape is not the mammogram's, the suffix is another, or the disk refuses.
+    """
+    import SimpleITK as sitk
+
+    from MolSubCore.files import atomic_path
+
+    target, labels = Path(path), np.asarray(labels, np.uint8)
+    if labels.shape[-2:] != shape_of(volume):
+        raise other_grid(None, volume, labels.shape[-2:], None)
+    if not target.name.endswith((".nii.gz", ".nrrd") if labels.ndim == 2 else ".nrrd"):
+        raise SceneError(_("{name} is no name for a mask. Use .nii.gz or .nrrd.").format(name=target.name))
+    image = sitk.GetImageFromArray(
+        labels[None] if labels.ndim == 2 else np.moveaxis(labels, 0, -1)[None], isVector=labels.ndim == 3
+    )
+    image.SetSpacing(volume.GetSpacing())
+    try:
+        with atomic_path(target) as temporary:
+            sitk.WriteImage(image, str(temporary), useCompression=compress)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        text = _("{name} could not be written: {reason}. Free space, or choose another folder.")
+        raise SceneError(text.format(name=target.name, reason=reason)) from error
+
+
+def boxes_of(labels: NDArray[Any]) -> list[Box]:
+    """Tight boxes of the labels of a label map, from the smallest label up, or of every layer of a stack."""
+    from MolSubCore.imaging.lesion import Box
+
+    labels = np.asarray(labels)
+    if labels.ndim == 3:
+        parts = [part for part in (tight(layer, 0, 0) for layer in labels) if part is not None]
+    else:
+        parts = divided(labels)
+    return [Box(part.place[0].start, part.place[0].stop, part.place[1].start, part.place[1].stop) for part in parts]
+
+
+def _name(segmentation: Any, identifier: str) -> str:
+    return segmentation.GetSegmentation().GetSegment(identifier).GetName()
+
+
+def _labelmap(segmentation: Any, identifier: str) -> Any:
+    """A segment's own pixels, cut to them, as a vtkOrientedImageData; None where it has none."""
+    image = slicer.vtkOrientedImageData()
+    if not segmentation.GetBinaryLabelmapRepresentation(identifier, image):
+        return None
+    extent = [0] * 6
+    if image.IsEmpty() or not slicer.vtkOrientedImageDataResample.CalculateEffectiveExtent(image, extent):
+        return None
+    return image

@@ -1,0 +1,39 @@
+"""Side and view, such as R MLO, as text in the picture itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+
+from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen, is_turned_over
+from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, belongings, ras_of, shape_of
+
+_COLOUR = (1.0, 0.86, 0.35)
+
+
+def show_label(volume: Any) -> None:
+    """Side and view as text in the picture, in the upper corner away from the chest wall, like a lead marker."""
+    found = belongings(volume, "label")
+    node = found[0] if found else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "MolSub label")
+    if not found:
+        node.SetAttribute(KIND, "label")
+        node.SetNodeReferenceID(MAMMOGRAM, volume.GetID())
+        node.SetHideFromEditors(True)
+        node.SetLocked(True)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(*_COLOUR)
+        display.SetColor(*_COLOUR)
+        display.SetTextScale(4.0)
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(0.001)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetPointLabelsVisibility(True)
+        display.SetHandlesInteractive(False)
+    rows, columns = shape_of(volume)
+    place = 0.03 if chest_wall_on_screen(volume) == "right" else 0.76  # the text begins there
+    column = columns * (1 - place if is_turned_over(volume) else place)
+    node.RemoveAllControlPoints()
+    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.04 * rows, column)), volume.GetName())

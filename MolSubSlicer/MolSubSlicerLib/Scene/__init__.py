@@ -1,0 +1,1 @@
+"""What lies in the scene: mammograms, lesions, heatmaps, predictions. MRML only, no widgets."""

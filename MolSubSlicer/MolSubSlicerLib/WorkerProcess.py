@@ -1,0 +1,272 @@
+"""The process that does the work: started when it is first needed, kept warm, watched, and started again.
+
+JSON lines over its pipes; no socket. The jobs wait here and are sent one at a time, so that a worker that has to be
+killed takes only its own job with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Literal
+
+import qt
+from slicer.i18n import tr as _
+
+from MolSubSlicerLib.Compat import process_environment
+from MolSubSlicerLib.ProcessText import LineBuffer, why_ended
+from MolSubSlicerLib.RetiredProcess import RetiredProcess, kill
+from MolSubSlicerLib.Signal import Signal
+
+State = Literal["stopped", "starting", "ready", "busy", "died"]
+Listener = Callable[[Any], None]
+
+#: Milliseconds in which a cancelled job may end by itself, and in which a new process must answer.
+CANCEL_TIME, START_TIME = 1500, 60_000
+_KEPT_LINES = 200
+
+
+class WorkerProcess:
+    """A worker of MolSubCore.
+
+    Parameters
+    ----------
+    python : callable
+        Gives the interpreter, whenever a process is started.
+
+    Attributes
+    ----------
+    state : str
+        ``stopped``, ``starting``, ``ready`` (waits for a job), ``busy`` or ``died``.
+    reason : str
+        Why it died, and how to go on; empty otherwise.
+    cause : str
+        The former without the latter.
+    state_changed : Signal
+        ``(state, reason)``.
+    pid : int or None
+        Of the real process, which may be a launcher's child.
+    log : deque of str
+        The last lines of its standard error.
+    """
+
+    def __init__(self, python: Callable[[], str]) -> None:
+        self._python = python
+        self.state: State = "stopped"
+        self.reason = self.cause = ""
+        self.state_changed = Signal()
+        self.pid: int | None = None
+        self.log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._process: Any = None
+        self._waiting: deque[tuple[Any, Listener]] = deque()
+        self._running: tuple[Any, Listener] | None = None
+        self._retired: list[RetiredProcess] = []
+        self._cancelled = ""  # the job for whose sake the process may be killed
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.connect("timeout()", self._on_timeout)
+
+    # ---------------------------------------------------------------- for others
+
+    def submit(self, request: Any, listener: Listener) -> None:
+        """Have a job done after those before it; a worker that is stopped or died is started.
+
+        Parameters
+        ----------
+        request : MolSubCore.jobs.schema.Request
+        listener : callable
+            ``listener(event)`` for every event of the job, on this thread; after the last one it is never called.
+        """
+        self._waiting.append((request, listener))
+        if self.state in ("stopped", "died"):
+            self.start()
+        else:
+            self._send_next()
+
+    def cancel(self, name: str) -> None:
+        """End the job of this id; the process is killed where the job has not ended after `CANCEL_TIME`."""
+        from MolSubCore.jobs.schema import Cancel, Event
+
+        for entry in list(self._waiting):
+            if entry[0].id == name:
+                self._waiting.remove(entry)
+                entry[1](Event("cancelled", name))
+        if self._running and self._running[0].id == name and self._cancelled != name:
+            self._cancelled = name
+            self._process.write(Cancel(name).line().encode("utf-8"))
+            self._timer.start(CANCEL_TIME)
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        if self.state not in ("stopped", "died"):
+            return
+        self.log.clear()
+        self._lines, self._errors = LineBuffer(), LineBuffer()
+        try:
+            python = self._python()
+            environment = process_environment(python)
+        except OSError as error:
+            self._die(str(error))
+            return
+        process = self._process = qt.QProcess()
+        process.setProcessEnvironment(environment)
+        process.setProcessChannelMode(qt.QProcess.SeparateChannels)
+        process.connect("readyReadStandardOutput()", self._on_output)
+        process.connect("readyReadStandardError()", self._on_error_output)
+        process.connect("finished(int,QProcess::ExitStatus)", self._on_finished)
+        process.connect("errorOccurred(QProcess::ProcessError)", self._on_process_error)
+        self._set_state("starting")
+        self._timer.start(START_TIME)
+        process.start(python, ["-u", "-m", "MolSubCore", "worker"])
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does; its job and those that wait fail."""
+        if self._process is not None:
+            kill(self._process, self.pid)
+
+    def restart(self) -> None:
+        """Stop the process, and start a new one; jobs fail."""
+        self.stop()
+        self.start()
+
+    def stop(self, *, wait: bool = False) -> None:
+        """Close the process's input, at which it ends; what does not end is killed. Jobs fail.
+
+        Parameters
+        ----------
+        wait : bool
+            Return only when the process is gone.
+        """
+        if self._process is not None:
+            self._process.closeWriteChannel()
+            self._retire()
+        self._set_state("stopped")
+        self._fail_all(_("The worker was stopped. Start the job again."))
+        if wait:
+            for retired in list(self._retired):
+                retired.wait()
+
+    # ---------------------------------------------------------------- the process
+
+    def _on_output(self, *_arguments: Any) -> None:
+        if self._process is None:
+            return
+        for line in self._lines.feed(_bytes(self._process.readAllStandardOutput())):
+            if line and self._process is not None:
+                self._on_line(line)
+
+    def _on_error_output(self, *_arguments: Any) -> None:
+        if self._process is not None:
+            self.log.extend(self._errors.feed(_bytes(self._process.readAllStandardError())))
+
+    def _on_line(self, line: str) -> None:
+        from MolSubCore.errors import MolSubError
+        from MolSubCore.jobs.schema import LAST, read_event
+
+        try:
+            event = read_event(line)
+        except MolSubError as error:
+            self._give_up(_("The worker sent something else than events. {error}").format(error=error))
+            return
+        if event.event == "ready":
+            self.pid = int(event.values["pid"])
+            self._timer.stop()
+            self._set_state("ready")
+            self._send_next()
+        elif self._running and event.id == self._running[0].id:
+            listener = self._running[1]
+            if event.event in LAST:
+                self._end_job()
+            listener(event)
+            if event.event in LAST:
+                self._send_next()
+
+    def _end_job(self) -> None:
+        self._running, self._cancelled = None, ""
+        self._timer.stop()
+        self._set_state("ready")
+
+    def _send_next(self) -> None:
+        if self.state != "ready" or not self._waiting:
+            return
+        self._running = self._waiting.popleft()
+        self._set_state("busy")
+        self._process.write(self._running[0].line().encode("utf-8"))
+
+    def _on_timeout(self, *_arguments: Any) -> None:
+        if self.state == "starting":
+            self._give_up(_("{python} does not answer.").format(python=self._python()))
+        elif self._cancelled:
+            self.kill()
+
+    def _on_process_error(self, error: Any) -> None:
+        # FailedToStart is the only error that no `finished` follows.
+        if self._process is not None and error == qt.QProcess.FailedToStart:
+            program = self._process.program()
+            self._end_process()
+            self._die(_("{python} cannot be started. Choose another Python in Set-up.").format(python=program))
+
+    def _on_finished(self, code: int, status: Any) -> None:
+        if self._process is None:
+            return
+        self._on_output()
+        self._on_error_output()
+        self.log.extend(filter(None, [self._errors.rest()]))
+        self._end_process()
+        if self._cancelled:
+            self._end_cancelled()
+        else:
+            self._die(why_ended(code, status == qt.QProcess.CrashExit, list(self.log)))
+
+    def _end_process(self) -> None:
+        self._timer.stop()
+        process, self._process, self.pid = self._process, None, None
+        process.deleteLater()
+
+    def _end_cancelled(self) -> None:
+        """The process was killed for the sake of a cancelled job: the others go on with a new one."""
+        from MolSubCore.jobs.schema import Event
+
+        (request, listener), self._running, self._cancelled = self._running, None, ""
+        self._set_state("stopped")
+        listener(Event("cancelled", request.id))
+        if self._waiting:
+            self.start()
+
+    def _give_up(self, reason: str) -> None:
+        """End a process that cannot be used."""
+        self.kill()
+        self._retire()
+        self._die(reason)
+
+    def _retire(self) -> None:
+        """Let the process end by itself, unheard; kill it if it does not."""
+        self._timer.stop()
+        self._retired.append(RetiredProcess(self._process, self.pid, self._retired.remove))
+        self._process, self.pid = None, None
+
+    def _die(self, cause: str) -> None:
+        self.cause = cause
+        text = _("The worker ended. {cause} Press Restart worker in Set-up, or start the job again.")
+        reason = text.format(cause=cause)
+        self._set_state("died", reason)
+        self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
+        from MolSubCore.jobs.schema import Event
+
+        entries = [*([self._running] if self._running else []), *self._waiting]
+        self._running, self._cancelled = None, ""
+        self._waiting.clear()
+        for request, listener in entries:
+            listener(Event("failed", request.id, {"message": reason, "bad_input": False}))
+
+    def _set_state(self, state: State, reason: str = "") -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            self.state_changed.emit(state, reason)
+
+
+def _bytes(array: Any) -> bytes:
+    """The content of a QByteArray."""
+    return bytes(array.data())

@@ -1,0 +1,1 @@
+"""The parts of the module MolSubSlicer: scene code, controllers and panels."""

@@ -1,0 +1,45 @@
+"""Jobs of a test's own in real worker processes: they are put into every process that starts with a folder's path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FINDER = r"""
+import importlib.util, sys, types
+
+own = types.ModuleType("own_jobs")
+exec(compile(JOBS, "own_jobs", "exec"), own.__dict__)
+sys.modules["own_jobs"] = own
+
+class Finder:
+    # Adds the jobs to the worker's table as soon as that is imported.
+    def find_spec(self, name, path=None, target=None):
+        if name != "MolSubCore.jobs.worker":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            module.JOBS = {**module.JOBS, **{job: ("own_jobs", function) for job, function in NAMES.items()}}
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def write_jobs(folder: Path, code: str, names: dict[str, str]) -> None:
+    """Make a `sitecustomize` for PYTHONPATH.
+
+    Parameters
+    ----------
+    folder : Path
+        Goes into PYTHONPATH.
+    code : str
+        Functions ``(options, progress)``.
+    names : dict
+        The name of a job, and the function that does it.
+    """
+    text = f"JOBS = {code!r}\nNAMES = {names!r}\n{_FINDER}"
+    (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
