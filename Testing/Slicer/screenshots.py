@@ -21,6 +21,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from annotate_case import drop_deleted
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SYNTHETIC, REAL = ROOT / "Resources" / "Screenshots", ROOT / "build" / "screenshots"
@@ -82,6 +84,7 @@ class Window:
         import slicer
 
         self._hide_folders()
+        drop_deleted()
         slicer.app.processEvents()
         with tempfile.TemporaryDirectory() as folder:
             self.module.parent.grab().save(f"{folder}/panel.png")

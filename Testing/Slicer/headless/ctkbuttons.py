@@ -108,6 +108,12 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
             child.setVisible(not self.collapsed)
 
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        """What is put into a collapsed box is hidden, too."""
+        child = event.child()
+        if self.collapsed and event.type() == QtCore.QEvent.Type.ChildPolished and isinstance(child, QtWidgets.QWidget):
+            child.setVisible(False)
+
     collapsed = stored(bool, "collapsed", False, _apply)
 
 
