@@ -47,7 +47,7 @@ def composites_of(volume: Any) -> list[Any]:
 def test_a_click_gives_bars_heatmaps_and_what_the_core_says(
     module: Any, panel: Any, bundle: Path, synthetic_case: Any, tmp_path: Path, process_until: Until
 ) -> None:
-    from MolSubSlicerLib.Scene import Hanging, Heatmaps, Lesions, Predictions
+    from MolSubSlicerLib.Scene import Hanging, Predictions
 
     volumes = add_views(module, synthetic_case, process_until)
     Hanging.hang(volumes)
@@ -64,7 +64,16 @@ def test_a_click_gives_bars_heatmaps_and_what_the_core_says(
     assert not is_shown(panel.ui.progressBar)
     assert {"Loading the model", "Reading the images", "Predicting"} <= {text.rpartition("  ")[0] for text in stages}
 
-    patient, *own = predicted_by_command(synthetic_case, bundle, tmp_path / "expected.json")
+    check_bars(panel, volumes, *predicted_by_command(synthetic_case, bundle, tmp_path / "expected.json"))
+    check_heatmaps(module, volumes, process_until)
+    assert len(Predictions.stored()) == 1
+    change_an_outline(module, panel, *volumes)
+    damage_and_predict_again(module, panel, tmp_path, bundle, process_until)
+    assert len(Predictions.stored()) == 1
+
+
+def check_bars(panel: Any, volumes: list[Any], patient: dict[str, float], *own: list[float]) -> None:
+    """The bars are what the command says."""
     shown = panel.controller.prediction
     assert shown["patient"]["probabilities"] == pytest.approx(patient, abs=1e-5)
     assert [list(item["probabilities"].values()) for item in shown["items"]] == [
@@ -76,6 +85,11 @@ def test_a_click_gives_bars_heatmaps_and_what_the_core_says(
     assert "synthetic" in panel.ui.warningsLabel.text
     assert "Research use only" in panel.ui.researchLabel.text
 
+
+def check_heatmaps(module: Any, volumes: list[Any], process_until: Until) -> None:
+    """Every layer and class, and the chosen one in the views."""
+    from MolSubSlicerLib.Scene import Heatmaps
+
     module.panels["HeatmapPanel"].controller.show()
     process_until(lambda: not module.panels["HeatmapPanel"].controller.making, 30)
     for volume in volumes:
@@ -83,18 +97,19 @@ def test_a_click_gives_bars_heatmaps_and_what_the_core_says(
         for composite in composites_of(volume):
             node = Heatmaps.find(volume, module.session.parameters.layer, module.session.parameters.heatmap_class)
             assert composite.GetForegroundVolumeID() == node.GetID()
-    assert len(Predictions.stored()) == 1
+
+
+def change_an_outline(module: Any, panel: Any, changed: Any, other: Any) -> None:
+    """The result is told to be of another outline."""
+    from MolSubSlicerLib.Scene import Lesions
 
     assert not is_shown(panel.ui.outdatedLabel)
-    segmentation = Lesions.segmentation_for(volumes[0])
-    labels = Lesions.labels_of(segmentation, volumes[0])
+    segmentation = Lesions.segmentation_for(changed)
+    labels = Lesions.labels_of(segmentation, changed)
     Lesions.set_labels(segmentation, np.roll(labels, 3, axis=0))
-    module.session.lesions_changed.emit(volumes[0])
-    assert volumes[0].GetName() in panel.ui.outdatedLabel.text
-    assert volumes[1].GetName() not in panel.ui.outdatedLabel.text
-
-    damage_and_predict_again(module, panel, tmp_path, bundle, process_until)
-    assert len(Predictions.stored()) == 1
+    module.session.lesions_changed.emit(changed)
+    assert changed.GetName() in panel.ui.outdatedLabel.text
+    assert other.GetName() not in panel.ui.outdatedLabel.text
 
 
 def damage_and_predict_again(module: Any, panel: Any, tmp_path: Path, bundle: Path, until: Until) -> None:
@@ -116,10 +131,32 @@ def damage_and_predict_again(module: Any, panel: Any, tmp_path: Path, bundle: Pa
     assert not panel.controller.running
 
 
+def refuse_another_grid_and_a_full_disk(module: Any, panel: Any, volume: Any) -> None:
+    from MolSubSlicerLib.Scene import Lesions
+
+    segmentation = Lesions.segmentation_for(volume)
+    labels = np.zeros((300, 200), np.uint8)
+    labels[100:120, 80:110] = 1
+    Lesions.set_labels(segmentation, labels)
+    volume.SetSpacing(0.5, 0.5, 1)
+    module.session.lesions_changed.emit(volume)
+    panel.ui.predictButton.click()
+    assert "Outline the lesion on this very image" in said(module)
+    assert not panel.controller.running
+    assert panel.ui.predictButton.text == "Predict"
+
+    volume.SetSpacing(0.08, 0.1, 1)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    module.session.new_folder = lambda prefix: (_ for _ in ()).throw(full)
+    panel.ui.predictButton.click()
+    assert "No space left on device. Free space" in said(module)
+    assert not panel.controller.running
+
+
 def test_what_is_missing_is_said(module: Any, scene: Any, bundle: Path, tmp_path: Path, process_until: Until) -> None:
     import slicer
 
-    from MolSubSlicerLib.Scene import Lesions, Mammograms
+    from MolSubSlicerLib.Scene import Mammograms
     from scene_case import facts
 
     panel = enter_with_library(module, tmp_path / "empty", process_until)
@@ -143,24 +180,7 @@ def test_what_is_missing_is_said(module: Any, scene: Any, bundle: Path, tmp_path
     panel.ui.predictButton.click()
     assert said(module) == "No mammogram has an outlined lesion. Outline one in Annotate first."
 
-    segmentation = Lesions.segmentation_for(volume)
-    labels = np.zeros((300, 200), np.uint8)
-    labels[100:120, 80:110] = 1
-    Lesions.set_labels(segmentation, labels)
-    volume.SetSpacing(0.5, 0.5, 1)
-    module.session.lesions_changed.emit(volume)
-    panel.ui.predictButton.click()
-    assert "Outline the lesion on this very image" in said(module)
-    assert not panel.controller.running
-    assert panel.ui.predictButton.text == "Predict"
-
-    volume.SetSpacing(0.08, 0.1, 1)
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    module.session.new_folder = lambda prefix: (_ for _ in ()).throw(full)
-    panel.ui.predictButton.click()
-    assert "No space left on device. Free space" in said(module)
-    assert not panel.controller.running
-
+    refuse_another_grid_and_a_full_disk(module, panel, volume)
     module.session.parameters.bundle = "gone.molsub"
     panel.ui.predictButton.click()
     assert "gone.molsub is not in the library" in said(module)
@@ -204,6 +224,19 @@ def test_a_run_that_is_cancelled_or_loses_its_scene_leaves_nothing(
     assert not is_shown(panel.ui.resultFrame)
 
 
+def export(panel: Any, tmp_path: Path, dialogs: Any, process_until: Until) -> None:
+    """A copy, byte for byte."""
+    (tmp_path / "out").mkdir()
+    dialogs.answer("Export the model", str(tmp_path / "out"))
+    panel.ui.exportButton.click()
+    process_until(lambda: not panel.controller.library.doing, 30)
+    copy = tmp_path / "out" / "published luminal.molsub"
+    assert (
+        hashlib.sha256(copy.read_bytes()).hexdigest()
+        == hashlib.sha256((tmp_path / "library" / copy.name).read_bytes()).hexdigest()
+    )
+
+
 def test_import_and_export_of_models(
     module: Any, bundle: Path, tmp_path: Path, dialogs: Any, process_until: Until
 ) -> None:
@@ -228,16 +261,8 @@ def test_import_and_export_of_models(
     for text in ("Luminal, non-Luminal", "NOT VERIFIED", "HOLOGIC", "margin 100 px", "Research use only"):
         assert text in card
 
-    (tmp_path / "out").mkdir()
-    dialogs.answer("Export the model", str(tmp_path / "out"))
-    panel.ui.exportButton.click()
-    process_until(lambda: not panel.controller.library.doing, 30)
+    export(panel, tmp_path, dialogs, process_until)
     copy = tmp_path / "out" / "published luminal.molsub"
-    assert (
-        hashlib.sha256(copy.read_bytes()).hexdigest()
-        == hashlib.sha256((tmp_path / "library" / copy.name).read_bytes()).hexdigest()
-    )
-
     assert not is_shown(panel.ui.importFrame)
     panel.ui.importButton.click()
     panel.ui.importPathEdit.currentPath = str(copy)

@@ -41,6 +41,15 @@ def test_nothing_to_report_is_said(module: Any, panel: Any, process_until: Until
     assert not panel.controller.running
 
 
+def open_what_was_written(panel: Any, written: dict[str, str]) -> None:
+    """Nothing opens by itself."""
+    assert opened == []
+    assert is_shown(panel.ui.writtenFrame)
+    for button in (panel.ui.openPdfButton, panel.ui.openHtmlButton, panel.ui.openFolderButton):
+        button.click()
+    assert opened == [written["pdf"], written["html"], written["folder"]]
+
+
 def test_the_shown_prediction_becomes_html_and_pdf(
     module: Any, panel: Any, bundle: Path, synthetic_case: Any, tmp_path: Path, process_until: Until
 ) -> None:
@@ -69,12 +78,7 @@ def test_the_shown_prediction_becomes_html_and_pdf(
         for name, value in predict.controller.prediction["patient"]["probabilities"].items():
             assert re.search(rf"{re.escape(name)}\D+{value:.2f}", " ".join(re.sub("<[^>]+>", " ", text).split()))
 
-    assert opened == []
-    assert is_shown(panel.ui.writtenFrame)
-    for button in (panel.ui.openPdfButton, panel.ui.openHtmlButton, panel.ui.openFolderButton):
-        button.click()
-    assert opened == [written["pdf"], written["html"], written["folder"]]
-
+    open_what_was_written(panel, written)
     panel.ui.identifiedCheckBox.click()
     assert "patient ID" in panel.ui.identifiedLabel.text
     panel.ui.classesCombo.setCurrentIndex(1)

@@ -89,7 +89,7 @@ class PredictPanel:
             self.ui.viewsList.addItem(item)
         self._filling = False
         rows = min(max(len(views), 1), 6)
-        self.ui.viewsList.setFixedHeight(rows * self.ui.viewsList.sizeHintForRow(0) + 8)
+        self.ui.viewsList.setFixedHeight(rows * (self.ui.viewsList.sizeHintForRow(0) + 2) + 8)
 
     def _on_item_changed(self, item: Any) -> None:
         if not self._filling:
