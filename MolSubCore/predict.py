@@ -23,11 +23,10 @@ from MolSubCore.imaging.roi import Roi, extract_rois
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
+from MolSubCore.prediction_warnings import bundle_warnings, image_warnings
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
 ImageAndLesion = tuple[str | PathLike[str], str | PathLike[str]]
-
-UNKNOWN_SPACING = "The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only."
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +137,7 @@ def predict(
     recipe = Recipe.from_dict(bundle.card["recipe"])
     chosen, wanted = check_request(bundle, layers=layers, classes=classes, method=method)
     items: list[LesionPrediction] = []
-    warnings = _bundle_warnings(bundle.card)
+    warnings = bundle_warnings(bundle.card)
     patients = set()
     for number, files in enumerate(images, start=1):
         mammogram = read(files[0])
@@ -146,7 +145,7 @@ def predict(
         lesions = read_lesions(files[1], mammogram)
         label = f"{number} {mammogram.label}"
         rois = extract_rois(mammogram, lesions, recipe)
-        warnings += _image_warnings(label, mammogram, lesions, rois, bundle.card)
+        warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
         for index, roi in enumerate(rois):
             probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method)
             name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
@@ -226,32 +225,3 @@ def predict_roi(
     else:
         parts = [explain_with_library(model, inputs, layers, shown, method) for model in bundle.models]
     return probabilities, Maps.mean(parts)
-
-
-def _bundle_warnings(card: dict[str, Any]) -> list[str]:
-    found = list(card.get("warnings", ()))
-    if card.get("synthetic"):
-        found.append("The model was trained on synthetic pictures: its prediction says nothing about a patient.")
-    return found
-
-
-def _image_warnings(
-    label: str, mammogram: Mammogram, lesions: LesionSet, rois: Sequence[Roi], card: dict[str, Any]
-) -> list[str]:
-    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.warnings)]
-    found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
-    if mammogram.spacing.source == "unknown":
-        found.append(UNKNOWN_SPACING.format(label=label))
-    if mammogram.synthetic:
-        found.append(f"Image {label} is synthetic, not a patient's.")
-    vendors = [str(name).casefold() for name in card.get("vendors", ())]
-    maker = (mammogram.manufacturer or "").casefold()
-    if vendors and not any(name in maker or maker in name for name in vendors if maker):
-        known = ", ".join(card["vendors"])
-        own = mammogram.manufacturer or "unknown"
-        found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
-    if len(rois) > 1:
-        found.append(
-            f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean."
-        )
-    return found

@@ -4,7 +4,7 @@
 
     RUN/plan.json             the plan, with the software's versions
     RUN/split.json            which patient is in which partition (salted ids)
-    RUN/cohort.json           counts, manufacturers, views
+    RUN/cohort.json           counts, manufacturers, views, sizes of the regions
     RUN/fold-N/metrics.csv    one row per epoch
     RUN/fold-N/last.safetensors, best.safetensors
     RUN/fold-N/predictions.csv, test_predictions.csv
@@ -86,6 +86,8 @@ class TrainingData:
         def count(key: str) -> dict[str, int]:
             return dict(sorted(Counter(str(entry.get(key) or "unknown") for entry in meta).items()))
 
+        places = [entry["geometry"] for entry in meta]
+        sides = [max(place[f"{axis}_stop"] - place[f"{axis}_start"] for axis in ("row", "col")) for place in places]
         return {
             "patients": len(set(self.study_ids)),
             "images": len(set(self.store.case_index.tolist())),
@@ -94,6 +96,7 @@ class TrainingData:
             "views": count("view"),
             "presentation": count("presentation"),
             "spacing_sources": count("spacing_source"),
+            "roi_side_px": [min(sides), max(sides)],
             "synthetic": any(entry.get("synthetic") for entry in meta),
         }
 

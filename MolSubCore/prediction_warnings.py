@@ -1,0 +1,72 @@
+"""What makes a prediction doubtful, in sentences that a reader of the result must see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from MolSubCore.imaging.lesion import LesionSet
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.roi import Roi
+
+
+def bundle_warnings(card: dict[str, Any]) -> list[str]:
+    """What is doubtful about every prediction of a model."""
+    found = list(card.get("warnings", ()))
+    if card.get("synthetic"):
+        found.append("The model was trained on synthetic pictures: its prediction says nothing about a patient.")
+    return found
+
+
+def image_warnings(
+    label: str, mammogram: Mammogram, lesions: LesionSet, rois: Sequence[Roi], card: dict[str, Any]
+) -> list[str]:
+    """What is doubtful about one image, its lesions, and its likeness to the training cohort.
+
+    Parameters
+    ----------
+    label : str
+        What the image is called in the result, such as ``1 R MLO``.
+    card : dict
+        The model bundle's.
+    """
+    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.warnings)]
+    found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
+    if mammogram.spacing.source == "unknown":
+        found.append(f"The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only.")
+    if mammogram.synthetic:
+        found.append(f"Image {label} is synthetic, not a patient's.")
+    vendors = [str(name).casefold() for name in card.get("vendors", ())]
+    maker = (mammogram.manufacturer or "").casefold()
+    if vendors and not any(name in maker or maker in name for name in vendors if maker):
+        known = ", ".join(card["vendors"])
+        own = mammogram.manufacturer or "unknown"
+        found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
+    found += _outside_training(label, mammogram, rois, (card.get("training") or {}).get("cohort") or {})
+    if len(rois) > 1:
+        found.append(
+            f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean."
+        )
+    return found
+
+
+def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], cohort: dict[str, Any]) -> list[str]:
+    """Where an image is of a kind, or a region of a size, that the training cohort did not hold."""
+    found = []
+    for key, value, name in (
+        ("views", mammogram.view, "view"),
+        ("presentation", mammogram.presentation, "presentation intent"),
+    ):
+        known = [each for each in cohort.get(key) or {} if each != "unknown"]
+        if known and value and value not in known:
+            found.append(f"Image {label}: its {name} is {value}, the model was trained on {', '.join(known)}.")
+    if limits := cohort.get("roi_side_px"):
+        smallest, largest = limits
+        for roi in rois:
+            side = max(roi.geometry.sides)
+            if not smallest <= side <= largest:
+                found.append(
+                    f"Image {label}, lesion {roi.lesion}: the region around it is {side} pixels wide, "
+                    f"those of the training were {smallest} to {largest}."
+                )
+    return found

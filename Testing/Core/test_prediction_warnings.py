@@ -1,0 +1,91 @@
+"""What a result is warned of: images and lesions of a kind that the model has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.prediction_warnings import bundle_warnings, image_warnings
+
+KNOWN = Mammogram(
+    np.arange(400 * 300, dtype=np.uint16).reshape(400, 300),
+    spacing=Spacing(0.1, 0.1, "PixelSpacing"),
+    laterality="R",
+    view="CC",
+    manufacturer="HOLOGIC, Inc.",
+    presentation="FOR PRESENTATION",
+)
+COHORT = {"views": {"CC": 9, "MLO": 8}, "presentation": {"FOR PRESENTATION": 17}, "roi_side_px": [60, 240]}
+CARD = {"vendors": ["Hologic"], "training": {"cohort": COHORT}}
+
+
+def said(mammogram: Mammogram, box: str, card: dict[str, Any]) -> list[str]:
+    lesions = read_lesions(box, mammogram)
+    rois = extract_rois(mammogram, lesions, get_recipe("default", bound=20))
+    return image_warnings("1 R CC", mammogram, lesions, rois, card)
+
+
+def test_an_image_like_those_of_the_training_is_not_warned_of() -> None:
+    assert said(KNOWN, "100,100,140,130", CARD) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"view": "XCCL"}, "Image 1 R CC: its view is XCCL, the model was trained on CC, MLO."),
+        (
+            {"presentation": "FOR PROCESSING"},
+            "Image 1 R CC: its presentation intent is FOR PROCESSING, the model was trained on FOR PRESENTATION.",
+        ),
+        ({"manufacturer": "GE"}, "Image 1 R CC: its manufacturer is GE, the model was trained on Hologic."),
+        (
+            {"spacing": Spacing()},
+            "The pixel spacing of image 1 R CC is unknown: the margin around the lesion is in pixels only.",
+        ),
+    ],
+)
+def test_another_kind_of_image(changes: dict[str, Any], text: str) -> None:
+    assert said(replace(KNOWN, **changes), "100,100,140,130", CARD) == [text]
+
+
+@pytest.mark.parametrize(("box", "side"), [("100,100,119,110", 59), ("20,20,221,150", 241)])
+def test_a_region_smaller_or_larger_than_any_of_the_training(box: str, side: int) -> None:
+    """Side of the square: the longer side of the box and twice the margin of 20 pixels."""
+    expected = f"the region around it is {side} pixels wide, those of the training were 60 to 240."
+    assert said(KNOWN, box, CARD) == [f"Image 1 R CC, lesion 1: {expected}"]
+
+
+@pytest.mark.parametrize("box", ["100,100,120,110", "20,20,220,150"])
+def test_the_limits_themselves_are_within(box: str) -> None:
+    assert said(KNOWN, box, CARD) == []
+
+
+@pytest.mark.parametrize("card", [{}, {"training": None}, {"training": {"cohort": {"views": {"unknown": 3}}}}])
+def test_nothing_is_said_where_nothing_is_known_of_the_training(card: dict[str, Any]) -> None:
+    assert said(replace(KNOWN, view="XCCL"), "100,100,140,130", card) == []
+
+
+def test_a_synthetic_model_says_so() -> None:
+    assert bundle_warnings({"synthetic": True, "warnings": ["a"]})[0] == "a"
+    assert "synthetic" in bundle_warnings({"synthetic": True})[0]
+
+
+def test_a_run_records_the_sizes_of_its_regions(workplace: Path) -> None:
+    """Against the boxes of the cohort's own masks: the longer side and twice the margin, within the image."""
+    from MolSubCore.cohort.table import read_cohort
+    from MolSubCore.files import read_json
+    from MolSubCore.imaging.reader import read_mammogram
+
+    sides = []
+    for case in read_cohort(workplace / "cohort" / "table.csv").cases:
+        for lesion in read_lesions(case.lesion, read_mammogram(case.image)).lesions:
+            sides.append(max(lesion.box.shape) + 200)
+    assert read_json(workplace / "run" / "cohort.json")["roi_side_px"] == [min(sides), max(sides)]
