@@ -100,8 +100,11 @@ def is_blind(node: Any) -> bool:
 def remove_heatmaps(volume: Any, prediction_id: str | None = None) -> None:
     """Remove a mammogram's heatmaps, all or those of one prediction."""
     tree, folder = hierarchy(), _folder(volume)
+    batch = slicer.vtkMRMLScene.BatchProcessState  # else every list of nodes on the screen is filled for each of them
+    slicer.mrmlScene.StartState(batch)
     for node in heatmaps_of(volume, prediction_id):
         remove_node(node)
+    slicer.mrmlScene.EndState(batch)
     if folder and not tree.GetNumberOfItemChildren(folder):
         tree.RemoveItem(folder)
 
