@@ -20,14 +20,12 @@ class MolSubParameters:
         Its lesions, as they are edited.
     bundle
         File name of the chosen model in the library.
-    all_views
-        Whether a prediction is over all mammograms of the scene, or over the chosen one.
     layer, heatmap_class
         Which heatmap is shown; empty before there is one.
     opacity, threshold
         Of the heatmaps, 0 to 1; values below the threshold are transparent.
-    overlay, legend, roi_visible
-        Whether heatmaps, their colour legend and the outline of the ROI are shown.
+    overlay, roi_visible
+        Whether heatmaps with their colour legend, and the outline of the ROI, are shown.
     link_views
         Whether the views zoom and pan together.
     device
@@ -37,13 +35,11 @@ class MolSubParameters:
     mammogram: Optional[vtkMRMLScalarVolumeNode]  # noqa: UP045 - Slicer 5.10's wrapper knows no other form
     segmentation: Optional[vtkMRMLSegmentationNode]  # noqa: UP045
     bundle: str = ""
-    all_views: bool = True
     layer: str = ""
     heatmap_class: str = ""
     opacity: float = 0.5
     threshold: float = 0.3
     overlay: bool = True
-    legend: bool = True
     roi_visible: bool = True
     link_views: bool = False
     device: str = "auto"

@@ -127,7 +127,7 @@ def test_the_chosen_models_margin_is_shown(module: Any, tmp_path: Path, process_
         expected = case.squares(tmp_path, case.labels_of(volume), bound=1.6, bound_unit="mm")
         assert list(panel.controller.region.geometries) == expected
         module.session.parameters.bundle = ""
-        module.session.mammograms_changed.emit()
+        module.session.model_changed.emit("")  # as the Predict panel tells it
         assert "No model chosen" in panel.ui.regionLabel.text
     finally:
         Compat.set_setting("library", "")

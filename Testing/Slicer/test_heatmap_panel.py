@@ -202,3 +202,43 @@ def test_a_view_that_is_removed_is_forgotten(module: Any, panel: Any, volumes: l
     Mammograms.remove_mammogram(volumes[1])
     module.session.mammograms_changed.emit()
     assert not is_shown(panel.ui.controls)
+
+
+def of_class(entry: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """An item with the maps of one class only."""
+    position = entry["classes"].index(name)
+    path = folder / f"{name}-{entry['image_index']}.npy"
+    np.save(path, np.load(entry["maps"])[:, [position]])
+    return {**entry, "classes": [name], "maps": str(path), "blind": [[row[position]] for row in entry["blind"]]}
+
+
+def test_the_predicted_class_comes_first_and_the_others_when_they_are_made(
+    module: Any, files: Path, volumes: list[Any], monkeypatch: pytest.MonkeyPatch, process_until: Until
+) -> None:
+    from MolSubSlicerLib.Scene import Predictions
+
+    asked: list[Any] = []
+    handle = type("Handle", (), {"ended": False, "cancel": lambda self: None})()
+    monkeypatch.setattr(module.session, "submit", lambda *what, **told: asked.append((*what, told)) or handle)
+    whole = [item(files), {**item(files, 1), "image_index": 1, "lesion_index": 0}]
+    first = prediction(of_class(whole[0], "TN", files), of_class(whole[1], "non-TN", files))
+    panel = module.panels["HeatmapPanel"]
+    show_prediction(module, first, volumes)
+    assert asked == []
+    module.session.prediction_changed.emit({**first, "request": {"bundle": "b", "images": [], "classes": "predicted"}})
+    assert foregrounds(volumes) == [("last", "TN"), ("", "")]
+    ((job, options, told),) = asked
+    assert (job, options["bundle"], options["classes"]) == ("predict", "b", "all")
+    assert panel.controller.making
+
+    handle.ended = True
+    told["done"]({"prediction": prediction(*whole)})
+    assert foregrounds(volumes) == [("last", "TN")] * 2
+    process_until(lambda: not panel.controller.making)
+    panel.ui.classCombo.setCurrentIndex(panel.ui.classCombo.findText("non-TN"))
+    assert foregrounds(volumes) == [("last", "non-TN")] * 2
+    kept = Predictions.prediction_of(Predictions.latest())
+    assert [entry["classes"] for entry in kept["items"]] == [["non-TN", "TN"]] * 2
+    assert "request" not in kept
+    told["failed"]("The worker ended.")
+    assert said(module) == "The heatmaps of the other classes are missing. The worker ended."

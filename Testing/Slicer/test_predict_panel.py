@@ -91,7 +91,7 @@ def check_heatmaps(module: Any, volumes: list[Any], process_until: Until) -> Non
     from MolSubSlicerLib.Scene import Heatmaps
 
     module.panels["HeatmapPanel"].controller.show()
-    process_until(lambda: not module.panels["HeatmapPanel"].controller.making, 30)
+    process_until(lambda: not module.panels["HeatmapPanel"].controller.making, 60)
     for volume in volumes:
         assert len(Heatmaps.heatmaps_of(volume)) == 6 * 2
         for composite in composites_of(volume):

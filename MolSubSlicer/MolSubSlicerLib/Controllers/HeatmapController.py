@@ -1,13 +1,12 @@
-"""The heatmaps of a prediction: made bit by bit, and which of them is shown, and how."""
+"""Which of a prediction's heatmaps is shown, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import qt
 from slicer.i18n import tr as _
 
+from MolSubSlicerLib.Controllers.HeatmapMaker import HeatmapMaker
 from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, Predictions, RoiBox
 from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
@@ -25,7 +24,7 @@ class HeatmapController:
     changed : Signal
         (): there are other heatmaps, or another one is shown.
     layers, classes : list of str
-        Of the prediction; layers from the first to the last of the network.
+        Of which there are maps; layers from the first to the last of the network.
     """
 
     def __init__(self, session: Session) -> None:
@@ -33,14 +32,9 @@ class HeatmapController:
         self.changed = Signal()
         self.layers: list[str] = []
         self.classes: list[str] = []
-        self._items: list[tuple[Any, dict[str, Any]]] = []
+        self._order: list[str] = []
         self._lesions: dict[str, int] = {}
-        self._id = ""
-        self._steps: Iterator[Any] = iter(())
-        self._making = False
-        self._timer = qt.QTimer()
-        self._timer.setInterval(0)
-        self._timer.connect("timeout()", self._make_next)
+        self._maker = HeatmapMaker(session, self._on_maps)
         self._connections = (
             (session.prediction_changed, self._on_prediction),
             (session.mammograms_changed, self._on_mammograms),
@@ -51,30 +45,36 @@ class HeatmapController:
 
     def cleanup(self) -> None:
         """Let go of the session."""
-        self._timer.stop()
+        self._forget()
         for signal, slot in self._connections:
             signal.disconnect(slot)
 
     @property
     def available(self) -> bool:
         """Whether there is anything to show."""
-        return bool(self._items and self.layers)
+        return bool(self._maker.items and self.layers)
 
     @property
     def making(self) -> bool:
-        """Whether maps of the last prediction are still being made."""
-        return self._making
+        """Whether maps of the last prediction are still to come."""
+        return self._maker.making
 
     @property
     def lesion_names(self) -> list[str]:
         """The lesions one can choose between; empty where no mammogram has several."""
-        volumes = [volume.GetID() for volume, _item in self._items]
-        return [str(item["lesion"]) for _volume, item in self._items] if len(volumes) > len(set(volumes)) else []
+        volumes = [volume.GetID() for volume, _item in self._maker.items]
+        if len(volumes) == len(set(volumes)):
+            return []
+        text = _("{image}, lesion {lesion}")
+        return [
+            text.format(image=volume.GetName(), lesion=int(item["lesion_index"]) + 1)
+            for volume, item in self._maker.items
+        ]
 
     @property
     def chosen_lesion(self) -> int:
-        """Position in `lesion_names` of the first lesion that is shown."""
-        for position, (volume, item) in enumerate(self._items):
+        """Position in `lesion_names` of the lesion that was chosen, or of the first one."""
+        for position, (volume, item) in enumerate(self._maker.items):
             if self._lesions.get(volume.GetID(), 0) != 0 and self._is_shown(volume, item):
                 return position
         return 0
@@ -82,9 +82,9 @@ class HeatmapController:
     def blind_views(self) -> list[str]:
         """Mammograms whose shown map holds no evidence."""
         parameters = self.session.parameters
-        found = []
+        wanted, found = (parameters.layer, parameters.heatmap_class), []
         for volume, item in self._shown_items():
-            node = Heatmaps.find(volume, parameters.layer, parameters.heatmap_class, item["lesion_index"], self._id)
+            node = Heatmaps.find(volume, *wanted, item["lesion_index"], self._maker.prediction_id)
             if node is not None and Heatmaps.is_blind(node):
                 found.append(volume.GetName())
         return found
@@ -103,8 +103,8 @@ class HeatmapController:
 
     def set_lesion(self, position: int) -> None:
         """Show a lesion's maps on its mammogram, by its position in `lesion_names`."""
-        if 0 <= position < len(self._items):
-            volume, item = self._items[position]
+        if 0 <= position < len(self._maker.items):
+            volume, item = self._maker.items[position]
             self._lesions[volume.GetID()] = int(item["lesion_index"])
             self.show()
 
@@ -141,7 +141,7 @@ class HeatmapController:
     def volumes(self) -> list[Any]:
         """The mammograms of the prediction that are still there, each once."""
         found: list[Any] = []
-        for volume, _item in self._items:
+        for volume, _item in self._maker.items:
             if in_scene(volume) and volume not in found:
                 found.append(volume)
         return found
@@ -149,60 +149,57 @@ class HeatmapController:
     def show(self) -> None:
         """Bring the views to what the parameters say; maps that are wanted before their turn are made at once."""
         parameters = self.session.parameters
+        layer, class_ = parameters.layer, parameters.heatmap_class
         try:
             for volume, item in self._shown_items():
-                self._ensure(volume, item)
-                HeatmapDisplay.show(volume, parameters.layer, parameters.heatmap_class, item["lesion_index"])
+                if class_ in item["classes"]:  # else it is still to come: of a view with another predicted class
+                    self._maker.ensure(volume, item, layer, class_)
+                    HeatmapDisplay.show(volume, layer, class_, item["lesion_index"])
         except SceneError as error:
             self.session.say(str(error), "error")
         self.changed.emit()
-
-    def _ensure(self, volume: Any, item: dict[str, Any]) -> None:
-        wanted = self.session.parameters.layer, self.session.parameters.heatmap_class
-        if item.get("maps") and Heatmaps.find(volume, *wanted, item["lesion_index"], self._id) is None:
-            next(Heatmaps.heatmap_steps(volume, item, self._id, wanted), None)
 
     def _is_shown(self, volume: Any, item: dict[str, Any]) -> bool:
         return self._lesions.get(volume.GetID(), 0) == int(item["lesion_index"])
 
     def _shown_items(self) -> list[tuple[Any, dict[str, Any]]]:
-        return [(v, item) for v, item in self._items if in_scene(v) and self._is_shown(v, item)]
+        return [(v, item) for v, item in self._maker.items if in_scene(v) and self._is_shown(v, item)]
 
     def _on_prediction(self, prediction: dict[str, Any] | None) -> None:
         self._forget()
         node = Predictions.latest()
-        if prediction is None or node is None:
-            self.changed.emit()
-            return
-        volumes = Predictions.volumes_of(node)
-        self._id = Predictions.id_of(node)
-        self._items = [(volumes[item["image_index"]], item) for item in prediction["items"]]
-        self._items = [(volume, item) for volume, item in self._items if in_scene(volume)]
-        if self._items:
-            self.layers = list(self._items[0][1]["layers"])
-            self.classes = list(self._items[0][1]["classes"])
-        self._choose(prediction)
-        self._apply()
-        if any(item.get("maps") for _volume, item in self._items):
-            self._steps, self._making = self._remaining(), True
-            self._timer.start()
+        if prediction is not None and node is not None:
+            self._maker.take(prediction, node)
+            self._order = list(prediction["classes"])
+            self._name_maps()
+            self._choose(prediction)
+            self._apply()
+            self._maker.start(prediction)
+        self.changed.emit()
+
+    def _name_maps(self) -> None:
+        """Find out which layers and classes there are maps of."""
+        items = self._maker.items
+        self.layers = list(items[0][1]["layers"]) if items else []
+        present = {name for _volume, item in items for name in item["classes"]}
+        self.classes = [name for name in self._order if name in present]
 
     def _choose(self, prediction: dict[str, Any]) -> None:
         """What is shown first: of a new prediction the predicted class; of a restored one what was shown."""
         parameters = self.session.parameters
         if self.layers and parameters.layer not in self.layers:
             parameters.layer = self.layers[-1]
-        is_new = any(item.get("maps") for _volume, item in self._items)
+        is_new = any(item.get("maps") for _volume, item in self._maker.items)
         if self.classes and (is_new or parameters.heatmap_class not in self.classes):
             probabilities = prediction["patient"]["probabilities"]
             parameters.heatmap_class = max(self.classes, key=lambda name: probabilities.get(name, 0.0))
-        for volume, _item in self._items:
+        for volume in self.volumes():
             self._lesions[volume.GetID()] = 0 if is_new else HeatmapDisplay.shown(volume).lesion
 
     def _apply(self) -> None:
         parameters = self.session.parameters
         for volume in self.volumes():
-            RoiBox.show(volume, [item["roi"] for other, item in self._items if other is volume])
+            RoiBox.show(volume, [item["roi"] for other, item in self._maker.items if other is volume])
             RoiBox.set_visible(volume, parameters.roi_visible)
             HeatmapDisplay.set_opacity(volume, parameters.opacity)
             HeatmapDisplay.set_threshold(volume, parameters.threshold)
@@ -211,31 +208,17 @@ class HeatmapController:
             Hanging.set_linked(bool(parameters.link_views))
         self.show()
 
-    def _remaining(self) -> Iterator[Any]:
-        for volume, item in self._items:
-            if item.get("maps") and in_scene(volume):
-                yield from Heatmaps.heatmap_steps(volume, item, self._id)
-
-    def _make_next(self) -> None:
-        try:
-            if next(self._steps, None) is not None:
-                return
-        except SceneError as error:
-            self.session.say(str(error), "error")
-        self._stop()
-        self.changed.emit()
+    def _on_maps(self) -> None:
+        self._name_maps()
+        self.show()
 
     def _on_mammograms(self) -> None:
-        self._items = [(volume, item) for volume, item in self._items if in_scene(volume)]
+        self._maker.drop_removed()
         self.changed.emit()
 
-    def _stop(self) -> None:
-        self._timer.stop()
-        self._making = False
-
     def _forget(self) -> None:
-        self._stop()
-        self._steps, self._items, self._lesions, self._id = iter(()), [], {}, ""
+        self._maker.forget()
+        self._lesions, self._order = {}, []
         self.layers, self.classes = [], []
 
 

@@ -29,6 +29,7 @@ class _Run:
     names: list[str]
     marks: list[int]
     notes: list[str]
+    options: dict[str, Any]
     handle: JobHandle | None = None
 
 
@@ -89,7 +90,7 @@ class PredictController:
         if self._run is not None:
             return
         try:
-            run, options = self._prepare()
+            run = self._prepare()
         except SceneError as error:
             self.session.say(str(error), "error")
             return
@@ -101,7 +102,7 @@ class PredictController:
         self.changed.emit()
         run.handle = self.session.submit(
             "predict",
-            options,
+            run.options,
             done=lambda result: self._on_done(run, result),
             failed=lambda message: self._end(run, message, "error"),
             progress=lambda values: self._on_progress(run, values),
@@ -115,7 +116,7 @@ class PredictController:
             self.changed.emit()
             self._run.handle.cancel()
 
-    def _prepare(self) -> tuple[_Run, dict[str, Any]]:
+    def _prepare(self) -> _Run:
         model = self.library.chosen
         if model is None:
             missing = self.library.missing
@@ -124,13 +125,11 @@ class PredictController:
         volumes = [view.volume for view in Views.taken_views()]
         folder = self.session.new_folder("prediction")
         images, notes = Views.write_images(self.session, volumes, folder)
-        run = _Run(volumes, [v.GetName() for v in volumes], [Views.outline_mark(v) for v in volumes], notes)
-        device = self.session.parameters.device
-        options = {
-            "bundle": str(model.path), "images": images, "out": str(folder), "classes": "all", "layers": None,
-            "device": device,
-        }  # fmt: skip
-        return run, options
+        # The maps of the predicted class alone, so that they are seen soon; HeatmapController asks for the others.
+        options = {"bundle": str(model.path), "images": images, "out": str(folder), "classes": "predicted"}
+        options["device"] = self.session.parameters.device
+        marks = [Views.outline_mark(volume) for volume in volumes]
+        return _Run(volumes, [volume.GetName() for volume in volumes], marks, notes, options)
 
     def _on_progress(self, run: _Run, values: Mapping[str, Any]) -> None:
         if run is self._run:
@@ -149,7 +148,7 @@ class PredictController:
         prediction["outline_marks"], prediction["view_names"] = run.marks, run.names
         Predictions.store(prediction, run.volumes)
         self._end(run, "", "info")
-        self.session.prediction_changed.emit(prediction)
+        self.session.prediction_changed.emit({**prediction, "request": run.options})
 
     def _end(self, run: _Run, text: str, kind: Any) -> None:
         """The run is over; nothing of it stays."""

@@ -65,6 +65,7 @@ class AnnotatePanel:
         self.controller.about_to_import.connect(self.editor.save_state)
         self.session.mammograms_changed.connect(self.follow)
         self.session.parameters_changed.connect(self.follow)
+        self.session.model_changed.connect(self.on_model)
         self._tag = slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self.on_closing)
 
     def enter(self) -> None:
@@ -84,6 +85,7 @@ class AnnotatePanel:
         """Save, close, and let go of everything."""
         self.session.mammograms_changed.disconnect(self.follow)
         self.session.parameters_changed.disconnect(self.follow)
+        self.session.model_changed.disconnect(self.on_model)
         slicer.mrmlScene.RemoveObserver(self._tag)
         self.controller.changed.disconnect(self.refresh)
         self.second_reader_part.cleanup()
@@ -100,6 +102,10 @@ class AnnotatePanel:
             self.controller.set_volume(volume)
         self.controller.set_bundle(str(self.session.library / parameters.bundle) if parameters.bundle else "")
         self.ui.regionCheckBox.checked = parameters.roi_visible
+
+    def on_model(self, path: str) -> None:
+        """Another model sees another region."""
+        self.follow()
 
     def on_mammogram(self, node: Any) -> None:
         """Another mammogram was chosen here."""

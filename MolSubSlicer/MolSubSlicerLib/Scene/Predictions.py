@@ -36,19 +36,28 @@ def store(prediction: dict[str, Any], volumes: Sequence[Any], *, replace: bool =
         for node in stored():
             if any(volume in volumes for volume in volumes_of(node)):
                 remove(node)
-    kept = dict(prediction)
-    kept["items"] = [{key: item[key] for key in item if key != "maps"} for item in prediction.get("items", [])]
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("Prediction"))
     node.SetAttribute(KIND, "prediction")
     node.SetAttribute(_ID, uuid.uuid4().hex)
     node.SetAttribute("MolSub.ImageCount", str(len(volumes)))  # a removed image takes its reference with it
-    node.SetText(json.dumps(kept, ensure_ascii=False))
+    _write(node, prediction)
     node.SetForceCreateStorageNode(True)
     for volume in volumes:
         node.AddNodeReferenceID(MAMMOGRAM, volume.GetID())
     if volumes:
         place_under(node, hierarchy().GetItemParent(item_of(volumes[0])))
     return node
+
+
+def set_items(node: Any, items: Sequence[dict[str, Any]]) -> None:
+    """Replace a prediction's items: the same lesions, with other maps."""
+    _write(node, {**prediction_of(node), "items": list(items)})
+
+
+def _write(node: Any, prediction: dict[str, Any]) -> None:
+    kept = dict(prediction)
+    kept["items"] = [{key: item[key] for key in item if key != "maps"} for item in prediction.get("items", [])]
+    node.SetText(json.dumps(kept, ensure_ascii=False))
 
 
 def stored() -> list[Any]:
