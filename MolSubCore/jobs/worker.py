@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -53,6 +54,9 @@ class Worker:
         self._lock = threading.Lock()
         self._running = ""
         self._cancelled: set[str] = set()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # Started in the background of a shell, a process ignores interrupts, and with them every cancel.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def serve(self) -> None:
         """Run jobs until the input ends."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -136,9 +138,19 @@ def test_failures_are_one_line_and_the_worker_goes_on() -> None:
     assert failed["3"]["message"] == "job: unknown value 'unknown'. Choose one of sleep, fail."
 
 
+@pytest.fixture
+def restored_interrupts() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.usefixtures("own_jobs")
 @pytest.mark.parametrize("how", ["cancel", "end"])
-def test_a_job_is_cancelled_within_a_moment(how: str) -> None:
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_job_is_cancelled_within_a_moment(how: str, handler: Any, restored_interrupts: None) -> None:
+    """Also where the process was started in the background of a shell, which has it ignore interrupts."""
+    signal.signal(signal.SIGINT, handler)
     pipe, written = _Pipe(), io.StringIO()
     pipe.put(Request("1", "sleep").line())
 
