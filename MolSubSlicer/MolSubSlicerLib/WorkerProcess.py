@@ -6,6 +6,8 @@ killed takes only its own job with it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
@@ -170,6 +172,9 @@ class WorkerProcess:
             return
         if event.event == "ready":
             self.pid = int(event.values["pid"])
+            if hasattr(os, "setpriority"):  # the window comes before the computation
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, self.pid, 5)
             self._timer.stop()
             self._set_state("ready")
             self._send_next()
