@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from .signals import Emitter
 
@@ -103,3 +103,5 @@ def unload(module: Module) -> None:
         module._widget.deleteLater()
         module._widget = None
     slicer.app.processEvents()
+    # No event loop ends here, after which Qt would delete: selectors that stay listen to the scene for ever.
+    QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
