@@ -8,16 +8,13 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TextIO
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
-
-#: A job's progress: share done, 0 to 1, and anything JSON-ready beside it.
-Progress = Callable[..., None]
 
 #: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
 JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
