@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import importlib
 import os
 import signal
 import sys
@@ -49,12 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, processes: int) -> int:
     """Run a command; errors of all kinds become a line and an exit code."""
     try:
-        if processes > 1 and options.handler != "train":
+        if processes > 1 and options.handler != "commands.train":
             found = f"starts {processes} processes of this command, expected of molsub train"
             raise MolSubError("torchrun", found, "Start it without torchrun")
-        from MolSubCore import commands
-
-        result: int = getattr(commands, options.handler)(options)
+        module, function = options.handler.split(".")
+        result: int = getattr(importlib.import_module(f"MolSubCore.{module}"), function)(options)
         return result
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

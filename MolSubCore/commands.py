@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
 from MolSubCore.progress import Bar, TrainingBar
-from MolSubCore.study_command import study, study_report, worker
-
-__all__ = ["study", "study_report", "worker"]  # beside those below
 
 if TYPE_CHECKING:
     from MolSubCore.models.bundle import Bundle
