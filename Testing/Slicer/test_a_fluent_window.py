@@ -1,12 +1,14 @@
 """Slicer stays usable: a timer of the window is never held up for 100 ms while the worker predicts or a training runs.
 
-What holds it up is measured twice: as the time that the window's own thread computed between two ticks, which no other
-process on the machine can lengthen, and on the clock, with room for a machine that has other things to do.
+What holds it up is the time between two ticks, without that in which the thread was ready to run and others had the
+processor. The 100 ms are those of an idle core of an ordinary computer: where a fixed piece of work takes longer,
+because the processor is slow or its other half is busy, they are longer by as much.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,32 +20,60 @@ import pytest
 from predict_case import add_views, enter_with_library, library_with
 
 Until = Callable[..., None]
-Tick = tuple[float, float]
 
-#: Seconds between two ticks: of the thread's own computing, and on the clock.
-COMPUTED, CLOCK = 0.1, 0.4
+_LIMIT = 0.1
+_WAITED = Path("/proc/thread-self/schedstat")
+
+
+def own_time() -> float:
+    """Seconds on the clock, without those in which this thread waited for a processor, where the system tells."""
+    waited = int(_WAITED.read_text().split()[1]) / 1e9 if _WAITED.exists() else 0.0
+    return time.monotonic() - waited
+
+
+def slowness() -> float:
+    """How many times longer a piece of work takes here and now than the 20 ms of an idle core; never less than 1."""
+    start = time.thread_time()
+    for _round in range(36):
+        json.loads(json.dumps({str(number): [number, str(number)] for number in range(600)}))
+    return max(1.0, (time.thread_time() - start) / 0.02)
 
 
 @contextmanager
-def heartbeat() -> Iterator[list[Tick]]:
-    """The times at which a timer of 10 ms came: of the thread's processor, and of the clock."""
+def heartbeat() -> Iterator[list[float]]:
+    """The times, by `own_time`, at which a timer of 10 ms came."""
     import qt
 
-    ticks: list[Tick] = []
+    ticks: list[float] = []
     timer = qt.QTimer()
-    timer.connect("timeout()", lambda: ticks.append((time.thread_time(), time.monotonic())))
+    timer.connect("timeout()", lambda: ticks.append(own_time()))
     timer.start(10)
     yield ticks
     timer.stop()
 
 
-def longest(ticks: list[Tick]) -> Tick:
-    gaps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ticks)]
-    return max(gap[0] for gap in gaps), max(gap[1] for gap in gaps)
+def longest(ticks: list[float]) -> float:
+    """The longest gap between two ticks, in seconds of an idle core."""
+    return max(b - a for a, b in itertools.pairwise(ticks)) / slowness()
 
 
-def is_fluent(gap: Tick) -> bool:
-    return gap[0] < COMPUTED and gap[1] < CLOCK
+def test_a_window_that_is_held_up_is_noticed(module: Any, process_until: Until) -> None:
+    """By computing, and by waiting for something."""
+    import qt
+
+    def compute() -> None:
+        end = time.thread_time() + 0.2 * slowness()
+        while time.thread_time() < end:
+            pass
+
+    for hold in (compute, lambda: time.sleep(0.2 * slowness())):
+        once = qt.QTimer()
+        once.setSingleShot(True)
+        once.connect("timeout()", hold)
+        with heartbeat() as times:
+            once.start(20)
+            process_until(lambda times=times: len(times) > 10)
+        assert longest(times) > _LIMIT
 
 
 def test_while_a_prediction_runs_and_its_heatmaps_are_made(
@@ -64,10 +94,10 @@ def test_while_a_prediction_runs_and_its_heatmaps_are_made(
         assert module.message.text == ""
         assert len(times) > 10
         waits.append(longest(times))
-        if is_fluent(waits[-1]):
+        if waits[-1] < _LIMIT:
             break
     module.parent.hide()
-    assert is_fluent(waits[-1]), waits
+    assert waits[-1] < _LIMIT, waits
 
 
 def test_while_a_training_runs(
@@ -104,4 +134,4 @@ def test_while_a_training_runs(
         module.parent.hide()
         for name in ("training", "training-at-end", "table"):
             slicer_app.userSettings().remove(f"MolSubSlicer/{name}")
-    assert sum(map(is_fluent, waits)) > len(waits) // 2, waits
+    assert sorted(waits)[len(waits) // 2] < _LIMIT, waits

@@ -51,8 +51,8 @@ def test_the_heatmap_covers_its_pixels_and_no_others(volume: Any, where: scene_c
     from MolSubSlicerLib.Scene import Colors, HeatmapDisplay
 
     before = look(volume)
-    HeatmapDisplay.set_threshold(volume, 0.5)
-    HeatmapDisplay.set_opacity(volume, 0.5)
+    HeatmapDisplay.adjust(volume, threshold=0.5)
+    HeatmapDisplay.adjust(volume, opacity=0.5)
     HeatmapDisplay.show(volume, "last", "non-TN")  # 1 in rows 120 to 159, columns 90 to 119
     after = look(volume)
     hot = 0.5 * GREY + 0.5 * 255 * Colors.heat_table()[-1]
@@ -68,7 +68,7 @@ def test_the_threshold_cuts_a_ramp_where_it_says(volume: Any, where: scene_case.
     before = look(volume)
     HeatmapDisplay.show(volume, "first", "non-TN")  # 0 at column 60, 1 at column 149
     for threshold in (0.25, 0.75):
-        HeatmapDisplay.set_threshold(volume, threshold)
+        HeatmapDisplay.adjust(volume, threshold=threshold)
         changed = (look(volume) != before).any(axis=2)
         edge = 60 + threshold * 89
         assert not any(changed[where(ROW, column)] for column in (61, int(edge) - 2))
@@ -80,7 +80,7 @@ def test_opacity_mixes_linearly(volume: Any, where: scene_case.Placed) -> None:
 
     HeatmapDisplay.show(volume, "last", "non-TN")
     for opacity in (0.2, 0.6, 1.0):
-        HeatmapDisplay.set_opacity(volume, opacity)
+        HeatmapDisplay.adjust(volume, opacity=opacity)
         expected = (1 - opacity) * GREY + opacity * 255 * Colors.heat_table()[-1]
         assert np.abs(look(volume)[where(140, 105)] - expected).max() <= 3
 
@@ -91,16 +91,16 @@ def test_original_and_overlay_at_a_click(volume: Any) -> None:
     before = look(volume)
     HeatmapDisplay.show(volume, "first", "TN")
     overlaid = look(volume)
-    HeatmapDisplay.set_visible(volume, False)
+    HeatmapDisplay.adjust(volume, visible=False)
     assert np.array_equal(look(volume), before)
-    HeatmapDisplay.set_visible(volume, True)
+    HeatmapDisplay.adjust(volume, visible=True)
     assert np.array_equal(look(volume), overlaid)
 
 
 def test_layer_and_class_are_what_is_seen(volume: Any, where: scene_case.Placed) -> None:
     from MolSubSlicerLib.Scene import HeatmapDisplay
 
-    HeatmapDisplay.set_threshold(volume, 0.6)
+    HeatmapDisplay.adjust(volume, threshold=0.6)
     before = look(volume)
     seen = {}
     for layer in scene_case.LAYERS:
@@ -117,7 +117,7 @@ def test_layer_and_class_are_what_is_seen(volume: Any, where: scene_case.Placed)
 def test_the_legend_has_the_colours_from_dark_to_light(volume: Any) -> None:
     from MolSubSlicerLib.Scene import Colors, HeatmapDisplay
 
-    HeatmapDisplay.set_threshold(volume, 1.0)
+    HeatmapDisplay.adjust(volume, threshold=1.0)
     before = look(volume)
     HeatmapDisplay.show(volume, "last", "TN")  # blind: nothing but the legend appears
     after = look(volume)
@@ -208,7 +208,7 @@ def test_a_drag_over_the_heatmap_moves_the_mammograms_window(volume: Any, where:
     assert (heat.GetWindowLevelMin(), heat.GetWindowLevelMax()) == (0, 1)
     assert (own.GetWindow(), own.GetLevel()) != (3000, 1500)
     assert not np.array_equal(look(volume)[where(140, 105)], colour)  # the mammogram under it
-    HeatmapDisplay.set_opacity(volume, 1.0)
+    HeatmapDisplay.adjust(volume, opacity=1.0)
     full = look(volume)[where(140, 105)]
     drag(volume, where(140, 105), (-60, 20))
     assert np.array_equal(look(volume)[where(140, 105)], full)  # the heatmap itself

@@ -111,10 +111,10 @@ def test_layer_and_class_are_switched_without_a_new_run(volume: Any, predicted: 
             assert node is Heatmaps.find(volume, layer, class_)
             state = HeatmapDisplay.shown(volume)
             assert (state.layer, state.class_, state.blind) == (layer, class_, (layer, class_) == ("last", "TN"))
-    HeatmapDisplay.set_visible(volume, False)
+    HeatmapDisplay.adjust(volume, visible=False)
     assert composite.GetForegroundVolumeID() is None
     assert composite.GetBackgroundVolumeID() == volume.GetID()
-    HeatmapDisplay.set_visible(volume, True)
+    HeatmapDisplay.adjust(volume, visible=True)
     assert composite.GetForegroundVolumeID() == node.GetID()
 
 
@@ -124,14 +124,14 @@ def test_opacity_and_threshold_stay_when_the_layer_changes(volume: Any, predicte
     Hanging.hang([volume])
     Heatmaps.add_heatmaps(volume, *predicted)
     HeatmapDisplay.show(volume, "first", "TN")
-    HeatmapDisplay.set_opacity(volume, 0.8)
-    HeatmapDisplay.set_threshold(volume, 0.6)
+    HeatmapDisplay.adjust(volume, opacity=0.8)
+    HeatmapDisplay.adjust(volume, threshold=0.6)
     node = HeatmapDisplay.show(volume, "last", "non-TN")
     (composite,) = Hanging.composites_of(volume)
     assert composite.GetForegroundOpacity() == pytest.approx(0.8)
     display = node.GetDisplayNode()
     assert display.GetApplyThreshold() and display.GetLowerThreshold() == pytest.approx(0.6)
-    HeatmapDisplay.set_opacity(volume, 7)
+    HeatmapDisplay.adjust(volume, opacity=7)
     assert HeatmapDisplay.shown(volume).opacity == 1
 
 
@@ -172,6 +172,36 @@ def test_a_new_prediction_replaces_the_old_one(tmp_path: Path, volume: Any) -> N
     assert kept["items"][0]["probabilities"] == {"non-TN": 0.25, "TN": 0.75}
     assert "maps" not in kept["items"][0] and str(tmp_path) not in node.GetText()
     assert Predictions.volumes_of(node) == [volume]
+
+
+def test_a_new_prediction_takes_over_nodes_and_what_is_left_goes(tmp_path: Path, volume: Any) -> None:
+    import slicer
+
+    from MolSubSlicerLib.Scene import HeatmapDisplay, Heatmaps, Predictions
+
+    items = [scene_case.item(tmp_path, lesion) for lesion in (0, 1)]
+    name = Predictions.id_of(Predictions.store(scene_case.prediction(*items), [volume]))
+    before = [node for item in items for node in Heatmaps.add_heatmaps(volume, item, name)]
+    HeatmapDisplay.show(volume, "first", "TN")
+    count = slicer.mrmlScene.GetNumberOfNodes()
+
+    moved = scene_case.item(tmp_path) | {"maps_box": [110, 190, 70, 160]}
+    np.save(moved["maps"], 1 - scene_case.maps())
+    name = Predictions.id_of(Predictions.store(scene_case.prediction(moved), [volume]))
+    assert Heatmaps.heatmaps_of(volume) == []  # those of the outline before are not to be seen any more
+    assert HeatmapDisplay.shown(volume).class_ == "TN" and Heatmaps.find(volume, "first", "TN") is None
+    after = Heatmaps.add_heatmaps(volume, moved, name)
+    assert after == before[:4]
+    for node in after:
+        position = [
+            names.index(node.GetAttribute(key))
+            for names, key in ((scene_case.LAYERS, "MolSub.Layer"), (scene_case.CLASSES, "MolSub.Class"))
+        ]
+        assert np.array_equal(slicer.util.arrayFromVolume(node)[0], (1 - scene_case.maps())[tuple(position)])
+        assert np.allclose(ras(node, 0, 0), ras(volume, 110, 70), atol=1e-9)
+    assert len(list(Heatmaps.removal_steps())) == 4
+    assert slicer.mrmlScene.GetNumberOfNodes() == count - 2 * 4  # each with its display
+    assert Heatmaps.heatmaps_of(volume) == after
 
 
 @pytest.mark.parametrize(

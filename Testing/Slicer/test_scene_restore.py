@@ -27,8 +27,8 @@ def fill(folder: Path) -> None:
     node = Predictions.store(scene_case.prediction(item), volumes)
     Heatmaps.add_heatmaps(volume, item, Predictions.id_of(node))
     HeatmapDisplay.show(volume, "last", "non-TN")
-    HeatmapDisplay.set_opacity(volume, 0.7)
-    HeatmapDisplay.set_threshold(volume, 0.4)
+    HeatmapDisplay.adjust(volume, opacity=0.7)
+    HeatmapDisplay.adjust(volume, threshold=0.4)
     RoiBox.show(volume, [item["roi"]])
 
 

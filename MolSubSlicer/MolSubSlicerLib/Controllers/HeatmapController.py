@@ -112,19 +112,19 @@ class HeatmapController:
         """How much the maps cover, 0 to 1."""
         self.session.parameters.opacity = float(value)
         for volume in self.volumes():
-            HeatmapDisplay.set_opacity(volume, value)
+            HeatmapDisplay.adjust(volume, opacity=value)
 
     def set_threshold(self, value: float) -> None:
         """The heat, 0 to 1, below which nothing is drawn."""
         self.session.parameters.threshold = float(value)
         for volume in self.volumes():
-            HeatmapDisplay.set_threshold(volume, value)
+            HeatmapDisplay.adjust(volume, threshold=value)
 
     def set_overlay(self, visible: bool) -> None:
         """Show the maps, or the mammograms alone."""
         self.session.parameters.overlay = bool(visible)
         for volume in self.volumes():
-            HeatmapDisplay.set_visible(volume, visible)
+            HeatmapDisplay.adjust(volume, visible=visible)
         self.changed.emit()
 
     def set_outline(self, visible: bool) -> None:
@@ -201,9 +201,8 @@ class HeatmapController:
         for volume in self.volumes():
             RoiBox.show(volume, [item["roi"] for other, item in self._maker.items if other is volume])
             RoiBox.set_visible(volume, parameters.roi_visible)
-            HeatmapDisplay.set_opacity(volume, parameters.opacity)
-            HeatmapDisplay.set_threshold(volume, parameters.threshold)
-            HeatmapDisplay.set_visible(volume, parameters.overlay)
+            how = {"opacity": parameters.opacity, "threshold": parameters.threshold, "visible": parameters.overlay}
+            HeatmapDisplay.adjust(volume, **how)
         if self.available:
             Hanging.set_linked(bool(parameters.link_views))
         self.show()

@@ -90,14 +90,15 @@ class HeatmapMaker:
             next(Heatmaps.heatmap_steps(volume, item, self.prediction_id, (layer, class_)), None)
 
     def _make_all(self) -> None:
-        if any(item.get("maps") for _volume, item in self.items):
-            self._steps, self._stepping = self._remaining(), True
-            self._timer.start()
+        self._steps, self._stepping = self._remaining(), True
+        self._timer.start()
 
     def _remaining(self) -> Iterator[Any]:
         for volume, item in list(self.items):
             if item.get("maps") and in_scene(volume):
                 yield from Heatmaps.heatmap_steps(volume, item, self.prediction_id)
+        if self._rest is None:
+            yield from Heatmaps.removal_steps()
 
     def _make_next(self) -> None:
         try:
@@ -119,12 +120,15 @@ class HeatmapMaker:
             return
 
         def done(result: dict[str, Any]) -> None:
+            self._rest = None
             if prediction_id == self.prediction_id:
                 self._take_rest(result["prediction"]["items"])
 
         def failed(message: str) -> None:
             text = _("The heatmaps of the other classes are missing. {reason}")
+            self._rest = None
             self.session.say(text.format(reason=message), "warning")
+            self._make_all()
             self._changed()
 
         try:

@@ -86,22 +86,32 @@ def show(volume: Any, layer: str, class_: str, lesion: int = 0) -> Any:
     return node
 
 
-def set_opacity(volume: Any, opacity: float) -> None:
-    """Set how much the heatmap covers, 0 to 1."""
-    volume.SetAttribute(_PREFIX + "Opacity", f"{min(max(opacity, 0.0), 1.0):.4f}")
-    refresh(volume)
+def adjust(
+    volume: Any, *, opacity: float | None = None, threshold: float | None = None, visible: bool | None = None
+) -> None:
+    """Set how heatmaps are laid over a mammogram; what is None stays.
 
-
-def set_threshold(volume: Any, threshold: float) -> None:
-    """Set the heat, 0 to 1, below which the mammogram is left clear."""
-    volume.SetAttribute(_PREFIX + "Threshold", f"{min(max(threshold, 0.0), 1.0):.4f}")
-    refresh(volume)
-
-
-def set_visible(volume: Any, visible: bool) -> None:
-    """Choose between overlay and original."""
-    volume.SetAttribute(_PREFIX + "Visible", "1" if visible else "0")
-    refresh(volume)
+    Parameters
+    ----------
+    volume : vtkMRMLScalarVolumeNode
+        The mammogram.
+    opacity : float, optional
+        How much the heatmap covers, 0 to 1.
+    threshold : float, optional
+        The heat, 0 to 1, below which the mammogram is left clear.
+    visible : bool, optional
+        Overlay or original.
+    """
+    values = {
+        "Opacity": None if opacity is None else f"{min(max(opacity, 0.0), 1.0):.4f}",
+        "Threshold": None if threshold is None else f"{min(max(threshold, 0.0), 1.0):.4f}",
+        "Visible": None if visible is None else str(int(visible)),
+    }
+    changed = {key: value for key, value in values.items() if value not in (None, _get(volume, key))}
+    for key, value in changed.items():
+        volume.SetAttribute(_PREFIX + key, value)
+    if changed:
+        refresh(volume)
 
 
 def refresh(volume: Any) -> None:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Scene.Colors import heat_colours
+from MolSubSlicerLib.Scene.Hanging import composites_of
 from MolSubSlicerLib.Scene.Mammograms import image_data
 from MolSubSlicerLib.Scene.Nodes import (
     KIND,
     MAMMOGRAM,
+    all_of_kind,
     belongings,
     hierarchy,
     in_scene,
@@ -27,7 +29,7 @@ from MolSubSlicerLib.Scene.Nodes import (
 )
 from MolSubSlicerLib.Scene.SceneError import SceneError
 
-_HEATMAP = "heatmap"
+_HEATMAP, _RETIRED = "heatmap", "retired heatmap"
 
 
 def add_heatmaps(volume: Any, item: dict[str, Any], prediction_id: str) -> list[Any]:
@@ -99,13 +101,43 @@ def is_blind(node: Any) -> bool:
 
 def remove_heatmaps(volume: Any, prediction_id: str | None = None) -> None:
     """Remove a mammogram's heatmaps, all or those of one prediction."""
-    tree, folder = hierarchy(), _folder(volume)
     batch = slicer.vtkMRMLScene.BatchProcessState  # else every list of nodes on the screen is filled for each of them
     slicer.mrmlScene.StartState(batch)
     for node in heatmaps_of(volume, prediction_id):
-        remove_node(node)
+        _remove(node)
     slicer.mrmlScene.EndState(batch)
-    if folder and not tree.GetNumberOfItemChildren(folder):
+
+
+def retire_heatmaps(volume: Any, prediction_id: str) -> None:
+    """Take a prediction's heatmaps out of use at once.
+
+    Removing them takes long. `heatmap_steps` fills their nodes with the maps of the prediction that comes instead, and
+    `removal_steps` removes those that are left.
+    """
+    for node in heatmaps_of(volume, prediction_id):
+        node.SetAttribute(KIND, _RETIRED)
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+        if legend is not None:
+            legend.SetVisibility(False)
+        for composite in composites_of(volume):
+            if composite.GetForegroundVolumeID() == node.GetID():
+                composite.SetForegroundVolumeID(None)
+
+
+def removal_steps() -> Iterator[Any]:
+    """Remove the heatmaps that were retired, one by one; what is given is in the scene no more."""
+    for node in all_of_kind(_RETIRED):
+        if in_scene(node):
+            _remove(node)
+            yield node
+
+
+def _remove(node: Any) -> None:
+    """Remove a heatmap, and the folder that it leaves empty."""
+    tree = hierarchy()
+    folder = tree.GetItemParent(item_of(node))
+    remove_node(node)
+    if tree.GetItemAttribute(folder, KIND) == "folder" and not tree.GetNumberOfItemChildren(folder):
         tree.RemoveItem(folder)
 
 
@@ -132,8 +164,8 @@ def _load(volume: Any, item: dict[str, Any]) -> NDArray[Any]:
 def _make(volume: Any, item: dict[str, Any], prediction_id: str, layer: str, class_: str, maps: NDArray[Any]) -> Any:
     position = item["layers"].index(layer), item["classes"].index(class_)
     blind = bool(item["blind"][position[0]][position[1]])
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-    node.UnRegister(None)
+    retired = _retired(volume, layer, class_, _index(item))
+    node = retired or _new_node()
     node.SetName(_name(volume, item, layer, class_, blind))
     values = {
         KIND: _HEATMAP,
@@ -150,6 +182,27 @@ def _make(volume: Any, item: dict[str, Any], prediction_id: str, layer: str, cla
     node.SetIJKToRASMatrix(matrix_of(volume))
     node.SetOrigin(*ras_of(volume, row0, col0))
     node.SetAndObserveImageData(image_data(np.asarray(maps[position], np.float32)))
+    if retired is None:
+        _add(node, volume)
+    return node
+
+
+def _retired(volume: Any, layer: str, class_: str, lesion: int) -> Any:
+    """A node of the prediction before, for the map of the same layer, class and lesion; or None."""
+    wanted = {"MolSub.Layer": layer, "MolSub.Class": class_, "MolSub.LesionIndex": str(lesion)}
+    for node in belongings(volume, _RETIRED):
+        if all(node.GetAttribute(name) == value for name, value in wanted.items()):
+            return node
+    return None
+
+
+def _new_node() -> Any:
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    return node
+
+
+def _add(node: Any, volume: Any) -> None:
     display = _display()
     slicer.mrmlScene.AddNode(display)
     slicer.mrmlScene.AddNode(node)
@@ -157,7 +210,6 @@ def _make(volume: Any, item: dict[str, Any], prediction_id: str, layer: str, cla
     node.SetNodeReferenceID(MAMMOGRAM, volume.GetID())
     node.SetAndObserveDisplayNodeID(display.GetID())
     place_under(node, folder)
-    return node
 
 
 def _name(volume: Any, item: dict[str, Any], layer: str, class_: str, blind: bool) -> str:
@@ -180,7 +232,7 @@ def _display() -> Any:
 
 def _folder(volume: Any) -> int:
     """The folder of a mammogram's heatmaps, beside it under its study; 0 where there is none."""
-    for node in belongings(volume, _HEATMAP):
+    for node in [*belongings(volume, _HEATMAP), *belongings(volume, _RETIRED)]:
         folder = hierarchy().GetItemParent(item_of(node))
         if hierarchy().GetItemAttribute(folder, KIND) == "folder":
             return folder

@@ -28,7 +28,7 @@ from MolSubSlicerLib.Scene.SceneError import SceneError
 
 _MAMMOGRAM = "mammogram"
 _TYPES = ("uint8", "int16", "uint16", "float32")  # the reader's; views cannot show 64-bit integers
-_BELONGING = ("heatmap", "lesions", "roi", "label", "prediction")
+_BELONGING = ("heatmap", "retired heatmap", "lesions", "roi", "label", "prediction")
 _DICOM_UID, _INSTANCE_UID = "DICOM", "DICOMInstanceUID"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene.Heatmaps import remove_heatmaps
+from MolSubSlicerLib.Scene.Heatmaps import remove_heatmaps, retire_heatmaps
 from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, all_of_kind, hierarchy, item_of, place_under, remove_node
 
 _ID = "MolSub.PredictionId"
@@ -26,7 +26,7 @@ def store(prediction: dict[str, Any], volumes: Sequence[Any], *, replace: bool =
     volumes : sequence of vtkMRMLScalarVolumeNode
         In the order of `image_index`.
     replace : bool
-        Remove earlier predictions on any of these images, with their heatmaps.
+        Remove earlier predictions on any of these images; their heatmaps are retired.
 
     Returns
     -------
@@ -35,7 +35,9 @@ def store(prediction: dict[str, Any], volumes: Sequence[Any], *, replace: bool =
     if replace:
         for node in stored():
             if any(volume in volumes for volume in volumes_of(node)):
-                remove(node)
+                for volume in volumes_of(node):
+                    retire_heatmaps(volume, id_of(node))
+                remove_node(node)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _("Prediction"))
     node.SetAttribute(KIND, "prediction")
     node.SetAttribute(_ID, uuid.uuid4().hex)
