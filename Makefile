@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= demo
+# Test processes at a time; each may need 4 GB of memory.
+WORKERS ?= 2
 
 .PHONY: demo test test-all bench evidence screenshots icons cmake-lists lint clean
 .DELETE_ON_ERROR:
@@ -23,14 +25,16 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tests of the Slicer module have a process of their own: PyTorch, loaded after Mesa's renderer, crashes.
+# The tests of the Slicer module have processes of their own: PyTorch, loaded after Mesa's renderer, crashes.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
-	$(BIN)/python -m pytest -m "not slow" Testing/Slicer
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" Testing/Slicer
 
 test-all: lint
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest Testing/Slicer
+	$(PYTEST)
+	$(PYTEST) Testing/Slicer
 
 bench: $(READY)
 	mkdir -p build

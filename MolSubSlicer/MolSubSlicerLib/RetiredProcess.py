@@ -12,6 +12,8 @@ import qt
 
 #: Milliseconds in which a process must end once its input is closed.
 STOP_TIME = 1000
+#: Milliseconds that the system may take to clear away a killed process.
+_KILL_TIME = 30_000
 
 
 def kill(process: Any, pid: int | None) -> None:
@@ -37,17 +39,20 @@ class RetiredProcess:
 
     def wait(self) -> None:
         """Return when it is gone."""
-        if self._process is not None and self._process.state() != qt.QProcess.NotRunning:
-            self._process.waitForFinished(STOP_TIME)
+        running = self._process is not None and self._process.state() != qt.QProcess.NotRunning
+        if running and not self._process.waitForFinished(STOP_TIME):
+            kill(self._process, self._pid)
+            self._process.waitForFinished(_KILL_TIME)
         self._end()
 
     def _end(self, *_arguments: Any) -> None:
         if self._process is None:
             return
+        if self._process.state() != qt.QProcess.NotRunning:
+            kill(self._process, self._pid)
+            self._timer.start(STOP_TIME)  # a killed process takes its time to give back its memory
+            return
         process, self._process = self._process, None
         self._timer.stop()
-        if process.state() != qt.QProcess.NotRunning:
-            kill(process, self._pid)
-            process.waitForFinished(STOP_TIME)
         process.deleteLater()
         self._gone(self)
