@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,12 +25,15 @@ from MolSubCore.predictions import Predictions, Scores
 #: Inverse strength of the L2 penalty: it only keeps columns that separate the classes from growing without bound.
 STRENGTH = 1.0
 
+#: What the subtype is defined by, in whatever spelling: letters and digits only.
+_DEFINING = re.compile(r"(er|pr|hr|her2|ki67|fish|subtype|oestrogen|estrogen|progesterone)(status|receptor\w*)?")
+
 
 def clinical_values(cohort: Cohort, split: Split, columns: Sequence[str]) -> dict[str, dict[str, str]]:
     """Clinical values by study id and column, checked; no image is read.
 
     Choose what is known before the biopsy. A column that the subtype is defined by (ER, PR, HER2, Ki-67) gives the
-    answer away.
+    answer away and is refused.
 
     Parameters
     ----------
@@ -42,10 +46,13 @@ def clinical_values(cohort: Cohort, split: Split, columns: Sequence[str]) -> dic
     Raises
     ------
     CohortError
-        If the table lacks a column, a value is missing, a patient has two values, or a column holds names, dates or
-        remarks.
+        If the table lacks a column, a value is missing, a patient has two values, or a column holds names, dates,
+        remarks or what the subtype is defined by.
     """
     names = tuple(dict.fromkeys(name.strip().lower() for name in columns))
+    if telling := [name for name in names if _DEFINING.fullmatch(re.sub(r"[^a-z0-9]", "", name))]:
+        found = f"{telling[0]}: the subtype is defined by it, expected what is known before the biopsy"
+        raise CohortError(cohort.source, found, "Leave it out of --clinical")
     cases, cells = patient_columns(cohort, names)
     lacking = [(case.row, name) for n, case in enumerate(cases) for name in names if cells[name][n] == ""]
     if lacking:

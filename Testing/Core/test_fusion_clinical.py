@@ -51,8 +51,11 @@ def test_values_by_study_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "changes", "message"),
     [
-        (["age", "her2"], {}, r"t.csv: lacks the column\(s\) her2; found: age, grade, menopause, remark"),
-        (["subtype"], {}, r"lacks the column\(s\) subtype"),
+        (["age", "size"], {}, r"t.csv: lacks the column\(s\) size; found: age, grade, menopause, remark"),
+        (["age", "HER2"], {}, r"her2: the subtype is defined by it.*Leave it out of --clinical"),
+        (["Ki-67"], {}, r"ki-67: the subtype is defined by it"),
+        (["ER status"], {}, r"er status: the subtype is defined by it"),
+        (["subtype"], {}, r"subtype: the subtype is defined by it"),
         (["age"], {(6, "age"): "", (7, "age"): " n/a"}, r"row 6, age: the clinical value is missing\. Fill it in.*"
          r"leave age out of --clinical.*leave out"),
         (["age", "grade"], {(6, "grade"): "", (7, "grade"): "", (48, "age"): "?", (49, "age"): ""},
