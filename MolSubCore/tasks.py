@@ -6,7 +6,7 @@ The only place where a class order is written. Molecular subtypes follow the pap
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -24,6 +24,24 @@ class Subtype(str, Enum):
     TN = "TN"
 
 
+class PartialSubtype(str, Enum):
+    """What a cohort tells of a subtype where it does not tell it whole."""
+
+    HER2 = "HER2+"
+    HR_POSITIVE_HER2_NEGATIVE = "HR+/HER2-"
+
+
+SubtypeLabel = Subtype | PartialSubtype
+
+#: The subtypes that a partial one may be.
+MAY_BE: Mapping[PartialSubtype, tuple[Subtype, ...]] = MappingProxyType(
+    {
+        PartialSubtype.HER2: (Subtype.HER2_HR_POSITIVE, Subtype.HER2_HR_NEGATIVE),
+        PartialSubtype.HR_POSITIVE_HER2_NEGATIVE: (Subtype.LUMINAL_A, Subtype.LUMINAL_B),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Task:
     """One classification task.
@@ -38,28 +56,51 @@ class Task:
         Class names; the index is the logit's index in every model trained here.
     positive : str or None
         The class whose probability is the score of a binary task; None for more classes.
-    class_of : mapping of Subtype to str
-        The class every subtype belongs to.
+    class_of : mapping of Subtype or PartialSubtype to str
+        The class every subtype belongs to; of a partial one where all that it may be are of one class. Where
+        they are not, `get` gives None and an index a MolSubError.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
     positive: str | None
-    class_of: Mapping[Subtype, str]
+    class_of: Mapping[SubtypeLabel, str]
 
-    def index_of(self, subtype: Subtype) -> int:
-        """Index of the class that `subtype` belongs to."""
+    def index_of(self, subtype: SubtypeLabel) -> int:
+        """Index of the class that `subtype` belongs to; MolSubError where that is open."""
         return self.classes.index(self.class_of[subtype])
+
+
+class _Classes(dict[SubtypeLabel, str]):
+    """Classes by subtype, and by each partial one that leaves no choice."""
+
+    def __init__(self, task: str, members: Mapping[Subtype, str]) -> None:
+        super().__init__(members.items())
+        self._task = task
+        for partial, subtypes in MAY_BE.items():
+            classes = {members[subtype] for subtype in subtypes}
+            if len(classes) == 1:
+                self[partial] = classes.pop()
+
+    def __missing__(self, label: PartialSubtype) -> str:
+        choices = " or ".join(subtype.value for subtype in MAY_BE[label])
+        found = f"{label.value} may be {choices}, which task {self._task} tells apart"
+        raise MolSubError("subtype", found, "Leave out such rows, or choose another task")
+
+
+def _task(name: str, title: str, classes: tuple[str, ...], positive: str | None, members: dict[Subtype, str]) -> Task:
+    return Task(name, title, classes, positive, MappingProxyType(_Classes(name, members)))
 
 
 def _binary(name: str, title: str, positive: str, negative: str, subtypes: set[Subtype]) -> Task:
     members = {s: positive if s in subtypes else negative for s in Subtype}
-    return Task(name, title, (negative, positive), positive, MappingProxyType(members))
+    return _task(name, title, (negative, positive), positive, members)
 
 
 _LUMINAL = {Subtype.LUMINAL_A, Subtype.LUMINAL_B}
 _HER2 = {Subtype.HER2_HR_POSITIVE, Subtype.HER2_HR_NEGATIVE}
+_ENRICHED = "HER2-enriched"  # as CMMD calls it, whatever the hormone receptors
 
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
@@ -68,23 +109,35 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             _binary("luminal", "Luminal vs non-Luminal", "Luminal", "non-Luminal", _LUMINAL),
             _binary("her2", "HER2-positive vs HER2-negative", "HER2-positive", "HER2-negative", _HER2),
             _binary("tn", "TN vs non-TN", "TN", "non-TN", {Subtype.TN}),
-            Task(
+            _task(
                 "subtype5",
                 "Five molecular subtypes",
                 tuple(s.value for s in Subtype),
                 None,
-                MappingProxyType({s: s.value for s in Subtype}),
+                {s: s.value for s in Subtype},
+            ),
+            _task(
+                "subtype4",
+                "Four molecular subtypes",
+                (Subtype.LUMINAL_A.value, Subtype.LUMINAL_B.value, _ENRICHED, Subtype.TN.value),
+                None,
+                {s: _ENRICHED if s in _HER2 else s.value for s in Subtype},
             ),
         )
     }
 )
 
-_ALIASES = {
+#: The paper's own; `subtype4` is for cohorts that do not tell the hormone receptors of HER2-positive tumours.
+PAPER_TASKS = ("luminal", "her2", "tn", "subtype5")
+
+_ALIASES: Mapping[SubtypeLabel, tuple[str, ...]] = {
     Subtype.LUMINAL_A: ("luminal a", "luma", "lum a", "la", "luminala"),
     Subtype.LUMINAL_B: ("luminal b", "lumb", "lum b", "lb", "luminalb"),
     Subtype.HER2_HR_POSITIVE: ("her2+/hr+", "her2+(hr+)", "her2+hr+", "her2 hr+", "her2pos/hrpos"),
     Subtype.HER2_HR_NEGATIVE: ("her2+/hr-", "her2+(hr-)", "her2+hr-", "her2 hr-", "her2pos/hrneg"),
     Subtype.TN: ("tn", "tnbc", "triple negative", "triple-negative"),
+    PartialSubtype.HER2: ("her2+", "her2-enriched", "her2 enriched", "her2-positive", "her2 positive"),
+    PartialSubtype.HR_POSITIVE_HER2_NEGATIVE: ("hr+/her2-", "hr+her2-", "luminal"),
 }
 _BY_ALIAS = {alias: subtype for subtype, aliases in _ALIASES.items() for alias in aliases}
 _BY_ALIAS |= {str(i): s for i, s in enumerate(Subtype)}
@@ -98,8 +151,8 @@ def get_task(name: str) -> Task:
         raise MolSubError("task", f"unknown value '{name}'", f"Choose one of {', '.join(TASKS)}") from None
 
 
-def parse_subtype(text: object) -> Subtype:
-    """The subtype a table cell means: a name as in the paper, a common short form, or a label 0-4.
+def parse_subtype(text: object) -> SubtypeLabel:
+    """The subtype a table cell means: a name as in the paper, a common short form, a label 0-4, or a part of it.
 
     Raises
     ------
@@ -109,9 +162,16 @@ def parse_subtype(text: object) -> Subtype:
     key = " ".join(str(text).strip().lower().replace("_", " ").replace("\u2212", "-").split())
     key = key[:-2] if key.endswith(".0") else key
     if key not in _BY_ALIAS:
-        known = ", ".join(s.value for s in Subtype)
-        raise MolSubError("subtype", f"unknown value '{text}'", f"Use one of {known}, or a label 0-4 in this order")
+        known, partial = (", ".join(s.value for s in kind) for kind in (Subtype, PartialSubtype))
+        remedy = f"Use one of {known}, or a label 0-4 in this order; or {partial}, where no more is known"
+        raise MolSubError("subtype", f"unknown value '{text}'", remedy)
     return _BY_ALIAS[key]
+
+
+def subtype_order(found: Iterable[SubtypeLabel]) -> list[SubtypeLabel]:
+    """The five subtypes in their order, then the partial ones among those found."""
+    present = set(found)
+    return [*Subtype, *(label for label in PartialSubtype if label in present)]
 
 
 def leading_classes(probabilities: Mapping[str, float]) -> list[str]:

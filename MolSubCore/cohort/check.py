@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.cohort.splits import make_split
-from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
+from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.errors import CohortError, ImageError, MolSubError
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
@@ -94,13 +94,13 @@ def _open(case: Case) -> tuple[Mammogram | None, int, list[Problem]]:
     try:
         mammogram = read_mammogram(case.image)
     except (MolSubError, OSError) as error:
-        return None, 0, [Problem(case.row, "image", str(error))]
+        return None, 0, [Problem(case.row, "image", without_paths(error, [case]))]
     try:
         return mammogram, len(read_lesions(case.lesion, mammogram).lesions), []
     except ImageError as error:
-        return mammogram, 0, [Problem(case.row, "image", str(error))]
+        return mammogram, 0, [Problem(case.row, "image", without_paths(error, [case]))]
     except (MolSubError, OSError) as error:
-        return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", str(error))]
+        return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", without_paths(error, [case]))]
 
 
 def _patients(cohort: Cohort) -> list[Problem]:
@@ -177,7 +177,9 @@ def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> 
     sizes = {"patients": len(patients), "images": len(cohort.cases), "lesions": lesions}
     by_subtype = Counter(case.subtype.value for case in cohort.cases if case.subtype)
     classes = {
-        f"Patients, task {task.name}": dict(Counter(task.class_of[subtype] for subtype in patients.values()))
+        f"Patients, task {task.name}": dict(
+            Counter(task.class_of.get(subtype, "not told") for subtype in patients.values())
+        )
         for task in TASKS.values()
     }
     parts = {title: dict(counter.most_common()) for title, counter in counters.items()}

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from MolSubCore.cohort.table import Cohort
-from MolSubCore.errors import CohortError
+from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.tasks import Subtype, Task
+from MolSubCore.tasks import SubtypeLabel, Task
 
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
 
@@ -79,8 +79,8 @@ def make_split(
     Raises
     ------
     CohortError
-        If a class has too few patients for the folds and the test set, a patient has two subtypes, or a
-        number is out of range.
+        If a class has too few patients for the folds and the test set, a patient has two subtypes or one
+        whose class is open, or a number is out of range.
     """
     if folds < 1:
         raise CohortError("folds", f"is {folds}, expected 1 or more", "Choose a larger number")
@@ -88,6 +88,7 @@ def make_split(
         raise CohortError("test share", f"is {test_share}, expected more than 0 and less than 1", "Choose such a value")
     patients = subtypes_of(cohort)
     chosen = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
+    _check_labels(cohort, chosen)
     need = max(folds, 2) + 1
     for task in chosen:
         _check_classes(cohort, task, Counter(task.class_of[subtype] for subtype in patients.values()), folds, need)
@@ -111,6 +112,18 @@ def make_split(
     return Split({split.study_id(patient): partition[patient] for patient in names}, split.salt, folds, seed)
 
 
+def _check_labels(cohort: Cohort, tasks: Sequence[Task]) -> None:
+    """Refuse a subtype that is told too coarsely for a task, naming its first row."""
+    for task in tasks:
+        open_rows = [case for case in cohort.cases if case.subtype and task.class_of.get(case.subtype) is None]
+        if open_rows and (label := open_rows[0].subtype):
+            try:
+                task.index_of(label)
+            except MolSubError as error:
+                found = f"{len(open_rows)} row(s), first row {open_rows[0].row}: {error.problem}"
+                raise CohortError(cohort.source, found, error.remedy) from None
+
+
 def _check_classes(cohort: Cohort, task: Task, counts: Counter[str], folds: int, need: int) -> None:
     for name in task.classes:
         if counts[name] < need:
@@ -118,7 +131,7 @@ def _check_classes(cohort: Cohort, task: Task, counts: Counter[str], folds: int,
             raise CohortError(cohort.source, found, "Use fewer --folds, more patients, or another task")
 
 
-def subtypes_of(cohort: Cohort) -> dict[str, Subtype]:
+def subtypes_of(cohort: Cohort) -> dict[str, SubtypeLabel]:
     """Subtype of every patient.
 
     Raises
@@ -126,7 +139,7 @@ def subtypes_of(cohort: Cohort) -> dict[str, Subtype]:
     CohortError
         If a patient has none, or two.
     """
-    found: dict[str, Subtype] = {}
+    found: dict[str, SubtypeLabel] = {}
     for case in cohort.cases:
         if case.subtype is None:
             raise CohortError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")

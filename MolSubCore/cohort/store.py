@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.table import Case, Cohort
+from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import atomic_folder, atomic_path
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.lesion import Box, read_lesions
+from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import extract_rois
@@ -33,7 +34,7 @@ from MolSubCore.imaging.roi import extract_rois
 Progress = Callable[[int, int, str], None]
 
 #: Of what an entry holds; another number leaves older entries aside.
-_ENTRY_VERSION = 2
+_ENTRY_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,8 @@ class PatchStore:
         Label within the image.
     meta : list of dict
         Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic, pixels (the
-        image's hash), geometry, warnings. No identifiers, no paths.
+        image's hash), geometry, lesion_mm (larger side of the lesion's box; None without a spacing), warnings. No
+        identifiers, no paths.
     """
 
     patches: NDArray[Any]
@@ -125,6 +127,31 @@ def build_store(
     return store
 
 
+def usable_cases(
+    cohort: Cohort, recipe: Recipe, cache_dir: Path | None = None, *, progress: Progress | None = None
+) -> tuple[Cohort, list[tuple[Case, CohortError]]]:
+    """The cases whose image and lesion can be used, which are then in the cache, and the others with the reason.
+
+    Raises
+    ------
+    CohortError
+        If none can be used.
+    """
+    cache, usable, failed = cache_dir or default_cache(), [], []
+    for number, case in enumerate(cohort.cases, start=1):
+        key = entry_key(case, recipe.key())
+        try:
+            _entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors")
+            usable.append(case)
+        except CohortError as error:
+            failed.append((case, error))
+        if progress:
+            progress(number, len(cohort.cases), "")
+    if not usable:
+        raise failed[0][1] if failed else CohortError(cohort.source, "has no case to use", "Add rows to it")
+    return Cohort(tuple(usable), cohort.source), failed
+
+
 def _refuse_duplicates(cohort: Cohort, store: PatchStore) -> None:
     """One picture under two patients would lie on both sides of a split."""
     seen: dict[str, Case] = {}
@@ -179,7 +206,7 @@ def naming_the_row(case: Case) -> Iterator[None]:
         yield
     except (MolSubError, OSError) as error:
         raise CohortError(
-            f"row {case.row}", str(error).rstrip("."), "molsub cohort check lists all such rows"
+            f"row {case.row}", without_paths(error, [case]), "molsub cohort check lists all such rows"
         ) from None
 
 
@@ -197,12 +224,23 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         "synthetic": mammogram.synthetic,
         "pixels": mammogram.pixel_hash(),
     }
+    sizes = [_size_mm(lesion.box, mammogram.spacing) for lesion in lesions.lesions]
+    if recipe.together:
+        sizes = [max((size for size in sizes if size is not None), default=None)]
     meta = [
-        {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(),
+        {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(), "lesion_mm": size,
          "warnings": [*mammogram.warnings, *lesions.warnings, *roi.warnings]}
-        for roi in rois
+        for roi, size in zip(rois, sizes, strict=True)
     ]  # fmt: skip
     return np.stack([roi.patch for roi in rois]), meta
+
+
+def _size_mm(box: Box, spacing: Spacing) -> float | None:
+    """The larger side of a box."""
+    if spacing.row_mm is None or spacing.col_mm is None:
+        return None
+    rows, columns = box.shape
+    return max(rows * spacing.row_mm, columns * spacing.col_mm)
 
 
 Joined = tuple[NDArray[Any], list[int], list[dict[str, Any]]]

@@ -6,20 +6,23 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile
 
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.tasks import Subtype, parse_subtype
+from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 #: The paper's own table, by our names.
 _PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
 _KNOWN = ("patient_id", "image", "mask", "box", "subtype")
 _ENCODINGS = ("utf-8-sig", "gb18030", "cp1252")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
-_SIZE_CAP = 2 << 30
+#: Of a table: its bytes (of a workbook's parts, unpacked), its rows, its columns.
+_SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP = 128 << 20, 32 << 20, 250_000, 1000
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Case:
         Mask or polygon file.
     box : str or None
         ``row0,col0,row1,col1``, where no mask is.
-    subtype : Subtype or None
+    subtype : Subtype, PartialSubtype or None
     extra : dict
         All other columns.
     """
@@ -47,13 +50,28 @@ class Case:
     image: Path
     mask: Path | None
     box: str | None
-    subtype: Subtype | None
+    subtype: SubtypeLabel | None
     extra: dict[str, str] = field(default_factory=dict)
 
     @property
     def lesion(self) -> Path | str:
         """What `read_lesions` takes: the mask, or else the box."""
         return self.mask if self.mask is not None else self.box or ""
+
+
+def without_paths(error: MolSubError | OSError, cases: Sequence[Case]) -> str:
+    """What is wrong with the files of table rows, with no path in it: paths tell patients' names, a log may be read.
+
+    Returns
+    -------
+    str
+        Without a final full stop.
+    """
+    if isinstance(error, OSError):
+        return f"its image or mask cannot be read ({error.strerror or type(error).__name__})"
+    files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
+    subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
+    return f"{subject} {error.problem}. {error.remedy}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +126,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
 
     Without `need_lesion` a case may have neither mask nor box: it is still to be outlined.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     _, header = next(rows, (1, []))
     columns = [cell.strip().lower() for cell in header]
     if {"name", "img_path", *(["label"] if need_subtype else [])} <= set(columns):
@@ -122,7 +140,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         raise CohortError(
             path, f"lacks the column(s) {', '.join(missing)}; found: {found}", "Add them to the header row"
         )
-    doubled = {name for name in columns if name and columns.count(name) > 1}
+    doubled = {name for name, count in Counter(columns).items() if name and count > 1}
     if doubled:
         raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Rename one of each")
     cases, problems = [], []
@@ -150,7 +168,7 @@ def _parse_row(
         wrong.append(Problem(number, "box", "is given beside a mask; keep one of them"))
     if need_lesion and not mask and not box:
         wrong.append(Problem(number, "mask", "is empty, and there is no box"))
-    subtype: Subtype | None = None
+    subtype: SubtypeLabel | None = None
     if values.get("subtype"):
         try:
             subtype = parse_subtype(values["subtype"])
@@ -166,19 +184,24 @@ def _parse_row(
     return Case(number, values["patient_id"], image, folder / mask if mask else None, box, subtype, extra), []
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows with their spreadsheet numbers."""
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of cells of a csv, tsv or xlsx table with their spreadsheet numbers; CohortError where it cannot be read."""
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise CohortError(path, "does not exist or is no file", "Give a csv, tsv or xlsx table")
     if path.stat().st_size > _SIZE_CAP:
-        raise CohortError(path, f"is larger than {_SIZE_CAP >> 30} GiB", "Give a table, one row per image")
+        raise CohortError(path, f"is larger than {_SIZE_CAP >> 20} MiB", "Give a table, one row per image")
     suffix = path.suffix.lower()
     if suffix == ".xlsx":
-        yield from _read_xlsx(path)
+        rows = _read_xlsx(path)
     elif suffix in (".csv", ".tsv", ".txt"):
-        yield from _read_text(path)
+        rows = _read_text(path)
     else:
         raise CohortError(path, f"ends in '{suffix}', expected .csv, .tsv or .xlsx", "Save it as one of these")
+    for number, cells in rows:
+        if number > _ROWS_CAP or len(cells) > _COLUMNS_CAP:
+            found = f"has more than {_ROWS_CAP} rows or {_COLUMNS_CAP} columns (row {number})"
+            raise CohortError(path, found, "Give a table, one row per image")
+        yield number, cells
 
 
 def _read_text(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -196,6 +219,8 @@ def _read_text(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _decoded(path: Path) -> str:
     data = path.read_bytes()
+    if data.count(b"\n") > 4 * _ROWS_CAP:  # a cell may hold several lines
+        raise CohortError(path, f"has more than {_ROWS_CAP} rows", "Give a table, one row per image")
     encodings: tuple[str, ...] = ("utf-16",) if data.startswith(_UTF16_MARKS) else _ENCODINGS
     if not re.search(rb"[\x80-\xff]{2}", data):  # lone letters such as an umlaut: Chinese has two bytes a character
         encodings = ("utf-8-sig", "cp1252")
@@ -214,9 +239,12 @@ def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise CohortError(path, "is a workbook, which this Python cannot read", "Save it as csv") from None
     try:
         with path.open("rb") as file:
+            _check_parts(path, file)
             book = load_workbook(file, read_only=True, data_only=True)
             for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
                 yield number, [_cell_text(cell) for cell in cells]
+    except CohortError:
+        raise
     except BadZipFile:
         raise CohortError(
             path, "is no workbook", "If it is a table of text, name it .csv; else save it again"
@@ -224,6 +252,15 @@ def _read_xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(path, f"cannot be read as a workbook ({reason})", "Save it as xlsx or csv") from None
+
+
+def _check_parts(path: Path, file: BinaryIO) -> None:
+    """Refuse a workbook whose parts, unpacked, are larger than a table: their sizes bind whoever unpacks them."""
+    with ZipFile(file) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    if size > _PARTS_CAP:
+        raise CohortError(path, f"unpacks to {size >> 20} MiB, at most {_PARTS_CAP >> 20} are read", "Save it as csv")
+    file.seek(0)
 
 
 def _cell_text(cell: object) -> str:

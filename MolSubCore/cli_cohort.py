@@ -1,0 +1,51 @@
+"""Options of ``molsub cohort``."""
+
+from __future__ import annotations
+
+from MolSubCore.cli_parts import Commands, add_command, add_group
+from MolSubCore.tasks import TASKS
+
+
+def add_cohort(commands: Commands) -> None:
+    """``molsub cohort check``, ``import`` and ``synthetic``."""
+    group = add_group(commands, "cohort", "tables of images, lesions and subtypes")
+    _check(group)
+    _import(group)
+    _synthetic(group)
+
+
+def _check(group: Commands) -> None:
+    check = add_command(
+        group, "check", "commands.cohort_check", "read every row and list every problem with its row number"
+    )
+    check.add_argument("table", metavar="TABLE", help="csv, tsv or xlsx")
+    check.add_argument("--task", choices=sorted(TASKS), help="check the classes of this task too")
+    check.add_argument("--folds", type=int, help="check that the classes fill this many folds")
+
+
+def _import(group: Commands) -> None:
+    text = "make a table of a public cohort's folder, and a report of what became of every input"
+    parser = add_command(group, "import", "import_command.cohort_import", text)
+    add = parser.add_argument
+    kinds = ("cmmd", "optimam", "cbis-ddsm", "vindr", "paper")
+    add("kind", choices=kinds, metavar="COHORT", help=f"one of {', '.join(kinds)}; paper: name,img_path,...,label")
+    add("folder", metavar="DIR", help="folder as it was downloaded and unpacked, with its tables and outlines")
+    add("--out", required=True, metavar="TABLE", help="csv to write; its report, NAME.import.json, comes beside it")
+    add("--task", choices=sorted(TASKS), help="keep rows whose class in this task is known; refused where none is")
+    add("--keep-unlabelled", action="store_true", help="keep rows without a subtype, for outlining and prediction")
+    add("--keep-unoutlined", action="store_true", help="keep images without a lesion, to outline them in 3D Slicer")
+    text = "read every image, leave out those whose pixels another patient has too"
+    add("--compare-pixels", action="store_true", help=text)
+    add("--overwrite", action="store_true", help="replace a table that is there")
+
+
+def _synthetic(group: Commands) -> None:
+    make = add_command(
+        group, "synthetic", "commands.cohort_synthetic", "make a synthetic cohort: DICOM mammograms, masks, a table"
+    )
+    make.add_argument("out", metavar="DIR", help="folder to make")
+    make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")
+    make.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
+    make.add_argument(
+        "--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)"
+    )

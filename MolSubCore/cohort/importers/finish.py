@@ -1,0 +1,208 @@
+"""From what an importer found to a table, its masks and its report."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from MolSubCore.cohort.importers.masks import write_mask
+from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
+from MolSubCore.cohort.table import parse_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.tasks import get_task
+
+FIRST = ("patient_id", "image", "mask", "box", "subtype")
+MARKER = "molsub-import-masks.txt"
+
+TWO_SUBTYPES = "patient with lesions of different subtypes"
+TWICE = "same image and lesion as an earlier row"
+TWIN = "same pixels as another patient's image"
+TWIN_SUBTYPE = "same pixels as another patient's image of another subtype"
+UNREADABLE = "image cannot be read"
+NUL = "cell with a NUL byte"
+
+
+def choose(found: Found, options: ImportOptions) -> list[Row]:
+    """The rows that the table takes; all others are placed in the ledger. Masks are not made yet."""
+    task = get_task(options.task) if options.task else None
+    kept = _without(
+        found, found.rows, lambda row: NUL if "\0" in "".join([row.patient_id, *row.extra.values()]) else None
+    )
+    if not options.keep_unlabelled:
+        kept = _without(found, kept, lambda row: row.no_subtype if row.subtype is None else None)
+    if task is not None:
+        name = f"subtype too coarse for task {task.name}"
+        kept = _without(found, kept, lambda row: name if row.subtype and not task.class_of.get(row.subtype) else None)
+    subtypes: dict[str, set[object]] = {}
+    for row in found.rows:
+        if row.subtype:
+            subtypes.setdefault(row.patient_id, set()).add(row.subtype)
+    several = {patient for patient, own in subtypes.items() if len(own) > 1}
+    kept = _without(found, kept, lambda row: TWO_SUBTYPES if row.patient_id in several else None)
+    if not options.keep_unoutlined:
+        kept = _without(found, kept, lambda row: None if row.outlined else row.no_lesion)
+    seen: set[tuple[object, ...]] = set()
+
+    def twice(row: Row) -> str | None:
+        own = (row.image, row.mask, row.box, row.mask_images)
+        if own in seen:
+            return TWICE
+        seen.add(own)
+        return None
+
+    return _without(found, kept, twice)
+
+
+def _without(found: Found, rows: Iterable[Row], reason_of: Callable[[Row], str | None]) -> list[Row]:
+    """Rows without a reason to leave them out; the others are placed."""
+    kept = []
+    for row in rows:
+        reason = reason_of(row)
+        if reason is None:
+            kept.append(row)
+        else:
+            found.inputs.place(row.key, reason)
+    return kept
+
+
+def drop_twins(found: Found, rows: list[Row], everything: bool, progress: Progress | None) -> list[Row]:
+    """Leave out images whose pixels another patient has too: of one subtype all but the first, of several all.
+
+    Only patients who are known to share pixels are compared, or everything.
+    """
+    suspects = {patient for group in found.twins for patient in group}
+    compared = {row.image: row for row in rows if everything or row.patient_id in suspects}
+    if not everything and len({row.patient_id for row in compared.values()}) < 2:
+        return rows
+    hashes: dict[str, list[Row]] = {}
+    wrong: dict[Path, str] = {}
+    for number, row in enumerate(compared.values(), start=1):
+        try:
+            hashes.setdefault(read_mammogram(row.image).pixel_hash(), []).append(row)
+        except (MolSubError, OSError):
+            wrong[row.image] = UNREADABLE
+        if progress:
+            progress(number, len(compared), "comparing pixels")
+    for group in hashes.values():
+        if len({row.patient_id for row in group}) > 1:
+            found.note("The same pixels under several patients", tuple(row.key for row in group))
+            several = len({row.subtype for row in group if row.subtype}) > 1
+            first = min(group, key=lambda row: row.subtype is None)
+            wrong |= {
+                row.image: TWIN_SUBTYPE if several else TWIN
+                for row in group
+                if several or row.patient_id != first.patient_id
+            }
+    return _without(found, rows, lambda row: wrong.get(row.image))
+
+
+def make_masks(
+    found: Found, rows: list[Row], table: Path, *, overwrite: bool, progress: Progress | None
+) -> tuple[list[Row], dict[str, str]]:
+    """Make the masks that are needed, in a folder beside the table, whole or not at all.
+
+    Returns
+    -------
+    rows : list of Row
+        Those that have their mask; the others are placed.
+    made : dict of str to str
+        The masks' paths for the table, by the keys of their rows.
+
+    Raises
+    ------
+    MolSubError
+        If the folder is there already.
+    """
+    made: dict[str, str] = {}
+    if not any(row.mask_images for row in rows):
+        return rows, made
+    folder = masks_folder(table)
+    with atomic_folder(folder, replaces=MARKER if overwrite else None) as place:
+        (place / MARKER).write_text(f"Masks that {table.name} names. Made by molsub cohort import.\n", "utf-8")
+        rows = _make_masks(found, rows, (place, folder.name), made, progress)
+    if not rows:
+        shutil.rmtree(folder)
+    return rows, made
+
+
+@contextlib.contextmanager
+def table_file(rows: list[Row], table: Path, made: dict[str, str], report: Path) -> Iterator[None]:
+    """Write the table and keep it back: it appears, whole, at the end of the block, unless that fails.
+
+    Then the masks that were made for it, and a report that was not there before, go as well.
+    """
+    reported = report.exists()
+    try:
+        with atomic_path(table) as temporary:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                extra = dict.fromkeys(name for row in rows for name in row.extra)
+                writer = csv.DictWriter(file, [*FIRST, *extra], restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(_cells(row, table.parent, made) for row in rows)
+            _read_back(temporary, table, len(rows))
+            yield
+    except BaseException:
+        if not reported:
+            report.unlink(missing_ok=True)
+        if made:
+            shutil.rmtree(masks_folder(table), ignore_errors=True)
+        raise
+
+
+def masks_folder(table: Path) -> Path:
+    """Where the masks of a table are made."""
+    return table.with_name(f"{table.stem}-masks")
+
+
+def _make_masks(
+    found: Found, rows: list[Row], place: tuple[Path, str], made: dict[str, str], progress: Progress | None
+) -> list[Row]:
+    """Make the mask file of every row that needs one, in `place`: the folder now, and its name later."""
+    names: Counter[str] = Counter()
+    kept = []
+    for number, row in enumerate(rows, start=1):
+        if row.mask_images:
+            stem = row.extra.get("lesion_id") or row.image.stem
+            names[stem] += 1
+            name = f"{stem}{f'-{names[stem]}' if names[stem] > 1 else ''}.nii.gz"
+            reason = write_mask(row.mask_images, row.image, place[0] / name)
+            if reason:
+                found.inputs.place(row.key, reason)
+                continue
+            made[row.key] = f"{place[1]}/{name}"
+        kept.append(row)
+        if progress:
+            progress(number, len(rows), "masks")
+    return kept
+
+
+def _cells(row: Row, folder: Path, made: dict[str, str]) -> dict[str, str]:
+    mask = made.get(row.key) or (_path(row.mask, folder) if row.mask else "")
+    subtype = row.subtype.value if row.subtype else ""
+    known = (row.patient_id, _path(row.image, folder), mask, row.box or "", subtype)
+    cells = {**row.extra, **dict(zip(FIRST, known, strict=True))}
+    return {name: re.sub(r"[\r\n]+", " ", cell) for name, cell in cells.items()}
+
+
+def _path(path: Path, folder: Path) -> str:
+    """Relative to the table, with ``/``; as it is where that cannot be (another drive)."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return str(path.absolute())
+
+
+def _read_back(written: Path, table: Path, expected: int) -> None:
+    """The one reader of tables finds every row that was written."""
+    cohort, problems = parse_cohort(written, need_subtype=False, need_lesion=False)
+    if problems:
+        raise MolSubError(table, f"would not be read back ({problems[0]})", "Correct the cohort's own table")
+    assert len(cohort.cases) == expected, (len(cohort.cases), expected)

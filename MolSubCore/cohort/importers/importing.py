@@ -1,0 +1,219 @@
+"""``molsub cohort import``: from a cohort's folder to a table, with a report that accounts for every input."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from MolSubCore.cohort.importers.finish import choose, drop_twins, make_masks, masks_folder, table_file
+from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
+from MolSubCore.errors import CohortError
+from MolSubCore.files import OVERWRITE, check_free, write_json
+from MolSubCore.tasks import TASKS, SubtypeLabel
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of cohort.
+
+    Attributes
+    ----------
+    title : str
+    module : str
+        Of this package; its function ``read`` reads the folder.
+    refused : dict of str to str
+        Tasks that it cannot support, and why.
+    labelled : bool
+        Whether it has subtypes at all.
+    caution : str
+        What its subtypes are, where that is not plain.
+    """
+
+    title: str
+    module: str
+    refused: dict[str, str]
+    labelled: bool = True
+    caution: str = ""
+
+
+_NO_SUBTYPE = "it has no molecular subtypes; it is of use for images and masks only"
+_NO_KI67 = "it has no Ki-67, so that Luminal A and B cannot be told apart"
+
+SOURCES = {
+    "cmmd": Source(
+        "CMMD",
+        "cmmd",
+        {"subtype5": "its HER2-enriched cannot be split into HR+ and HR-; use subtype4"},
+        caution="CMMD gives subtypes without receptors: whether its Luminal B takes in HER2-positive tumours is not "
+        "told, and the tasks luminal and her2 follow its names.",
+    ),
+    "optimam": Source(
+        "OPTIMAM",
+        "optimam",
+        {"subtype4": _NO_KI67, "subtype5": _NO_KI67},
+        caution="Subtypes are by receptor status alone (HR+/HER2- is Luminal A or B).",
+    ),
+    "cbis-ddsm": Source("CBIS-DDSM", "cbis", dict.fromkeys(TASKS, _NO_SUBTYPE), labelled=False),
+    "vindr": Source("VinDr-Mammo", "vindr", dict.fromkeys(TASKS, _NO_SUBTYPE), labelled=False),
+    "paper": Source("The paper's own table", "paper", {}),
+}
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of a cohort.
+
+    Attributes
+    ----------
+    table, path : Path
+        The table, and this report as JSON.
+    content : dict
+        As in the file.
+    lines : tuple of str
+        For the terminal.
+    """
+
+    table: Path
+    path: Path
+    content: dict[str, Any]
+    lines: tuple[str, ...]
+
+
+def import_cohort(
+    kind: str,
+    folder: Path,
+    table: Path,
+    options: ImportOptions | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make a cohort table of a cohort's folder.
+
+    Parameters
+    ----------
+    kind : str
+        One of `SOURCES`.
+    folder : Path
+        As it was downloaded and unpacked.
+    table : Path
+        Ends in ``.csv``; the report is written beside it, and masks where a cohort has none that can be read.
+    options : ImportOptions, optional
+    overwrite : bool
+        Whether a table that is there may be replaced.
+
+    Raises
+    ------
+    CohortError
+        If the cohort cannot support the task, the folder holds no such cohort, or nothing is left for the table.
+    """
+    source, options, path = SOURCES[kind], options or ImportOptions(), table.with_name(f"{table.stem}.import.json")
+    _check(source, table, path, options, overwrite)
+    if not source.labelled:
+        options = replace(options, keep_unlabelled=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with a file becomes its reason
+        found: Found = importlib.import_module(f"MolSubCore.cohort.importers.{source.module}").read(folder, progress)
+        rows = drop_twins(found, choose(found, options), options.compare_pixels, progress)
+        rows, made = make_masks(found, rows, table, overwrite=overwrite, progress=progress)
+    if not rows:
+        raise _nothing(folder, found)
+    for row in rows:
+        found.inputs.place(row.key)
+    _balance(found, rows)
+    content = _content(kind, source, options, table, found, rows)
+    with table_file(rows, table, made, path):
+        write_json(path, content)
+    return ImportReport(table, path, content, tuple(_lines(source, found, content)))
+
+
+def _check(source: Source, table: Path, report: Path, options: ImportOptions, overwrite: bool) -> None:
+    if options.task in source.refused:
+        able = ", ".join(name for name in TASKS if name not in source.refused)
+        remedy = f"Choose one of {able}" if able else "Leave out --task"
+        raise CohortError(source.title, f"cannot support task {options.task}: {source.refused[options.task]}", remedy)
+    if table.suffix.lower() != ".csv":
+        raise CohortError(table, f"ends in '{table.suffix}', expected .csv", "Choose such a name for --out")
+    if not overwrite:
+        for place in (table, report):
+            if place.exists():
+                raise CohortError(place, "exists already", OVERWRITE)
+        check_free(masks_folder(table), remedy=OVERWRITE)
+
+
+def _balance(found: Found, rows: list[Row]) -> None:
+    """Every input of every kind has one place, or the importer has a fault."""
+    if found.settle is not None:
+        found.settle(rows)
+    for ledger in (found.inputs, *found.others):
+        ledger.balance(len(rows) if ledger is found.inputs else None)
+
+
+def _nothing(folder: Path, found: Found) -> CohortError:
+    """What to say when no row is left."""
+    _balance(found, [])
+    counts = {reason: number for reason, number in found.inputs.counts().items() if reason != found.inputs.used}
+    if not counts:
+        return CohortError(folder, f"holds no {found.inputs.kind}", "Check that the cohort is complete")
+    reasons = "; ".join(f"{number} {reason}" for reason, number in list(counts.items())[:4])
+    remedy = "Complete the folder, or see --keep-unoutlined and --keep-unlabelled"
+    return CohortError(folder, f"leaves nothing for the table ({found.inputs.kind}: {reasons})", remedy)
+
+
+def _content(
+    kind: str, source: Source, options: ImportOptions, table: Path, found: Found, rows: list[Row]
+) -> dict[str, Any]:
+    patients: dict[str, SubtypeLabel | None] = {}
+    for row in rows:  # a patient may have a breast with a subtype and one without
+        patients[row.patient_id] = patients.get(row.patient_id) or row.subtype
+    subtypes = Counter(subtype.value if subtype else "none" for subtype in patients.values())
+    tasks: dict[str, Any] = {}
+    for name, task in TASKS.items():
+        if name in source.refused:
+            tasks[name] = {"refused": source.refused[name]}
+        else:
+            classes = Counter(task.class_of.get(subtype) for subtype in patients.values() if subtype)
+            tasks[name] = {"patients": {cls: classes[cls] for cls in task.classes}, "not_told": classes[None]}
+    return {
+        "format": "molsub-import",
+        "format_version": 1,
+        "cohort": kind,
+        "options": asdict(options),
+        "table": {
+            "name": table.name,
+            "rows": len(rows),
+            "patients": len(patients),
+            "images": len({row.image for row in rows}),
+            "rows_without_lesion": sum(not row.outlined for row in rows),
+            "patients_by_subtype": dict(sorted(subtypes.items())),
+        },
+        "tasks": tasks,
+        "inputs": {ledger.kind: ledger.to_dict() for ledger in (found.inputs, *found.others)},
+        "notes": [{"text": note.text, "about": list(note.about)} for note in found.notes],
+        "caution": source.caution,
+    }
+
+
+def _lines(source: Source, found: Found, content: dict[str, Any]) -> list[str]:
+    table = content["table"]
+    lines = [source.title]
+    for ledger in (found.inputs, *found.others):
+        lines += ledger.lines()
+    lines.append(f"Table: {table['rows']} rows, {table['images']} images, {table['patients']} patients")
+    if table["rows_without_lesion"]:
+        lines.append(f"{table['rows_without_lesion']} rows have no lesion: outline them in 3D Slicer before training")
+    for name, task in content["tasks"].items():
+        if "patients" in task:
+            classes = ", ".join(f"{cls} {number}" for cls, number in task["patients"].items())
+            coarse = f"; not told {task['not_told']}" if task["not_told"] else ""
+            lines.append(f"Patients, task {name}: {classes}{coarse}")
+    refused: dict[str, list[str]] = {}
+    for name, why in source.refused.items():
+        refused.setdefault(why, []).append(name)
+    lines += [f"Not for task {', '.join(names)}: {why}" for why, names in refused.items()]
+    lines += [f"Note: {note}" for note in found.notes]
+    return lines + ([f"Note: {source.caution}"] if source.caution else [])

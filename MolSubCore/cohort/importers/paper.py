@@ -1,0 +1,85 @@
+"""The paper's own table: ``name,img_path,annotation_path,label`` with labels 0 to 4, csv or xlsx.
+
+Paths that do not exist as written (they are those of the computer where the table was made) are looked for by
+their last parts below the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MolSubCore.cohort.importers.ledger import Ledger
+from MolSubCore.cohort.importers.rows import Found, Progress, Row
+from MolSubCore.cohort.importers.sources import Line, files_below, find_table, read_lines
+from MolSubCore.errors import MolSubError
+from MolSubCore.tasks import SubtypeLabel, parse_subtype
+
+NO_NAME = "no name"
+NO_IMAGE = "image file missing"
+NO_OUTLINE = "outline file missing"
+NO_LABEL = "no label"
+NOT_UNDERSTOOD = "label not understood"
+OVERLONG = "more cells than columns"
+
+_COLUMNS = ("name", "img_path", "label")
+
+
+def read(folder: Path, progress: Progress | None = None) -> Found:
+    """Read the table; of the files only whether they are there.
+
+    Raises
+    ------
+    CohortError
+        If the folder holds no such table, or several.
+    """
+    table = find_table(files_below(folder), _COLUMNS, folder=folder, name="the paper's table")
+    found, moved = Found(Ledger("rows of the table")), []
+    for line in read_lines(table):
+        key = f"row {line.number}"
+        found.inputs.expect(key)
+        image, image_moved = _file(line["img_path"], table.parent, folder)
+        mask, mask_moved = _file(line["annotation_path"], table.parent, folder)
+        reason = OVERLONG if line.overlong else NO_NAME if not line["name"] else NO_IMAGE if image is None else ""
+        if reason or image is None:
+            found.inputs.place(key, reason)
+            continue
+        moved += [key] if image_moved or mask_moved else []
+        found.rows.append(_row(key, line, image, mask))
+        if progress:
+            progress(len(found.rows), 0, "rows")
+    found.note("Files found elsewhere below the folder than the table says", moved)
+    return found
+
+
+def _row(key: str, line: Line, image: Path, mask: Path | None) -> Row:
+    subtype, reason = _label(line["label"])
+    known = {"name", "img_path", "annotation_path", "label", "patient_id", "image", "mask", "box", "subtype"}
+    extra = {name: value for name, value in line.cells.items() if name not in known}
+    no_lesion = NO_OUTLINE if line["annotation_path"] else "no lesion outline"
+    return Row(key, line["name"], image, subtype, mask=mask, no_subtype=reason, no_lesion=no_lesion, extra=extra)
+
+
+def _label(text: str) -> tuple[SubtypeLabel | None, str]:
+    if not text:
+        return None, NO_LABEL
+    try:
+        return parse_subtype(text), ""
+    except MolSubError:
+        return None, NOT_UNDERSTOOD
+
+
+def _file(text: str, beside: Path, folder: Path) -> tuple[Path | None, bool]:
+    """The file that a cell names, and whether it was found elsewhere."""
+    if not text or "\0" in text:
+        return None, False
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    try:
+        if (beside / text).is_file():
+            return beside / text, False
+        for start in range(len(parts)):
+            for place in (beside, folder):
+                if (path := place.joinpath(*parts[start:])).is_file():
+                    return path, True
+    except OSError:  # a name that is too long
+        pass
+    return None, False

@@ -1,0 +1,153 @@
+"""Finding and reading what a cohort's folder holds."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MolSubCore.cohort.table import read_rows
+from MolSubCore.errors import CohortError
+from MolSubCore.imaging.lesion import Box
+
+_TABLES = (".csv", ".tsv", ".txt", ".xlsx")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a foreign table: its number as a spreadsheet counts, and its cells by lower-case column."""
+
+    number: int
+    cells: dict[str, str]
+    overlong: bool = False
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, hidden ones aside, in the order of their names.
+
+    Raises
+    ------
+    CohortError
+        If it is no folder.
+    """
+    if not folder.is_dir():
+        raise CohortError(folder, "is no folder", "Give the folder that the cohort was unpacked into")
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in sorted(names) if not name.startswith((".", "~$"))]
+    return found
+
+
+def with_ending(files: Sequence[Path], *endings: str) -> list[Path]:
+    """Those files whose name ends so, whatever the case."""
+    return [path for path in files if path.name.lower().endswith(endings)]
+
+
+def find_tables(files: Sequence[Path], columns: Collection[str], *, folder: Path, name: str) -> list[Path]:
+    """The tables that have all these columns (lower case).
+
+    Raises
+    ------
+    CohortError
+        If there is none; `name` is that which the cohort's makers gave it.
+    """
+    found = [path for path in with_ending(files, *_TABLES) if set(columns) <= set(_header(path))]
+    if not found:
+        wanted = ", ".join(sorted(columns))
+        raise CohortError(folder, f"holds no table with the columns {wanted}", f"Put {name} into it (csv or xlsx)")
+    return found
+
+
+def find_table(files: Sequence[Path], columns: Collection[str], *, folder: Path, name: str) -> Path:
+    """The one table that has all these columns; CohortError where there is none, or several."""
+    found = find_tables(files, columns, folder=folder, name=name)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise CohortError(folder, f"holds {len(found)} tables that may be {name}: {names}", "Leave one of them there")
+    return found[0]
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        _, cells = next(iter(read_rows(path)), (1, []))
+    except CohortError:
+        return []
+    return [cell.strip().lower() for cell in cells]
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Rows below the header, cells without surrounding blanks and line breaks; empty rows are none.
+
+    Raises
+    ------
+    CohortError
+        If the table cannot be read, or has a column twice.
+    """
+    rows = read_rows(path)
+    _, header = next(rows, (1, []))
+    columns = [cell.strip().lower() for cell in header]
+    doubled = {name for name in columns if name and columns.count(name) > 1}
+    if doubled:
+        raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Take the original table")
+    for number, cells in rows:
+        if any(cell.strip() for cell in cells):
+            values = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
+            yield Line(number, values, any(cell.strip() for cell in cells[len(columns) :]))
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A file's name below the cohort's folder, with ``/``."""
+    return path.relative_to(folder).as_posix()
+
+
+def number_of(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """A box on an image: `text` for the table (None: nothing of it is on the image), and whether it was changed."""
+
+    text: str | None
+    cut: bool = False
+    turned: bool = False
+
+
+def clip_box(columns: tuple[float, float], rows: tuple[float, float], shape: tuple[int, int]) -> Clipped:
+    """A box between two columns and two rows, in the order of its ends, cut at the border of the image.
+
+    Parameters
+    ----------
+    columns, rows : tuple of float
+        The two ends, pixels.
+    shape : tuple of int
+        Rows and columns of the image; 0 where they are not known, and nothing is cut but negative ends.
+    """
+    turned = columns[0] > columns[1] or rows[0] > rows[1]
+    limits = [limit or math.inf for limit in shape]
+    top, bottom = (math.floor(min(rows)), math.ceil(max(rows)))
+    left, right = (math.floor(min(columns)), math.ceil(max(columns)))
+    ends = [max(top, 0), max(left, 0), min(bottom, limits[0]), min(right, limits[1])]
+    cut = ends != [top, left, bottom, right]
+    if ends[0] >= ends[2] or ends[1] >= ends[3]:
+        return Clipped(None, cut, turned)
+    box = Box(int(ends[0]), int(ends[2]), int(ends[1]), int(ends[3]))
+    return Clipped(f"{box.row_start},{box.col_start},{box.row_stop},{box.col_stop}", cut, turned)
+
+
+def age_of(text: str) -> str:
+    """Age in years from a DICOM age string (``044Y``) or a number (``44.0``); empty where it is none."""
+    text = text.strip().upper()
+    value = number_of(text[:-1] if text.endswith("Y") else text)
+    return f"{value:g}" if value is not None and 0 < value < 130 else ""

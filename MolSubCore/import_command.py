@@ -1,0 +1,29 @@
+"""What ``molsub cohort import`` does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from MolSubCore.progress import Bar
+
+
+def cohort_import(options: argparse.Namespace) -> int:
+    """``molsub cohort import``."""
+    from MolSubCore.cohort.importers.importing import import_cohort
+    from MolSubCore.cohort.importers.rows import ImportOptions
+
+    chosen = ImportOptions(
+        task=options.task,
+        keep_unlabelled=options.keep_unlabelled,
+        keep_unoutlined=options.keep_unoutlined,
+        compare_pixels=options.compare_pixels,
+    )
+    with Bar("importing") as bar:
+        report = import_cohort(
+            options.kind, Path(options.folder), Path(options.out), chosen, overwrite=options.overwrite, progress=bar
+        )
+    for line in report.lines:
+        print(line)
+    print(f"\nTable: {report.table}\nWhat became of every input: {report.path}")
+    return 0
