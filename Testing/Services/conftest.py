@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orthanc
 import pytest
+from orthanc import Orthanc
 from slurm import SlurmCluster, why_not
 
 
@@ -17,4 +19,13 @@ def cluster() -> Iterator[SlurmCluster]:
         patch.setenv("SLURM_CONF", str(running.configuration))
         # The nodes' variables must be those that the jobs are given, not those of the tests.
         patch.setenv("OMP_NUM_THREADS", "3")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[Orthanc]:
+    """An empty DICOM archive on loopback."""
+    if reason := orthanc.why_not():
+        pytest.skip(reason)
+    with Orthanc() as running:
         yield running

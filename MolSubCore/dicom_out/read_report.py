@@ -1,0 +1,139 @@
+"""Probabilities back from a structured report that this program wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from MolSubCore.dicom_out.codes import (
+    INTENDED_USE,
+    PREDICTED,
+    SCHEME,
+    WARNING,
+    class_of_probability,
+)
+from MolSubCore.dicom_out.report import PATIENT
+from MolSubCore.errors import MolSubError
+
+_GROUP, _TRACKING_ID, _TRACKING_UID = "125007", "112039", "112040"
+_ALGORITHM, _VERSION = "111001", "111003"
+
+
+@dataclass(frozen=True)
+class ReportedGroup:
+    """One measurement group: of a lesion, or of the patient.
+
+    Attributes
+    ----------
+    name, uid : str
+        Tracking identifier, such as ``1 R MLO lesion 1``, and its UID.
+    probabilities : dict of str to float
+        By class, in the order of the report.
+    predicted : str or None
+        None for a tie.
+    algorithm : tuple of str
+        Name and version of the model.
+    segment : tuple of (str, int), or None
+        SOP Instance UID of the segmentation and number of the segment.
+    images : tuple of str
+        SOP Instance UIDs of the mammograms.
+    """
+
+    name: str
+    uid: str
+    probabilities: dict[str, float]
+    predicted: str | None
+    algorithm: tuple[str, str]
+    segment: tuple[str, int] | None
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What a report says.
+
+    Attributes
+    ----------
+    lesions : tuple of ReportedGroup
+    patient : ReportedGroup
+    intended_use : str
+    warnings : tuple of str
+    """
+
+    lesions: tuple[ReportedGroup, ...]
+    patient: ReportedGroup
+    intended_use: str
+    warnings: tuple[str, ...]
+
+
+def read_prediction_sr(path: Path) -> PredictionReport:
+    """Read what `MolSubCore.dicom_out.report.make_report` made.
+
+    Raises
+    ------
+    MolSubError
+        If the file is no such report.
+    """
+    from pydicom import dcmread
+
+    try:
+        dataset = dcmread(path)
+        if dataset.get("Modality") != "SR":
+            raise ValueError(f"its modality is {dataset.get('Modality')}, expected SR")
+        found = [_group(item) for item in _below(dataset) if _code(item)[1] == _GROUP and item.ValueType == "CONTAINER"]
+        texts = [(_code(item), str(item.TextValue)) for item in dataset.ContentSequence if item.ValueType == "TEXT"]
+        intended = [text for code, text in texts if code == (SCHEME, INTENDED_USE.value)]
+        warned = tuple(text for code, text in texts if code == (SCHEME, WARNING.value))
+        patient = [group for group in found if group.name == PATIENT]
+        lesions = tuple(group for group in found if group.name != PATIENT)
+        return PredictionReport(lesions, patient[0], intended[0], warned)
+    except FileNotFoundError:
+        raise MolSubError(path, "does not exist", "Check the path") from None
+    except Exception as error:
+        found_text = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise MolSubError(
+            path, f"is no report of a prediction ({found_text})", "Give one that molsub predict --dicom wrote"
+        ) from error
+
+
+def _below(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence", []):
+        yield child
+        yield from _below(child)
+
+
+def _code(item: Dataset, keyword: str = "ConceptNameCodeSequence") -> tuple[str, str]:
+    """Scheme and value of a coded concept; empty where there is none."""
+    codes = item.get(keyword)
+    return (str(codes[0].CodingSchemeDesignator), str(codes[0].CodeValue)) if codes else ("", "")
+
+
+def _group(container: Dataset) -> ReportedGroup:
+    probabilities: dict[str, float] = {}
+    single: dict[str, str] = {}
+    predicted, segment, images = None, None, []
+    for item in _below(container):
+        scheme, value = _code(item)
+        if item.ValueType == "NUM" and scheme == SCHEME:
+            name = class_of_probability(value, str(item.ConceptNameCodeSequence[0].CodeMeaning))
+            if name is not None:
+                measured = item.MeasuredValueSequence[0]
+                exact = measured.get("FloatingPointValue")
+                probabilities[name] = float(measured.NumericValue if exact is None else exact)
+        elif item.ValueType == "CODE" and (scheme, value) == (SCHEME, PREDICTED.value):
+            predicted = str(item.ConceptCodeSequence[0].CodeMeaning)
+        elif item.ValueType == "IMAGE" and scheme != SCHEME:
+            referenced = item.ReferencedSOPSequence[0]
+            if "ReferencedSegmentNumber" in referenced:
+                segment = (str(referenced.ReferencedSOPInstanceUID), int(referenced.ReferencedSegmentNumber))
+            else:
+                images.append(str(referenced.ReferencedSOPInstanceUID))
+        elif item.ValueType in ("TEXT", "UIDREF"):
+            single.setdefault(value, str(item.TextValue if item.ValueType == "TEXT" else item.UID))
+    algorithm = (single[_ALGORITHM], single[_VERSION])
+    return ReportedGroup(
+        single[_TRACKING_ID], single[_TRACKING_UID], probabilities, predicted, algorithm, segment, tuple(images)
+    )

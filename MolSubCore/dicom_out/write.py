@@ -1,0 +1,116 @@
+"""All DICOM results of a prediction as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from MolSubCore.dicom_out.heatmap_map import make_parametric_map
+from MolSubCore.dicom_out.maker import new_uid, quietly
+from MolSubCore.dicom_out.overlay_picture import make_overlay
+from MolSubCore.dicom_out.report import ReportedLesion, make_report
+from MolSubCore.dicom_out.segmentation import make_segmentation
+from MolSubCore.dicom_out.source import check_sources, read_source
+from MolSubCore.files import file_word
+
+if TYPE_CHECKING:
+    from MolSubCore.predict import LesionPrediction, Prediction
+
+
+def write_dicom(prediction: Prediction, folder: Path, overlays: dict[str, dict[str, Path]]) -> list[str]:
+    """Write segmentations, parametric maps, overlays and the report of a prediction.
+
+    They belong to the studies of their mammograms and name the patient: identified data.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    folder : Path
+        Made here; not atomic by itself.
+    overlays : dict
+        For each lesion (`LesionPrediction.lesion`), the overlay sheet (PNG) by class name.
+
+    Returns
+    -------
+    list of str
+        File names: ``seg_*.dcm``, ``map_*.dcm``, ``overlay_*.dcm`` and ``sr.dcm``.
+
+    Raises
+    ------
+    MolSubError
+        If an image is no DICOM file, or cannot be referred to.
+    """
+    check_sources([item.files[0] for item in prediction.items], identified=True)
+    folder.mkdir()
+    writer = _Writer(prediction, folder)
+    with quietly():
+        lesions = []
+        for index in dict.fromkeys(item.image_index for item in prediction.items):
+            items = [item for item in prediction.items if item.image_index == index]
+            lesions += writer.image(items, overlays)
+        writer.save(make_report(prediction, lesions, new_uid()), "sr.dcm")
+    return writer.names
+
+
+class _Writer:
+    """Writes the objects of one prediction; each kind of object has one series in each study."""
+
+    def __init__(self, prediction: Prediction, folder: Path) -> None:
+        self._prediction, self._folder = prediction, folder
+        self._series: dict[tuple[str, str], UID] = {}
+        self._numbers: dict[UID, int] = {}
+        self.names: list[str] = []
+
+    def image(self, items: list[LesionPrediction], overlays: dict[str, dict[str, Path]]) -> list[ReportedLesion]:
+        """Write what belongs to one image; its lesions for the report."""
+        source = read_source(Path(items[0].files[0]))
+        card = self._prediction.bundle_card
+        segmentation = make_segmentation(items, source, card, *self._next("segmentation", source))
+        self.save(segmentation.dataset, f"seg_{_file_name(items[0].image)}.dcm")
+        lesions = []
+        for segment, item in enumerate(items, start=1):
+            pictures = tuple(self._pictures(item, source, overlays.get(item.lesion, {})))
+            lesions.append(ReportedLesion(item, source, segmentation, segment, pictures))
+        return lesions
+
+    def _pictures(self, item: LesionPrediction, source: Dataset, overlays: dict[str, Path]) -> list[Dataset]:
+        if item.maps is None:
+            return []
+        card, classes = self._prediction.bundle_card, self._prediction.classes
+        made = []
+        for position, index in enumerate(item.maps.classes):
+            name = classes[index]
+            file = f"{_file_name(item.lesion)}_{file_word(name)}.dcm"
+            heatmaps = make_parametric_map(item, position, classes, source, card, *self._next("map", source))
+            self.save(heatmaps, f"map_{file}")
+            title = f"{item.lesion}, {name}"
+            sheet = make_overlay(overlays[name], title, source, card, *self._next("overlay", source))
+            self.save(sheet, f"overlay_{file}")
+            made += [_without_pixels(heatmaps), _without_pixels(sheet)]
+        return made
+
+    def _next(self, kind: str, source: Dataset) -> tuple[UID, int]:
+        """Series UID and instance number of the next object of a kind in a study."""
+        series = self._series.setdefault((kind, str(source.StudyInstanceUID)), new_uid())
+        self._numbers[series] = self._numbers.get(series, 0) + 1
+        return series, self._numbers[series]
+
+    def save(self, dataset: Dataset, name: str) -> None:
+        dataset.save_as(self._folder / name, enforce_file_format=True)
+        self.names.append(name)
+
+
+def _without_pixels(dataset: Dataset) -> Dataset:
+    """What a report needs of an object."""
+    kept = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+    reference = Dataset()
+    for keyword in kept:
+        reference[keyword] = dataset[keyword]
+    return reference
+
+
+def _file_name(label: str) -> str:
+    return label.replace("?", "unknown").replace(" ", "_")
