@@ -18,6 +18,9 @@ from MolSubCore.predictions import Predictions, Scores
 Floats = NDArray[np.float64]
 Binning = Literal["width", "count"]
 
+#: Patients that a bin of a reliability figure should hold.
+_PER_BIN = 15
+
 #: Temperatures that are searched. Logits that separate the classes perfectly want 0, useless ones infinity.
 TEMPERATURES = (0.05, 20.0)
 
@@ -119,7 +122,12 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy."""
-        return asdict(self)
+        return {**asdict(self), "bins": [asdict(point) for point in self.bins]}
+
+
+def bin_count(patients: int) -> int:
+    """Bins of a reliability figure: 2 to 10, of some 15 patients or more."""
+    return min(max(patients // _PER_BIN, 2), 10)
 
 
 def calibration(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -23,6 +24,13 @@ _FEW_NUMBERS = 10
 
 #: Text with more levels than this, or than half of the patients, is taken for names, dates and remarks.
 _MOST_LEVELS = 20
+#: In names of columns that tell who or where a patient is, and that no table shows unless it is asked for them.
+_IDENTIFYING = re.compile(
+    r"(?:^|[\W_])(?:(?:sur|fore|last|first)?names?|patient|ids?|mrn|pid|ssn|accession|birth(?:day|date)?|dob|born|date"
+    r"|address|street|city|zip|postcode|(?:tele)?phone|mobile|e?mail|hospital|institut(?:ion|e)|clinic|cent(?:re|er)"
+    r"|station|physician|doctor|radiologist|operator|insurance|path|file|folder|notes?|comments?)(?:$|[\W_\d])"
+    r"|datum|姓名|出生|住院号|医院|编号"
+)
 
 
 @dataclass(frozen=True)
@@ -230,7 +238,8 @@ def patient_columns(cohort: Cohort, names: Sequence[str] | None = None) -> tuple
     ----------
     cohort : Cohort
     names : sequence of str, optional
-        Columns wanted; default all that are the same in every row of a patient, without free text.
+        Columns wanted; default all that are the same in every row of a patient, without free text and without what
+        by its name tells who or where a patient is.
 
     Returns
     -------
@@ -256,7 +265,7 @@ def patient_columns(cohort: Cohort, names: Sequence[str] | None = None) -> tuple
     for name in present if names is None else names:
         cells = [_one_value(name, rows, cohort, strict=names is not None) for rows in patients.values()]
         known = [cell for cell in cells if cell is not None]
-        if len(known) == len(cells) and (names is not None or not _free_text(known)):
+        if len(known) == len(cells) and (names is not None or not (_IDENTIFYING.search(name) or _free_text(known))):
             columns[name] = known
     return [rows[0] for rows in patients.values()], columns
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import MolSubError, TrainingError
+from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.intervals import estimates
 from MolSubCore.evaluation.metrics import confusion, metric_title
 from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
+from MolSubCore.evaluation.thresholds import RULES, choose_threshold
+from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
 from MolSubCore.predictions import Predictions, Scores, ensemble
 
@@ -41,8 +44,11 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
 
     def levels(scores: Scores) -> dict[str, Any]:
         return {
-            "image": _level(scores.per_image(), classes, positive, resamples, seed),
-            "patient": _level(scores.per_patient(), classes, positive, resamples, seed),
+            "image": evaluation_level(scores.per_image(), classes, positive, resamples, seed),
+            "patient": {
+                **evaluation_level(scores.per_patient(), classes, positive, resamples, seed),
+                "calibration": calibration_report(scores, classes, positive),
+            },
         }
 
     folds = {str(n): levels(part.scores()) for n, part in validation.items()}
@@ -53,24 +59,27 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
         "task": plan["task"],
         "classes": list(classes),
         "positive": positive,
-        "threshold": "0.5: the class with the larger probability"
-        if positive
-        else "the class with the largest probability",
+        "threshold": threshold_text(positive),
         "synthetic": bool(plan.get("synthetic")),
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient, within class"},
-        "prevalence": {"validation": _prevalence(_pooled(validation), classes), "test": _prevalence(together, classes)},
+        "prevalence": {"validation": prevalence(_pooled(validation), classes), "test": prevalence(together, classes)},
         "folds": folds,
         "over_folds": _over_folds(folds),
         "out_of_fold": levels(_pooled(validation)),
         "test": {"folds": {str(n): levels(part.scores()) for n, part in test.items()}, "ensemble": levels(together)},
+        "thresholds": _all_thresholds(validation, positive),
         "best_fold": _best_fold(folds, positive),
     }
-    write_json(run / "evaluation.json", result)
     draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
+    # Last: a study takes it for the sign that the evaluation is whole.
+    write_json(run / "evaluation.json", result)
     return result
 
 
-def _level(scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int) -> dict[str, Any]:
+def evaluation_level(
+    scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Counts, metrics with intervals and confusion matrix of one unit of analysis, JSON-ready."""
     found = estimates(scores, classes, positive, resamples=resamples, seed=seed)
     return {
         "n": len(scores.label),
@@ -90,7 +99,13 @@ def _pooled(parts: dict[int, Predictions]) -> Scores:
     )
 
 
-def _prevalence(scores: Scores, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+def threshold_text(positive: str | None) -> str:
+    """How a class is called where no other threshold is named."""
+    return "0.5: the class with the larger probability" if positive else "the class with the largest probability"
+
+
+def prevalence(scores: Scores, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Images and patients of each class."""
     return {
         unit: {name: int((part.label == n).sum()) for n, name in enumerate(classes)}
         for unit, part in (("images", scores.per_image()), ("patients", scores.per_patient()))
@@ -112,6 +127,26 @@ def _over_folds(folds: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
+def _all_thresholds(validation: dict[int, Predictions], positive: str | None) -> dict[str, Any]:
+    return {
+        "folds": {str(n): _thresholds((part,), positive) for n, part in validation.items()},
+        "out_of_fold": _thresholds(tuple(validation.values()), positive),
+    }
+
+
+def _thresholds(folds: tuple[Predictions, ...], positive: str | None) -> list[dict[str, Any]]:
+    """Thresholds by every rule, chosen on validation predictions; none without a positive class, or of one class."""
+    found = []
+    for rule, share in RULES if positive else ():
+        try:
+            chosen = choose_threshold(Validation(folds), str(positive), rule, share)
+        except MolSubError:
+            continue
+        names = ("rule", "value", "positive", "sensitivity", "specificity")
+        found.append({name: getattr(chosen, name) for name in names} | {"patients": len(chosen.patients)})
+    return found
+
+
 def _best_fold(folds: dict[str, Any], positive: str | None) -> int:
     """The fold with the highest validation AUC per patient (the paper's choice); the first of equals."""
     name = "auc" if positive else "macro auc"
@@ -124,13 +159,14 @@ def _best_fold(folds: dict[str, Any], positive: str | None) -> int:
 
 
 def summary_lines(evaluation: dict[str, Any]) -> list[str]:
-    """The test set's main figures for the terminal."""
+    """The main figures of the test set, or of another cohort, for the terminal."""
     level = evaluation["test"]["ensemble"]["patient"]
-    members = len(evaluation["folds"])
+    members = len(evaluation["folds"]) or evaluation.get("model", {}).get("members", 1)
     how = f"ensemble of {members} folds" if members > 1 else "one model"
+    what = evaluation.get("kind", "test set").capitalize()
     lines = [
         "",
-        f"Test set, task {evaluation['task']}, {how}: {level['n_patients']} patients, "
+        f"{what}, task {evaluation['task']}, {how}: {level['n_patients']} patients, "
         f"positive class: {evaluation['positive'] or 'none (one against the rest)'}"
         + (" - SYNTHETIC COHORT" if evaluation["synthetic"] else ""),
         f"{'per patient':28}{'value':>8}   95 % interval",

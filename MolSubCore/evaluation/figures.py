@@ -21,7 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def draw_evaluation(path: Path, result: dict[str, Any], test: Scores, validation: dict[int, Scores]) -> None:
-    """Draw the test set's ROC curves, confusion matrix and metrics.
+    """Draw ROC curves, confusion matrix and metrics of the test set, or of another cohort.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def draw_evaluation(path: Path, result: dict[str, Any], test: Scores, validation
     test : Scores
         Of all folds together.
     validation : dict of int to Scores
-        By fold; their curves are faint.
+        By fold; their curves are faint. Empty for another cohort.
     """
     figure = Figure(figsize=(14.5, 5.9), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -42,7 +42,8 @@ def draw_evaluation(path: Path, result: dict[str, Any], test: Scores, validation
     _metrics(axes[2], result)
     level = result["test"]["ensemble"]["patient"]
     images = sum(result["prevalence"]["test"]["images"].values())
-    title = f"Test set, task {result['task']}: {level['n_patients']} patients, {images} images"
+    what = result.get("kind", "test set").capitalize()
+    title = f"{what}, task {result['task']}: {level['n_patients']} patients, {images} images"
     figure.suptitle(title + ("   |   SYNTHETIC COHORT" if result["synthetic"] else ""), fontsize=14, fontweight="bold")
     figure.supxlabel(DISCLAIMER, fontsize=9, color="#666666")
     with atomic_path(path) as temporary:
@@ -55,12 +56,14 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
         index = result["classes"].index(result["positive"])
         for part in validation.values():
             draw_curve(axes, part.per_patient(), index, color="#999999", linewidth=0.9, alpha=0.7)
-        axes.plot([], [], color="#999999", linewidth=0.9, label="validation folds, per patient")
+        if validation:
+            axes.plot([], [], color="#999999", linewidth=0.9, label="validation folds, per patient")
         for scores, unit, colour, width in (  # the wider below, so that equal curves both show
             (test.per_image(), "image", COLOURS[1], 4.5),
             (test.per_patient(), "patient", COLOURS[0], 2.0),
         ):
-            label = f"test, per {unit}: AUC {interval_text(result['test']['ensemble'][unit]['metrics']['auc'])}"
+            auc = interval_text(result["test"]["ensemble"][unit]["metrics"]["auc"])
+            label = f"{'test, ' if validation else ''}per {unit}: AUC {auc}"
             draw_curve(axes, scores, index, color=colour, linewidth=width, label=label)
         axes.set_title(f"ROC, positive: {result['positive']}")
     else:

@@ -16,6 +16,9 @@ from MolSubCore.predictions import Scores
 
 Rule = Literal["youden", "sensitivity", "specificity"]
 
+#: Rules of the thresholds that are reported, with the share that two of them hold to.
+RULES: tuple[tuple[Rule, float], ...] = (("youden", 0.9), ("sensitivity", 0.9), ("specificity", 0.9))
+
 
 @dataclass(frozen=True)
 class Threshold:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError
-from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, read_card, read_member, write_entries
+from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, card_bytes, now, read_card, read_member, write_entries
 from MolSubCore.models.device import resolve_device
 from MolSubCore.models.registry import build_model
 from MolSubCore.models.unpickle import is_finite
@@ -49,9 +48,16 @@ class Bundle:
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Logits (members, N, classes) to probabilities (N, classes): mean of the members' softmax.
 
-        A temperature in the card divides the logits first.
+        A temperature in the card divides the logits first; a recalibration changes the mean
+        (`MolSubCore.models.recalibrated`).
         """
-        return torch.softmax(logits.double() / float(self.card.get("temperature") or 1.0), dim=-1).mean(dim=0)
+        scaled = logits.double() / float(self.card.get("temperature") or 1.0)
+        found = torch.softmax(scaled, dim=-1).mean(dim=0)
+        if change := self.card.get("recalibration"):
+            logs = found.clamp_min(torch.finfo(torch.float64).tiny).log()
+            intercepts = torch.tensor(change["intercepts"], dtype=torch.float64, device=found.device)
+            found = torch.softmax(float(change["slope"]) * logs + intercepts, dim=-1)
+        return found
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Normalised patches (N, 1, size, size) to probabilities (N, classes), float64."""
@@ -69,6 +75,7 @@ def write_bundle(
     dropout: float,
     training: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
+    thresholds: Sequence[dict[str, Any]] = (),
     vendors: Sequence[str] = (),
     synthetic: bool = False,
     class_order_verified: bool = True,
@@ -89,7 +96,9 @@ def write_bundle(
     recipe : dict
         The preprocessing recipe, whole.
     training, metrics : dict, optional
-        What is known of the training, and test-set metrics.
+        What is known of the training; metrics on its validation and test sets.
+    thresholds : sequence of dict
+        Chosen on validation: ``rule, value, positive, sensitivity, specificity, patients``.
     vendors : sequence of str
         Manufacturers in the training cohort.
 
@@ -114,6 +123,8 @@ def write_bundle(
         "recipe": recipe,
         "dropout": dropout,
         "temperature": None,
+        "recalibration": None,
+        "thresholds": list(thresholds),
         "members": [{"file": name, "sha256": hashlib.sha256(blob).hexdigest()} for name, blob in blobs.items()],
         "training": training or {},
         "metrics": metrics or {},
@@ -121,11 +132,12 @@ def write_bundle(
         "synthetic": synthetic,
         "warnings": list(warnings),
         "intended_use": DISCLAIMER,
-        "software": {"MolSubCore": __version__, "torch": torch.__version__},
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"first version; class order: {class_order_source}"},
+        "software": {"MolSubCore": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
+        "created": now(),
     }
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_entries(path, {CARD: text.encode(), **blobs}, overwrite=overwrite)
+    write_entries(path, {CARD: card_bytes(card), **blobs}, overwrite=overwrite)
     return path
 
 

@@ -6,65 +6,30 @@ card) and one safetensors file per member. There is no pickle in it.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
 import stat
 import zipfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import BundleError, MolSubError
+from MolSubCore.errors import BundleError, MolSubError, printable
 from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
+from MolSubCore.models.card_checks import CARD_CHECKS
 from MolSubCore.tasks import TASKS
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
 CARD = "bundle.json"
-_CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 4 << 30, 64
+_CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 512 << 20, 64
 
 _REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of JSON")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _are_members(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("sha256"), str)
-        for one in value
-    )
-
-
-def _is_recipe(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("bound_unit") not in ("px", "mm"):
-        return False
-    return isinstance(value.get("name"), str) and _is_number(value.get("bound"))
-
-
-#: What every reader of a card may rely on; the recipe's other fields are checked where it is used.
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "architecture": lambda value: isinstance(value, str),
-    "task": lambda value: isinstance(value, str),
-    "classes": _are_texts,
-    "recipe": _is_recipe,
-    "dropout": lambda value: _is_number(value) and 0 <= value < 1,
-    "members": _are_members,
-    "temperature": lambda value: value is None or (_is_number(value) and value > 0),
-    "training": lambda value: isinstance(value, dict),
-    "warnings": _are_texts,
-    "vendors": _are_texts,
-}
 
 
 def library_folder() -> Path:
@@ -133,13 +98,17 @@ def read_card(path: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
         raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
-    for key, valid in _CHECKS.items():
+    for key, valid in CARD_CHECKS.items():
         if key in card and not valid(card[key]):
             found = f"has '{key}' of an unexpected kind or value in {CARD} ({str(card[key])[:60]})"
             raise BundleError(path, found, "Export or import the model again")
     task = TASKS.get(card["task"])
     if task is None or sorted(card["classes"]) != sorted(task.classes):
         raise BundleError(path, f"has task {card['task']} with classes {card['classes']}", f"Known: {', '.join(TASKS)}")
+    if (change := card.get("recalibration")) and len(change["intercepts"]) != len(card["classes"]):
+        raise BundleError(path, "has a recalibration of another number of classes", "Make the bundle again")
+    if any(one["positive"] not in card["classes"] for one in card.get("thresholds", ())):
+        raise BundleError(path, "has a threshold of an unknown class", "Make the bundle again")
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
     return card
@@ -170,9 +139,13 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
             file = path / name
             if file.is_symlink():
                 raise BundleError(path, f"{name} is a symbolic link", "Put the file itself there")
+            if file.exists() and not file.is_file():
+                raise BundleError(path, f"{name} is no file", "Do not use this bundle")
             if file.stat().st_size > cap:
                 raise BundleError(path, f"{name} is larger than {cap} bytes", "Do not use this bundle")
             return file.read_bytes()
+        if path.exists() and not path.is_file():
+            raise BundleError(path, "is no file", "Give a .molsub file or folder")
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo(name)
             if (
@@ -213,6 +186,16 @@ def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = Fa
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
+def card_bytes(card: dict[str, Any]) -> bytes:
+    """A card as it is written; ValueError where it holds what JSON does not."""
+    return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def now() -> str:
+    """The time for a card: UTC, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
 def copy_bundle(source: Path, target: Path, *, overwrite: bool = False) -> None:
     """Copy a bundle, checked against its card, to a file if `target` ends in ``.molsub``, else to a folder.
 
@@ -241,6 +224,10 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
 def calibration_note(card: dict[str, Any]) -> str:
     """Whether a model's probabilities can be taken as frequencies, in a sentence."""
     temperature = card.get("temperature")
+    if change := card.get("recalibration"):
+        named = change.get("fitted_on") or "a part"
+        how = f"{change['method']} recalibration on {change.get('patients', 'some')} patients of another cohort"
+        return f"Calibrated by {how} ({named})."
     if temperature:
         return f"Calibrated by temperature {temperature:.2f}."
     return "They were not calibrated: 0.8 does not mean eight cases in ten."
@@ -257,12 +244,14 @@ def card_lines(card: dict[str, Any]) -> list[str]:
         + ("" if card.get("class_order_verified") else " - NOT VERIFIED"),
         f"Recipe: {card['recipe']['name']}, margin {card['recipe']['bound']:g} {card['recipe']['bound_unit']}",
         f"Trained on: {training.get('summary') or _cohort_text(cohort)}",
+        f"Test set: {_metrics_text(card)}",
+        f"Probabilities: {calibration_note(card)}",
         f"Created: {card.get('created', 'not recorded')}",
     ]
     lines += [f"Warning: {text}" for text in card.get("warnings", ())]
     if card.get("synthetic"):
         lines.append("Warning: trained on synthetic pictures; it says nothing about patients.")
-    return [*lines, DISCLAIMER]
+    return [*(printable(line, 2000) for line in lines), DISCLAIMER]
 
 
 def _cohort_text(cohort: dict[str, Any]) -> str:
@@ -270,3 +259,14 @@ def _cohort_text(cohort: dict[str, Any]) -> str:
         return "not recorded"
     makers = ", ".join(cohort.get("manufacturers", {}))
     return f"{cohort.get('patients')} patients, {cohort.get('images')} images, manufacturers: {makers}"
+
+
+def _metrics_text(card: dict[str, Any]) -> str:
+    """AUC and accuracy per patient with their intervals."""
+    level = ((card.get("metrics") or {}).get("test") or {}).get("patient") or {}
+    found = []
+    for name, title in (("auc", "AUC"), ("macro auc", "macro AUC"), ("accuracy", "accuracy")):
+        metric = (level.get("metrics") or {}).get(name) or {}
+        if metric.get("value") is not None:
+            found.append(f"{title} {metric['value']:.2f} ({metric['low']:.2f} to {metric['high']:.2f})")
+    return f"{', '.join(found)}, {level.get('n_patients')} patients" if found else "not recorded"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from MolSubCore.errors import BundleError
 from MolSubCore.files import sha256_file
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
+from MolSubCore.models.unpickle import read_tensors
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
 #: ViT's ``mlp.linear_1`` is ``mlp.0``, ``mlp.linear_2`` is ``mlp.3``.
@@ -21,6 +23,8 @@ _OLD_NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
+#: The first PyTorch whose reader of files from before its version 1.6 runs nothing that is in them (CVE-2025-32434).
+_SAFE = (2, 6)
 #: What no ImageNet file holds: our attention; and the counters of normalisation, which older files lack.
 _NOT_EXPECTED = re.compile(r"(channel|spatial)_attention\.|num_batches_tracked$")
 
@@ -51,23 +55,27 @@ def read_pretrained(architecture: str, source: str) -> Pretrained:
     ----------
     architecture : str
     source : str
-        ``auto`` (torchvision's download, kept in torch's cache; none for an architecture that is trained from
-        scratch by definition), ``none``, or a local file: torchvision's ``.pth`` or a ``.safetensors`` with the
-        same keys.
+        ``kept`` (what torchvision's download left in torch's cache; nothing is downloaded), ``auto`` (the same,
+        downloaded where it is not there), ``none``, or a local file: torchvision's ``.pth`` or a ``.safetensors``
+        with the same keys. An architecture that is trained from scratch by definition gets none by ``kept`` and
+        ``auto``.
 
     Raises
     ------
     BundleError
-        If the architecture is unknown or takes no weights, without network and file, or if the file holds others.
+        If the architecture is unknown or takes no weights, if they are not there or cannot be downloaded, or if the
+        file holds others.
     """
     known = get_architecture(architecture)
-    if source == "none" or (source == "auto" and known.pretrained is None):
+    if source == "none" or (source in ("kept", "auto") and known.pretrained is None):
         return NO_PRETRAINED
     if known.pretrained is None:
         takes = ", ".join(name for name, one in ARCHITECTURES.items() if one.pretrained)
         found = f"is {source}, and {architecture} is trained from scratch"
         raise BundleError("--pretrained", found, f"Leave it out, or choose one of {takes}")
-    if source == "auto":
+    if source == "kept":
+        _check_kept(known.pretrained)
+    if source in ("kept", "auto"):
         name, weights = "auto", _download(known.pretrained)
     else:
         weights, name = _read(Path(source), known.pretrained), sha256_file(source)
@@ -91,6 +99,17 @@ def weight_file(name: str) -> str:
     return str(_imagenet(name).url).rsplit("/", 1)[-1]
 
 
+def _check_kept(name: str) -> None:
+    """Nothing is downloaded that nobody asked for."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / weight_file(name)
+    if not file.is_file():
+        remedy = (
+            f"--pretrained auto downloads them; or fetch {_imagenet(name).url} elsewhere and give --pretrained FILE"
+        )
+        found = f"ImageNet's of {name} are not on this computer ({file.name} in torch's cache)"
+        raise BundleError("pretrained weights", found, f"{remedy}; --pretrained none begins from scratch")
+
+
 def _download(name: str) -> dict[str, Tensor]:
     entry = _imagenet(name)
     try:
@@ -109,7 +128,11 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            return read_tensors(path)
+        if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE:
+            raise ValueError("PyTorch before 2.6 can be made to run code by this old format")
+        weights = torch.load(path, map_location="cpu", weights_only=True)  # torchvision's own files of before 2020
         if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("no dictionary of tensors")
     except FileNotFoundError:

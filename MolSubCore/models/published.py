@@ -136,6 +136,8 @@ def import_published(
     BundleError
         If the file does not fit the task, or `class_order` is no permutation of its classes.
     """
+    if task not in _PUBLISHED:
+        raise BundleError("task", f"is {task}, published models have {', '.join(_PUBLISHED)}", "Choose one of these")
     chosen, known = get_task(task), _PUBLISHED[task]
     if class_order is not None:
         names = tuple(name.strip() for name in class_order)

@@ -74,6 +74,21 @@ def checklists(present: Mapping[str, str], absent: Mapping[str, str]) -> tuple[C
     )
 
 
+def validation_checklist(present: Mapping[str, str], absent: Mapping[str, str]) -> Checklist:
+    """TRIPOD+AI for the page of an external validation: the items that apply where no model is developed.
+
+    Parameters
+    ----------
+    present, absent : mapping of str to str
+        As of `checklists`.
+    """
+    entry = _content()["tripod"]
+    places = read_json(Path(__file__).with_name("validation_checklist.json"))
+    items = [{**item, **places[item["number"]]} for item in entry["items"] if item["number"] in places]
+    title = f"{entry['title']}, items for an evaluation"
+    return Checklist("tripod", title, entry["source"], tuple(_answer(item, present, absent) for item in items))
+
+
 def _answer(item: Mapping[str, Any], present: Mapping[str, str], absent: Mapping[str, str]) -> Answer:
     places = tuple((anchor, present[anchor]) for anchor in item["where"] if anchor in present)
     lost = [absent.get(anchor, anchor) for anchor in item["where"] if anchor not in present]

@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib import get_data_path
 from PIL import Image as Picture
+from reportlab import rl_config
 from reportlab.lib.colors import Color, HexColor, white
 from reportlab.lib.pagesizes import A4, landscape
 from reportlab.lib.styles import ParagraphStyle
@@ -45,6 +46,7 @@ _ACCENT, _WARN, _WARN_BACK, _SYNTHETIC = (HexColor(code) for code in ("#2a6f97",
 _MARGIN, _BAND, _FOOT = 16 * mm, 9 * mm, 14 * mm
 _PLAIN, _BOLD, _CHINESE = "MolSub", "MolSub-Bold", "STSong-Light"
 _TITLE = "Molecular subtype from mammography"
+rl_config.useA85 = 0  # its ASCII form of binary data is written in Python, and costs more than all the rest
 
 _HEAD: dict[str, Any] = {"fontName": _BOLD, "keepWithNext": 1}
 _BEYOND = re.compile("([\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]+)")

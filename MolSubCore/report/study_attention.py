@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from MolSubCore.evaluation.study_results import StudyResults
 from MolSubCore.explain.examples import VIEWS, Attention, read_attention
 from MolSubCore.explain.overlay import blend, layer_title
-from MolSubCore.report.study_curves import MANY
+from MolSubCore.report.study_curves import many
 from MolSubCore.report.study_items import Picture, model_title, new_figure
 from MolSubCore.report.study_tables import absence
 from MolSubCore.tasks import get_task
@@ -38,7 +38,7 @@ _HOW = (
 def class_attention(results: StudyResults) -> Picture:
     """Figure 4: one correctly classified test patient of every subtype, all layers."""
     title = f"Figure 4. Attention of {model_title(results.main)}, layer by layer"
-    found, why = _attention(results, MANY)
+    found, why = _attention(results, many(results))
     if found is None:
         return Picture("figure-4", title, why=why)
     examples, layers = found.record["examples"], found.layers

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.calibration import Calibration, Temperature, calibration, fit_temperature
+from MolSubCore.evaluation.calibration import Calibration, Temperature, bin_count, calibration, fit_temperature
 from MolSubCore.evaluation.decision_curve import DecisionCurve, decision_curve
 from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.evaluation.intervals import Estimate
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
-from MolSubCore.evaluation.thresholds import Threshold, choose_threshold
+from MolSubCore.evaluation.thresholds import RULES, Threshold, choose_threshold
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.predictions import Scores, ensemble
 from MolSubCore.report.page import interval, number
 from MolSubCore.report.study_items import Picture, Record, Table, model_title, new_figure
 from MolSubCore.report.study_tables import absence
 from MolSubCore.tasks import get_task
-
-#: Rules of the thresholds, with the share that two of them hold to.
-RULES: tuple[tuple[Literal["youden", "sensitivity", "specificity"], float], ...] = (
-    ("youden", 0.9),
-    ("sensitivity", 0.9),
-    ("specificity", 0.9),
-)
-
-#: Patients that a bin of a reliability figure should hold.
-_PER_BIN = 15
 
 _MEASURES = ("brier", "log_loss", "ece")
 _GREY = "#8a93a0"
@@ -64,7 +54,7 @@ def calibrate(run: RunResult) -> Calibrated:
     validation = Validation(tuple(run.validation.values()))
     temperature = fit_temperature(validation)
     scores = ensemble([temperature.apply(part) for part in run.test.values()])
-    bins = min(max(len(scores.per_patient().label) // _PER_BIN, 2), 10)
+    bins = bin_count(len(scores.per_patient().label))
     before, after = (
         calibration(part, run.classes, run.positive, bins=bins, binning="count") for part in (run.ensemble, scores)
     )

@@ -28,8 +28,8 @@ _HEADER = ("Model", "AUC", "difference (95 %)", "p, DeLong", "adjusted",
 
 _NOTE = (
     "Test set, per patient, ensembles of the folds. Difference: {first} minus the other, so above 0 {first} does "
-    "better. AUC: DeLong, paired (five subtypes: the macro mean); accuracy: McNemar, exact and mid-p, interval of "
-    "Bonett and Price. Adjusted: Holm, over {family}, AUCs and accuracies each by themselves. The csv also has "
+    "better. AUC: DeLong, paired (several classes: the macro mean); accuracy: McNemar, exact and mid-p, interval "
+    "of Bonett and Price. Adjusted: Holm, over {family}, AUCs and accuracies each by themselves. The csv also has "
     "validation, out of fold."
 )
 

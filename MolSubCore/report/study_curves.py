@@ -21,7 +21,8 @@ from MolSubCore.tasks import get_task
 
 #: The paper's order: A Luminal, B TN, C HER2.
 BINARY = ("luminal", "tn", "her2")
-MANY = "subtype5"
+#: The tasks of more classes: the paper's, then that of cohorts which do not tell the hormone receptors.
+MANY = ("subtype5", "subtype4")
 _GREY = "#8a93a0"
 
 
@@ -57,12 +58,18 @@ def binary_roc(results: StudyResults) -> Picture:
     return Picture("figure-2", title, caption, figure)
 
 
+def many(results: StudyResults) -> str:
+    """The task of more classes that a study has; the paper's where it has both or none."""
+    return next((task for task in MANY if task in results.tasks), MANY[0])
+
+
 def class_roc(results: StudyResults) -> Picture:
-    """Figure 3: each class of the five-class task against the rest, on the test set."""
+    """Figure 3: each class of the task of more classes against the rest, on the test set."""
     title = f"Figure 3. ROC curves of {model_title(results.main)}, each subtype against the rest"
-    run = results.main_run(MANY)
+    task = many(results)
+    run = results.main_run(task)
     if run is None:
-        return Picture("figure-3", title, why=absence(results, (MANY,)))
+        return Picture("figure-3", title, why=absence(results, (task,)))
     figure = new_figure(11.2, 6.6, title, synthetic=bool(results.study.get("synthetic")))
     panels = (
         ("A. Test set, ensemble of the folds", "ensemble", "test", run.ensemble.per_patient()),
@@ -79,19 +86,17 @@ def class_roc(results: StudyResults) -> Picture:
         axes.plot([], [], " ", label=f"macro mean: {interval(entry['value'], entry['low'], entry['high'], 2)}")
         axes.set_title(f"{name}: {sum(counts.values())} patients", loc="left", fontsize=11)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95, title="class (patients): AUC", title_fontsize=8)
-    printed = published()["tasks"][MANY]
-    classes = ", ".join(f"{name} {value:.2f}" for name, value in printed["class_auc"].items())
-    caption = (
-        f"Per patient, AUC with its 95 % interval. {published_caption([MANY])} "
-        f"Its classes, as far as the text gives them: {classes}."
-    )
+    caption = "Per patient, AUC with its 95 % interval."
+    if printed := published()["tasks"].get(task):
+        classes = ", ".join(f"{name} {value:.2f}" for name, value in printed["class_auc"].items())
+        caption += f" {published_caption([task])} Its classes, as far as the text gives them: {classes}."
     return Picture("figure-3", title, caption, figure, width=920)
 
 
 def confusions(results: StudyResults) -> Picture:
     """Confusion matrices of the main model on the test set."""
     title = f"Confusion matrices of {model_title(results.main)}, test set"
-    runs = [run for task in (*BINARY, MANY) if (run := results.main_run(task))]
+    runs = [run for task in (*BINARY, *MANY) if (run := results.main_run(task))]
     if not runs:
         return Picture("confusion", title, why=absence(results, results.tasks))
     widths = [1.0 if run.positive else 1.5 for run in runs]

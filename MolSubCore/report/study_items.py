@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from MolSubCore import DISCLAIMER
 from MolSubCore.evaluation.fusion import FUSIONS
 from MolSubCore.evaluation.run_files import FUSION
-from MolSubCore.files import atomic_path, write_text
+from MolSubCore.files import atomic_path, plain_cell, write_text
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import data_uri, jpeg_uri
 from MolSubCore.training.feature_models import BASELINES
@@ -62,7 +63,9 @@ class Table:
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in self.records)
+        writer.writerows(
+            {key: "" if value is None else plain_cell(value) for key, value in row.items()} for row in self.records
+        )
         write_text(folder / f"{self.key}.csv", buffer.getvalue())
 
 
@@ -96,9 +99,7 @@ class Picture:
         """Write ``<key>.png`` and ``<key>.svg``, the same bytes for the same figure; return the URI of the page."""
         if self.figure is None:
             return ""
-        if self.figure.get_layout_engine() is not None:
-            self.figure.draw_without_rendering()
-            self.figure.set_layout_engine("none")  # what it found once holds for every format
+        self._settle()
         # Without a fixed salt and with a date two runs of one plan would differ.
         with matplotlib.rc_context({"svg.hashsalt": self.key}):
             with atomic_path(folder / f"{self.key}.png") as temporary:
@@ -106,6 +107,19 @@ class Picture:
             with atomic_path(folder / f"{self.key}.svg") as temporary:
                 self.figure.savefig(temporary, format="svg", metadata={"Date": None})
         return jpeg_uri(self.figure) if self.photographic else data_uri(folder / f"{self.key}.svg")
+
+    def uri(self) -> str:
+        """The figure as an SVG in a URI, for a page without files beside it; empty without a figure."""
+        if self.figure is None:
+            return ""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.write(Path(folder))
+
+    def _settle(self) -> None:
+        """Find the layout once, for every format."""
+        if self.figure is not None and self.figure.get_layout_engine() is not None:
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")
 
 
 def new_figure(

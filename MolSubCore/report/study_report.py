@@ -32,7 +32,7 @@ from MolSubCore.report.study_comparison import (
     forest,
     fusion_table,
 )
-from MolSubCore.report.study_curves import binary_roc, class_roc, confusions, views_table
+from MolSubCore.report.study_curves import binary_roc, class_roc, confusions, many, views_table
 from MolSubCore.report.study_flow import flow_figure, flow_table
 from MolSubCore.report.study_items import Picture, Table, model_title
 from MolSubCore.report.study_tables import characteristics_tables, models_table, performance_table
@@ -64,7 +64,7 @@ def make_tables(
         flow_table(results),
         *characteristics_tables(results),
         performance_table(results, "table-2", ("luminal",)),
-        performance_table(results, "table-3", ("tn", "her2", "subtype5")),
+        performance_table(results, "table-3", ("tn", "her2", many(results))),
         models_table(results),
         fusion_table(results, compare_fusions(results)),
         comparison_table(results, comparisons, "supplementary-3", variants=False),
@@ -132,7 +132,7 @@ def _write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
     made = [table for table in tables if not table.why]
     for table in made:
         table.write(folder)
-    for file in folder.glob("*.csv"):
+    for file in folder.glob("[!.]*.csv"):
         if file.stem not in {table.key for table in made}:
             file.unlink()
     return tables
@@ -140,7 +140,7 @@ def _write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
 
 def _remove_stale(folder: Path, pictures: list[tuple[Picture, str]]) -> None:
     made = {picture.key for picture, uri in pictures if uri}
-    for file in (*folder.glob("*.png"), *folder.glob("*.svg")):
+    for file in (*folder.glob("[!.]*.png"), *folder.glob("[!.]*.svg")):
         if file.stem not in made:
             file.unlink()
 

@@ -214,7 +214,7 @@ def models_table(results: StudyResults) -> Table:
         rows.append(tuple(cells))
     groups = (("", 1), *((get_task(task).title, 2) for task in results.tasks))
     note = (
-        "AUC (95 % interval), per patient; five subtypes: macro mean of each class against the rest. Validation: out "
+        "AUC (95 % interval), per patient; several classes: macro mean of each against the rest. Validation: out "
         "of fold; test: ensemble of the folds. Indented: fusions of the model above, on the same patients."
     )
     return Table("models", title, note, tuple(header), tuple(rows), groups, records=records)

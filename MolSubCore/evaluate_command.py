@@ -1,0 +1,114 @@
+"""What ``molsub evaluate`` does: a run's evaluation again, or a bundle on another cohort."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.errors import MolSubError
+from MolSubCore.progress import Bars
+
+if TYPE_CHECKING:
+    from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation
+
+#: Options that a run has no use for, with what they are where they are not given.
+_OF_A_BUNDLE = ("out", "subgroup", "recalibrate_on", "recalibrated", "resume", "identified", "cache")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """``molsub evaluate RUN``, and ``molsub evaluate BUNDLE TABLE``: exit code 2 where a row could not be read."""
+    return _evaluate_run(options) if options.table is None else _evaluate_bundle(options)
+
+
+def _evaluate_run(options: argparse.Namespace) -> int:
+    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+
+    run = Path(options.source)
+    given = [name for name in _OF_A_BUNDLE if getattr(options, name)]
+    if given:
+        option = f"--{given[0].replace('_', '-')}"
+        raise MolSubError(option, "is for a bundle on another cohort, which needs a table", "Give BUNDLE and TABLE")
+    if run.suffix == ".molsub" or (run / "bundle.json").is_file():
+        raise MolSubError(run, "is a model bundle, and there is no table", "Give the cohort table after it, and --out")
+    for line in summary_lines(evaluate_run(run, resamples=options.resamples)):
+        print(line)
+    print(f"\nEvaluation: {run / 'evaluation.json'}, {run / 'evaluation.png'}")
+    return 0
+
+
+def _evaluate_bundle(options: argparse.Namespace) -> int:
+    from MolSubCore.evaluation.evaluate import summary_lines
+    from MolSubCore.evaluation.external import validate_bundle
+    from MolSubCore.models.bundle import read_bundle
+    from MolSubCore.models.card import find_bundle
+    from MolSubCore.models.recalibrated import check_recalibrated
+    from MolSubCore.report.external_page import write_page
+
+    if not options.out:
+        raise MolSubError("--out", "is missing", "Say where the validation goes: --out DIR")
+    if options.recalibrated and not options.recalibrate_on:
+        raise MolSubError("--recalibrated", "needs --recalibrate-on", "Name the patients to fit on, or leave it out")
+    if (Path(options.source) / "plan.json").is_file():
+        remedy = "Make a bundle of it first: molsub models export RUN --out BUNDLE"
+        raise MolSubError(options.source, "is a run folder, expected a bundle before a table", remedy)
+    path = find_bundle(options.source)
+    target = Path(options.recalibrated) if options.recalibrated else None
+    if target:
+        check_recalibrated(path, target)
+    wanted, out = _external_options(options), Path(options.out)
+    bundle = read_bundle(path, device=options.device)
+    with Bars() as bars:
+        found = validate_bundle(bundle, Path(options.table), out, wanted, progress=bars)
+        page = write_page(found, bundle.card, out, identified=options.identified, progress=bars("drawing"))
+    for line in [*summary_lines(found.result), *_calibration_lines(found)]:
+        print(line)
+    for warning in found.result["warnings"]:
+        print(f"Warning: {warning}")
+    print(f"{DISCLAIMER}\nPage: {page}\nTables, figures and predictions: {out / 'results'}")
+    if target:
+        print(f"Recalibrated bundle: {_write_bundle(path, target, found)}")
+    for error in found.external.errors:
+        print(f"Left out: {error}")
+    return 2 if found.external.errors else 0
+
+
+def _external_options(options: argparse.Namespace) -> ExternalOptions:
+    from MolSubCore.evaluation.external import ExternalOptions
+
+    return ExternalOptions(
+        subgroups=tuple(options.subgroup),
+        recalibrate_on=options.recalibrate_on or "",
+        method=options.recalibration,
+        resamples=options.resamples,
+        resume=options.resume,
+        cache=Path(options.cache) if options.cache else None,
+    )
+
+
+def _calibration_lines(found: ExternalValidation) -> list[str]:
+    """Slope and expected / observed, as the model came and, where it was recalibrated, on the patients left out."""
+    result = found.result
+    name = result["positive"]
+    if not name:
+        return []
+    parts = [("as the model came", result["calibration_drift"]["here"])]
+    if fitted := result["recalibration"]:
+        left = f"{fitted['judged_on']} patients left out of it"
+        parts += [(f"{side} recalibration, {left}", fitted[side]["calibration"]) for side in ("before", "after")]
+    lines = [f"{'calibration':56}{'slope':>8}{'E/O':>8}{'Brier':>8}"]
+    for title, part in parts:
+        values = [part["classes"][name][key]["value"] for key in ("slope", "expected_observed", "brier")]
+        lines.append(f"{title:56}" + "".join(f"{'-':>8}" if value is None else f"{value:8.3f}" for value in values))
+    return lines
+
+
+def _write_bundle(path: Path, target: Path, found: ExternalValidation) -> Path:
+    from MolSubCore.models.recalibrated import write_recalibrated
+
+    fitted = found.result["recalibration"]
+    kept = ("before", "after")
+    judged = {side: fitted[side]["calibration"] for side in kept}
+    change = {key: value for key, value in fitted.items() if key not in kept} | {"judged": judged}
+    return write_recalibrated(path, target, change)

@@ -1,0 +1,69 @@
+"""What a reader of a validation must know, in sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from MolSubCore.evaluation.external_data import ExternalCohort
+
+#: Patients of a class below which a figure is called uncertain.
+FEW = 30
+
+#: Shares of images of an unknown kind that are told.
+_KINDS = (("manufacturers", "manufacturer"), ("views", "view"), ("presentation", "presentation intent"))
+
+
+def external_warnings(card: dict[str, Any], external: ExternalCohort, result: dict[str, Any]) -> list[str]:
+    """What makes a validation doubtful: the cohort, its likeness to the training's, its size.
+
+    Parameters
+    ----------
+    card : dict
+        The model bundle's.
+    external : ExternalCohort
+    result : dict
+        Content of ``evaluation.json``, with the recalibration if there is one.
+    """
+    found = []
+    if result["synthetic"]:
+        found.append("Pictures or training data are synthetic: nothing here is about patients.")
+    trained = ((card.get("training") or {}).get("plan") or {}).get("data_hash")
+    if trained and trained == external.data.store.data_hash():
+        found.append("This is the cohort that the model was trained on: its figures are no validation.")
+    found += _unseen(result["cohort"])
+    counts = result["prevalence"]["test"]["patients"]
+    found += [f"There are {n} patient(s) of {name}: what rests on them is uncertain." for name, n in counts.items()
+              if n < FEW]  # fmt: skip
+    left = external.flow["table"]["rows"] - external.flow["used"]["rows"]
+    if left:
+        found.append(f"{left} of {external.flow['table']['rows']} rows were left out; the flow says why.")
+    if not result["thresholds"] and result["positive"]:
+        found.append("The model came without thresholds of its training; only 0.5 is shown.")
+    if result["calibration_drift"]["validation"] is None:
+        found.append("The model came without the calibration of its training, so a drift cannot be seen.")
+    return found + _recalibration(result["recalibration"])
+
+
+def _unseen(cohort: dict[str, dict[str, Any]]) -> list[str]:
+    found = []
+    for key, name in _KINDS:
+        known = {each.casefold() for each in cohort["training"].get(key) or {} if each != "unknown"}
+        here = {each: count for each, count in cohort["here"][key].items() if each != "unknown"}
+        new = {each: count for each, count in here.items() if each.casefold() not in known}
+        if known and new:
+            names = ", ".join(f"{each} ({count})" for each, count in new.items())
+            found.append(f"The training had no images of this {name}: {names}.")
+    return found
+
+
+def _recalibration(fitted: dict[str, Any] | None) -> list[str]:
+    if fitted is None:
+        return []
+    found = []
+    if fitted["at_bound"]:
+        found.append("The patients of the recalibration do not determine it: a number lies at the end of its range.")
+    few = {name: count for name, count in fitted["counts"].items() if count < FEW}
+    if few:
+        names = ", ".join(f"{count} of {name}" for name, count in few.items())
+        found.append(f"The recalibration rests on few patients ({names}): it is uncertain itself.")
+    return found

@@ -1,0 +1,300 @@
+"""A bundle on another cohort: flow, predictions, subgroups, recalibration without a leak, going on, and the page."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command_line import failing
+from sklearn.metrics import roc_auc_score
+from test_study_page import Page
+
+from MolSubCore.__main__ import main
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation, validate_bundle
+from MolSubCore.evaluation.recalibration import fit_recalibration
+from MolSubCore.evaluation.subgroups import LEAST
+from MolSubCore.files import read_json
+from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.models.bundle import Bundle, read_bundle
+from MolSubCore.models.card import read_card
+from MolSubCore.predict import predict
+from MolSubCore.predictions import Scores
+from MolSubCore.report.external_page import write_page
+from MolSubCore.tasks import Subtype
+
+COUNTS = {Subtype.LUMINAL_A: 16, Subtype.HER2_HR_NEGATIVE: 8, Subtype.TN: 16}
+SECRET = "Q7ZSECRET"
+CARD: dict[str, Any] = {
+    "format": "molsub-bundle", "name": "known", "architecture": "simple-cnn", "task": "tn", "positive": "TN",
+    "classes": ["TN", "non-TN"], "recipe": get_recipe("default").to_dict(),
+    "members": [{"file": "x", "sha256": "0" * 64}],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Known(Bundle):
+    """A bundle whose logits are known: of TN by how bright the patch is, and how many patches it was asked for."""
+
+    asked: list[int]
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(inputs))
+        bright = inputs.double().mean(dim=(1, 2, 3)) * 4 + 2
+        return torch.stack([bright, torch.zeros_like(bright)], dim=1)[None].float()
+
+
+def known() -> Known:
+    return Known(CARD, (torch.nn.Identity(),), torch.device("cpu"), [])
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_rows(table: Path, rows: list[dict[str, str]]) -> Path:
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return table
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty patients in two views, in two centres; the first has no subtype yet, a row has no image, one is partial."""
+    folder = tmp_path_factory.mktemp("other")
+    table = make_synthetic_cohort(folder / SECRET, counts=COUNTS, seed=5, image_shape=(256, 208))
+    rows = rows_of(table)
+    for number, row in enumerate(rows):
+        row["Centre"] = "AB"[number // 2 % 2]
+        row["patient_id"] = f"{SECRET}-{row['patient_id']}"
+    rows[0]["subtype"] = rows[1]["subtype"] = ""
+    rows[4]["image"] = "images/absent.dcm"
+    return write_rows(table.with_name("t.csv"), rows)
+
+
+def validated(cohort: Path, out: Path, bundle: Known | None = None, **options: Any) -> ExternalValidation:
+    wanted = {"resamples": 200, "cache": cohort.parents[1] / "cache", "subgroups": ("centre",), **options}
+    return validate_bundle(bundle or known(), cohort, out, ExternalOptions(**wanted))
+
+
+@pytest.fixture(scope="module")
+def found(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExternalValidation, Path]:
+    out = tmp_path_factory.mktemp("v") / "out"
+    result = validated(cohort, out, recalibrate_on="centre=A")
+    write_page(result, CARD, out)
+    return result, out
+
+
+def test_every_row_is_used_or_has_its_reason(found: tuple[ExternalValidation, Path]) -> None:
+    result, out = found[0].result, found[1]
+    flow = result["flow"]
+    assert flow["table"] == {"rows": 80, "patients": 40}
+    assert [part["rows"] for part in flow["left_out"].values()] == [2, 0, 1]
+    assert flow["used"] == {"rows": 77, "patients": 39}
+    assert result["left_out_rows"] == [
+        {"row": 2, "reason": "no subtype"}, {"row": 3, "reason": "no subtype"},
+        {"row": 6, "reason": "image or lesion cannot be used"},
+    ]  # fmt: skip
+    assert read_json(out / "evaluation.json") == result
+    assert result["test"]["ensemble"]["image"]["n"] == 77
+    assert "absent" not in (out / "evaluation.json").read_text()
+
+
+def test_the_numbers_are_those_of_molsub_predict(cohort: Path, found: tuple[ExternalValidation, Path]) -> None:
+    """Each patient read and predicted by the other way, and scikit-learn's AUC of these."""
+    rows, patients = rows_of(cohort), {}
+    for number, row in enumerate(rows, start=2):
+        if row["subtype"] and "absent" not in row["image"]:
+            patients.setdefault(row["patient_id"], []).append((number, row))
+    written = {row["rows"]: row for row in rows_of(found[1] / "results" / "predictions.csv")}
+    assert len(written) == len(patients) == 39
+    shares, label = [], []
+    for own in patients.values():
+        images = [(cohort.parent / row["image"], cohort.parent / row["mask"]) for _, row in own]
+        share = predict(images, known(), layers=[]).patient["TN"]
+        line = written[" ".join(str(number) for number, _ in own)]
+        assert float(line["p:TN"]) == pytest.approx(share, abs=1e-6)
+        assert line["class"] == ("TN" if own[0][1]["subtype"] == "TN" else "non-TN")
+        shares.append(share)
+        label.append(own[0][1]["subtype"] == "TN")
+    auc = found[0].result["test"]["ensemble"]["patient"]["metrics"]["auc"]
+    assert auc["value"] == pytest.approx(roc_auc_score(label, shares))
+
+
+def test_subgroups_add_up(cohort: Path, found: tuple[ExternalValidation, Path]) -> None:
+    rows = found[0].result["subgroups"]
+    for attribute in ("vendor", "age", "lesion size", "centre"):
+        own = [row for row in rows if row["attribute"] == attribute]
+        assert sum(row["patients"] for row in own) == 39
+        assert sum(row["images"] for row in own) == 77
+        assert sum(row["classes"]["TN"] for row in own) == sum(found[0].scores.per_patient().label == 0)
+    views = {row["level"]: row for row in rows if row["attribute"] == "view"}
+    assert views["CC"]["images"] + views["MLO"]["images"] == 77
+    assert {views["CC"]["patients"], views["MLO"]["patients"]} == {39, 38}
+    for row in rows:
+        few = min(row["classes"].values()) < LEAST
+        assert (row["metrics"]["auc"]["value"] is None) == few
+        assert ("fewer than 10" in row["metrics"]["auc"].get("why", "")) == few
+    scores, meta = found[0].scores, found[0].external.data.store.meta
+    inside = np.array([entry["view"] == "MLO" for entry in meta])
+    assert len(set(scores.patient[inside])) == inside.sum()  # one MLO view each: no mean is needed
+    expected = roc_auc_score(scores.label[inside] == 0, scores.probabilities[inside, 0])
+    assert views["MLO"]["metrics"]["auc"]["value"] == pytest.approx(expected)
+
+
+def test_bands_come_in_their_order(found: tuple[ExternalValidation, Path]) -> None:
+    """And every patient is in the band of the age in the table."""
+    levels = [row["level"] for row in found[0].result["subgroups"] if row["attribute"] == "age"]
+    order = ["below 40 years", "40 to 49 years", "50 to 59 years", "60 to 69 years", "from 70 years"]
+    assert levels == [level for level in order if level in levels]
+    for study_id, cases in found[0].external.cases_of().items():
+        age = int(cases[0].extra["age"])
+        assert found[0].levels["age"][study_id] == order[int(np.clip(age // 10 - 3, 0, 4))]
+
+
+def test_the_recalibration_sees_its_part_only(cohort: Path, found: tuple[ExternalValidation, Path]) -> None:
+    """Fitted anew from the rows of centre A; nobody is on both sides."""
+    result, scores = found[0].result["recalibration"], found[0].scores
+    levels = found[0].levels["centre"]
+    inside = np.array([levels[str(name)] == "A" for name in scores.patient])
+    parts = [getattr(scores, name)[inside] for name in ("probabilities", "label", "patient", "case")]
+    again = fit_recalibration(Scores(*parts), ("TN", "non-TN"))
+    assert (result["slope"], result["intercepts"]) == (again.slope, list(again.intercepts))
+    assert found[0].recalibration is not None
+    judged = {str(name) for name in found[0].judged[1].patient}
+    assert not judged & found[0].recalibration.patients
+    assert judged | found[0].recalibration.patients == set(map(str, scores.patient))
+    assert result["patients"] + result["judged_on"] == 39
+    lines = rows_of(found[1] / "results" / "predictions.csv")
+    assert all((line["part"] == "judged") == (line["centre"] == "B") for line in lines)
+    assert all(bool(line["recalibrated p:TN"]) == (line["centre"] == "B") for line in lines)
+
+
+def test_it_goes_on_and_takes_new_rows(cohort: Path, tmp_path: Path) -> None:
+    few = write_rows(cohort.with_name("few.csv"), rows_of(cohort)[6:26])
+    first, second, third = known(), known(), known()
+    validated(few, tmp_path / "out", first)
+    assert sum(first.asked) == 20
+    with pytest.raises(MolSubError, match="--resume"):
+        validated(few, tmp_path / "out", second)
+    before = read_json(tmp_path / "out" / "evaluation.json")
+    validated(few, tmp_path / "out", second, resume=True)
+    assert second.asked == []
+    assert read_json(tmp_path / "out" / "evaluation.json") == before
+    (tmp_path / "out" / "logits" / "00000.safetensors").write_bytes(b"damaged")
+    more = write_rows(cohort.with_name("more.csv"), rows_of(cohort)[6:30])
+    result = validated(more, tmp_path / "out", third, resume=True)
+    assert sum(third.asked) == 24
+    assert result.result["flow"]["used"]["rows"] == 24
+    other = Known({**CARD, "members": [{"file": "x", "sha256": "1" * 64}]}, (torch.nn.Identity(),), third.device, [])
+    with pytest.raises(MolSubError, match="another model"):
+        validated(more, tmp_path / "out", other, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"subgroups": ("ward",)}, "column ward: is not in the table, which has age, centre"),
+     ({"recalibrate_on": "centre=Z"}, "names 0 of the 39 patients"),
+     ({"recalibrate_on": "synthetic=yes"}, "names 39 of the 39 patients"),
+     ({"recalibrate_on": "view=CC"}, "in some of their rows only"),
+     ({"recalibrate_on": "centre"}, "expected COLUMN=VALUE"),
+     ({"resamples": 0}, "is 0, expected 1")],
+)  # fmt: skip
+def test_what_is_refused_leaves_nothing(cohort: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(MolSubError, match=words):
+        validated(cohort, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tables_that_are_refused(cohort: Path, tmp_path: Path) -> None:
+    rows = rows_of(cohort)
+    for column, value, words in (
+        ("subtype", "grade 3", "unknown value 'grade 3'"),
+        ("subtype", "Luminal B", "another subt"),
+    ):
+        changed = [dict(row) for row in rows]
+        changed[8][column] = value
+        with pytest.raises(MolSubError, match=words):
+            validated(write_rows(cohort.with_name("wrong.csv"), changed), tmp_path / "out")
+    with pytest.raises(MolSubError, match="no row with a subtype"):
+        validated(write_rows(cohort.with_name("none.csv"), [{**row, "subtype": ""} for row in rows]), tmp_path / "out")
+
+
+def test_a_subtype_that_leaves_the_class_open(cohort: Path, tmp_path: Path) -> None:
+    """HER2+ without hormone receptors tells luminal from non-luminal as little as it tells the five subtypes apart."""
+    rows = [dict(row) for row in rows_of(cohort)]
+    for row in rows[30:34]:
+        row["subtype"] = "HER2+"
+    table = write_rows(cohort.with_name("partial.csv"), rows)
+    five = {**CARD, "task": "subtype5", "positive": None, "classes": [subtype.value for subtype in Subtype]}
+    bundle = Known(five, (torch.nn.Identity(),), torch.device("cpu"), [])
+    object.__setattr__(bundle, "logits", lambda inputs: torch.zeros(1, len(inputs), 5))
+    result = validated(table, tmp_path / "out", bundle).result
+    assert result["flow"]["left_out"]["class left open by the subtype"]["rows"] == 4
+    assert result["flow"]["used"]["rows"] == 73
+    write_page(validated(table, tmp_path / "out", bundle, resume=True), five, tmp_path / "out")
+    assert validated(table, tmp_path / "two").result["flow"]["used"]["rows"] == 77  # TN or not it tells
+
+
+def test_the_page_is_whole_and_names_nobody(found: tuple[ExternalValidation, Path]) -> None:
+    page = Page(found[1] / "evaluation.html")
+    assert page.open == []
+    assert page.scripts == 0
+    assert len(page.ids) == len(set(page.ids))
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert all(name.startswith("data:") for name in page.resources)
+    for words in ("Thresholds of the training, applied here", "not estimable", "TRIPOD+AI", "12f", "centre=A",
+                  "SYNTHETIC", "Recalibration, judged on the patients it was not fitted on"):  # fmt: skip
+        assert words in page.text, words
+    for file in found[1].rglob("*"):
+        assert file.is_dir() or SECRET.encode() not in file.read_bytes(), file.name
+
+
+def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the very cohort of the training, which it says; with a recalibrated bundle, which then is one."""
+    table, bundle = str(workplace / "cohort" / "table.csv"), str(workplace / "m.molsub")
+    cache = ["--cache", str(workplace / "cache"), "--resamples", "100"]
+    new, before = tmp_path / "new.molsub", (workplace / "m.molsub").read_bytes()
+    command = ["evaluate", bundle, table, "--out", str(tmp_path / "v"), *cache, "--identified"]
+    assert main([*command, "--recalibrate-on", "laterality=L", "--recalibrated", str(new)]) == 0
+    printed = capsys.readouterr().out
+    assert "External validation, task luminal" in printed
+    assert "This is the cohort that the model was trained on" in printed
+    assert (workplace / "m.molsub").read_bytes() == before
+    change = read_json(tmp_path / "v" / "evaluation.json")["recalibration"]
+    assert read_card(new)["recalibration"]["slope"] == change["slope"]
+    lines = rows_of(tmp_path / "v" / "results" / "predictions.csv")
+    assert {line["patient_id"] for line in lines} == {row["patient_id"] for row in rows_of(Path(table))}
+    first = next(line for line in lines if line["part"] == "judged")
+    rows = [rows_of(Path(table))[int(number) - 2] for number in first["rows"].split()]
+    images = [(workplace / "cohort" / row["image"], workplace / "cohort" / row["mask"]) for row in rows]
+    share = predict(images, read_bundle(new), layers=[]).patient["Luminal"]
+    assert share == pytest.approx(float(first["recalibrated p:Luminal"]), abs=1e-5)
+    card = read_card(workplace / "m.molsub")
+    drift = read_json(tmp_path / "v" / "evaluation.json")["calibration_drift"]
+    assert drift["validation"] == card["metrics"]["validation"]["patient"]["calibration"]
+    assert [one["value"] for one in card["thresholds"]] == [
+        one["value"] for one in read_json(workplace / "run" / "evaluation.json")["thresholds"]["out_of_fold"]
+    ]
+
+
+def test_what_does_not_go_together(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, bundle, run = (str(workplace / name) for name in ("cohort/table.csv", "m.molsub", "run"))
+    out = ["--out", str(tmp_path / "v")]
+    assert "there is no table" in failing(capsys, "evaluate", bundle)
+    assert "--out: is missing" in failing(capsys, "evaluate", bundle, table)
+    assert "models export" in failing(capsys, "evaluate", run, table, *out)
+    assert "--subgroup" in failing(capsys, "evaluate", run, "--subgroup", "centre")
+    assert "--recalibrate-on" in failing(capsys, "evaluate", bundle, table, *out, "--recalibrated", "x.molsub")
+    named = ["--recalibrate-on", "laterality=L", "--recalibrated", bundle]
+    assert "not touched" in failing(capsys, "evaluate", bundle, table, *out, *named)
+    assert list(tmp_path.iterdir()) == []

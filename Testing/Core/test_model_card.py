@@ -1,0 +1,74 @@
+"""The model card: MONAI's keys, the page, and bundles that lack what it would show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_study_page import Page
+
+from MolSubCore.__main__ import main
+from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.models.card import read_card
+from MolSubCore.models.metadata import monai_metadata
+from MolSubCore.report.model_card import write_model_card
+
+OLD = {
+    "name": "old", "architecture": "densenet121-cbam", "task": "her2", "classes": ["HER2-positive", "HER2-negative"],
+    "positive": "HER2-positive", "recipe": get_recipe("published-2025").to_dict(), "dropout": 0.3,
+    "members": [{"file": "model-1.safetensors", "sha256": "a" * 64}], "training": {"summary": "of a paper"},
+    "metrics": {}, "class_order_verified": False, "warnings": ["The class order <was> never verified."],
+}  # fmt: skip
+
+
+def test_the_channels_are_the_logits_order(workplace: Path) -> None:
+    for card in (read_card(workplace / "m.molsub"), OLD):
+        found = monai_metadata(card)
+        image, pred = found["network_data_format"]["inputs"]["image"], found["network_data_format"]["outputs"]["pred"]
+        assert [pred["channel_def"][str(n)] for n in range(pred["num_channels"])] == card["classes"]
+        assert (image["num_channels"], image["spatial_shape"], image["modality"]) == (1, [224, 224], "MG")
+        recipe = Recipe.from_dict(card["recipe"])
+        white = 255 if recipe.patch_dtype == "uint8" else 1
+        ends = recipe.normalise(np.array([[[0, white]]], recipe.patch_dtype)).ravel()
+        assert image["value_range"] == pytest.approx(ends.tolist(), abs=1e-5)
+        assert {"version", "changelog", "task", "description", "intended_use", "eval_metrics"} <= {
+            *found,
+            "intended_use",
+        }
+        assert set(found["changelog"]) >= {found["version"]}
+        json.dumps(found, allow_nan=False)
+
+
+def test_info_as_json_and_as_a_page(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, file = str(workplace / "m.molsub"), tmp_path / "card.html"
+    assert main(["models", "info", bundle, "--json", "--html", str(file)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    card = read_card(workplace / "m.molsub")
+    assert {key: value for key, value in shown.items() if key != "metadata"} == card
+    assert shown["metadata"] == monai_metadata(card)
+    metrics = card["metrics"]["test"]["patient"]["metrics"]
+    assert shown["metadata"]["eval_metrics"] == {k: m["value"] for k, m in metrics.items() if m["value"] is not None}
+    page = Page(file)
+    assert (page.open, page.scripts) == ([], 0)
+    assert all(name.startswith("data:") for name in page.resources)
+    accuracy = metrics["accuracy"]
+    for words in ("Calibration slope", "Intended use", "non-Luminal, Luminal", "largest Youden index", "SYNTHETIC",
+                  f"{accuracy['value']:.2f}", "0: non-Luminal, 1: Luminal", "12"):  # fmt: skip
+        assert words in page.text, words
+    assert main(["models", "info", bundle]) == 0
+    printed = capsys.readouterr().out
+    assert f"accuracy {accuracy['value']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})" in printed
+    assert "not calibrated" in printed
+
+
+def test_a_bundle_that_knows_little(tmp_path: Path) -> None:
+    """What is missing is said to be missing; nothing is taken for a tag."""
+    page = Page(write_model_card(OLD, tmp_path / "card.html"))
+    assert page.open == []
+    assert page.text.count("Not made:") == 3
+    assert "The class order <was> never verified." in page.text
+    assert "NOT VERIFIED" in page.text
+    assert "of a paper" in page.text
+    assert "not recorded" in page.text
