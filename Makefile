@@ -7,7 +7,7 @@ DEMO ?= demo
 # Test processes at a time; each may need 4 GB of memory.
 WORKERS ?= 2
 
-.PHONY: demo test test-all bench evidence screenshots icons cmake-lists lint clean
+.PHONY: demo test test-all bench evidence screenshots icons cmake-lists lock licences faults lint clean
 .DELETE_ON_ERROR:
 
 $(READY): pyproject.toml
@@ -55,6 +55,19 @@ icons: $(READY)
 # The lists of files that Slicer installs.
 cmake-lists: $(READY)
 	$(BIN)/python Testing/Slicer/cmake_lists.py
+
+# The exact versions of everything, with their hashes, for Python 3.10 and newer on all systems.
+lock:
+	$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
+	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
+		--no-header --extra test pyproject.toml --output-file Testing/requirements/lock.txt
+
+licences: $(READY)
+	$(BIN)/python Testing/Core/licences.py
+
+# The table of faults and outcomes in Testing/README.md; as root, some minutes.
+faults: $(READY)
+	$(BIN)/python Testing/Core/fault_table.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis

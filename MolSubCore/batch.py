@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.table import Case, read_cohort
+from MolSubCore.cohort.table import Case, read_cohort, without_paths
+from MolSubCore.dicom_out.source import check_sources
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import check_free, read_json, write_text
+from MolSubCore.files import check_free, plain_cell, read_json, write_text
+from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.predict import check_request, predict
 
@@ -23,6 +25,7 @@ def predict_table(
     request: dict[str, Any],
     *,
     identified: bool = False,
+    dicom: bool = False,
     resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> int:
@@ -35,6 +38,8 @@ def predict_table(
     ----------
     request : dict
         ``layers``, ``classes`` and ``method`` of `MolSubCore.predict.predict`.
+    dicom : bool
+        Write each patient's DICOM objects, too; needs `identified`.
 
     Returns
     -------
@@ -47,27 +52,32 @@ def predict_table(
     check_request(bundle, **request)
     if not resume:
         check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
-    rows, failed = [], 0
-    for number, (patient_id, cases) in enumerate(patients.items(), start=1):
-        folder = out / f"case-{number:04d}"
-        row = {"case": folder.name, "rows": " ".join(str(case.row) for case in cases)}
-        if identified:
-            row["patient_id"] = patient_id
-        try:
-            if not (resume and (folder / "prediction.json").exists()):
-                images = [(case.image, case.lesion) for case in cases]
-                predict(images, bundle, **request).save(folder, identified=identified)
-            result = read_json(folder / "prediction.json")
-            row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
-            row |= {"warnings": str(len(result["warnings"])), "error": ""}
-        except MolSubError as error:
-            failed += 1
-            row |= {"warnings": "", "error": "could not be predicted" if not identified else str(error)}
-            print(f"\nmolsub: rows {row['rows']}: {error}", file=sys.stderr)
-        rows.append(row)
-        if progress:
-            progress(number, len(patients), folder.name)
-    _write_summary(out / "predictions.csv", rows, bundle, identified)
+    with alone_in(out):
+        rows, failed = [], 0
+        for number, (patient_id, cases) in enumerate(patients.items(), start=1):
+            folder = out / f"case-{number:04d}"
+            row = {"case": folder.name, "rows": " ".join(str(case.row) for case in cases)}
+            if identified:
+                row["patient_id"] = patient_id
+            try:
+                done = (folder / "prediction.json").exists() and (not dicom or (folder / "dicom").is_dir())
+                if not (resume and done):
+                    images = [(case.image, case.lesion) for case in cases]
+                    if dicom:
+                        check_sources([case.image for case in cases], identified=identified)
+                    prediction = predict(images, bundle, **request)
+                    prediction.save(folder, identified=identified, overwrite=resume, dicom=dicom)
+                result = read_json(folder / "prediction.json")
+                row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
+                row |= {"warnings": str(len(result["warnings"])), "error": ""}
+            except MolSubError as error:
+                failed += 1
+                row |= {"warnings": "", "error": "could not be predicted" if not identified else str(error)}
+                print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
+            rows.append(row)
+            if progress:
+                progress(number, len(patients), folder.name)
+        _write_summary(out / "predictions.csv", rows, bundle, identified)
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
     return 2 if failed else 0
 
@@ -78,5 +88,5 @@ def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, ident
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
     write_text(path, buffer.getvalue())

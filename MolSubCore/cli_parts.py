@@ -10,6 +10,7 @@ NOTHING_LEFT = "Nothing half-written was left."
 ANEW = "The same command begins anew."
 STUDY_KEPT = "What is finished is kept; the same command goes on."
 CASES_KEPT = "Finished cases of a table are kept; the same command with --resume goes on."
+EVALUATION_KEPT = "Predictions on another cohort are kept; the same command with --resume goes on."
 
 Commands = Any  # argparse's own type for subparsers is private
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from MolSubCore.cli_parts import CASES_KEPT, Commands, add_command, add_group
-from MolSubCore.tasks import TASKS
+from MolSubCore.tasks import PAPER_TASKS
 
 
 def add_predict(commands: Commands) -> None:
@@ -24,18 +24,11 @@ def add_predict(commands: Commands) -> None:
         metavar="MASK",
         help="mask or polygon file, or row0,col0,row1,col1; once per image, in the same order",
     )
-    add(
-        "--model",
-        required=True,
-        metavar="BUNDLE",
-        help="model bundle: a folder, a .molsub file, or a name in the library",
-    )
+    text = "model bundle: a folder, a .molsub file, or a name in the library"
+    add("--model", required=True, metavar="BUNDLE", help=text)
     add("--out", required=True, metavar="DIR", help="folder to make")
-    add(
-        "--layers",
-        metavar="NAMES",
-        help="dotted layer names, comma-separated, or none (default: the architecture's own)",
-    )
+    text = "dotted layer names, comma-separated, or none (default: the architecture's own)"
+    add("--layers", metavar="NAMES", help=text)
     add(
         "--classes",
         default="predicted",
@@ -45,6 +38,8 @@ def add_predict(commands: Commands) -> None:
     add("--method", default="gradcam", help="gradcam (default), or another method of the grad-cam library")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
     add("--identified", action="store_true", help="write file names and patient identifiers into the result")
+    text = "write DICOM objects of the images' own studies, too (SEG, SR, parametric maps); needs --identified"
+    add("--dicom", action="store_true", help=text)
     add("--overwrite", action="store_true", help="replace what is in DIR")
     add("--resume", action="store_true", help="with a table: keep the patients that are done")
 
@@ -74,7 +69,8 @@ def add_models(commands: Commands) -> None:
     listing.add_argument("--library", metavar="DIR", help="folder of bundles (default: the user's, or $MOLSUB_MODELS)")
     info = add_command(group, "info", "commands.models_info", "show a bundle's card")
     info.add_argument("bundle", metavar="BUNDLE")
-    info.add_argument("--json", action="store_true", help="the card as it is")
+    info.add_argument("--json", action="store_true", help="the whole card, and its metadata in MONAI's keys")
+    info.add_argument("--html", metavar="FILE", help="write the card as a page to read")
     export = add_command(group, "export", "commands.models_export", "make a bundle from a run")
     export.add_argument("run", metavar="RUN")
     export.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
@@ -86,7 +82,7 @@ def add_models(commands: Commands) -> None:
         group, "import", "commands.models_import", "make a bundle from a published .pth file, without executing it"
     )
     convert.add_argument("file", metavar="FILE.pth")
-    convert.add_argument("--task", required=True, choices=sorted(TASKS))
+    convert.add_argument("--task", required=True, choices=sorted(PAPER_TASKS))
     convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
     convert.add_argument(
         "--architecture", default="densenet121-cbam", metavar="NAME", help="what it is of (default densenet121-cbam)"

@@ -28,8 +28,9 @@ def add_train(commands: Commands) -> None:
     add(
         "--pretrained",
         default=argparse.SUPPRESS,
-        metavar="auto|none|FILE",
-        help="ImageNet weights: download (default; none for simple-cnn and densenet121), none, or a local file",
+        metavar="kept|auto|none|FILE",
+        help="ImageNet weights: kept by an earlier download (default), auto to download them, none, or a local file; "
+        "simple-cnn and densenet121 take none",
     )
     _plan_options(parser)
 
@@ -67,7 +68,13 @@ def add_study(commands: Commands) -> None:
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
     add("--out", required=True, metavar="STUDY", help="study folder; one that is there is gone on with")
-    add("--tasks", nargs="+", default=[], choices=sorted(TASKS), help="default all four")
+    add(
+        "--tasks",
+        nargs="+",
+        default=[],
+        choices=sorted(TASKS),
+        help="default the paper's four: luminal, her2, tn, subtype5",
+    )
     add(
         "--architectures",
         nargs="+",
@@ -87,8 +94,9 @@ def add_study(commands: Commands) -> None:
     add(
         "--pretrained",
         default="",
-        metavar="auto|none|DIR",
-        help="ImageNet weights: download (default), none, or a folder of torchvision's files",
+        metavar="kept|auto|none|DIR",
+        help="ImageNet weights: kept by an earlier download (default), auto to download them, none, or a folder of "
+        "torchvision's files",
     )
     _plan_options(parser, without=("architecture",))
     text = "tables, figures and page of a study folder again, of what is finished"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,23 +79,16 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(options: argparse.Namespace) -> int:
-    """``molsub evaluate``."""
-    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-
-    run = Path(options.run)
-    for line in summary_lines(evaluate_run(run, resamples=options.resamples)):
-        print(line)
-    print(f"\nEvaluation: {run / 'evaluation.json'}, {run / 'evaluation.png'}")
-    return 0
-
-
 def predict(options: argparse.Namespace) -> int:
     """``molsub predict`` for one patient or a table."""
     from MolSubCore.models.bundle import read_bundle
     from MolSubCore.models.card import find_bundle
 
     table = _table_of(options)
+    if options.dicom:
+        from MolSubCore.dicom_out.source import check_sources
+
+        check_sources([] if table else options.images, identified=options.identified)
     bundle = read_bundle(find_bundle(options.model), device=options.device)
     request: dict[str, Any] = {
         "layers": _layers(options.layers),
@@ -108,7 +102,14 @@ def predict(options: argparse.Namespace) -> int:
 
     with Bar("predicting") as bar:
         return predict_table(
-            table, bundle, out, request, identified=options.identified, resume=options.resume, progress=bar
+            table,
+            bundle,
+            out,
+            request,
+            identified=options.identified,
+            dicom=options.dicom,
+            resume=options.resume,
+            progress=bar,
         )
 
 
@@ -137,12 +138,14 @@ def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, req
 
     check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
     prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
-    prediction.save(out, identified=options.identified, overwrite=options.overwrite)
+    prediction.save(out, identified=options.identified, overwrite=options.overwrite, dicom=options.dicom)
     for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
         print(f"{value:6.3f}  {name}")
     for warning in prediction.warnings:
         print(f"Warning: {warning}")
     print(f"{DISCLAIMER}\nReport: {out / 'report.html'}, {out / 'report.pdf'}")
+    if options.dicom:
+        print(f"DICOM objects, which name the patient: {out / 'dicom'}")
     return 0
 
 
@@ -214,7 +217,16 @@ def models_info(options: argparse.Namespace) -> int:
     from MolSubCore.models.card import card_lines, find_bundle, read_card
 
     card = read_card(find_bundle(options.bundle))
-    print(json.dumps(card, indent=2, ensure_ascii=False) if options.json else "\n".join(card_lines(card)))
+    if options.html:
+        from MolSubCore.report.model_card import write_model_card
+
+        print(f"Model card: {write_model_card(card, Path(options.html))}", file=sys.stderr if options.json else None)
+    if options.json:
+        from MolSubCore.models.metadata import monai_metadata
+
+        print(json.dumps(card | {"metadata": monai_metadata(card)}, indent=2, ensure_ascii=False))
+    elif not options.html:
+        print("\n".join(card_lines(card)))
     return 0
 
 

@@ -8,6 +8,27 @@ from __future__ import annotations
 
 import os
 
+#: Longest statement of a problem; files can hold values of any length.
+_LONGEST = 600
+
+
+def printable(text: str, most: int = _LONGEST) -> str:
+    """`text` in one line that is safe on a terminal and in a page: a file's control characters are escaped.
+
+    Parameters
+    ----------
+    text : str
+        Of any origin and length.
+    most : int
+        More characters than this are left out in the middle.
+    """
+    if len(text) > most:
+        text = f"{text[: most - 103]}...{text[-100:]}"
+    words = " ".join(text.split())
+    if words.isprintable():
+        return words
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
+
 
 class MolSubError(ValueError):
     """An input that cannot be used, said in one line.
@@ -26,9 +47,9 @@ class MolSubError(ValueError):
 
     def __init__(self, subject: str | os.PathLike[str], problem: str, remedy: str) -> None:
         self.subject = os.fspath(subject)
-        self.problem = problem
+        self.problem = printable(problem)
         self.remedy = remedy
-        super().__init__(" ".join(f"{self.subject}: {problem}. {remedy}.".split()))
+        super().__init__(f"{printable(self.subject)}: {self.problem}. {printable(remedy, 2 * _LONGEST)}.")
 
     def __reduce__(self) -> tuple[type[MolSubError], tuple[str, str, str]]:
         """So that an error of a worker process arrives as it was."""

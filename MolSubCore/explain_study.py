@@ -23,7 +23,7 @@ from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import model_summary
 from MolSubCore.models.device import to_input
 from MolSubCore.predict import LesionPrediction, predict
-from MolSubCore.tasks import Subtype, get_task
+from MolSubCore.tasks import SubtypeLabel, get_task
 
 Row = dict[str, Any]
 
@@ -146,13 +146,19 @@ def _regions(item: LesionPrediction, plan: ExplanationPlan) -> Regions:
 
 
 def _rows(
-    item: LesionPrediction, subtype: Subtype | None, patient: int, bundle: Bundle, plan: ExplanationPlan, faithful: bool
+    item: LesionPrediction,
+    subtype: SubtypeLabel | None,
+    patient: int,
+    bundle: Bundle,
+    plan: ExplanationPlan,
+    faithful: bool,
 ) -> list[Row]:
     """One row per layer: the predicted class's map of one lesion."""
     assert item.maps is not None
     maps, regions = item.maps, _regions(item, plan)
     index, classes = maps.classes[0], bundle.card["classes"]
-    right = None if subtype is None else get_task(bundle.card["task"]).class_of[subtype] == classes[index]
+    own = get_task(bundle.card["task"]).class_of.get(subtype) if subtype else None
+    right = None if own is None else own == classes[index]
     shared = {"patient": patient + 1, "image": item.image, "lesion": item.roi.lesion, "class": classes[index],
               "correct": right, "rim": "mm" if item.mammogram.spacing.row_mm else "px"}  # fmt: skip
     rows = []

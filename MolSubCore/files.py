@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import MolSubError
 
+#: Of what this program writes as JSON the largest has a few MiB; parsed, it takes up to thirty times that.
+_JSON_CAP = 64 << 20
 #: The way out where a command has that option.
 OVERWRITE = "Choose another --out, or add --overwrite"
 
@@ -87,12 +91,35 @@ def atomic_folder(
     temporary.mkdir()
     try:
         yield temporary
-        if target.exists():
-            os.replace(target, old)
-        os.replace(temporary, target)
-        shutil.rmtree(old, ignore_errors=True)
+        if not (replaces and target.exists() and _exchanged(temporary, target)):
+            if replaces and target.exists():
+                os.replace(target, old)
+            _put(temporary, target, replaces, remedy)
+        for former in (temporary, old):
+            shutil.rmtree(former, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that at no moment there is neither; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:  # another C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _put(temporary: Path, target: Path, replaces: str | None, remedy: str) -> None:
+    """Rename a folder; what another process has put there meanwhile is told as if it had been there before."""
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        check_free(target, replaces=replaces, remedy=remedy)
         raise
 
 
@@ -110,10 +137,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file, with a one-line error when it is missing or broken."""
     try:
+        if Path(path).stat().st_size > _JSON_CAP:
+            raise MolSubError(path, f"has more than {_JSON_CAP >> 20} MiB", "Check that it is the right file")
         return json.loads(Path(path).read_text(encoding="utf-8"))
+    except MolSubError:
+        raise
     except FileNotFoundError:
         raise MolSubError(path, "does not exist", "Check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of text that is no UTF-8, and of numbers without end
         raise MolSubError(path, f"is not valid JSON ({error})", "Write it again") from None
 
 
@@ -124,3 +155,23 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_word(name: str) -> str:
+    """A class name as part of a file name: ``HER2+/HR-`` becomes ``HER2pos_HRneg``."""
+    for sign, word in (("+", "pos"), ("-", "neg")):
+        if name.endswith(sign):
+            name = name.removesuffix(sign) + word
+        name = name.replace(f"{sign}/", f"{word}_")
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def plain_cell(value: Any) -> Any:
+    """A cell of a table for people: text that a spreadsheet would compute gets an apostrophe before it."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
@@ -76,8 +77,9 @@ class Lock:
             os.close(file)
             raise MolSubError(self.path.parent, f"is in use by {self._holder()}", remedy) from None
         self._file = file
-        os.lseek(file, 1, os.SEEK_SET)
-        os.write(file, f"{os.getpid():<{_PID_DIGITS}}".encode())
+        with contextlib.suppress(OSError):  # on a full disk it is held all the same
+            os.lseek(file, 1, os.SEEK_SET)
+            os.write(file, f"{os.getpid():<{_PID_DIGITS}}".encode())
 
     def release(self) -> None:
         """Let others have it."""
@@ -114,3 +116,20 @@ class Lock:
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing their results to a folder while this one does.
+
+    Raises
+    ------
+    MolSubError
+        If another process writes there.
+    """
+    lock = Lock(folder / ".lock")
+    lock.acquire("Wait for it to end, or choose another --out")
+    try:
+        yield
+    finally:
+        lock.release()

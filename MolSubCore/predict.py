@@ -94,11 +94,16 @@ class Prediction:
         mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
         return dict(zip(self.classes, map(float, mean), strict=True))
 
-    def save(self, out: str | PathLike[str], *, identified: bool = False, overwrite: bool = False) -> Path:
-        """Write ``prediction.json``, heatmaps, overlays, ``report.html`` and ``report.pdf`` to the folder `out`."""
+    def save(
+        self, out: str | PathLike[str], *, identified: bool = False, overwrite: bool = False, dicom: bool = False
+    ) -> Path:
+        """Write ``prediction.json``, heatmaps, overlays, ``report.html`` and ``report.pdf`` to the folder `out`.
+
+        With `dicom`, also ``dicom/*.dcm`` (segmentation, structured report, heatmaps), which name the patient.
+        """
         from MolSubCore.prediction_files import save_prediction
 
-        return save_prediction(self, Path(out), identified=identified, overwrite=overwrite)
+        return save_prediction(self, Path(out), identified=identified, overwrite=overwrite, dicom=dicom)
 
 
 def predict(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.explain.overlay import Scene, draw_sheet, make_scene
-from MolSubCore.files import OVERWRITE, atomic_folder, write_json
+from MolSubCore.files import OVERWRITE, atomic_folder, file_word, write_json
 from MolSubCore.models.card import model_summary
 from MolSubCore.report.html import prediction_report
 from MolSubCore.report.pdf import prediction_pdf
@@ -18,19 +18,28 @@ if TYPE_CHECKING:
     from MolSubCore.predict import LesionPrediction, Prediction
 
 
-def save_prediction(prediction: Prediction, out: Path, *, identified: bool, overwrite: bool) -> Path:
+def save_prediction(
+    prediction: Prediction, out: Path, *, identified: bool, overwrite: bool, dicom: bool = False
+) -> Path:
     """Write all files of `prediction` to the folder `out`, whole or not at all; return `out`.
 
     Parameters
     ----------
     identified : bool
         Whether file names and patient identifiers may be written.
+    dicom : bool
+        Whether to write DICOM objects, too, to ``dicom``; needs `identified`.
 
     Raises
     ------
     MolSubError
-        If `out` holds something; with `overwrite`, something else than a prediction.
+        If `out` holds something; with `overwrite`, something else than a prediction. With `dicom`, if not
+        `identified`, or if an image is no DICOM file.
     """
+    if dicom:
+        from MolSubCore.dicom_out.source import check_sources
+
+        check_sources([item.files[0] for item in prediction.items], identified=identified)
     with atomic_folder(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE) as folder:
         with ThreadPoolExecutor(max_workers=2) as pool:  # zlib and file writes leave the interpreter
             waiting = [(item, _start_maps(item, prediction, folder, pool)) for item in prediction.items]
@@ -47,6 +56,13 @@ def save_prediction(prediction: Prediction, out: Path, *, identified: bool, over
             "patient": {"probabilities": prediction.patient},
             "warnings": list(prediction.warnings),
         }
+        if dicom:
+            from MolSubCore.dicom_out.write import write_dicom
+
+            sheets = {
+                image["lesion"]: {name: folder / file for name, file in image["overlays"].items()} for image in images
+            }
+            result["dicom"] = [f"dicom/{name}" for name in write_dicom(prediction, folder / "dicom", sheets)]
         write_json(folder / "prediction.json", result)
         pictures = {image["lesion"]: [folder / name for name in image["overlays"].values()] for image in images}
         prediction_report(result, pictures, prediction.bundle_card, folder / "report.html")
@@ -125,7 +141,7 @@ def _write_class(
     """One class's overlay and its heatmaps, scaled and (where the method gives them) raw: file names."""
     assert item.maps is not None
     name = classes[item.maps.classes[position]]
-    prefix = f"{item.lesion.replace('?', 'unknown').replace(' ', '_')}_{_file_word(name)}"
+    prefix = f"{item.lesion.replace('?', 'unknown').replace(' ', '_')}_{file_word(name)}"
     draw_sheet(folder / f"{prefix}.png", scene, item.maps, position, classes, item.probabilities)
     files: dict[str, dict[str, str]] = {}
     for layer in item.maps.layers:
@@ -143,12 +159,3 @@ def _write_class(
             write_heatmap(folder / file, source[layer][position], item.roi.geometry, item.mammogram.spacing, fields)
             files[layer][kind] = file
     return {"class": name, "overlay": f"{prefix}.png", "files": files}
-
-
-def _file_word(name: str) -> str:
-    """A class name as part of a file name: ``HER2+/HR-`` becomes ``HER2pos_HRneg``."""
-    for sign, word in (("+", "pos"), ("-", "neg")):
-        if name.endswith(sign):
-            name = name.removesuffix(sign) + word
-        name = name.replace(f"{sign}/", f"{word}_")
-    return "".join(c if c.isalnum() else "_" for c in name)

@@ -54,6 +54,32 @@ class Bar:
             self._bar = None
 
 
+class Bars:
+    """One progress bar after another: an instance gives the next one, of a title."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
+    def __call__(self, title: str) -> Bar:
+        """End the bar before, if there is one, and begin another."""
+        self.close()
+        self._bar = Bar(title)
+        return self._bar
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the last bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
 class TrainingBar:
     """Listener that shows a fold's epochs and live metrics in one bar, counted in epochs."""
 

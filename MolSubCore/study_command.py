@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
-from MolSubCore.progress import Bar, JobsBar
+from MolSubCore.lock import alone_in
+from MolSubCore.progress import Bar, Bars, JobsBar
 
 if TYPE_CHECKING:
     from MolSubCore.evaluation.study_results import StudyResults
@@ -24,19 +24,20 @@ def study(options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise MolSubError("--jobs", f"is {options.jobs}, expected 1 or more", "Choose a larger number")
-    with _Bars() as bars:
+    with Bars() as bars:
         planned = plan_study(_options(options), bars)
     waiting = [job for job in planned.jobs if not job.finished]
     if options.dry_run:
         return _dry_run(planned, waiting)
-    planned.write()
-    failed = _run(options, planned, waiting)
-    with Bar("evaluating") as bar:
-        results, notes = finish_study(planned, bar)
-    _print_results(results)
-    for note in notes:
-        print(f"Note: {note}")
-    _report(results)
+    with alone_in(Path(options.out)):
+        planned.write()
+        failed = _run(options, planned, waiting)
+        with Bar("evaluating") as bar:
+            results, notes = finish_study(planned, bar)
+        _print_results(results)
+        for note in notes:
+            print(f"Note: {note}")
+        _report(results)
     return _tell_failures(planned, failed)
 
 
@@ -57,25 +58,6 @@ def _options(options: argparse.Namespace) -> StudyOptions:
         workers=options.jobs,
         settings={key: value for key, value in vars(options).items() if key not in own},
     )
-
-
-class _Bars:
-    """One progress bar after another."""
-
-    def __init__(self) -> None:
-        self._bars: list[Bar] = []
-
-    def __call__(self, title: str) -> Callable[[int, int, str], None]:
-        self.__exit__()
-        self._bars.append(Bar(title))
-        return self._bars[-1]
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bars:
-            self._bars[-1].__exit__(None, None, None)
 
 
 def _dry_run(planned: Study, waiting: list[StudyJob]) -> int:
@@ -174,7 +156,8 @@ def study_report(options: argparse.Namespace) -> int:
 
     results = read_study(Path(options.study))
     _print_results(results)
-    _report(results)
+    with alone_in(results.folder):
+        _report(results)
     return 0
 
 

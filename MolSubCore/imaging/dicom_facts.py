@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 
+from MolSubCore.errors import printable
 from MolSubCore.imaging.mammogram import Spacing
 
 Side = Literal["L", "R"]
@@ -67,15 +68,20 @@ _UNUSUAL = {
     "R-40AB2": "axillary tissue",
 }
 _MAX_MM, _MIN_SPACING = 600.0, 0.005
+_LONGEST = 1024
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """An attribute's value as stripped text; several values joined by a backslash, empty if absent."""
+    """An attribute's value as stripped text; several values joined by a backslash, empty if absent.
+
+    Control characters, which no attribute read here may hold, are escaped; an absurdly long value is shortened.
+    """
     value = dataset.get(keyword)
     if value is None:
         return ""
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return "\\".join(str(v).strip() for v in values).strip("\\")
+    joined = "\\".join(str(v).strip() for v in values).strip("\\")
+    return joined if joined.isprintable() and len(joined) <= _LONGEST else printable(joined, _LONGEST)
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:

@@ -76,7 +76,7 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
         floating = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
         found = "has floating-point pixel data, expected integers" if floating else "has no pixel data"
         raise ImageError(file.path, found, "Give the DICOM file of a mammogram, complete with its image")
-    decoder = _decoder(file)
+    decoder = decoder_of(file)
     encapsulated = bool(dataset["PixelData"].is_undefined_length) or dataset.PixelData[:4] == _ITEM
     if encapsulated != file.syntax.is_encapsulated:
         found, expected = ("compressed", "uncompressed") if encapsulated else ("uncompressed", "compressed")
@@ -84,7 +84,7 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
         raise ImageError(file.path, f"declares {name} ({expected}), but its pixel data are {found}", _AGAIN)
     bits = (int(dataset.BitsStored), _high_bit(dataset))
     warnings = _check_compressed(file, dataset) if encapsulated else _check_length(file, dataset)
-    plugin = next((name for name in _PREFERRED if name in decoder.available_plugins), "") if encapsulated else ""
+    plugin = plugin_of(decoder) if encapsulated else ""
     options: dict[str, Any] = {"allow_excess_frames": False}
     if file.syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes):
         options["correct_unused_bits"] = False
@@ -106,7 +106,8 @@ def _decode(file: DicomFile, decoder: Decoder, dataset: Dataset, **options: Any)
         raise ImageError(file.path, f"has damaged pixel data ({error})", _AGAIN) from error
 
 
-def _decoder(file: DicomFile) -> Decoder:
+def decoder_of(file: DicomFile) -> Decoder:
+    """pydicom's decoder of the file's transfer syntax (ImageError where there is none)."""
     try:
         decoder = get_decoder(file.syntax)
     except NotImplementedError:
@@ -118,6 +119,11 @@ def _decoder(file: DicomFile) -> Decoder:
         needs = "; ".join(decoder.missing_dependencies)
         raise ImageError(file.path, f"is compressed as {file.syntax.name}, no decoder is installed", f"Install {needs}")
     return decoder
+
+
+def plugin_of(decoder: Decoder) -> str:
+    """The decoder's library that is used; empty for pydicom's own choice."""
+    return next((name for name in _PREFERRED if name in decoder.available_plugins), "")
 
 
 def _high_bit(dataset: Dataset) -> int:
@@ -144,6 +150,17 @@ def _check_compressed(file: DicomFile, dataset: Dataset) -> list[str]:
         stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
     except Exception as error:
         raise ImageError(file.path, f"has damaged or truncated pixel data ({error})", _AGAIN) from error
+    return check_stream(file, dataset, stream)
+
+
+def check_stream(file: DicomFile, dataset: Dataset, stream: bytes) -> list[str]:
+    """Compare one compressed frame with the DICOM header; `dataset` gets the bits that the decoder will deliver.
+
+    Raises
+    ------
+    ImageError
+        If it is of another kind or size, or cut short.
+    """
     if file.syntax == RLELossless:
         _check_packets(file, dataset, len(stream))
         return []

@@ -30,6 +30,8 @@ SourceKind = Literal["mask", "polygon", "box"]
 #: Pieces of one label nearer than this (pixels) are one lesion; smaller ones than `SPECK` beside a
 #: larger one are slips of the brush.
 NEAR, SPECK, MOST = 20, 10, 50
+#: More pieces than this are noise: joining them by pairs would take long, and no reader outlines so many.
+_MOST_PIECES = 400
 
 _BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
@@ -264,19 +266,29 @@ def _components(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.bool_]], list[
 
     numbered, count = ndimage.label(mask, structure=np.ones((3, 3)))
     areas = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
-    slices = ndimage.find_objects(numbered)
-    groups = _grouped([Box(rows.start, rows.stop, cols.start, cols.stop) for rows, cols in slices], areas)
-    if groups is None:
+    kept = _without_specks(areas)  # first of all: the pieces of a mask that is noise would fill the memory
+    if len(kept) > _MOST_PIECES:
         return [mask] * (MOST + 1), []
-    masks = [np.isin(numbered, [member + 1 for member in group]) for group in groups]
-    missing = count - sum(map(len, groups))
+    table = np.zeros(count + 1, np.int32)
+    table[kept + 1] = np.arange(1, len(kept) + 1)
+    numbered = table[numbered]
+    slices = ndimage.find_objects(numbered)
+    groups = _grouped([Box(rows.start, rows.stop, cols.start, cols.stop) for rows, cols in slices], areas[kept])
+    masks = [np.isin(numbered, [member + 1 for member in group]) for group in groups or ()]
+    missing = count - len(kept)
     return masks, [f"{missing} speck(s) of under {SPECK} pixels were left out of the lesion mask."] if missing else []
+
+
+def _without_specks(areas: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The pieces that are no specks; the largest, if all are."""
+    kept = np.flatnonzero(areas >= SPECK)
+    return kept if len(kept) else np.array([areas.argmax()])
 
 
 def _grouped(boxes: list[Box], areas: NDArray[np.integer]) -> list[list[int]] | None:
     """Pieces that are one lesion, from top to bottom, without specks; None for noise."""
-    kept = [n for n in range(len(boxes)) if areas[n] >= SPECK] or [int(areas.argmax())]
-    if len(kept) > 400:  # joining by pairs would take long, and no reader outlines so many
+    kept = _without_specks(areas).tolist()
+    if len(kept) > _MOST_PIECES:
         return None
     pairs = (
         (a, b) for a in range(len(kept)) for b in range(a + 1, len(kept)) if boxes[kept[a]].gap(boxes[kept[b]]) < NEAR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError, LesionError
-from MolSubCore.imaging.lesion import SourceKind
+from MolSubCore.imaging.lesion import MOST, SourceKind
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.raster import check_picture
+from MolSubCore.imaging.reader import one_line
 from MolSubCore.imaging.volume import read_slice, slice_array
 
-Layers = tuple[SourceKind, list[NDArray[np.integer]], list[str]]
+Layers = tuple[SourceKind, Sequence[NDArray[np.integer]], list[str]]
 
 _VOLUMES = {
     ".nii": "NIfTI",
@@ -28,7 +30,7 @@ _VOLUMES = {
     ".mhd": "MetaImage",
 }
 _PICTURES = (".png", ".tif", ".tiff", ".bmp")
-_POINTS_CAP = 100_000
+_POINTS_CAP, _JSON_CAP = 100_000, 16 << 20
 
 
 def read_layers(path: Path, mammogram: Mammogram) -> Layers:
@@ -43,7 +45,8 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise LesionError(path, "does not exist or is no file", "Check the path")
     try:
-        return _read_layers(path, name, mammogram)
+        with one_line(path):
+            return _read_layers(path, name, mammogram)
     except ImageError as error:
         raise LesionError(path, error.problem, error.remedy) from error
 
@@ -57,7 +60,9 @@ def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
         if name.endswith(suffix):
             return "mask", _volume(path, kind, mammogram.shape), []
     if _is_dicom(path):
-        return _dicom_seg(path, mammogram)
+        from MolSubCore.imaging.dicom_seg import read_segmentation
+
+        return "mask", *read_segmentation(path, mammogram)
     known = ", ".join((*_VOLUMES, *_PICTURES, ".json"))
     raise LesionError(
         path, "is no lesion file of a known kind", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
@@ -122,55 +127,26 @@ def _uncropped(path: Path, layer: NDArray[np.integer], offset: str, shape: tuple
     return full
 
 
-def _dicom_seg(path: Path, mammogram: Mammogram) -> Layers:
-    """DICOM Segmentation (PS3.3 A.51): one layer per segment, frames of a segment put together."""
-    import pydicom
-
-    try:
-        dataset = pydicom.dcmread(path)
-        if dataset.get("Modality") != "SEG":
-            found = f"is DICOM {dataset.get('Modality', 'without Modality')}, expected a mask (DICOM SEG, NIfTI, ...)"
-            raise LesionError(path, found, "Give the lesion's mask here, and the mammogram as the image")
-        frames = dataset.pixel_array
-    except LesionError:
-        raise
-    except Exception as error:
-        raise LesionError(path, f"cannot be read ({error})", "Export the segmentation again") from None
-    frames = frames[None] if frames.ndim == 2 else frames
-    layers: dict[int, NDArray[np.integer]] = {}
-    for frame, item in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=False):
-        number = int(item.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        marked = (frame > 0).astype(np.uint8)
-        layers[number] = np.maximum(layers[number], marked) if number in layers else marked
-    return "mask", [layers[number] for number in sorted(layers)], _reference_warnings(dataset, mammogram)
-
-
-def _reference_warnings(dataset: Any, mammogram: Mammogram) -> list[str]:
-    own = mammogram.identifiers.get("SOPInstanceUID")
-    named = {
-        str(instance.ReferencedSOPInstanceUID)
-        for series in dataset.get("ReferencedSeriesSequence", [])
-        for instance in series.get("ReferencedInstanceSequence", [])
-    }
-    if own and named and own not in named:
-        return ["The DICOM segmentation refers to another image than this one; only its grid was compared."]
-    return []
-
-
 def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
     """Polygons: ``{"lesions": [{"points": [[row, column], ...]}]}``, or a list with ``cgPoints`` (TOMPEI-CMMD)."""
     try:
+        if path.stat().st_size > _JSON_CAP:
+            raise LesionError(path, f"has more than {_JSON_CAP >> 20} MiB", "Give the outlines of one image")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(content, dict):
             outlines = [np.array(entry["points"], float) for entry in content["lesions"]]
         else:
             outlines = [np.array([[p["y"], p["x"]] for p in entry["cgPoints"]], float) for entry in content]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except LesionError:
+        raise
+    except (ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise LesionError(
             path, f"holds no polygons ({reason})", 'Use {"lesions": [{"points": [[row, col], ...]}]}'
         ) from None
-    layers, warnings = [], []
+    if len(outlines) > MOST:
+        raise LesionError(path, f"holds {len(outlines)} polygons, at most {MOST} are read", "Give those of one image")
+    inner, warnings = [], []
     for number, points in enumerate(outlines, start=1):
         if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _POINTS_CAP:
             raise LesionError(
@@ -181,8 +157,21 @@ def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
         inside = np.clip(points, 0, np.array(shape) - 1)
         if (inside != points).any():
             warnings.append(f"Points of polygon {number} lay outside the image and were moved to its border.")
-        layers.append(_filled(inside, shape))
-    return "polygon", layers, warnings
+        inner.append(inside)
+    return "polygon", _Filled(inner, shape), warnings
+
+
+class _Filled(Sequence[NDArray[np.integer]]):
+    """The layer of each polygon, made when it is asked for: all at once would fill the memory."""
+
+    def __init__(self, outlines: list[NDArray[np.float64]], shape: tuple[int, int]) -> None:
+        self._outlines, self._shape = outlines, shape
+
+    def __len__(self) -> int:
+        return len(self._outlines)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _filled(self._outlines[index], self._shape)
 
 
 def _filled(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.integer]:

@@ -18,6 +18,7 @@ from typing import Literal
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.quiet import no_stderr
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
@@ -48,7 +49,7 @@ def read_mammogram(path: str | os.PathLike[str]) -> Mammogram:
     """
     file = Path(path)
     read, _ = _functions_of(_kind_of(file))
-    with _one_line(file):
+    with one_line(file):
         return _checked(read(file))
 
 
@@ -68,15 +69,15 @@ def check_header(path: str | os.PathLike[str]) -> Kind:
     file = Path(path)
     kind = _kind_of(file)
     _, check = _functions_of(kind)
-    with _one_line(file):
+    with one_line(file):
         check(file)
     return kind
 
 
 @contextlib.contextmanager
-def _one_line(file: Path) -> Iterator[None]:
+def one_line(file: Path) -> Iterator[None]:
     """Any library's failure as one line; what it prints is kept off the screen."""
-    with _quiet():
+    with _quiet(), no_stderr():
         try:
             yield
         except MolSubError:
@@ -90,8 +91,9 @@ def _one_line(file: Path) -> Iterator[None]:
 
 
 def brief(error: BaseException) -> str:
-    """An exception's type and text in at most 160 characters and one line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    """An exception's type and text in at most 160 characters and one line; what it quotes may be a patient's name."""
+    words = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", str(error))
+    text = " ".join(f"{type(error).__name__}: {words}".split())
     return text if len(text) <= 160 else text[:157] + "..."
 
 
@@ -107,7 +109,7 @@ def _kind_of(file: Path) -> Kind:
         return "NRRD"
     if _META_IMAGE.match(head):
         return "MetaImage"
-    raise ImageError(file, f"is not an image this program knows (it begins with {head[:8]!r})", _SUPPORTED)
+    raise ImageError(file, f"is not an image this program knows (its first bytes are {head[:4].hex(' ')})", _SUPPORTED)
 
 
 def _functions_of(kind: Kind) -> tuple[Callable[[Path], Mammogram], Callable[[Path], None]]:
@@ -130,6 +132,8 @@ def _head(file: Path) -> bytes:
     """The first bytes of a file that exists and has some."""
     if file.is_dir():
         raise ImageError(file, "is a folder, a file was expected", "Name one image file in it")
+    if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise on names too long
+        raise ImageError(file, "is a pipe or a device, a file was expected", "Name an image file")
     try:
         with file.open("rb") as stream:
             head = stream.read(352)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import re
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from MolSubCore.imaging.limits import check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
+from MolSubCore.imaging.volume_header import check_text_header
 
 _CHUNK = 1 << 20
 _LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
@@ -75,7 +79,7 @@ def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
     """
     if kind == "NIfTI":
         _check_nifti(path)
-    with _opened(path, kind, several_channels=several_channels) as reader:
+    with _alone(path) as file, _opened(file, kind, several_channels=several_channels, subject=path) as reader:
         return reader.Execute()
 
 
@@ -88,19 +92,37 @@ def check_volume(path: Path, kind: str) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, kind: str, *, several_channels: bool = False) -> Iterator[Any]:
+def _alone(path: Path) -> Iterator[Path]:
+    """The file, or a copy: of ``x.nii.gz`` the library reads the header, but the voxels of an ``x.nii`` beside it."""
+    if not path.name.lower().endswith(".nii.gz") or not path.with_name(path.name[:-3]).exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="molsub-") as folder:
+        copy = Path(folder) / "image.nii.gz"
+        shutil.copyfile(path, copy)
+        yield copy
+
+
+@contextlib.contextmanager
+def _opened(file: Path, kind: str, *, several_channels: bool = False, subject: Path | None = None) -> Iterator[Any]:
     """A SimpleITK reader that has read the header, checked; the library's errors become an `ImageError`."""
     import SimpleITK as sitk
 
+    path = subject or file
+    check_text_header(path, kind)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_LIBRARIES[kind])
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(file))
     try:
         with no_stderr():
             reader.ReadImageInformation()
-            _check_one_slice(path, reader.GetSize(), 1 if several_channels else reader.GetNumberOfComponents())
+            channels = reader.GetNumberOfComponents()
+            _check_one_slice(path, reader.GetSize(), 1 if several_channels else channels)
+            bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+            columns, rows = reader.GetSize()[:2]
+            check_size(path, rows, columns, pixel_bytes=channels * int(bits[1] if bits else 64) // 8)
             yield reader
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].split("ITK ERROR:")[-1]
@@ -181,6 +203,8 @@ def _check_nifti_name(path: Path) -> None:
 def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
     """Read the header of a NIfTI-1 file of one slice."""
     order = next((order for order in "<>" if head[:4] == struct.pack(order + "i", 348)), None)
+    if head[344:348] == b"ni1\0":
+        raise ImageError(path, "is half of a two-file NIfTI image", "Save it as one .nii or .nii.gz file")
     if head[4:8] in (b"n+2\0", b"ni2\0"):
         raise ImageError(path, "is a NIfTI-2 file, expected NIfTI-1", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
     if order is None or len(head) < 348:

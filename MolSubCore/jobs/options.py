@@ -10,6 +10,12 @@ from MolSubCore.errors import MolSubError
 #: A job's progress: share done, 0 to 1, and anything JSON-ready beside it.
 Progress = Callable[..., None]
 
+_TEXTS = (
+    *("architecture", "bundle", "cache", "checkpoint", "consensus", "device", "first", "folder", "image", "lesions"),
+    *("library", "name", "out", "path", "pretrained", "run", "second", "split", "table", "task"),
+)
+_EITHER = ("classes", "export_fold")
+
 
 def require(job: str, options: Mapping[str, Any], *names: str) -> None:
     """Refuse a job that lacks one of these options.
@@ -22,3 +28,46 @@ def require(job: str, options: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if not options.get(name):
             raise MolSubError(job, f"lacks the option {name}", "Give it")
+
+
+def check_kinds(job: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option of another kind than its name promises, whatever the job; null passes.
+
+    Raises
+    ------
+    MolSubError
+        That names the first one.
+    """
+    for name, value in options.items():
+        if value is not None and not _fits(name, value):
+            found = f"has the option {name} of an unexpected kind or with signs that no text has ({str(value)[:80]!r})"
+            raise MolSubError(job, found, "Correct the request")
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name in _TEXTS:
+        return _is_text(value)
+    if name in ("images", "pairs"):
+        return isinstance(value, list) and all(isinstance(entry, dict) and _are_texts(entry) for entry in value)
+    if name in ("paths", "layers", "class_order"):
+        return isinstance(value, list) and all(map(_is_text, value))
+    if name == "folds":
+        return _is_whole(value)
+    if name == "only_folds":
+        return isinstance(value, list) and all(map(_is_whole, value))
+    if name in _EITHER:
+        return _is_text(value) or _is_whole(value) or (isinstance(value, list) and all(map(_is_text, value)))
+    return True
+
+
+def _are_texts(entry: Mapping[str, Any]) -> bool:
+    return all(value is None or _is_text(value) for value in entry.values())
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 31
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a text that can name a file: no NUL, no half of a character."""
+    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)

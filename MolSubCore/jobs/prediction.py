@@ -59,6 +59,7 @@ def _content(prediction: Prediction, out: Path) -> dict[str, Any]:
         "model": model_summary(card),
         "patient": {"probabilities": prediction.patient},
         "temperature": card.get("temperature"),
+        "recalibration": card.get("recalibration"),
         "calibration": calibration_note(card),
         "metrics": card.get("metrics") or {},
         "warnings": list(prediction.warnings),

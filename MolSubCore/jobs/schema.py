@@ -99,7 +99,7 @@ def _fields(line: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise MolSubError("message", f"is no JSON object: {line.strip()[:80]!r}", "Send one object per line")

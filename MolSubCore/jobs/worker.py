@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.jobs.loading import load
+from MolSubCore.jobs.options import check_kinds
 from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
 
 #: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
@@ -111,6 +112,7 @@ class Worker:
         if request.job not in JOBS:
             raise MolSubError("job", f"unknown value '{request.job}'", f"Choose one of {', '.join(JOBS)}")
         module, name = JOBS[request.job]
+        check_kinds(request.job, request.options)
 
         def progress(done: float, **values: Any) -> None:
             self._emit("progress", request.id, done=done, **values)

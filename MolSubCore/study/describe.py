@@ -9,7 +9,7 @@ from MolSubCore.cohort.splits import TEST, Split, subtypes_of
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
-from MolSubCore.tasks import Subtype
+from MolSubCore.tasks import subtype_order
 from MolSubCore.training.run import TrainingData
 
 #: Not of the patients, but of the files.
@@ -48,7 +48,7 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
 def _subtypes(cohort: Cohort) -> dict[str, dict[str, int]]:
     patients = Counter(subtypes_of(cohort).values())
     images = Counter(case.subtype for case in {case.image: case for case in cohort.cases}.values())
-    return {subtype.value: {"patients": patients[subtype], "images": images[subtype]} for subtype in Subtype}
+    return {s.value: {"patients": patients[s], "images": images[s]} for s in subtype_order(patients)}
 
 
 def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, A
             "patients": len(members[name]),
             "images": len(views),
             "lesions": len(patches),
-            "subtypes": {subtype.value: counts[subtype] for subtype in Subtype},
+            "subtypes": {subtype.value: counts[subtype] for subtype in subtype_order(subtypes.values())},
             "views": dict(sorted(Counter(views.values()).items())),
         }
     return found
@@ -80,7 +80,7 @@ def _characteristics(
     cases, columns = patients
     kept = [n for n, case in enumerate(cases) if test is None or (split.partition_of(case.patient_id) == TEST) == test]
     chosen = {name: [cells[n] for n in kept] for name, cells in columns.items() if name not in _NOT_CLINICAL}
-    order = [subtype.value for subtype in Subtype]
+    order = [subtype.value for subtype in subtype_order(case.subtype for case in cases if case.subtype)]
     group = [str(cases[n].subtype.value) for n in kept]  # type: ignore[union-attr]
     present = [name for name in order if name in group]
     try:

@@ -13,7 +13,7 @@ from MolSubCore.imaging.radiomics import radiomics_versions
 from MolSubCore.imaging.recipes import Recipe, get_recipe
 from MolSubCore.models.device import resolve_device, resolve_precision
 from MolSubCore.models.registry import ARCHITECTURES
-from MolSubCore.tasks import TASKS
+from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.session import RECIPE_OPTIONS
@@ -38,7 +38,7 @@ class StudyOptions:
         Columns of the table for late fusion.
     split, cache : Path or None
     pretrained : str
-        ``auto``, ``none``, or a folder of torchvision's weight files.
+        ``kept``, ``auto``, ``none``, or a folder of torchvision's weight files.
     workers : int
         Jobs at a time; the processor's threads are divided among them when the study is first planned.
     settings : dict
@@ -85,10 +85,10 @@ def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
         raise TrainingError(out, "began with files of weights", "Give their folder again with --pretrained DIR")
     resolved = replace(
         options,
-        tasks=_joined(stored.get("tasks", []), options.tasks, list(TASKS)),
+        tasks=_joined(stored.get("tasks", []), options.tasks, list(PAPER_TASKS)),
         models=_joined(stored.get("models", []), options.models, [*PAPER_ARCHITECTURES, *available_baselines()]),
         clinical=_joined(stored.get("clinical", []), options.clinical, []),
-        pretrained=options.pretrained or stored.get("pretrained", "auto"),
+        pretrained=options.pretrained or stored.get("pretrained", "kept"),
         settings=_with_defaults(settings),
     )
     for name in resolved.models:

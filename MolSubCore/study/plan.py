@@ -85,7 +85,7 @@ class Study:
             "models": list(self.options.models),
             **{name: settings[name] for name in SHARED},
             "clinical": list(self.options.clinical),
-            "pretrained": self.options.pretrained if self.options.pretrained in ("auto", "none") else "files",
+            "pretrained": self.options.pretrained if self.options.pretrained in ("kept", "auto", "none") else "files",
             "data_hash": first["data_hash"],
             "split_hash": first["split_hash"],
             "synthetic": first["synthetic"],

@@ -33,7 +33,8 @@ def find_weights(architectures: Sequence[str], source: str) -> Weights:
     Parameters
     ----------
     source : str
-        ``auto`` (torchvision's download), ``none``, or a folder of torchvision's files.
+        ``kept`` (by an earlier download), ``auto`` (downloaded where needed), ``none``, or a folder of torchvision's
+        files.
 
     Raises
     ------
@@ -43,9 +44,9 @@ def find_weights(architectures: Sequence[str], source: str) -> Weights:
     names, sources = {}, {}
     for architecture in architectures:
         chosen, needed = source, get_architecture(architecture).pretrained
-        if source not in ("auto", "none"):
+        if source not in ("kept", "auto", "none"):
             if not Path(source).is_dir():
-                remedy = "Give auto, none, or a folder of torchvision's weight files"
+                remedy = "Give kept, auto, none, or a folder of torchvision's weight files"
                 raise BundleError("--pretrained", f"is '{source}', which is no folder", remedy)
             chosen = str(Path(source) / weight_file(needed)) if needed else "none"
         names[architecture], sources[architecture] = read_pretrained(architecture, chosen).name, chosen

@@ -56,6 +56,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
         dropout=plan.dropout,
         training={"plan": plan.to_dict(), "folds": folds, "fold_choice": fold, "cohort": cohort},
         metrics=_metrics(evaluation, folds),
+        thresholds=_thresholds(evaluation, folds),
         vendors=[name for name in cohort["manufacturers"] if name != "unknown"],
         synthetic=plan.synthetic,
         overwrite=overwrite,
@@ -77,7 +78,16 @@ def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]
 
 
 def _metrics(evaluation: dict[str, Any], folds: list[int]) -> dict[str, Any]:
-    """Test-set metrics of exactly what is exported."""
-    test = evaluation["test"]
-    part = test["ensemble"] if len(folds) > 1 else test["folds"][str(folds[0])]
-    return {"test": part, "prevalence": evaluation.get("prevalence")}
+    """Metrics of exactly what is exported: on the test set, and on validation."""
+    test, fold = evaluation["test"], str(folds[0])
+    part, validation = test["ensemble"], evaluation.get("out_of_fold")
+    if len(folds) == 1:
+        part, validation = test["folds"][fold], evaluation["folds"][fold]
+    return {"test": part, "validation": validation, "prevalence": evaluation.get("prevalence")}
+
+
+def _thresholds(evaluation: dict[str, Any], folds: list[int]) -> list[dict[str, Any]]:
+    """Those chosen on the validation of what is exported; none of a run whose evaluation is older than they are."""
+    known = evaluation.get("thresholds") or {"folds": {}, "out_of_fold": []}
+    found: list[dict[str, Any]] = known["out_of_fold"] if len(folds) > 1 else known["folds"].get(str(folds[0]), [])
+    return found

@@ -170,7 +170,7 @@ class FoldTrainer:
         if distributed.broadcast(last.exists()):
             self.history = load_checkpoint(last, self.model, self.optimizer)["history"]
         if distributed.is_first():
-            for leftover in self.folder.glob(".tmp-*"):
+            for leftover in self.folder.glob(".tmp*"):  # ours, and those of safetensors
                 leftover.unlink()
             if self.history:
                 self._write_metrics()

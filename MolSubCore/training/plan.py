@@ -16,8 +16,9 @@ from typing import Any, Literal
 from MolSubCore.errors import TrainingError
 from MolSubCore.tasks import get_task
 
-#: Oversampling rate per task (paper, section 2.2). See `sampling.epoch_order` for what it multiplies.
-OVERSAMPLING = {"luminal": 1.3, "tn": 1.7, "her2": 1.5, "subtype5": 1.5}
+#: Oversampling rate per task (paper, section 2.2; `subtype4` as the paper's five). See `sampling.epoch_order` for
+#: what it multiplies.
+OVERSAMPLING = {"luminal": 1.3, "tn": 1.7, "her2": 1.5, "subtype5": 1.5, "subtype4": 1.5}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.lock import alone_in
 from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrained
 from MolSubCore.models.registry import build_model
 from MolSubCore.predictions import Predictions, write_predictions
@@ -175,10 +176,12 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
         if differing:
             raise TrainingError(out, f"was made by another plan ({'; '.join(differing)})", "Choose another --out")
         return
-    out.mkdir(parents=True, exist_ok=True)
-    write_split(split, out / "split.json")
-    write_json(out / "cohort.json", data.summary())
-    write_json(file, plan.to_dict() | {"software": software()})
+    with alone_in(out):
+        if file.exists():  # made by another process meanwhile, with other pseudonyms
+            raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
+        write_split(split, out / "split.json")
+        write_json(out / "cohort.json", data.summary())
+        write_json(file, plan.to_dict() | {"software": software()})
 
 
 def train(

@@ -41,7 +41,7 @@ class TrainingOptions:
     split, cache : Path or None
         Split file to use; folder of the patch cache.
     pretrained : str or None
-        ``auto``, ``none`` or a file; None means the default, or the run's when it is resumed.
+        ``kept``, ``auto``, ``none`` or a file; None means ``kept``, or what the run began with when it is resumed.
     settings : dict
         Fields of the plan, and ``recipe``, ``bound``, ``bound_unit``; what is absent has its default.
     """
@@ -172,7 +172,8 @@ def _pretrained(options: TrainingOptions, architecture: str, stored: Plan | None
         if stored.pretrained not in ("auto", "none"):
             found = f"has folds to begin, from the weight file with SHA-256 {stored.pretrained[:12]}..."
             raise TrainingError(options.out, found, "Give that file again with --pretrained FILE")
-    return read_pretrained(architecture, options.pretrained or (stored.pretrained if stored else "auto"))
+    begun_without = stored is not None and stored.pretrained == "none"
+    return read_pretrained(architecture, options.pretrained or ("none" if begun_without else "kept"))
 
 
 def _draft(options: TrainingOptions, settings: dict[str, Any], recipe: Recipe, split: Split) -> Plan:

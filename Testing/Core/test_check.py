@@ -58,7 +58,7 @@ def faulty(clean: Path, tmp_path: Path) -> Path:
     shape = sitk.ReadImage(str(folder / rows[2]["mask"]))
     sitk.WriteImage(shape * 0, str(folder / "masks" / "empty.nii.gz"))
     rows[2]["mask"] = "masks/empty.nii.gz"
-    rows[3]["subtype"] = "HER2-enriched"
+    rows[3]["subtype"] = "HER2 2+"
     rows[5]["subtype"] = next(s for s in ("TN", "Luminal A") if s != rows[4]["subtype"])
     # The same pixels in another file, under another name.
     copied = pydicom.dcmread(folder / rows[7]["image"])
@@ -76,7 +76,7 @@ FAULTS = [
     (2, "image", "does not exist"),
     (3, "mask", "160 rows x 100 columns, its image has 160 rows x 128 columns"),
     (4, "mask", "holds no lesion"),
-    (5, "subtype", "HER2-enriched"),
+    (5, "subtype", "HER2 2+"),
     (7, "subtype", "in row 6"),
     (10, "image", "same pixels as row 9, which is another patient"),
     (11, "laterality", "the image says"),

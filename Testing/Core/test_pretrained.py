@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torchvision.models import densenet121
 
 from MolSubCore.errors import BundleError
-from MolSubCore.models.pretrained import load_pretrained, read_pretrained
+from MolSubCore.models.pretrained import load_pretrained, read_pretrained, weight_file
 from MolSubCore.models.registry import build_model
 
 NAME = "densenet121-cbam"
@@ -65,6 +65,22 @@ def test_no_network_names_both_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_pat
         read_pretrained(NAME, "auto")
     assert "--pretrained FILE" in str(caught.value)
     assert "--pretrained none" in str(caught.value)
+
+
+def test_nothing_is_downloaded_unasked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, imagenet: dict[str, torch.Tensor]
+) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(BundleError, match=r"not on this computer.*--pretrained auto.*--pretrained FILE.*none"):
+        read_pretrained(NAME, "kept")
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(imagenet, tmp_path / "hub" / "checkpoints" / weight_file("densenet121"))
+    kept = read_pretrained(NAME, "kept")
+    assert kept.name == "auto" and torch.equal(kept.weights["features.norm5.weight"], imagenet["features.norm5.weight"])
 
 
 def test_wrong_files_are_named(tmp_path: Path, imagenet: dict[str, torch.Tensor]) -> None:

@@ -62,6 +62,17 @@ def test_unfinished_jobs_are_counted_and_named(tmp_path: Path, quick: Callable[[
     assert "3 of 16 jobs are not finished" in page.text
 
 
+def test_a_study_of_four_subtypes(tmp_path: Path, quick: Callable[[Path], Page]) -> None:
+    """In place of the paper's five: its own classes, and no published number beside them."""
+    page = quick(small(tmp_path, tasks=("tn", "subtype4"), models=(MAIN,)))
+    assert not page.open
+    rows = csv_rows(tmp_path / "results" / "table-3.csv", task="subtype4")
+    assert rows and not [row for row in rows if row["set"] == "published" or row["choice"] == "published"]
+    assert "the study has no task subtype5" not in page.text
+    figure = page.text.partition("Figure 3.")[2].partition("Figure 4.")[0]
+    assert "Not made" not in figure and "Published" not in figure
+
+
 def test_nothing_is_finished(tmp_path: Path, quick: Callable[[Path], Page]) -> None:
     jobs = [(task, MAIN, 1) for task in ("tn", "subtype5")]
     small(tmp_path, tasks=("tn", "subtype5"), models=(MAIN,), unfinished=jobs)

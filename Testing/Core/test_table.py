@@ -125,7 +125,7 @@ def test_rows_are_counted_as_a_spreadsheet_counts(tmp_path: Path) -> None:
         ({"mask": ""}, "mask", "there is no box"),
         ({"box": "1,2,3,4"}, "box", "beside a mask"),
         ({"subtype": ""}, "subtype", "is empty"),
-        ({"subtype": "HER2-enriched"}, "subtype", "'HER2-enriched'"),
+        ({"subtype": "HER2 2+"}, "subtype", "'HER2 2+'"),
         ({"subtype": "5"}, "subtype", "'5'"),
     ],
 )

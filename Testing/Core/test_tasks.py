@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.tasks import TASKS, Subtype, get_task, parse_subtype, prediction_title
+from MolSubCore.tasks import (
+    MAY_BE,
+    PAPER_TASKS,
+    TASKS,
+    PartialSubtype,
+    Subtype,
+    get_task,
+    parse_subtype,
+    prediction_title,
+    subtype_order,
+)
 
 
 def test_the_papers_counts_follow_from_the_classes() -> None:
@@ -33,13 +43,16 @@ def test_every_subtype_has_a_class_in_every_task() -> None:
         ("Triple negative", Subtype.TN),
         (0, Subtype.LUMINAL_A),
         ("4.0", Subtype.TN),
+        ("HER2-enriched", PartialSubtype.HER2),
+        ("HER2 positive", PartialSubtype.HER2),
+        ("HR+/HER2\u2212", PartialSubtype.HR_POSITIVE_HER2_NEGATIVE),
     ],
 )
-def test_cells_are_understood(text: object, subtype: Subtype) -> None:
+def test_cells_are_understood(text: object, subtype: Subtype | PartialSubtype) -> None:
     assert parse_subtype(text) is subtype
 
 
-@pytest.mark.parametrize("text", ["", "benign", "5", "HER2-enriched", "nan"])
+@pytest.mark.parametrize("text", ["", "benign", "5", "HER2", "nan"])
 def test_other_cells_are_refused_by_value(text: str) -> None:
     with pytest.raises(MolSubError, match=f"'{text}'"):
         parse_subtype(text)
@@ -56,3 +69,34 @@ def test_a_tie_is_no_prediction() -> None:
     assert prediction_title({"a": 0.4999, "b": 0.5001}) == "No prediction, a tie: a and b 0.50"
     assert prediction_title({"a": 0.4949, "b": 0.5051}) == "Predicted: b 0.51"
     assert prediction_title({"a": 0.401, "b": 0.2, "c": 0.399}) == "No prediction, a tie: a and c 0.40"
+
+
+def test_a_partial_subtype_has_a_class_where_all_that_it_may_be_agree() -> None:
+    """As the receptors say it, and by brute force."""
+    told = {(task.name, label): task.class_of.get(label) for task in TASKS.values() for label in PartialSubtype}
+    her2, luminal = PartialSubtype.HER2, PartialSubtype.HR_POSITIVE_HER2_NEGATIVE
+    assert told == {
+        ("luminal", her2): "non-Luminal", ("luminal", luminal): "Luminal",
+        ("her2", her2): "HER2-positive", ("her2", luminal): "HER2-negative",
+        ("tn", her2): "non-TN", ("tn", luminal): "non-TN",
+        ("subtype5", her2): None, ("subtype5", luminal): None,
+        ("subtype4", her2): "HER2-enriched", ("subtype4", luminal): None,
+    }  # fmt: skip
+    for task in TASKS.values():
+        for label, subtypes in MAY_BE.items():
+            classes = {task.class_of[subtype] for subtype in subtypes}
+            if len(classes) == 1:
+                assert {task.classes[task.index_of(label)]} == classes
+            else:
+                with pytest.raises(MolSubError, match=rf"may be .* or .*task {task.name} tells apart"):
+                    task.index_of(label)
+
+
+def test_names_in_a_table_are_read_back() -> None:
+    assert all(parse_subtype(label.value) is label for label in (*Subtype, *PartialSubtype))
+    assert subtype_order([PartialSubtype.HER2, Subtype.TN]) == [*Subtype, PartialSubtype.HER2]
+
+
+def test_the_papers_tasks_are_the_default_of_a_study() -> None:
+    assert set(TASKS) - set(PAPER_TASKS) == {"subtype4"}
+    assert TASKS["subtype4"].classes == ("Luminal A", "Luminal B", "HER2-enriched", "TN")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +85,19 @@ def card_rows(model: Model) -> list[tuple[str, str]]:
         (_("Trained on"), trained),
         (_("Vendors in training"), ", ".join(card.get("vendors") or ())),
         (_("Test set"), ", ".join(metric_lines(card.get("metrics") or {}))),
-        (_("Calibration"), calibration_text(card.get("temperature"))),
+        (_("Calibration"), calibration_text(card)),
         (_("Made"), str(card.get("created") or "")[:10]),
     ]
     rows += [(_("Note"), text) for text in model.cautions()]
     return [(title, str(text or unknown)) for title, text in rows]
 
 
-def calibration_text(temperature: float | None) -> str:
-    """Whether probabilities can be taken as frequencies."""
+def calibration_text(model: Mapping[str, Any]) -> str:
+    """Whether probabilities can be taken as frequencies: of a card, or of what a prediction keeps of it."""
+    temperature, change = model.get("temperature"), model.get("recalibration")
+    if change:
+        text = _("recalibrated on {patients} patients of another cohort ({part})")
+        return text.format(patients=change.get("patients"), part=change.get("fitted_on"))
     if temperature:
         return _("calibrated by temperature {value:.2f}").format(value=temperature)
     return _("not calibrated: 0.8 does not mean eight in ten")

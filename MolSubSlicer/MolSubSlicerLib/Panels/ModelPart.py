@@ -103,11 +103,11 @@ class ModelPart:
 
     def _on_import_now(self) -> None:
         from MolSubCore.models.registry import ARCHITECTURES
-        from MolSubCore.tasks import TASKS
+        from MolSubCore.tasks import PAPER_TASKS
 
         self.library.add(
             self.ui.importPathEdit.currentPath,
-            task=list(TASKS)[self.ui.importTaskCombo.currentIndex],
+            task=PAPER_TASKS[self.ui.importTaskCombo.currentIndex],
             architecture=list(ARCHITECTURES)[self.ui.importArchitectureCombo.currentIndex],
             class_order=self._orders[self.ui.importOrderCombo.currentIndex],
             name=self.ui.importNameEdit.text,
@@ -126,19 +126,19 @@ class ModelPart:
 
     def _fill_choices(self) -> None:
         from MolSubCore.models.registry import ARCHITECTURES
-        from MolSubCore.tasks import TASKS
+        from MolSubCore.tasks import PAPER_TASKS, TASKS
 
-        for task in TASKS.values():
-            self.ui.importTaskCombo.addItem(_(task.title))
+        for task in PAPER_TASKS:
+            self.ui.importTaskCombo.addItem(_(TASKS[task].title))
         for architecture in ARCHITECTURES.values():
             self.ui.importArchitectureCombo.addItem(architecture.title)
         self.ui.importArchitectureCombo.setCurrentIndex(list(ARCHITECTURES).index("densenet121-cbam"))
         self._fill_orders()
 
     def _fill_orders(self) -> None:
-        from MolSubCore.tasks import TASKS
+        from MolSubCore.tasks import PAPER_TASKS, TASKS
 
-        classes = list(TASKS.values())[self.ui.importTaskCombo.currentIndex].classes
+        classes = TASKS[PAPER_TASKS[self.ui.importTaskCombo.currentIndex]].classes
         orders = list(itertools.islice(itertools.permutations(classes), _MOST_ORDERS + 1))
         self._orders = [None, *(orders if len(orders) <= _MOST_ORDERS else ())]
         self.ui.importOrderCombo.clear()

@@ -30,10 +30,10 @@ class WorklistPart:
         self.refresh()
 
     def _dress(self) -> None:
-        from MolSubCore.tasks import Subtype
+        from MolSubCore.tasks import PartialSubtype, Subtype
 
         self.ui.subtypeBox.addItem("")
-        for subtype in Subtype:
+        for subtype in (*Subtype, *PartialSubtype):
             self.ui.subtypeBox.addItem(subtype.value)
         self.ui.readerEdit.text = Compat.setting(_READER)
         self.ui.blindCheckBox.checked = bool(Compat.setting(_BLIND))

@@ -1,0 +1,114 @@
+"""The text headers of NRRD and MetaImage, checked before a library parses them.
+
+Its parsers trust a header: a number of thousands of digits ends the process, a file that a header names is
+opened wherever it lies, and what it promises is allocated.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.limits import MAX_HEADER
+
+#: Characters in one field; the free texts of a .seg.nrrd (``key:=value``) may be longer.
+_FIELD, _TEXT = 500, 1 << 16
+_WORD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
+_AGAIN = "Export or copy the file again"
+_NRRD_ENCODINGS = ("raw", "gzip", "gz", "ascii", "txt", "text", "hex", "bzip2", "bz2")
+_NRRD_DATA, _META_DATA = ("data file", "datafile"), "elementdatafile"
+
+
+def check_text_header(path: Path, kind: str) -> None:
+    """Refuse a NRRD or MetaImage header that is no such text, or that names another file than one beside it.
+
+    Parameters
+    ----------
+    path : Path
+    kind : {'NRRD', 'MetaImage', 'NIfTI'}
+        A NIfTI header is no text and passes.
+
+    Raises
+    ------
+    ImageError
+        Also where compressed data are said to be longer than the file.
+    """
+    if kind == "NIfTI":
+        return
+    with path.open("rb") as stream:
+        head = stream.read(MAX_HEADER)
+    fields = _nrrd_fields(path, head) if kind == "NRRD" else _meta_fields(path, head)
+    axes = fields.get("dimension" if kind == "NRRD" else "ndims", "")
+    sizes = fields.get("sizes" if kind == "NRRD" else "dimsize", "").split()
+    if (
+        not re.fullmatch(r"[1-9]", axes)
+        or len(sizes) != int(axes)
+        or not all(re.fullmatch(r"\d{1,9}", n) for n in sizes)
+    ):
+        found = f"says that it has {axes or 'no'} dimensions of sizes {' '.join(sizes) or 'unknown'}"
+        raise ImageError(path, found, _AGAIN)
+    if kind == "NRRD":
+        if fields.get("encoding", "").lower() not in _NRRD_ENCODINGS:
+            raise ImageError(path, f"has the encoding {fields.get('encoding') or 'nothing'}", "Save it as raw or gzip")
+        data = next((fields[name] for name in _NRRD_DATA if name in fields), None)
+    else:
+        data = fields.get(_META_DATA)
+        _check_compressed(path, fields)
+        data = None if data is not None and data.upper() == "LOCAL" else data or ""
+    if data is not None:
+        _check_beside(path, data)
+
+
+def _nrrd_fields(path: Path, head: bytes) -> dict[str, str]:
+    """``field: value`` of all lines up to the first empty one; comments and ``key:=value`` are left out."""
+    fields: dict[str, str] = {}
+    for number, line in enumerate(head.split(b"\n")):
+        words = line.rstrip(b"\r").decode("latin-1")
+        if not words:
+            return fields
+        if number == 0 or words.startswith("#"):
+            continue
+        name, colon, value = words.partition(":")
+        text = colon and value.startswith("=")
+        if not colon or len(words) > (_TEXT if text else _FIELD) or (not text and not _WORD.fullmatch(name)):
+            raise ImageError(path, f"has the line '{words[:60]}' in its NRRD header", _AGAIN)
+        if not text:
+            fields[name.lower()] = value.strip()
+    if len(head) >= MAX_HEADER:
+        raise ImageError(path, f"has a NRRD header that does not end within {MAX_HEADER} bytes", _AGAIN)
+    return fields
+
+
+def _meta_fields(path: Path, head: bytes) -> dict[str, str]:
+    """``name = value`` of all lines up to the one that says where the data are, which is the last."""
+    fields: dict[str, str] = {}
+    for line in head.split(b"\n"):
+        words = line.rstrip(b"\r").decode("latin-1")
+        name, equals, value = words.partition("=")
+        name = name.strip().lower()
+        if not words.strip():
+            continue
+        if not equals or len(words) > _FIELD or not _WORD.fullmatch(name):
+            raise ImageError(path, f"has the line '{words[:60]}' in its MetaImage header", _AGAIN)
+        fields[name] = value.strip()
+        if name == _META_DATA:
+            return fields
+    raise ImageError(path, "does not say where its data are (ElementDataFile)", _AGAIN)
+
+
+def _check_compressed(path: Path, fields: dict[str, str]) -> None:
+    """The library makes room for as many compressed bytes as the header says."""
+    said = fields.get("compresseddatasize", "0")
+    data = path if fields[_META_DATA].upper() == "LOCAL" else path.parent / fields[_META_DATA]
+    if not re.fullmatch(r"\d{1,12}", said) or (data.is_file() and int(said) > data.stat().st_size):
+        raise ImageError(path, f"is cut short: its header promises {said} bytes of compressed data", _AGAIN)
+
+
+def _check_beside(path: Path, name: str) -> None:
+    """Data of their own file must lie beside the header: a plain name, no list, no pattern, no device."""
+    if not name or name.split()[0].upper() == "LIST" or "%" in name or re.search(r"[/\\:]", name.removeprefix("./")):
+        found = f"has its data in '{name}', expected one file beside it"
+        raise ImageError(path, found, "Save header and data as one file (.nrrd, .mha)")
+    if not (path.parent / name).is_file():
+        raise ImageError(path, f"has its data in '{name}', which is not beside it", "Copy both files")

@@ -1,0 +1,273 @@
+"""Every kind of write of the library, small: what was there before, the write, and what a reader makes of it."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache, partial
+from pathlib import Path
+from unittest.mock import patch
+
+import jinja2
+import numpy as np
+import SimpleITK as sitk
+import torch
+from fake_study import make_fake_study, write_blobs
+from families import filled
+from fault_kinds import Write
+from kill_driver import data, tiny_model
+from PIL import Image
+from reportlab import rl_config
+
+from MolSubCore.batch import predict_table
+from MolSubCore.cohort.splits import Split
+from MolSubCore.cohort.store import build_store
+from MolSubCore.cohort.table import read_cohort
+from MolSubCore.cohort.worklist import open_worklist
+from MolSubCore.evaluation import evaluate
+from MolSubCore.evaluation.evaluate import evaluate_run
+from MolSubCore.evaluation.fusion import make_fusions
+from MolSubCore.evaluation.study_results import read_study
+from MolSubCore.explain.examples import read_attention
+from MolSubCore.files import atomic_path, read_json
+from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lock import alone_in
+from MolSubCore.models.bundle import Bundle, write_bundle
+from MolSubCore.models.card import read_card, read_member
+from MolSubCore.models.registry import build_model
+from MolSubCore.predict import predict
+from MolSubCore.report import study_report
+from MolSubCore.report.study_items import Picture, new_figure
+from MolSubCore.report.study_tables import models_table
+from MolSubCore.study import finish
+from MolSubCore.tasks import TASKS
+from MolSubCore.training import run as training
+from MolSubCore.training.checkpoint import load_checkpoint
+from MolSubCore.training.loop import Event
+from MolSubCore.training.plan import Plan
+
+RUN = Path("runs") / "luminal--densenet121-cbam"
+BOX = "20,20,44,44"
+
+
+class Halted(Exception):
+    """Ends the preparation of a training after its first epoch."""
+
+
+def _plan(**more: object) -> Plan:
+    values: dict[str, object] = {
+        "task": "tn", "architecture": "simple-cnn", "recipe": get_recipe("default").to_dict(), "data_hash": "d",
+        "split_hash": "s", "folds": 2, "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "threads": 1,
+    }  # fmt: skip
+    return Plan(**(values | more))  # type: ignore[arg-type]
+
+
+def _train(folder: Path, halt: bool = False) -> None:
+    def listen(event: Event) -> None:
+        if halt and event.kind == "step" and event.epoch == 2:
+            raise Halted
+
+    with patch.object(training, "build_model", tiny_model):
+        training.train(_plan(), data(), folder, only_folds=[1], listener=listen)
+
+
+def _half_trained(folder: Path) -> None:
+    try:
+        _train(folder, halt=True)
+    except Halted:
+        return
+    raise AssertionError("the training was to be halted")
+
+
+def _read_training(folder: Path) -> object:
+    model = tiny_model("", 2, dropout=0.3)
+    return [load_checkpoint(file, model) for file in folder.rglob("*.safetensors")], training.finished_folds(folder)
+
+
+def cohort(folder: Path) -> Path:
+    """A table of three patients with a PNG each; the table's path. The images have the same time in every copy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["patient_id,image,box,subtype"]
+    for number, subtype in enumerate(("Luminal A", "TN", "TN")):
+        drawn = np.random.default_rng(number).integers(1, 255, (64, 60), np.uint8)
+        Image.fromarray(drawn).save(folder / f"p{number}_R_CC.png")
+        rows.append(f"p{number},p{number}_R_CC.png,'{BOX}',{subtype}".replace("'", '"'))
+    (folder / "table.csv").write_text("\n".join(rows))
+    return folder / "table.csv"
+
+
+#: Set by the driver: a cohort that lies still while folders are copied.
+COHORT = Path()
+
+
+def _store(folder: Path) -> str:
+    found = build_store(read_cohort(COHORT / "table.csv"), get_recipe("default"), folder / "cache")
+    assert found.patches.shape == (3, 224, 224)
+    return found.data_hash()
+
+
+def _damage_pack(folder: Path) -> None:
+    """A cache that knows one image already, and a pack that was cut by something else."""
+    _store(folder)
+    (pack,) = (folder / "cache" / "packs").iterdir()
+    (pack / "pack.json").write_text("{")
+    next((folder / "cache").rglob("*.safetensors")).unlink()
+
+
+def _run_folder(folder: Path) -> None:
+    split = Split({"a": "test", "b": 1, "c": 2}, 2, 0, "00" * 16)
+    training.prepare_run(folder / "run", _plan(), split, _Summary(), resume=True)  # type: ignore[arg-type]
+
+
+class _Summary:
+    def summary(self) -> dict[str, int]:
+        return {"patients": 3}
+
+
+def _bundle(path: Path, seed: int, overwrite: bool) -> None:
+    """Write a bundle with members large enough to be torn."""
+    members = [{"weight": torch.full((4096,), float(seed + number))} for number in range(2)]
+    recipe = get_recipe("default").to_dict()
+    shared = {"architecture": "simple-cnn", "task": "tn", "classes": TASKS["tn"].classes, "recipe": recipe}
+    write_bundle(path, members, dropout=0.3, overwrite=overwrite, **shared)  # type: ignore[arg-type]
+
+
+def _read_bundle(path: Path) -> object:
+    card = read_card(path)
+    return [read_member(path, member) for member in card["members"]]
+
+
+def _mask(folder: Path, value: int) -> None:
+    """What the panel does: outline, mark as done, note, and write the table."""
+    source = folder / "images"
+    with open_worklist(source, "A") as worklist:
+        with worklist.writing(1) as temporary:
+            image = sitk.GetImageFromArray(np.full((1, 64, 60), value, np.uint8))
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        worklist.set_note(1, f"outlined {value}")
+        worklist.set_done(1)
+        worklist.next()
+        worklist.export()
+
+
+def _first_mask(folder: Path) -> None:
+    cohort(folder / "images")
+    (folder / "images" / "table.csv").unlink()
+    _mask(folder, 1)
+
+
+def _read_worklist(folder: Path) -> object:
+    with open_worklist(folder / "images", "A") as worklist:
+        (entry,) = [entry for entry in worklist.entries if entry.has_mask]
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(entry.mask)))
+        assert values.min() == values.max() and values.max() in (1, 2)
+        return read_cohort(worklist.export(), need_subtype=False)
+
+
+def _fake_study(folder: Path) -> None:
+    """A study whose folds are done and older than everything that is made of them."""
+    make_fake_study(
+        folder, tasks=("luminal",), models=("densenet121-cbam",), fusions={}, patients=40, folds=2, resamples=5,
+        attention=False,
+    )  # fmt: skip
+    (folder / RUN / "evaluation.json").unlink()
+
+
+#: Every picture and table is written alike, so that one of each will do.
+_PICTURE = Picture("figure-2", "drawn", figure=new_figure(2, 2, "t", synthetic=True, fixed=True))
+_PAGE = jinja2.Environment(loader=jinja2.DictLoader({"study.html": "<html>{{ pictures }}</html>"}))
+
+
+def _draw(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        Image.new("L", (9, 9)).save(temporary)
+
+
+def _merge(folder: Path) -> None:
+    """`MolSubCore.study.finish.finish_study` and the report, with one table and one picture."""
+    run = folder / RUN
+    with alone_in(folder):
+        with (
+            patch.object(finish, "evaluate_run", partial(evaluate_run, resamples=5)),
+            patch.object(evaluate, "draw_evaluation", lambda path, *found: _draw(path)),
+        ):
+            finish.bring_up_to_date(run)
+            make_fusions(run, ["views-mean"], None)
+            finish.bring_up_to_date(run.with_name(f"{run.name}+views-mean"))
+        write_blobs(run, 0)
+        with (
+            patch.object(study_report, "make_figures", lambda *found: [lambda: [_PICTURE]]),
+            patch.object(study_report, "make_tables", lambda found, *more: [models_table(found)]),
+            patch.object(study_report, "environment", lambda: _PAGE),
+        ):
+            study_report.write_report(read_study(folder))
+
+
+def _read_study(folder: Path) -> object:
+    found = read_study(folder)
+    return [read_attention(run.folder) for run in found.runs.values()]
+
+
+@lru_cache(maxsize=1)
+def model() -> Bundle:
+    """A small network with random weights."""
+    recipe = get_recipe("default").to_dict()
+    card = {
+        "architecture": "mob-cbam", "task": "tn", "classes": list(TASKS["tn"].classes), "recipe": recipe,
+        "members": [{"file": "model-1.safetensors", "sha256": "0" * 64}], "name": "m", "temperature": None,
+    }  # fmt: skip
+    network = filled(lambda: build_model("mob-cbam", 2, dropout=0.3)).eval().requires_grad_(False)
+    return Bundle(card, (network,), torch.device("cpu"))
+
+
+def warm() -> None:
+    """What every child would do again; no computation of torch, which a fork would not survive."""
+    model()
+    training.software()
+    for name in ("prediction_files", "report.pdf", "report.html"):
+        importlib.import_module(f"MolSubCore.{name}")
+    rl_config.useA85 = 0  # a pure Python encoding, which takes most of a prediction's time
+
+
+def _one(folder: Path) -> None:
+    out = folder / "out"
+    found = predict([(COHORT / "p0_R_CC.png", BOX)], model(), layers=["features.0.0"], classes="all")
+    found.save(out, overwrite=True)
+
+
+def _another(folder: Path) -> None:
+    """The prediction of another image, which is then replaced."""
+    predict([(COHORT / "p1_R_CC.png", BOX)], model(), layers=[]).save(folder / "out")
+
+
+def _table(folder: Path) -> None:
+    assert predict_table(COHORT / "table.csv", model(), folder / "out", {"layers": []}, resume=True) == 0
+
+
+def _nothing(folder: Path) -> None:
+    return None
+
+
+WRITES = (
+    Write("checkpoint and results of a fold", _half_trained, _train, _read_training, every=4),
+    Write("new run folder", _nothing, _run_folder, _nothing, every=3),
+    Write("patch cache", _damage_pack, _store, _store, vanishes=True, every=3),
+    Write(
+        "bundle, one file, replaced",
+        lambda folder: _bundle(folder / "m.molsub", 1, False),
+        lambda folder: _bundle(folder / "m.molsub", 5, True),
+        lambda folder: _read_bundle(folder / "m.molsub"),
+        whole=True,
+    ),
+    Write(
+        "bundle, a folder, replaced",
+        lambda folder: _bundle(folder / "m", 1, False),
+        lambda folder: _bundle(folder / "m", 5, True),
+        lambda folder: _read_bundle(folder / "m"),
+        whole=True,
+    ),
+    Write("mask, note and table of a worklist", _first_mask, lambda folder: _mask(folder, 2), _read_worklist, every=6),
+    Write("merge of a study", _fake_study, _merge, _read_study, every=19),
+    Write("one prediction, replaced", _another, _one, lambda folder: read_json(folder / "out" / "prediction.json"),
+          whole=True, every=11),
+    Write("predictions of a table", _nothing, _table, _nothing, every=19),
+)  # fmt: skip

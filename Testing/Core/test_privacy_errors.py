@@ -1,0 +1,122 @@
+"""What a damaged or hostile file can bring into messages and pages: no patient, no control characters, no markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fuzz_mutations import inputs
+from fuzz_seeds import Seed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from privacy_marks import found_in, mark_dicom
+from written_files import mammogram_dataset, picture, write_dicom
+
+from MolSubCore.cohort.table import Case, Cohort, without_paths
+from MolSubCore.errors import ImageError, MolSubError, printable
+from MolSubCore.evaluation.characteristics import patient_columns
+from MolSubCore.files import plain_cell
+from MolSubCore.imaging.reader import brief, read_mammogram
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Seed:
+    """A small mammogram with a mark in every identifying attribute."""
+    folder = tmp_path_factory.mktemp("marked")
+    plain = write_dicom(folder / "plain.dcm", mammogram_dataset(picture(12), 12))
+    mark_dicom(plain, folder / "marked.dcm", "7")
+    return Seed("DICOM", "marked.dcm", (folder / "marked.dcm").read_bytes(), "DICOM")
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_what_is_said_of_damaged_files_names_no_patient(tmp_path: Path, marked: Seed, data: st.DataObject) -> None:
+    _, content = data.draw(inputs([marked]))
+    path = tmp_path / "image.dcm"
+    path.write_bytes(content)
+    try:
+        mammogram = read_mammogram(path)
+    except MolSubError as error:
+        said = [str(error)]
+    else:
+        said = [*mammogram.warnings, *mammogram.photometric_history, mammogram.label]
+    assert not found_in("\n".join(said).encode()), said
+
+
+def test_a_librarys_words_lose_what_they_quote() -> None:
+    """Libraries quote a file's values and paths in their errors."""
+    assert brief(ValueError("could not convert string to float: 'Anna Mueller'")) == (
+        "ValueError: could not convert string to float: '...'"
+    )
+    assert brief(KeyError("Anna")) == "KeyError: '...'"
+    assert "Anna" not in brief(ValueError('Invalid value for VR UI: "Anna".'))
+    assert brief(ValueError("needs 3 bytes, has 2")) == "ValueError: needs 3 bytes, has 2"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=50), st.text(max_size=3000), st.text(max_size=50))
+def test_errors_are_one_printable_line_of_bounded_length(subject: str, problem: str, remedy: str) -> None:
+    text = str(MolSubError(subject, problem, remedy))
+    assert text.isprintable()
+    assert len(text) < 8000
+    assert printable(text, 10_000) == text
+
+
+def test_printable_keeps_what_people_write() -> None:
+    assert printable("Größe 乳房 5 µm") == "Größe 乳房 5 µm"
+    assert printable("a\x1b[2Jb\u202ec\0") == r"a\x1b[2Jb\u202ec\x00"
+    assert printable("x" * 5000).count("x") < 600
+
+
+def test_rows_are_told_without_paths() -> None:
+    image, mask = Path("/clinic/Anna/image.dcm"), Path("/clinic/Anna/mask.nii")
+    case = Case(3, "Anna", image, mask, None, None)
+    assert without_paths(ImageError(image, "is empty", "Copy it"), [case]) == "its image is empty. Copy it"
+    assert without_paths(ImageError(mask, "is empty", "Copy it"), [case]) == "its mask is empty. Copy it"
+    assert without_paths(ImageError("box 1,2,3,4", "is empty", "Mend it"), [case]).startswith("box 1,2,3,4 is")
+    for error in (
+        ImageError("/clinic/Anna/other.raw", "is empty", "Copy it"),
+        PermissionError(13, "denied", str(image)),
+    ):
+        assert "Anna" not in without_paths(error, [case])
+
+
+def test_no_table_shows_columns_that_tell_who_a_patient_is() -> None:
+    """By their names: a hospital has few levels, a date of birth may look like a number. Asked for, they are shown."""
+    kept = ("age", "grade", "birads", "nodal_status", "menopause", "t stage", "ki67", "validated", "filed")
+    left = (
+        "Patient Name",
+        "name",
+        "birth_date",
+        "DOB",
+        "hospital",
+        "centre",
+        "accession",
+        "MRN",
+        "geburtsdatum",
+        "姓名",
+    )
+    cells = dict.fromkeys((*kept, *(name.lower() for name in left)), "18880808")
+    cases = tuple(
+        Case(n, f"P{n}", Path(f"{n}.dcm"), None, "1,2,3,4", None, dict(cells, grade=str(n % 2))) for n in range(6)
+    )
+    cohort = Cohort(cases, Path("table.csv"))
+    assert set(patient_columns(cohort)[1]) == set(kept)
+    assert set(patient_columns(cohort, ["hospital"])[1]) == {"hospital"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("+1+1", "'+1+1"),
+        ("-cmd", "'-cmd"),
+        ("\t=1", "'\t=1"),
+        *((same, same) for same in ("-0.5", "+1", "-1e-9", "HER2+/HR-", "Luminal A", "", 3, -2.5)),
+    ],
+)
+def test_a_spreadsheet_computes_nothing_of_what_is_written(cell: object, written: object) -> None:
+    assert plain_cell(cell) == written
