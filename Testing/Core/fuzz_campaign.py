@@ -67,10 +67,10 @@ class Reader:
 
 
 def _within_limits(answer: dict[str, Any]) -> dict[str, Any]:
-    if answer["outcome"] != "fault" and answer["seconds"] > SECONDS:
-        answer |= {"outcome": "fault", "kind": "slow", "message": f"took {answer['seconds']:.1f} s"}
     if answer["outcome"] != "fault" and answer["bytes"] > BYTES:
         answer |= {"outcome": "fault", "kind": "memory", "message": f"held {answer['bytes'] >> 20} MiB"}
+    if answer["outcome"] != "fault" and answer["seconds"] > SECONDS:
+        answer |= {"outcome": "fault", "kind": "slow", "message": f"took {answer['seconds']:.1f} s"}
     return answer
 
 
