@@ -39,7 +39,7 @@ NEEDED: Mapping[str, str] = {
     "safetensors": "0.4.5",
     "matplotlib": "3.8",
     "jinja2": "3.1",
-    "reportlab": "4",
+    "reportlab": "4.1",
     "tqdm": "4.66",
     "platformdirs": "4",
     "filelock": "3.12",
