@@ -1,4 +1,5 @@
-"""From the click on Predict to the heatmap on the screen: the first one, and another lesion with the worker warm."""
+"""The module in Slicer: how long it takes to open, to load a mammogram, and from the click on Predict to the heatmap on
+the screen, the first one and another lesion with the worker warm."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ COLD, WARM = "plain: a worker that is started for it", "warm worker, another les
 
 
 @pytest.fixture(scope="session")
-def panels() -> Iterator[dict[str, Any]]:
-    """The module's panels, outside the Slicer application."""
+def load_module() -> Callable[[], Any]:
+    """What opens the module, outside the Slicer application."""
     sys.path.insert(0, str(ROOT / "Testing" / "Slicer"))
     from headless import packages
 
@@ -29,10 +30,22 @@ def panels() -> Iterator[dict[str, Any]]:
     import headless
 
     headless.start()
-    from headless.modules import load_scripted_module, unload
+    from headless.modules import load_scripted_module
 
-    module = load_scripted_module(ROOT / "MolSubSlicer" / "MolSubSlicer.py")
-    module.widgetRepresentation()
+    def load() -> Any:
+        module = load_scripted_module(ROOT / "MolSubSlicer" / "MolSubSlicer.py")
+        module.widgetRepresentation()
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def panels(load_module: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+    """The module's panels."""
+    from headless.modules import unload
+
+    module = load_module()
     import slicer
 
     yield slicer.modules.MolSubSlicerWidget.panels
@@ -79,6 +92,36 @@ def volume(panels: dict[str, Any], case_4096: tuple[Path, Path]) -> Any:
     return volume
 
 
+def test_open(benchmark: BenchmarkFixture, load_module: Callable[[], Any]) -> None:
+    from headless.modules import unload
+
+    opened: list[Any] = []
+
+    def close() -> None:
+        while opened:
+            unload(opened.pop())
+
+    benchmark.group = "Slicer panel, opening the module"
+    benchmark.pedantic(lambda: opened.append(load_module()), setup=close, rounds=5)
+    close()
+
+
+def test_load_mammogram(benchmark: BenchmarkFixture, panels: dict[str, Any], case_4096: tuple[Path, Path]) -> None:
+    from MolSubSlicerLib.Scene import Hanging, Mammograms
+
+    session, image = panels["LoadPanel"].session, str(case_4096[0])
+
+    def load() -> None:
+        found: list[Any] = []
+        options = {"path": image, "out": str(session.new_folder("view"))}
+        session.submit("read-image", options, done=found.append)
+        wait(lambda: found)
+        Hanging.hang([Mammograms.add_mammogram(found[0], source=image)])
+
+    benchmark.group = "Slicer panel, a 4096x3328 DICOM into the scene"
+    benchmark.pedantic(load, rounds=5, warmup_rounds=1)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("way", [COLD, WARM])
 def test_click_to_overlay(
@@ -108,5 +151,5 @@ def test_click_to_overlay(
         screen(view_name(volume))
         assert heatmaps.available
 
-    rounds = 3 if way == COLD else 7
+    rounds = 3 if way == COLD else 15
     benchmark.pedantic(click, setup=another_lesion, rounds=rounds, warmup_rounds=int(way == WARM))

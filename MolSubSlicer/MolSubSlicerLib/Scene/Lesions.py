@@ -199,7 +199,7 @@ def labels_of(segmentation: Any, volume: Any) -> NDArray[np.uint8]:
 
 
 def write_lesions(segmentation: Any, volume: Any, folder: str | Path, stem: str) -> Path:
-    """Write the lesions as STEM.nrrd for the worker, in one layer each where they overlap: fast, not small.
+    """Write the lesions as STEM.nrrd for the worker, in one layer each where they overlap.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def write_lesions(segmentation: Any, volume: Any, folder: str | Path, stem: str)
     overlap = np.count_nonzero(covered) < sum(np.count_nonzero(part.values) for part in parts)
     labels = layers_of(segmentation, volume) if overlap else labels_of(segmentation, volume)
     path = Path(folder) / f"{stem}.nrrd"
-    write_mask(labels, volume, path, compress=False)
+    write_mask(labels, volume, path)
     return path
 
 
@@ -229,7 +229,7 @@ def _parts(segmentation: Any, volume: Any) -> list[Part]:
     return [part_of(segmentation, volume, image) for image in images]
 
 
-def write_mask(labels: NDArray[Any], volume: Any, path: str | Path, *, compress: bool = True) -> None:
+def write_mask(labels: NDArray[Any], volume: Any, path: str | Path) -> None:
     """Write a label map as ITK-SNAP and the core read it; the file appears whole or not at all.
 
     Parameters
@@ -239,8 +239,6 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path, *, compress:
         Gives the pixel spacing.
     path : path
         Ends in ``.nii.gz`` or ``.nrrd``.
-    compress : bool
-        Only for .nrrd; .nii.gz always is.
 
     Raises
     ------
@@ -262,7 +260,8 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path, *, compress:
     image.SetSpacing(volume.GetSpacing())
     try:
         with atomic_path(target) as temporary:
-            sitk.WriteImage(image, str(temporary), useCompression=compress)
+            # A mask is mostly one value: level 2 of .nrrd is quicker than none, since less goes to the disk.
+            sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=2)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-160:]
         text = _("{name} could not be written: {reason}. Free space, or choose another folder.")
