@@ -7,6 +7,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import time
@@ -27,6 +28,9 @@ _OS_ADVICE = {
     errno.EACCES: "permission denied. Choose a folder that you may write to",
     errno.EROFS: "the file system is read-only. Choose another --out",
 }
+
+# Writers in native code (safetensors, HDF) wrap the system's error in their own class; NumPy's has no number.
+_DISK_FULL = re.compile(r"No space left on device|os error 28|\d requested and \d+ written")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,9 +96,7 @@ def explain_error(error: BaseException) -> tuple[str, int]:
     # PyTorch's CPU allocator has no class of its own for it.
     if isinstance(error, RuntimeError) and "not enough memory" in str(error):
         return _MEMORY_ADVICE.format(device="computer"), 2
-    # Writers in native code (safetensors, HDF) wrap the system's error in their own class.
-    full = "No space left on device" in str(error) or "os error 28" in str(error)
-    number = errno.ENOSPC if full else getattr(error, "errno", None)
+    number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)
     name = getattr(error, "filename", None)
     if number in _OS_ADVICE:
         return f"molsub: {name or 'output'}: {_OS_ADVICE[number]}.", 2

@@ -19,6 +19,7 @@ from MolSubCore.cohort.phantom import LOOKS, draw_breast, draw_lesion
 from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_folder
 from MolSubCore.imaging.mammogram import SYNTHETIC_MODEL
+from MolSubCore.imaging.mask_file import write_mask
 from MolSubCore.tasks import Subtype
 
 View = Literal["CC", "MLO"]
@@ -150,8 +151,6 @@ def _write_view(
     folder: Path, patient: _Patient, view: View, shape: tuple[int, int], key: tuple[int, int]
 ) -> dict[str, object]:
     """Draw and write one view; return its row of the table."""
-    import SimpleITK as sitk
-
     rng = np.random.default_rng([*key, 1 + (view == "MLO")])
     breast = draw_breast(shape, view, rng)
     picture, mask = draw_lesion(breast, LOOKS[patient.looks], patient.radius * shape[0], rng)
@@ -161,10 +160,8 @@ def _write_view(
     stored = np.clip((picture + grain) * _MAXIMUM * 0.92 + 40, 0, _MAXIMUM).astype(np.uint16)
     name = f"{patient.name}_{patient.laterality}_{view}"
     _write_dicom(folder / "images" / f"{name}.dcm", stored, patient, view, key)
-    outline = sitk.GetImageFromArray(np.ascontiguousarray(mask, np.uint8)[None])
-    outline.SetSpacing((_spacing(shape), _spacing(shape), 1.0))
-    outline.SetMetaData("ITK_FileNotes", _NOT_A_PATIENT)
-    sitk.WriteImage(outline, str(folder / "masks" / f"{name}.nii.gz"))
+    file, pixel_mm = folder / "masks" / f"{name}.nii.gz", _spacing(shape)
+    write_mask(file, mask, row_mm=pixel_mm, col_mm=pixel_mm, notes=_NOT_A_PATIENT, durable=False)
     return {
         "patient_id": patient.name,
         "image": f"images/{name}.dcm",

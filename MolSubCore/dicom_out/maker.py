@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -157,19 +154,3 @@ def _own_uid(element: Any, replaced: dict[str, UID]) -> None:
     """The UID of the dimensions, which highdicom makes for itself, gets the root of all others."""
     if element.keyword == "DimensionOrganizationUID":
         element.value = replaced.setdefault(str(element.value), new_uid())
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keep highdicom's and pydicom's remarks about the source's values off the screen."""
-    loggers = [logging.getLogger(name) for name in ("highdicom", "pydicom")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -9,12 +9,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from MolSubCore.dicom_out.heatmap_map import make_parametric_map
-from MolSubCore.dicom_out.maker import new_uid, quietly
+from MolSubCore.dicom_out.maker import new_uid
 from MolSubCore.dicom_out.overlay_picture import make_overlay
 from MolSubCore.dicom_out.report import ReportedLesion, make_report
 from MolSubCore.dicom_out.segmentation import make_segmentation
 from MolSubCore.dicom_out.source import check_sources, read_source
 from MolSubCore.files import file_word
+from MolSubCore.imaging.quiet import no_remarks
 
 if TYPE_CHECKING:
     from MolSubCore.predict import LesionPrediction, Prediction
@@ -46,7 +47,7 @@ def write_dicom(prediction: Prediction, folder: Path, overlays: dict[str, dict[s
     check_sources([item.files[0] for item in prediction.items], identified=True)
     folder.mkdir()
     writer = _Writer(prediction, folder)
-    with quietly():
+    with no_remarks("highdicom", "pydicom"):
         lesions = []
         for index in dict.fromkeys(item.image_index for item in prediction.items):
             items = [item for item in prediction.items if item.image_index == index]

@@ -44,7 +44,7 @@ class ExternalCohort:
     flow : dict
         Numbers of rows and patients: in the table, left out by reason, used; rows add up.
     errors : tuple of CohortError
-        Of the rows whose image or lesion cannot be used: they may name files.
+        Of the rows whose image or lesion cannot be used, by their numbers.
     """
 
     data: TrainingData

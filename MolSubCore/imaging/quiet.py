@@ -1,9 +1,11 @@
-"""Keeping what C and Rust libraries print off the screen: what a user must know is in the error."""
+"""Keeping what libraries print off the screen: what a user must know is in the error, or in the image's warnings."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 
@@ -22,3 +24,19 @@ def no_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(sink)
+
+
+@contextlib.contextmanager
+def no_remarks(*names: str) -> Iterator[None]:
+    """Keep Python warnings, and what these libraries log, off the screen."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

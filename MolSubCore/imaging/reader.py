@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -18,7 +16,7 @@ from typing import Literal
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.quiet import no_stderr
+from MolSubCore.imaging.quiet import no_remarks, no_stderr
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
@@ -77,7 +75,7 @@ def check_header(path: str | os.PathLike[str]) -> Kind:
 @contextlib.contextmanager
 def one_line(file: Path) -> Iterator[None]:
     """Any library's failure as one line; what it prints is kept off the screen."""
-    with _quiet(), no_stderr():
+    with no_remarks("pydicom", "PIL"), no_stderr():
         try:
             yield
         except MolSubError:
@@ -156,22 +154,6 @@ def _looks_like_bare_dicom(head: bytes) -> bool:
     if head[4:6].isalpha() and head[4:6].isupper():
         return True
     return little and head[3] == 0 and int.from_bytes(head[4:8], "little") < 1 << 16
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep library warnings off the screen: what a user must know is in `Mammogram.warnings`."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "PIL")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def _checked(mammogram: Mammogram) -> Mammogram:

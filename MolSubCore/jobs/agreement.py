@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import LesionError, MolSubError
-from MolSubCore.files import atomic_path
 from MolSubCore.imaging.agreement import RULES, agreement, consensus
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mask_file import write_mask
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.jobs.options import Progress, require
 
@@ -91,19 +91,8 @@ def _write(options: Mapping[str, Any], mammogram: Mammogram, mask: NDArray[np.ui
         raise MolSubError("consensus", f"is to be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
     if out.exists():
         raise MolSubError(out, "exists already", "Choose another file")
-    write_mask(out, mask, mammogram)
+    write_mask(out, mask, row_mm=mammogram.spacing.row_mm, col_mm=mammogram.spacing.col_mm)
     return out
-
-
-def write_mask(path: Path, mask: NDArray[np.uint8], mammogram: Mammogram) -> None:
-    """Write a label map of a mammogram as a volume of one slice, whole or not at all."""
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(mask[None])
-    spacing = mammogram.spacing
-    image.SetSpacing((float(spacing.col_mm or 1.0), float(spacing.row_mm or 1.0), 1.0))
-    with atomic_path(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
 def _summary(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def filled_cache(folder: Path, table: Path) -> Path:
     pack.mkdir(parents=True)
     count = len(cohort.cases)
     np.lib.format.open_memmap(pack / "patches.npy", "w+", np.float16, (count, recipe.size, recipe.size)).flush()
-    same = {"lesion": "1", "spacing_source": "unknown", "geometry": {}, "warnings": []}
+    place = {"row_start": 0, "row_stop": 200, "col_start": 0, "col_stop": 200}
+    same = {"lesion": "1", "spacing_source": "unknown", "geometry": place, "warnings": []}
     meta = [{**same, "view": case.extra["view"], "pixels": str(n)}
             for n, case in enumerate(cohort.cases)]  # fmt: skip
     (pack / "pack.json").write_text(json.dumps({"case_index": list(range(count)), "meta": meta}), encoding="utf-8")

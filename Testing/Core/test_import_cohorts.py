@@ -104,7 +104,7 @@ def test_vindr_boxes_are_clipped_and_reported(tmp_path: Path) -> None:
         "['Nipple Retraction']": ("-30", "5", "-2", "40"),
         "['No Finding']": ("", "", "", ""),
         "['Skin Thickening']": ("1", "two", "3", "4"),
-        "not a list": ("60", "70", "20", "10"),
+        "=HYPERLINK(1)": ("60", "70", "20", "10"),  # no list, and a formula in a spreadsheet
     }
     rows = [["s1", "r", f"i{n}", "L", "CC", 300, 200, "BI-RADS 4", "DENSITY C", name, "BI-RADS 4", *box, "training"]
             for n, (name, box) in enumerate(boxes.items())]  # fmt: skip
@@ -116,7 +116,7 @@ def test_vindr_boxes_are_clipped_and_reported(tmp_path: Path) -> None:
     cases = cases_of(report)
     assert [case.box for case in cases] == ["20,10,60,51", "5,0,40,30", "250,150,300,200", "10,20,70,60"]
     findings = [case.extra["finding"] for case in cases]
-    assert findings == ["Mass", "Mass; Asymmetry", "Suspicious Calcification", "not a list"]
+    assert findings == ["Mass", "Mass; Asymmetry", "Suspicious Calcification", "'=HYPERLINK(1)"]
     assert left_out(report) == {vindr.OUTSIDE: 1, vindr.NO_FINDING: 1, vindr.NO_BOX: 1, vindr.NO_IMAGE: 1}
     about = {note["text"].split(" ")[1]: note["about"] for note in report.content["notes"] if note["about"]}
     assert about == {"that": ["row 3", "row 4", "row 5"], "whose": ["row 8"]}

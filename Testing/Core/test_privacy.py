@@ -75,7 +75,7 @@ def _mark_cohort(plain: Path, folder: Path) -> frozenset[str]:
         volume.SetMetaData(f"{TEXT}key", f"{TEXT}value")
         sitk.WriteImage(volume, str(mask), useCompression=True)
         row |= {"patient_id": patient, "image": str(image.relative_to(folder)), "mask": str(mask.relative_to(folder))}
-        row |= {"name": f"{TEXT} Anna", "birth": DATE, "hospital": f"{TEXT} hospital"}
+        row |= {"name": f"{TEXT} Anna", "birth": DATE, "hospital": f"{TEXT} hospital", "part": "AB"[number // 2 % 2]}
     with (folder / f"{TEXT}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -120,6 +120,11 @@ def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, s
     run("evaluate", str(out / "run"), "--resamples", "50")
     run("models", "export", str(out / "run"), "--out", str(out / "m.molsub"), "--fold", "1")
     run("models", "info", str(out / "m.molsub"), "--json")
+    run("models", "info", str(out / "m.molsub"), "--html", str(out / "card.html"))
+    elsewhere = ["evaluate", str(out / "m.molsub"), str(damaged), *cache, "--resamples", "50"]
+    run(*elsewhere, "--subgroup", "laterality", "--out", str(out / "elsewhere"), code=2)
+    fitted = ["--recalibrate-on", "part=A", "--recalibrated", str(out / "fitted.molsub")]
+    run(*elsewhere, *fitted, "--out", str(out / "recalibration"), code=2)
     run("predict", image, "--lesion", mask, *model, "--out", str(out / "patient"))
     run("predict", str(damaged), *model, "--out", str(out / "table"), "--layers", "none", code=2)
     run("explain-study", str(table), *model, "--out", str(out / "explained"), "--faithful", "1", "--randomised", "1")
@@ -148,9 +153,15 @@ def test_the_search_finds_what_is_packed(tmp_path: Path) -> None:
 
 
 def test_no_output_tells_who_a_patient_is(place: Place) -> None:
-    assert {"prediction.json", "report.pdf", "evaluation.json", "predictions.csv", "m.molsub"} <= {
-        path.name for path in place.out.rglob("*")
-    }
+    assert {
+        "prediction.json",
+        "report.pdf",
+        "evaluation.json",
+        "predictions.csv",
+        "m.molsub",
+        "evaluation.html",
+        "fitted.molsub",
+    } <= {path.name for path in place.out.rglob("*")}
     assert leaks(place.out) == {}
 
 

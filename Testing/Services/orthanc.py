@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from programs import find, free_ports, missing_packages
 
 #: By the program that is looked for, the Debian package that brings it.
 PACKAGES = {"Orthanc": "orthanc", "dcmsend": "dcmtk", "getscu": "dcmtk"}
@@ -23,20 +24,7 @@ _TITLE = "ARCHIVE"
 
 def why_not() -> str | None:
     """Why no archive can be started here, or None."""
-    missing = sorted({package for program, package in PACKAGES.items() if _find(program) is None})
-    return f"needs the Debian package(s) {', '.join(missing)}" if missing else None
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-
-
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    return missing_packages(PACKAGES)
 
 
 class Orthanc:
@@ -50,7 +38,7 @@ class Orthanc:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="orthanc-"))
         self._service: subprocess.Popen[bytes] | None = None
-        self.dicom_port, self.http_port = _free_ports(2)
+        self.dicom_port, self.http_port = free_ports(2)
         configuration = {
             "Name": "Test",
             "StorageDirectory": str(self._folder / "storage"),
@@ -72,7 +60,7 @@ class Orthanc:
         try:
             with (self._folder / "orthanc.log").open("wb") as log:
                 self._service = subprocess.Popen(
-                    [str(_find("Orthanc")), str(self._folder / "orthanc.json")],
+                    [str(find("Orthanc")), str(self._folder / "orthanc.json")],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from programs import find, free_ports, missing_packages
+
 #: By the program that is looked for, the Debian package that brings it.
 PACKAGES = {"munged": "munge", "slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm"}
 
@@ -51,24 +53,11 @@ PartitionName=other Nodes={host} MaxTime=INFINITE State=UP
 
 def why_not() -> str | None:
     """Why no cluster can be started here, or None."""
-    missing = sorted({package for program, package in PACKAGES.items() if _find(program) is None})
-    if missing:
-        return f"needs the Debian package(s) {', '.join(missing)}"
+    if missing := missing_packages(PACKAGES):
+        return missing
     if os.geteuid() != 0:
         return "starts Slurm's services, which only root can"
     return None
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-
-
-def _free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 class SlurmCluster:
@@ -86,7 +75,7 @@ class SlurmCluster:
         self._folder.chmod(0o755)  # munged wants its socket within everybody's reach
         self._services: list[subprocess.Popen[bytes]] = []
         self.configuration = self._folder / "slurm.conf"
-        controller_port, node_port = _free_ports(2)
+        controller_port, node_port = free_ports(2)
         host = socket.gethostname().split(".")[0]
         for name in ("state", "spool"):
             (self._folder / name).mkdir()
@@ -148,7 +137,7 @@ class SlurmCluster:
 
     def _serve(self, program: str, *arguments: str) -> None:
         with (self._folder / f"{program}.out").open("wb") as output:
-            command = [str(_find(program)), *arguments]
+            command = [str(find(program)), *arguments]
             self._services.append(
                 subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from MolSubCore.cohort.importers.masks import write_mask
+from MolSubCore.cohort.importers.masks import find_mask
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.files import atomic_folder, atomic_path, plain_cell
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import get_task
 
@@ -173,7 +173,7 @@ def _make_masks(
             stem = row.extra.get("lesion_id") or row.image.stem
             names[stem] += 1
             name = f"{stem}{f'-{names[stem]}' if names[stem] > 1 else ''}.nii.gz"
-            reason = write_mask(row.mask_images, row.image, place[0] / name)
+            reason = find_mask(row.mask_images, row.image, place[0] / name)
             if reason:
                 found.inputs.place(row.key, reason)
                 continue
@@ -187,8 +187,8 @@ def _make_masks(
 def _cells(row: Row, folder: Path, made: dict[str, str]) -> dict[str, str]:
     mask = made.get(row.key) or (_path(row.mask, folder) if row.mask else "")
     subtype = row.subtype.value if row.subtype else ""
-    known = (row.patient_id, _path(row.image, folder), mask, row.box or "", subtype)
-    cells = {**row.extra, **dict(zip(FIRST, known, strict=True))}
+    known = (plain_cell(row.patient_id), _path(row.image, folder), mask, row.box or "", subtype)
+    cells = {name: plain_cell(cell) for name, cell in row.extra.items()} | dict(zip(FIRST, known, strict=True))
     return {name: re.sub(r"[\r\n]+", " ", cell) for name, cell in cells.items()}
 
 

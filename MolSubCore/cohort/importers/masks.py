@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from MolSubCore.errors import MolSubError
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.dicom_pixels import read_pixels
+from MolSubCore.imaging.mask_file import write_mask
 
 UNREADABLE = "mask cannot be read"
 NO_MASK = "none of the mask files is a mask: they hold crops or pictures"
@@ -17,7 +18,7 @@ OTHER_SIZE = "mask of another size than its image"
 EMPTY = "mask is empty"
 
 
-def write_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | None:
+def find_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | None:
     """Find the mask of an image among DICOM images, by what they hold, and write it.
 
     A mask has two values at most. Its file's name and its Series Description are no evidence: in CBIS-DDSM
@@ -37,8 +38,6 @@ def write_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | No
     str or None
         Why there is none.
     """
-    import SimpleITK as sitk
-
     try:
         header = open_dicom(image).header
         shape = (int(header.Rows), int(header.Columns))
@@ -50,7 +49,7 @@ def write_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | No
         return OTHER_SIZE if found else NO_MASK
     if not fitting[0].any():
         return EMPTY
-    sitk.WriteImage(sitk.GetImageFromArray(fitting[0][None]), str(out), useCompression=True)
+    write_mask(out, fitting[0], row_mm=None, col_mm=None, durable=False)
     return None
 
 

@@ -245,23 +245,16 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path) -> None:
     SceneError
         If the shape is not the mammogram's, the suffix is another, or the disk refuses.
     """
-    import SimpleITK as sitk
-
-    from MolSubCore.files import atomic_path
+    from MolSubCore.imaging import mask_file
 
     target, labels = Path(path), np.asarray(labels, np.uint8)
     if labels.shape[-2:] != shape_of(volume):
         raise other_grid(None, volume, labels.shape[-2:], None)
     if not target.name.endswith((".nii.gz", ".nrrd") if labels.ndim == 2 else ".nrrd"):
         raise SceneError(_("{name} is no name for a mask. Use .nii.gz or .nrrd.").format(name=target.name))
-    image = sitk.GetImageFromArray(
-        labels[None] if labels.ndim == 2 else np.moveaxis(labels, 0, -1)[None], isVector=labels.ndim == 3
-    )
-    image.SetSpacing(volume.GetSpacing())
+    col_mm, row_mm, _slice_mm = volume.GetSpacing()
     try:
-        with atomic_path(target) as temporary:
-            # A mask is mostly one value: level 2 of .nrrd is quicker than none, since less goes to the disk.
-            sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=2)
+        mask_file.write_mask(target, labels, row_mm=row_mm, col_mm=col_mm)
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-160:]
         text = _("{name} could not be written: {reason}. Free space, or choose another folder.")

@@ -1,0 +1,48 @@
+"""Masks as files that ITK-SNAP, 3D Slicer and this project read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.files import atomic_path
+
+
+def write_mask(
+    path: Path, labels: NDArray[Any], *, row_mm: float | None, col_mm: float | None, notes: str = "",
+    durable: bool = True,
+) -> None:  # fmt: skip
+    """Write a label map as a volume of one slice; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii.gz`` or ``.nrrd``.
+    labels : ndarray, shape (rows, columns), or (layers, rows, columns) for .nrrd
+        0 is no lesion, up to 255.
+    row_mm, col_mm : float, optional
+        Distances of rows and of columns in mm; 1 where not known.
+    notes : str
+        Text in the header.
+    durable : bool
+        As of `MolSubCore.files.atomic_path`.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        If the disk refuses.
+    """
+    import SimpleITK as sitk
+
+    labels = np.asarray(labels, np.uint8)
+    layered = labels.ndim == 3
+    image = sitk.GetImageFromArray((np.moveaxis(labels, 0, -1) if layered else labels)[None], isVector=layered)
+    image.SetSpacing((float(col_mm or 1.0), float(row_mm or 1.0), 1.0))
+    if notes:
+        image.SetMetaData("ITK_FileNotes", notes)
+    with atomic_path(path, durable=durable) as temporary:
+        # A mask is mostly one value: level 2 of .nrrd is quicker than none at all, since less goes to the disk.
+        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=2)
