@@ -78,7 +78,8 @@ def build_features(
         If an image or lesion cannot be used; the row is named. What was done stays in the cache.
     """
     made_by = json.dumps(radiomics_versions(), sort_keys=True)
-    keys = [entry_key(case, settings.key() + made_by) for case in cohort.cases]
+    decided_by = settings.key() + made_by
+    keys = [entry_key(case, decided_by) for case in cohort.cases]
     files = [(cache_dir or default_cache()) / "features" / key[:2] / f"{key[:40]}.safetensors" for key in keys]
     found = [_read(file) for file in files]
     missing = [number for number, entry in enumerate(found) if entry is None]

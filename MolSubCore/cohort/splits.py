@@ -14,13 +14,14 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.files import read_json, write_json
+from MolSubCore.files import json_text, read_json, write_text
 from MolSubCore.tasks import SubtypeLabel, Task
 
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
@@ -46,6 +47,22 @@ class Split:
     salt: str
     folds: int
     seed: int
+
+    @cached_property
+    def text(self) -> str:
+        """What a split file says: salted study ids and their partitions. A study writes it once per run."""
+        counts = Counter(str(part) for part in self.partition.values())
+        return json_text(
+            {
+                "format": "molsub-split",
+                "format_version": 1,
+                "salt": self.salt,
+                "folds": self.folds,
+                "seed": self.seed,
+                "patients": dict(sorted(counts.items())),
+                "partition": dict(sorted(self.partition.items())),
+            }
+        )
 
     def study_id(self, patient_id: str) -> str:
         """A salted pseudonym of a patient, the same for the same salt."""
@@ -169,19 +186,7 @@ def _draw(names: list[str], order: object, strata: dict[str, object], share: flo
 
 def write_split(split: Split, path: Path) -> None:
     """Write a split file: salted study ids and their partitions."""
-    counts = Counter(str(part) for part in split.partition.values())
-    write_json(
-        path,
-        {
-            "format": "molsub-split",
-            "format_version": 1,
-            "salt": split.salt,
-            "folds": split.folds,
-            "seed": split.seed,
-            "patients": dict(sorted(counts.items())),
-            "partition": dict(sorted(split.partition.items())),
-        },
-    )
+    write_text(path, split.text)
 
 
 def read_split(path: Path, cohort: Cohort) -> Split:

@@ -12,19 +12,15 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pack, write_pack
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.files import atomic_folder, atomic_path
+from MolSubCore.files import atomic_path
 from MolSubCore.imaging.lesion import Box, read_lesions
 from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.imaging.reader import read_mammogram
@@ -35,57 +31,6 @@ Progress = Callable[[int, int, str], None]
 
 #: Of what an entry holds; another number leaves older entries aside.
 _ENTRY_VERSION = 3
-
-
-@dataclass(frozen=True, eq=False)
-class PatchStore:
-    """Patches of a cohort in the order of its cases, then lesions.
-
-    Attributes
-    ----------
-    patches : ndarray of the recipe's dtype, shape (N, size, size)
-        Memory-mapped, not normalised.
-    case_index : ndarray of int, shape (N,)
-        Position in ``cohort.cases``.
-    lesion : list of str
-        Label within the image.
-    meta : list of dict
-        Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic, pixels (the
-        image's hash), geometry, lesion_mm (larger side of the lesion's box; None without a spacing), warnings. No
-        identifiers, no paths.
-    """
-
-    patches: NDArray[Any]
-    case_index: NDArray[np.int64]
-    lesion: list[str]
-    meta: list[dict[str, Any]]
-    subtypes: tuple[str, ...] = ()
-
-    def data_hash(self) -> str:
-        """SHA-256 of patches, lesion labels and subtypes: no paths, no identifiers."""
-        return self._data_hash
-
-    @cached_property
-    def _data_hash(self) -> str:
-        digest = hashlib.sha256()
-        for part in self._bytes():
-            digest.update(part)
-        digest.update(json.dumps([self.case_index.tolist(), self.lesion, list(self.subtypes)]).encode())
-        return digest.hexdigest()
-
-    def _bytes(self) -> Iterator[bytes | memoryview]:
-        """The patches; from their file, where they have one, so that a large cohort is never in memory whole."""
-        if not isinstance(self.patches, np.memmap) or self.patches.filename is None:
-            yield np.ascontiguousarray(self.patches).data
-            return
-        with Path(self.patches.filename).open("rb") as file:
-            file.seek(self.patches.offset)
-            left = self.patches.nbytes
-            while left:
-                left -= len(part := file.read(min(left, 1 << 24)))
-                if not part:
-                    raise CohortError("patch cache", "was cut short", "Delete it; it is made again from the images")
-                yield part
 
 
 def default_cache() -> Path:
@@ -109,18 +54,19 @@ def build_store(
         was done stays in the cache.
     """
     cache = cache_dir or default_cache()
-    keys = [entry_key(case, recipe.key()) for case in cohort.cases]
+    settings = recipe.key()
+    keys = [entry_key(case, settings) for case in cohort.cases]
     pack = cache / "packs" / hashlib.sha256("".join(keys).encode()).hexdigest()[:40]
     subtypes = tuple(case.subtype.value if case.subtype else "" for case in cohort.cases)
-    if (store := _open_pack(pack, subtypes)) is None:
+    if (store := open_pack(pack, subtypes)) is None:
         entries = []
         for number, (case, key) in enumerate(zip(cohort.cases, keys, strict=True), start=1):
             entries.append(_entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors"))
             if progress:
                 progress(number, len(keys), "")
-        joined = _join(entries)
-        _write_pack(pack, joined)
-        store = _open_pack(pack, subtypes) or _as_store(joined, subtypes)
+        joined = join(entries)
+        write_pack(pack, joined)
+        store = open_pack(pack, subtypes) or as_store(joined, subtypes)
     elif progress:
         progress(len(keys), len(keys), "from the cache")
     _refuse_duplicates(cohort, store)
@@ -137,9 +83,9 @@ def usable_cases(
     CohortError
         If none can be used.
     """
-    cache, usable, failed = cache_dir or default_cache(), [], []
+    cache, settings, usable, failed = cache_dir or default_cache(), recipe.key(), [], []
     for number, case in enumerate(cohort.cases, start=1):
-        key = entry_key(case, recipe.key())
+        key = entry_key(case, settings)
         try:
             _entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors")
             usable.append(case)
@@ -178,9 +124,6 @@ def entry_key(case: Case, settings: str) -> str:
                 status = path.stat()
                 parts.append((os.path.realpath(path), status.st_size, status.st_mtime_ns))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-Entry = tuple[NDArray[Any], list[dict[str, Any]]]
 
 
 def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:
@@ -241,43 +184,3 @@ def _size_mm(box: Box, spacing: Spacing) -> float | None:
         return None
     rows, columns = box.shape
     return max(rows * spacing.row_mm, columns * spacing.col_mm)
-
-
-Joined = tuple[NDArray[Any], list[int], list[dict[str, Any]]]
-
-
-def _join(entries: Sequence[Entry]) -> Joined:
-    """All patches, the case of each, and the meta data of each."""
-    index = [number for number, (patches, _) in enumerate(entries) for _ in range(len(patches))]
-    return np.concatenate([patches for patches, _ in entries]), index, [entry for _, meta in entries for entry in meta]
-
-
-def _as_store(joined: Joined, subtypes: tuple[str, ...]) -> PatchStore:
-    patches, index, meta = joined
-    if not len(patches) == len(index) == len(meta):
-        raise ValueError("parts of a pack differ in length")
-    return PatchStore(patches, np.array(index, np.int64), [entry["lesion"] for entry in meta], meta, subtypes)
-
-
-def _write_pack(folder: Path, joined: Joined) -> None:
-    """Write a pack in the place of a damaged one, unless another process has just put its own there."""
-    patches, index, meta = joined
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with atomic_folder(folder) as temporary:
-            np.save(temporary / "patches.npy", patches)
-            content = json.dumps({"case_index": index, "meta": meta})
-            (temporary / "pack.json").write_text(content, encoding="utf-8")
-    except (MolSubError, OSError):
-        if not folder.exists():
-            raise
-
-
-def _open_pack(folder: Path, subtypes: tuple[str, ...]) -> PatchStore | None:
-    """The pack as a store, or None when it is absent or damaged."""
-    try:
-        content = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
-        patches = np.lib.format.open_memmap(folder / "patches.npy", mode="r")
-        return _as_store((patches, content["case_index"], content["meta"]), subtypes)
-    except Exception:  # whatever is wrong with it, it is made again from the entries
-        return None

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from MolSubCore.cohort.store import PatchStore, Progress
+from MolSubCore.cohort.patches import PatchStore
+from MolSubCore.cohort.store import Progress
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.recipes import Recipe

@@ -20,7 +20,7 @@ from scipy.special import softmax
 from torch import nn
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.store import PatchStore
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.faithfulness import make_regions

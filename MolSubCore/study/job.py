@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.features import FeatureTable, build_features
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import read_split
-from MolSubCore.cohort.store import PatchStore, build_store
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.study_results import fold_folder

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.features import build_features
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
-from MolSubCore.cohort.store import PatchStore, build_store
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.evaluation.fusion_clinical import clinical_values

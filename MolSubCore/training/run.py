@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import MolSubCore
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, write_split
-from MolSubCore.cohort.store import PatchStore
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json, write_json

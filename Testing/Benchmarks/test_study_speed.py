@@ -53,7 +53,8 @@ def filled_cache(folder: Path, table: Path) -> Path:
     same = {"lesion": "1", "spacing_source": "unknown", "geometry": place, "warnings": []}
     meta = [{**same, "view": case.extra["view"], "pixels": str(n)}
             for n, case in enumerate(cohort.cases)]  # fmt: skip
-    (pack / "pack.json").write_text(json.dumps({"case_index": list(range(count)), "meta": meta}), encoding="utf-8")
+    content = json.dumps({"case_index": list(range(count)), "meta": meta, "sha256": "0" * 64})
+    (pack / "pack.json").write_text(content, encoding="utf-8")
     return folder
 
 

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import make_split
-from MolSubCore.cohort.store import PatchStore, build_store
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import MolSubError

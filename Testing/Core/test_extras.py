@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import read_split
-from MolSubCore.cohort.store import PatchStore, build_store
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.evaluation.fusion import FUSIONS, make_fusions

@@ -13,7 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 from MolSubCore.cohort import store as store_module
-from MolSubCore.cohort.store import PatchStore, build_store
+from MolSubCore.cohort.patches import PatchStore
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError
@@ -229,6 +230,12 @@ def test_the_hash_is_of_patches_and_labels_only(cohort: Cohort, drawn: Path, tmp
     labels = (*store.subtypes[:-1], "Luminal B")
     hashes = {store.data_hash(), changed(pixels, store.subtypes), changed(np.array(store.patches), labels)}
     assert len(hashes) == 3
+    (file,) = (tmp_path / "cache").rglob("patches.npy")
+    mapped = np.load(file, mmap_mode="r+")
+    mapped[3] = pixels[3]
+    mapped.flush()
+    again = build_store(cohort, RECIPE, tmp_path / "cache")
+    assert again.data_hash() == changed(pixels, store.subtypes)  # hashed anew, since the file was touched
 
 
 def test_a_row_that_cannot_be_used_is_named_and_the_rest_kept(cohort: Cohort, tmp_path: Path, read: list[str]) -> None:
