@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -118,8 +119,10 @@ def _put(temporary: Path, target: Path, replaces: str | None, remedy: str) -> No
     """Rename a folder; what another process has put there meanwhile is told as if it had been there before."""
     try:
         os.replace(temporary, target)
-    except OSError:
+    except OSError as error:
         check_free(target, replaces=replaces, remedy=remedy)
+        if error.errno == errno.ENOTEMPTY:
+            raise MolSubError(target, "was written by another process meanwhile", "Let one end, then repeat") from None
         raise
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +50,15 @@ def write_mask(
     with atomic_path(path, durable=durable) as temporary:
         # A mask is mostly one value: level 2 of .nrrd is quicker than none at all, since less goes to the disk.
         sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=2)
+        if not _holds(temporary, sitk.GetArrayViewFromImage(image)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _holds(path: Path, values: NDArray[Any]) -> bool:
+    """Whether a file was written whole: where the disk is full, ITK cuts files short and says nothing."""
+    content = path.read_bytes()
+    packed = content if path.name.endswith(".gz") else content.partition(b"\n\n")[2]
+    try:
+        return gzip.decompress(packed).endswith(values.tobytes())
+    except (EOFError, OSError, zlib.error):
+        return False

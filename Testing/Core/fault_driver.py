@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fault_cohorts
 import fault_writes
 from fault_kinds import Write, leftovers, visible
 from fault_trap import CHANGES, Child, End, Trap, die, run, tear
@@ -234,8 +235,9 @@ def main() -> None:
     chosen = [write for write in WRITES if not titles or write.title in titles]
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        fault_writes.COHORT = Path(name) / "cohort"
-        fault_writes.cohort(fault_writes.COHORT)
+        fault_cohorts.COHORT = Path(name) / "cohort"
+        fault_cohorts.cohort(fault_cohorts.COHORT)
+        fault_cohorts.cbis(fault_cohorts.COHORT / "cbis")
         fault_writes.warm()
         for number, write in enumerate(chosen):
             place, started = Path(name) / str(number), time.perf_counter()

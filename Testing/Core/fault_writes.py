@@ -7,9 +7,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from unittest.mock import patch
 
+import fault_cohorts as cohorts
 import jinja2
-import numpy as np
-import SimpleITK as sitk
 import torch
 from fake_study import make_fake_study, write_blobs
 from families import filled
@@ -22,7 +21,6 @@ from MolSubCore.batch import predict_table
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.cohort.worklist import open_worklist
 from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.evaluation.fusion import make_fusions
@@ -46,7 +44,6 @@ from MolSubCore.training.loop import Event
 from MolSubCore.training.plan import Plan
 
 RUN = Path("runs") / "luminal--densenet121-cbam"
-BOX = "20,20,44,44"
 
 
 class Halted(Exception):
@@ -83,24 +80,8 @@ def _read_training(folder: Path) -> object:
     return [load_checkpoint(file, model) for file in folder.rglob("*.safetensors")], training.finished_folds(folder)
 
 
-def cohort(folder: Path) -> Path:
-    """A table of three patients with a PNG each; the table's path. The images have the same time in every copy."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = ["patient_id,image,box,subtype"]
-    for number, subtype in enumerate(("Luminal A", "TN", "TN")):
-        drawn = np.random.default_rng(number).integers(1, 255, (64, 60), np.uint8)
-        Image.fromarray(drawn).save(folder / f"p{number}_R_CC.png")
-        rows.append(f"p{number},p{number}_R_CC.png,'{BOX}',{subtype}".replace("'", '"'))
-    (folder / "table.csv").write_text("\n".join(rows))
-    return folder / "table.csv"
-
-
-#: Set by the driver: a cohort that lies still while folders are copied.
-COHORT = Path()
-
-
 def _store(folder: Path) -> str:
-    found = build_store(read_cohort(COHORT / "table.csv"), get_recipe("default"), folder / "cache")
+    found = build_store(read_cohort(cohorts.COHORT / "table.csv"), get_recipe("default"), folder / "cache")
     assert found.patches.shape == (3, 224, 224)
     return found.data_hash()
 
@@ -134,33 +115,6 @@ def _bundle(path: Path, seed: int, overwrite: bool) -> None:
 def _read_bundle(path: Path) -> object:
     card = read_card(path)
     return [read_member(path, member) for member in card["members"]]
-
-
-def _mask(folder: Path, value: int) -> None:
-    """What the panel does: outline, mark as done, note, and write the table."""
-    source = folder / "images"
-    with open_worklist(source, "A") as worklist:
-        with worklist.writing(1) as temporary:
-            image = sitk.GetImageFromArray(np.full((1, 64, 60), value, np.uint8))
-            sitk.WriteImage(image, str(temporary), useCompression=True)
-        worklist.set_note(1, f"outlined {value}")
-        worklist.set_done(1)
-        worklist.next()
-        worklist.export()
-
-
-def _first_mask(folder: Path) -> None:
-    cohort(folder / "images")
-    (folder / "images" / "table.csv").unlink()
-    _mask(folder, 1)
-
-
-def _read_worklist(folder: Path) -> object:
-    with open_worklist(folder / "images", "A") as worklist:
-        (entry,) = [entry for entry in worklist.entries if entry.has_mask]
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(entry.mask)))
-        assert values.min() == values.max() and values.max() in (1, 2)
-        return read_cohort(worklist.export(), need_subtype=False)
 
 
 def _fake_study(folder: Path) -> None:
@@ -230,17 +184,17 @@ def warm() -> None:
 
 def _one(folder: Path) -> None:
     out = folder / "out"
-    found = predict([(COHORT / "p0_R_CC.png", BOX)], model(), layers=["features.0.0"], classes="all")
+    found = predict([(cohorts.COHORT / "p0_R_CC.png", cohorts.BOX)], model(), layers=["features.0.0"], classes="all")
     found.save(out, overwrite=True)
 
 
 def _another(folder: Path) -> None:
     """The prediction of another image, which is then replaced."""
-    predict([(COHORT / "p1_R_CC.png", BOX)], model(), layers=[]).save(folder / "out")
+    predict([(cohorts.COHORT / "p1_R_CC.png", cohorts.BOX)], model(), layers=[]).save(folder / "out")
 
 
 def _table(folder: Path) -> None:
-    assert predict_table(COHORT / "table.csv", model(), folder / "out", {"layers": []}, resume=True) == 0
+    assert predict_table(cohorts.COHORT / "table.csv", model(), folder / "out", {"layers": []}, resume=True) == 0
 
 
 def _nothing(folder: Path) -> None:
@@ -265,9 +219,11 @@ WRITES = (
         lambda folder: _read_bundle(folder / "m"),
         whole=True,
     ),
-    Write("mask, note and table of a worklist", _first_mask, lambda folder: _mask(folder, 2), _read_worklist, every=6),
+    Write("mask, note and table of a worklist", cohorts.first_mask,
+          lambda folder: cohorts.outline_again(folder, 2), cohorts.read_worklist, every=6),
     Write("merge of a study", _fake_study, _merge, _read_study, every=19),
     Write("one prediction, replaced", _another, _one, lambda folder: read_json(folder / "out" / "prediction.json"),
           whole=True, every=11),
+    Write("table, masks and report of an import", _nothing, cohorts.make_import, cohorts.read_import),
     Write("predictions of a table", _nothing, _table, _nothing, every=19),
 )  # fmt: skip

@@ -20,6 +20,7 @@ TITLES = (
     "mask, note and table of a worklist",
     "merge of a study",
     "one prediction, replaced",
+    "table, masks and report of an import",
     "predictions of a table",
 )
 
