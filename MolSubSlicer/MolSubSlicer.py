@@ -45,11 +45,7 @@ class MolSubSlicer(ScriptedLoadableModule):
         """Offer the synthetic case in the module Sample Data."""
         from MolSubSlicerLib import SampleCase
 
-        def show(cases: list[dict[str, str]]) -> None:
-            slicer.util.selectModule("MolSubSlicer")
-            slicer.modules.MolSubSlicerWidget.panels["LoadPanel"].controller.load_sample(cases)
-
-        SampleCase.register(self.resourcePath("Icons"), show)
+        SampleCase.register()
 
 
 class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -60,6 +56,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic: MolSubSlicerLogic | None = None
         self.session: Any = None
+        self.keeper: Any = None
         self.panels: dict[str, Any] = {}
         self.buttons: dict[str, Any] = {}
 
@@ -67,6 +64,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Make the widgets; nothing is computed and no process is started."""
         ScriptedLoadableModuleWidget.setup(self)
         from MolSubSlicerLib.Panels.Header import Header
+        from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay
         from MolSubSlicerLib.Scene.SceneKeeper import SceneKeeper
         from MolSubSlicerLib.Session import Session
 
@@ -84,6 +82,9 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        Hanging.restore()  # a scene may have been opened before the module
+        HeatmapDisplay.refresh_all()
+        self._tell_of_scene()
 
     def _add_area(self) -> None:
         """The panels scroll below the banner, which is always seen."""
@@ -93,6 +94,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.area.setWidget(body)
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(qt.QFrame.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)  # Slicer's panel scrolls, or widens
         self.layout.addWidget(self.area, 1)
 
     def _add_panel(self, name: str) -> None:
@@ -119,7 +121,8 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """The module is reloaded, or Slicer closes."""
         self.removeObservers()
-        self.keeper.close()
+        if self.keeper is not None:
+            self.keeper.close()
         for panel in self.panels.values():
             panel.cleanup()
         self.panels.clear()
@@ -152,7 +155,8 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Read the module and all its parts again."""
         from MolSubSlicerLib.Compat import forget_modules
 
-        self.session.reloading = True
+        if self.session is not None:
+            self.session.reloading = True
         forget_modules()
         ScriptedLoadableModuleWidget.onReload(self)
 

@@ -92,7 +92,9 @@ class DICOMMammographyPluginClass(DICOMPlugin):
         ensure_core()
         folder = tempfile.mkdtemp(prefix="MolSub-")
         try:
-            facts = self._run("read-image", {"path": loadable.files[0], "out": folder})
+            slicer.util.showStatusMessage(_("Reading {name}").format(name=loadable.name), 5000)
+            with slicer.util.WaitCursor():
+                facts = self._run("read-image", {"path": loadable.files[0], "out": folder})
             # At the root first: the place in patient and study is the base class's matter.
             volume = Mammograms.add_mammogram(facts, source=loadable.files[0], study_item=hierarchy().GetSceneItemID())
         finally:

@@ -160,6 +160,7 @@ class PackageInstaller:
         self.line, self.ended = Signal(), Signal()
         self.lines: list[str] = []
         self._process: Any = None
+        self._ended: Any = None
         self._pid: int | None = None
         self._cancelled = False
 
@@ -222,8 +223,8 @@ class PackageInstaller:
             self._end("failed")
 
     def _end(self, outcome: str) -> None:
-        process, self._process, self._pid = self._process, None, None
-        process.deleteLater()
+        # Kept until the next one ends: freed within its own signal, QProcess would go on with what is no more.
+        self._ended, self._process, self._pid = self._process, None, None
         self.ended.emit(outcome)
 
 

@@ -60,6 +60,7 @@ class WorkerProcess:
         self.pid: int | None = None
         self.log: deque[str] = deque(maxlen=_KEPT_LINES)
         self._process: Any = None
+        self._ended: Any = None
         self._waiting: deque[tuple[Any, Listener]] = deque()
         self._running: tuple[Any, Listener] | None = None
         self._retired: list[RetiredProcess] = []
@@ -225,8 +226,8 @@ class WorkerProcess:
 
     def _end_process(self) -> None:
         self._timer.stop()
-        process, self._process, self.pid = self._process, None, None
-        process.deleteLater()
+        # Kept until the next one ends: freed within its own signal, QProcess would go on with what is no more.
+        self._ended, self._process, self.pid = self._process, None, None
 
     def _end_cancelled(self) -> None:
         """The process was killed for the sake of a cancelled job: the others go on with a new one."""

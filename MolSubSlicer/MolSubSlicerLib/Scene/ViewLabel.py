@@ -16,7 +16,7 @@ _COLOUR = (1.0, 0.86, 0.35)
 def show_label(volume: Any) -> None:
     """Side and view as text in the picture, in the upper corner away from the chest wall, like a lead marker."""
     found = belongings(volume, "label")
-    node = found[0] if found else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "MolSub label")
+    node = found[0] if found else _new_node()
     if not found:
         node.SetAttribute(KIND, "label")
         node.SetNodeReferenceID(MAMMOGRAM, volume.GetID())
@@ -37,3 +37,13 @@ def show_label(volume: Any) -> None:
     column = columns * (1 - place if is_turned_over(volume) else place)
     node.RemoveAllControlPoints()
     node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.04 * rows, column)), volume.GetName())
+
+
+def _new_node() -> Any:
+    """A point list that does not become the one into which the user's next point goes, as new ones do."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    name, kind = selection.GetActivePlaceNodeID(), selection.GetActivePlaceNodeClassName()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "MolSub label")
+    selection.SetReferenceActivePlaceNodeID(name)
+    selection.SetReferenceActivePlaceNodeClassName(kind)
+    return node
