@@ -32,7 +32,7 @@ NEEDED: Mapping[str, str] = {
     "openpyxl": "3.1",
     "pydicom": "3.0.2",
     "pylibjpeg": "2.0",
-    "SimpleITK": "2.3",
+    "SimpleITK": "2.4",
     "pillow": "10.1",
     "opencv-python-headless": "4.8",
     "grad-cam": "1.5.7",
