@@ -39,13 +39,15 @@ class MolSubSlicer(ScriptedLoadableModule):
         )
         parent.acknowledgementText = _("After the DenseNet121-CBAM study of molecular subtypes on mammograms.")
         register_dicom_plugin()
-        slicer.app.connect("startupCompleted()", self.register_sample_data)
+        slicer.app.connect("startupCompleted()", self.on_started_up)
 
-    def register_sample_data(self) -> None:
-        """Offer the synthetic case in the module Sample Data."""
+    def on_started_up(self) -> None:
+        """Offer the synthetic case in the module Sample Data, and have saved scenes open in their layout."""
         from MolSubSlicerLib import SampleCase
+        from MolSubSlicerLib.Scene import Hanging
 
         SampleCase.register()
+        Hanging.prepare()
 
 
 class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -151,6 +151,7 @@ def test_keys_are_the_editors_only_while_the_module_is_open(panel: Any, module: 
     def active() -> str:
         return panel.editor.widget.mrmlSegmentEditorNode().GetActiveEffectName() or ""
 
+    module.buttons["AnnotatePanel"].collapsed = False
     assert "1" in panel.editor.widget.shortcut_keys()
     case.effect(panel, "Paint")
     assert active() == "Paint"

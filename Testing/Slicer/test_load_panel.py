@@ -176,6 +176,26 @@ def test_the_hang_button_shows_the_chosen_views(panel: Any, load: Any, files: di
     assert len(Hanging.views_of(second)) == len(Hanging.views_of(first)) == 1
 
 
+def test_the_fit_button_undoes_zoom_at_one_scale(panel: Any, module: Any, load: Any, files: dict[str, str]) -> None:
+    import slicer
+
+    from MolSubSlicerLib.Scene import Hanging
+
+    assert not panel.ui.fitButton.enabled
+    volumes = load(files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"])
+    nodes = [slicer.mrmlScene.GetNodeByID(Hanging.views_of(volume)[0]) for volume in volumes]
+    before = [node.GetFieldOfView()[1] for node in nodes]
+    nodes[0].SetFieldOfView(5.0, 5.0, 1.0)
+    nodes[1].SetXYZOrigin(30.0, 0.0, 0.0)
+    panel.ui.fitButton.click()
+    assert [node.GetFieldOfView()[1] for node in nodes] == pytest.approx(before)
+    assert before[0] == pytest.approx(before[1])
+    assert nodes[1].GetXYZOrigin()[0] != 30.0
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    panel.ui.fitButton.click()
+    assert said(module) == "No view is hung in this layout. Hang the views first."
+
+
 def test_remove_takes_a_view_and_its_lesions(panel: Any, process_until: Until) -> None:
     import slicer
 

@@ -39,6 +39,14 @@ def test_the_sample_case_is_offered(module: Any) -> None:
     assert source.sampleName == "MolSubSyntheticMammogram"
 
 
+def test_saved_layouts_are_known_before_the_module_is_opened(module: Any, scene: Any) -> None:
+    import slicer
+
+    layout = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    slicer.app.startupCompleted.emit()
+    assert all(layout.IsLayoutDescription(5400 + 10 * rows + columns) for rows in (1, 2) for columns in (1, 2, 3, 4))
+
+
 def test_a_scene_opened_before_the_module_is_shown_whole(opened_late: Any) -> None:
     from MolSubSlicerLib.Scene import Hanging, Mammograms
 

@@ -167,6 +167,11 @@ class LoadController:
         except SceneError as error:
             self.session.say(str(error), "error")
 
+    def fit(self) -> None:
+        """Fit the hung views again, at one scale."""
+        if not Hanging.fit_views():
+            self.session.say(_("No view is hung in this layout. Hang the views first."), "warning")
+
     def remove(self, volumes: Sequence[Any]) -> None:
         """Remove mammograms from the scene, with all that belongs to them."""
         for volume in volumes:

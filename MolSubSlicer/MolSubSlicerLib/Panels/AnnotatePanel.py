@@ -40,6 +40,7 @@ class AnnotatePanel:
         self.worklist_part = WorklistPart(session, self.worklist)
         self.second_reader_part = SecondReaderPart(session, self.second_reader)
         self._filling, self._entered = False, False
+        self._section: Any = None
         self._dress()
         self._connect()
         self.refresh()
@@ -60,7 +61,7 @@ class AnnotatePanel:
         ui.removeLesionButton.connect("clicked()", self.on_remove)
         ui.importButton.connect("clicked()", self.on_import)
         ui.regionCheckBox.connect("toggled(bool)", self.on_region)
-        self.editor.widget.connect("currentSegmentIDChanged(QString)", self.on_segment)
+        self.editor.segment_changed.connect(self.on_segment)
         self.controller.changed.connect(self.refresh)
         self.controller.about_to_import.connect(self.editor.save_state)
         self.session.mammograms_changed.connect(self.follow)
@@ -69,11 +70,21 @@ class AnnotatePanel:
         self._tag = slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, self.on_closing)
 
     def enter(self) -> None:
-        """The module is open: keys and mouse outline."""
+        """The module is open: keys and mouse outline, where this panel is unfolded."""
         self._entered = True
         self.follow()
-        self.editor.enter()
+        if self._section is None:
+            self._section = self.widget.parent()  # what it was put into after it was made
+            self._section.connect("contentsCollapsed(bool)", self.on_folded)
+        self.on_folded(self._section.collapsed)
         self.worklist_part.refresh()
+
+    def on_folded(self, folded: bool) -> None:
+        """Keys and mouse are the editor's only where it is seen: the space bar would press no button any more."""
+        if self._entered and not folded:
+            self.editor.enter()
+        else:
+            self.editor.exit()
 
     def exit(self) -> None:
         """The module is left: keys and mouse are Slicer's again, what is outlined is safe."""

@@ -67,6 +67,7 @@ class LoadPanel:
         self.ui.takeOverButton.connect("clicked()", self.controller.take_over)
         self.ui.cancelButton.connect("clicked()", self.controller.stop)
         self.ui.hangButton.connect("clicked()", lambda: self.controller.hang(self.chosen()))
+        self.ui.fitButton.connect("clicked()", self.controller.fit)
         self.ui.removeButton.connect("clicked()", lambda: self.controller.remove(self.chosen()))
         self.ui.viewsTable.connect("itemSelectionChanged()", self.on_selection)
         self.controller.changed.connect(self.refresh)
@@ -117,7 +118,8 @@ class LoadPanel:
         self.ui.takeOverButton.text = _("Use what is loaded already: {names}").format(names=names)
         self.ui.progressBar.visible = self.ui.cancelButton.visible = busy
         self.ui.progressBar.value = round(100 * (self.controller.share or 0))
-        self.ui.hangButton.enabled = self.ui.removeButton.enabled = bool(self._volumes)
+        for button in (self.ui.hangButton, self.ui.fitButton, self.ui.removeButton):
+            button.enabled = bool(self._volumes)
         self._show_details()
 
     def _fill_views(self) -> None:

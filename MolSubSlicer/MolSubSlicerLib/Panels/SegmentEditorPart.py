@@ -6,6 +6,8 @@ from typing import Any
 
 import slicer
 
+from MolSubSlicerLib.Signal import Signal
+
 #: In the order of the keys 1 to 7; the names are Slicer's and not translated.
 EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold", "Islands")
 UNDO_STATES = 20
@@ -13,12 +15,20 @@ _TAG = "MolSub"
 
 
 class SegmentEditorPart:
-    """The editor's widget, on a parameter node of its own: Slicer's Segment Editor module keeps its choices."""
+    """The editor's widget, on a parameter node of its own: Slicer's Segment Editor module keeps its choices.
+
+    Attributes
+    ----------
+    segment_changed : Signal
+        (segment): another segment is edited. The widget's own signal does not tell of its keys.
+    """
 
     def __init__(self) -> None:
+        self.segment_changed = Signal()
         self.widget = slicer.qMRMLSegmentEditorWidget()
         self.widget.objectName = "segmentEditor"
         self._node: Any = None
+        self._tag, self._segment = 0, ""
         self._dress()
         # The node first: what the widget chooses when it gets the scene is kept there.
         self._choose_node()
@@ -54,8 +64,29 @@ class SegmentEditorPart:
             node.SetSingletonTag(_TAG)
             node = scene.AddNode(node)
         if node is not self._node:
-            self._node = node
+            self._observe(node)
             self.widget.setMRMLSegmentEditorNode(node)
+
+    def _observe(self, node: Any) -> None:
+        """Follow this parameter node from now on, or none."""
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._tag = node.AddObserver("ModifiedEvent", self._follow)
+            self._follow()
+
+    def _follow(self, *_arguments: Any) -> None:
+        """Undo what only hidden controls show, and tell of another segment."""
+        node = self._node
+        # The key I would cut strokes to a range of intensities.
+        node.SetSourceVolumeIntensityMask(False)
+        # Lesions may overlap: none takes pixels from another.
+        node.SetOverwriteMode(node.OverwriteNone)
+        segment = node.GetSelectedSegmentID() or ""
+        if segment != self._segment:
+            self._segment = segment
+            self.segment_changed.emit(segment)
 
     def edit(self, segmentation: Any, volume: Any) -> None:
         """Edit a segmentation on a volume, or nothing."""
@@ -97,10 +128,10 @@ class SegmentEditorPart:
         self.widget.setActiveEffect(None)
         self.widget.setSegmentationNode(None)
         self.widget.removeViewObservations()
-        self._node = None
+        self._observe(None)
 
     def cleanup(self) -> None:
         """Give everything back."""
         self.exit()
+        self._observe(None)
         self.widget.setMRMLSegmentEditorNode(None)
-        self._node = None

@@ -7,6 +7,8 @@ The views are the module's own, so that nothing of this stays behind in Slicer's
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +26,8 @@ _LAYOUT, _VIEW = 5400, "MolSub"
 _MIRRORED = "AxialMirrored"  # without a space: Slicer makes it part of the name of an XML attribute
 #: A view that never is: nodes restricted to it are shown nowhere.
 _NOWHERE = "MolSubNowhere"
+#: Attribute of a slice node: its size and its place (see `_place`) after the last fit.
+_FIT = "MolSub.Fit"
 
 
 def hang(volumes: Sequence[Any]) -> None:
@@ -95,7 +99,9 @@ def set_linked(linked: bool) -> None:
 
 
 def prepare() -> None:
-    """Make the mirrored orientation known to slice nodes, so that scenes with it are read; once, at the start."""
+    """Make grids and the mirrored orientation known to Slicer, so that scenes with them are read; at the start."""
+    for rows, columns in itertools.product(range(1, MOST + 1), repeat=2):
+        _describe_layout(rows, columns)
     preset = vtk.vtkMatrix3x3()
     preset.SetElement(2, 2, 1.0)
     nodes = [slicer.mrmlScene.GetDefaultNodeByClass("vtkMRMLSliceNode"), *(node for node, _composite in _views())]
@@ -117,9 +123,30 @@ def restore() -> None:
         node.Modified()  # outlines were drawn while the view was being read
 
 
-def fit_views() -> None:
-    """Fit the views to their pictures, at one scale where spacings are known, chest walls at the inner edges."""
-    shown = [(node, volume, _scale(node, volume)) for node, volume in _shown() if min(node.GetDimensions()[:2]) > 0]
+def fit_views() -> bool:
+    """Fit the views to their pictures, at one scale where spacings are known, chest walls at the inner edges.
+
+    Returns
+    -------
+    bool
+        Whether there are any: in another layout there are none.
+    """
+    shown = list(_shown())
+    _fit(shown)
+    return bool(shown)
+
+
+def follow_size(node: Any) -> None:
+    """After a change of a view: where its size is another, fit all again that were not zoomed or panned meanwhile."""
+    kept = _kept_fit(node)
+    if kept and kept[:2] != list(node.GetDimensions()[:2]) and _is_as_fitted(node):
+        _fit([(other, volume) for other, volume in _shown() if _is_as_fitted(other)])
+    elif kept:
+        node.UpdateMatrices()  # not done where the fit above came while Slicer was at it
+
+
+def _fit(views: Iterable[tuple[Any, Any]]) -> None:
+    shown = [(node, volume, _scale(node, volume)) for node, volume in views if min(node.GetDimensions()[:2]) > 0]
     known = [scale for _node, volume, scale in shown if _spacing_is_known(volume)]
     for node, volume, scale in shown:
         scale = max(known) if _spacing_is_known(volume) else scale
@@ -132,7 +159,24 @@ def fit_views() -> None:
         node.SetFieldOfView(scale * width, scale * height, node.GetFieldOfView()[2])
         node.SetXYZOrigin(_sideways(volume, scale * width), 0.0, 0.0)
         node.UpdateMatrices()
+        node.SetAttribute(_FIT, " ".join(map(repr, (width, height, *_place(node)))))
         node.EndModify(disabled)
+
+
+def _place(node: Any) -> tuple[float, ...]:
+    """Height of a view in mm, and the place of its middle; a change of its size alone leaves these as they are."""
+    centre = (node.GetSliceToRAS().GetElement(axis, 3) for axis in range(3))
+    return (node.GetFieldOfView()[1], *node.GetXYZOrigin()[:2], *centre)
+
+
+def _kept_fit(node: Any) -> list[float]:
+    return [float(value) for value in (node.GetAttribute(_FIT) or "").split()]
+
+
+def _is_as_fitted(node: Any) -> bool:
+    # Less than a screen pixel, and more than a saved scene loses.
+    pairs = zip(_kept_fit(node)[2:], _place(node), strict=False)
+    return all(math.isclose(kept, now, rel_tol=1e-5, abs_tol=1e-3) for kept, now in pairs)
 
 
 def _scale(node: Any, volume: Any) -> float:
@@ -206,10 +250,15 @@ def _layout_node() -> Any:
 
 
 def _set_layout(rows: int, columns: int) -> None:
+    _layout_node().SetViewArrangement(_describe_layout(rows, columns))
+
+
+def _describe_layout(rows: int, columns: int) -> int:
+    """Make a grid known, which Slicer does not save; its number."""
     layout, code = _layout_node(), _LAYOUT + 10 * rows + columns
     if not layout.IsLayoutDescription(code):
         layout.AddLayoutDescription(code, _description(rows, columns))
-    layout.SetViewArrangement(code)
+    return code
 
 
 def _description(rows: int, columns: int) -> str:

@@ -10,13 +10,14 @@ import vtk
 from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay
 from MolSubSlicerLib.Scene.Mammograms import remove_belongings, remove_orphans
 from MolSubSlicerLib.Scene.Nodes import KIND
+from MolSubSlicerLib.Scene.ViewKeeper import ViewKeeper
 
 #: Priority of an observer that comes after the views have read the scene.
 _LAST = -10.0
 
 
 class SceneKeeper:
-    """Observes the scene: to be made once, before the panels, and closed with the module.
+    """Observes the scene and its views: to be made once, before the panels, and closed with the module.
 
     An imported scene gets its layout, outlines and heatmaps back; whoever removes a mammogram removes
     what belongs to it.
@@ -25,6 +26,7 @@ class SceneKeeper:
     def __init__(self) -> None:
         Hanging.prepare()
         self._is_imported = False
+        self._views = ViewKeeper()
         scene = slicer.vtkMRMLScene
         self._tags = [
             slicer.mrmlScene.AddObserver(scene.EndImportEvent, self._imported),
@@ -38,6 +40,7 @@ class SceneKeeper:
         for tag in self._tags:
             slicer.mrmlScene.RemoveObserver(tag)
         self._tags.clear()
+        self._views.close()
 
     def _imported(self, scene: Any, event: str) -> None:
         self._is_imported = True
@@ -47,6 +50,7 @@ class SceneKeeper:
         if self._is_imported and not scene.IsBatchProcessing():
             self._is_imported = False
             Hanging.restore()
+            self._views.restrict()
             HeatmapDisplay.refresh_all()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)

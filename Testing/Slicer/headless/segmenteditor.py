@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from .effects import NAMES, Effect, Strokes, views_of_layout
 from .properties import stored
 from .qmrml import qMRMLSegmentsTableView, qMRMLWidget
 from .qt import native
+from .segmenteditorkeys import Keys
 
 Signal, Property = QtCore.Signal, QtCore.Property
-_SHORTCUTS = {"Z": "undo", "Ctrl+Z": "undo", "Y": "redo", "Ctrl+Y": "redo"}
 
 
 @native
@@ -35,7 +35,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._effects = {name: Effect(name, self) for name in NAMES}
         self._order: list[str] = list(NAMES)
         self._strokes: list[Strokes] = []
-        self._shortcuts: list[QtGui.QShortcut] = []
+        self._keys = Keys(self)
         self._state: tuple[Any, ...] = (None, None, "", "")
         self._build()
 
@@ -97,9 +97,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._logic.RemoveSelectedSegment()
 
     def _row_chosen(self, *_: Any) -> None:
+        """The only place that tells of another segment: silent where the node holds it already, as Slicer is."""
         chosen = self._table.selectedSegmentIDs()
-        if chosen:
-            self.setCurrentSegmentID(chosen[0])
+        if chosen and self._node is not None and chosen[0] != self.currentSegmentID():
+            self._node.SetSelectedSegmentID(chosen[0])
+            self.currentSegmentIDChanged.emit(chosen[0])
 
     # -- nodes --------------------------------------------------------------------------------
     def setMRMLScene(self, scene: Any) -> None:
@@ -127,13 +129,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._table.setSegmentationNode(segmentation)
             self.segmentationNodeChanged.emit(segmentation)
             if segmentation is not None and not segment:
-                self._logic.SelectFirstSegment(False)
+                self._table.setSelectedSegmentIDs(list(segmentation.GetSegmentation().GetSegmentIDs())[:1])
                 segment = self.currentSegmentID()
         if source is not former[1]:
             self.sourceVolumeNodeChanged.emit(source)
         if segment != former[2]:
             self._table.setSelectedSegmentIDs([segment])
-            self.currentSegmentIDChanged.emit(segment)
         if effect != former[3]:
             self._show_effect()
 
@@ -232,31 +233,39 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.Redo()
 
     # -- keyboard -----------------------------------------------------------------------------
+    def selectPreviousSegment(self) -> None:
+        self._select_at(-1)
+
+    def selectNextSegment(self) -> None:
+        self._select_at(1)
+
+    def _select_at(self, offset: int) -> None:
+        ids = list(self.segmentationNode().GetSegmentation().GetSegmentIDs())
+        row = max(0, (ids.index(self.currentSegmentID()) + offset) % len(ids))
+        self.setCurrentSegmentID(ids[row])
+
+    def toggleSourceVolumeIntensityMaskEnabled(self) -> None:
+        """With the middle half of the picture's values where no range was set yet, as in Slicer."""
+        self._logic.ToggleSourceVolumeIntensityMask()
+        low, high = self._node.GetSourceVolumeIntensityMaskRange()
+        if self._node.GetSourceVolumeIntensityMask() and low == high:
+            low, high = self.sourceVolumeNode().GetImageData().GetScalarRange()
+            quarter = (high - low) / 4
+            self._node.SetSourceVolumeIntensityMaskRange(low + quarter, high - quarter)
+
     def installKeyboardShortcuts(self, parent: Any = None) -> None:
-        self.uninstallKeyboardShortcuts()
-        parent = parent or slicer.util.mainWindow()
-        for index, name in enumerate(list(self._buttons)[:10], start=1):
-            self._shortcut(str(index % 10), parent, lambda name=name: self._toggle(name))
-        self._shortcut("Escape", parent, lambda: self.setActiveEffect(None))
-        for key, action in _SHORTCUTS.items():
-            self._shortcut(key, parent, getattr(self, action))
-
-    def _shortcut(self, key: str, parent: Any, action: Any) -> None:
-        shortcut = QtGui.QShortcut(QtGui.QKeySequence(key), parent)
-        shortcut.activated.connect(action)
-        self._shortcuts.append(shortcut)
-
-    def _toggle(self, name: str) -> None:
-        self.setActiveEffectByName("" if self._effect_name() == name else name)
+        self._keys.install(parent or slicer.util.mainWindow(), list(self._buttons))
 
     def uninstallKeyboardShortcuts(self) -> None:
-        for shortcut in self._shortcuts:
-            shortcut.deleteLater()
-        self._shortcuts = []
+        self._keys.uninstall()
 
     def shortcut_keys(self) -> list[str]:
         """For tests: the keys that are bound at present."""
-        return [shortcut.key.toString() for shortcut in self._shortcuts]
+        return self._keys.names()
+
+    def press(self, key: str) -> None:
+        """For tests: press a key that is bound."""
+        self._keys.press(key)
 
     segmentationNodeSelectorVisible = stored(bool, "segmentationNodeSelectorVisible", True)
     sourceVolumeNodeSelectorVisible = stored(bool, "sourceVolumeNodeSelectorVisible", True)
