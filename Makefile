@@ -28,13 +28,12 @@ lint: $(READY)
 # The tests of the Slicer module have processes of their own: PyTorch, loaded after Mesa's renderer, crashes.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# Both parts are run, whatever becomes of the first.
 test: lint
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m "not slow" Testing/Slicer
+	$(PYTEST) -m "not slow"; core=$$?; $(PYTEST) -m "not slow" Testing/Slicer && exit $$core
 
 test-all: lint
-	$(PYTEST)
-	$(PYTEST) Testing/Slicer
+	$(PYTEST); core=$$?; $(PYTEST) Testing/Slicer && exit $$core
 
 bench: $(READY)
 	mkdir -p build

@@ -86,21 +86,49 @@ def atomic_folder(
     target = Path(path)
     check_free(target, replaces=replaces, remedy=remedy)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not by the process number alone: what a killed process left would be in the way of a later one.
-    mark = secrets.token_hex(4)
-    temporary, old = (target.with_name(f".{kind}-{mark}-{target.name}") for kind in ("tmp", "old"))
+    temporary = hidden_name(target, "tmp")
     temporary.mkdir()
     try:
         yield temporary
-        if not (replaces and target.exists() and _exchanged(temporary, target)):
-            if replaces and target.exists():
-                os.replace(target, old)
-            _put(temporary, target, replaces, remedy)
-        for former in (temporary, old):
-            shutil.rmtree(former, ignore_errors=True)
+        with named_folder(temporary, target, replaces=replaces, remedy=remedy):
+            pass
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def hidden_name(target: Path, kind: str) -> Path:
+    """A new name beside `target`.
+
+    Not by the process number alone: what a killed process left would be in the way of a later one.
+    """
+    return target.with_name(f".{kind}-{secrets.token_hex(4)}-{target.name}")
+
+
+@contextlib.contextmanager
+def named_folder(new: Path, target: Path, *, replaces: str | None = None, remedy: str = OVERWRITE) -> Iterator[None]:
+    """Rename the folder `new` to `target` for the block; for good if the block ends well, else all is as before.
+
+    What it replaces, by the rules of `atomic_folder`, is removed at the end.
+    """
+    old = hidden_name(target, "old")
+    exchanged = bool(replaces and target.exists()) and _exchanged(new, target)
+    try:
+        if not exchanged:
+            if replaces and target.exists():
+                os.replace(target, old)
+            _put(new, target, replaces, remedy)
+        yield
+    except BaseException:
+        if exchanged:
+            _exchanged(new, target)
+        elif not new.exists():
+            os.replace(target, new)
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        raise
+    for former in (new, old):
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

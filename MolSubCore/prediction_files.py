@@ -70,6 +70,11 @@ def save_prediction(
     return out
 
 
+def file_label(label: str) -> str:
+    """The label of an image or lesion as part of a file name: ``1 ? CC`` becomes ``1_unknown_CC``."""
+    return label.replace("?", "unknown").replace(" ", "_")
+
+
 def _entry(
     item: LesionPrediction, prediction: Prediction, maps: list[Future[dict[str, Any]]], identified: bool
 ) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def _write_class(
     """One class's overlay and its heatmaps, scaled and (where the method gives them) raw: file names."""
     assert item.maps is not None
     name = classes[item.maps.classes[position]]
-    prefix = f"{item.lesion.replace('?', 'unknown').replace(' ', '_')}_{file_word(name)}"
+    prefix = f"{file_label(item.lesion)}_{file_word(name)}"
     draw_sheet(folder / f"{prefix}.png", scene, item.maps, position, classes, item.probabilities)
     files: dict[str, dict[str, str]] = {}
     for layer in item.maps.layers:

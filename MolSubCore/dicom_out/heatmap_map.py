@@ -174,7 +174,8 @@ def _add_pixels(made: Dataset, frames: NDArray[np.uint16]) -> None:
     made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
     made.BitsAllocated, made.BitsStored, made.HighBit = 16, 16, 15
     made.PixelPaddingValue = 0
-    made.compress(RLELossless, frames, generate_instance_uid=False)
+    pixels = frames if len(frames) > 1 else frames[0]  # as pydicom wants a single frame
+    made.compress(RLELossless, pixels, generate_instance_uid=False)
 
 
 def _stored(

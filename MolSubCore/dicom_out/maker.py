@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 from highdicom.base import SOPClass
@@ -37,7 +36,6 @@ _STUDY_ARGUMENTS = {
     "referring_physician_name": "ReferringPhysicianName",
     "specific_character_set": "SpecificCharacterSet",
 }
-_OWN_ROOT = "2.25."
 
 
 def new_uid() -> UID:
@@ -53,7 +51,7 @@ def model_uid(card: dict[str, Any]) -> UID:
 def derived_uid(*parts: str) -> UID:
     """The same UID below 2.25 for the same parts."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
-    return UID(f"{_OWN_ROOT}{int.from_bytes(digest[:16], 'big')}")
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
 def model_version(card: dict[str, Any]) -> str:
@@ -119,7 +117,7 @@ def reference(source: Dataset, **values: Any) -> Dataset:
 
 
 def finished(made: Dataset, source: Dataset) -> Dataset:
-    """Complete an object: qualification, coding scheme, what is known of the patient's identity, UIDs below 2.25."""
+    """Complete an object: qualification, coding scheme, what is known of the patient's identity."""
     made.ContentQualification = "RESEARCH"
     if "ImageType" in made:
         if "PatientOrientation" not in made:  # the same grid, so the same directions
@@ -131,26 +129,6 @@ def finished(made: Dataset, source: Dataset) -> Dataset:
     for keyword in IDENTITY:
         if keyword in source:
             made[keyword] = source[keyword]
-    if _uses_scheme(made):
+    if any(element.keyword == "CodingSchemeDesignator" and element.value == SCHEME for element in made.iterall()):
         made.CodingSchemeIdentificationSequence = [scheme_item()]
-    replaced: dict[str, UID] = {}
-    made.walk(lambda dataset, element: _own_uid(element, replaced))
     return made
-
-
-def _uses_scheme(made: Dataset) -> bool:
-    return any(item.get("CodingSchemeDesignator") == SCHEME for item in _items(made))
-
-
-def _items(dataset: Dataset) -> Iterator[Dataset]:
-    yield dataset
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _items(item)
-
-
-def _own_uid(element: Any, replaced: dict[str, UID]) -> None:
-    """The UID of the dimensions, which highdicom makes for itself, gets the root of all others."""
-    if element.keyword == "DimensionOrganizationUID":
-        element.value = replaced.setdefault(str(element.value), new_uid())

@@ -29,14 +29,16 @@ def make_overlay(picture: Path, title: str, source: Dataset, card: dict[str, Any
     Returns
     -------
     Dataset
-        RLE compressed. It is burned in what the mammogram has burned in; the sheet's own text names no patient.
+        RLE compressed. It is burned in what the mammogram has burned in, which may be unknown; the sheet's own text
+        names no patient.
     """
     with Image.open(picture, formats=("PNG",)) as opened:
         pixels = np.asarray(opened.convert("RGB"))
     made = new_object(source, SecondaryCaptureImageStorage, "OT", common(card, "overlay", series, number))
     made.ConversionType = "WSD"
     made.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    made.BurnedInAnnotation = source.get("BurnedInAnnotation") or "NO"
+    if "BurnedInAnnotation" in source:
+        made.BurnedInAnnotation = source.BurnedInAnnotation
     made.PatientOrientation = ""
     made.DerivationDescription = f"Overlay of heatmaps: {title}"
     made.SourceImageSequence = [reference(source)]

@@ -93,7 +93,7 @@ def read_source(path: Path) -> Dataset:
 def _taken_over(header: Dataset) -> Dataset:
     source = Dataset()
     source.SpecificCharacterSet = "ISO_IR 192"  # for names of any alphabet, and our own words beside them
-    for keyword in (*_REFERENCE, *_LOSSY, "Rows", "Columns", "BurnedInAnnotation", *_OPTIONAL):
+    for keyword in (*_REFERENCE, *_LOSSY, "Rows", "Columns", *_OPTIONAL):
         if keyword in header and not header[keyword].is_empty:
             source[keyword] = header[keyword]
     for keyword in _STUDY:
@@ -101,6 +101,9 @@ def _taken_over(header: Dataset) -> Dataset:
     orientation = text(header, "PatientOrientation").split("\\")
     if len(orientation) == 2 and all(re.fullmatch("[LRAPHF]{1,3}", value) for value in orientation):
         source.PatientOrientation = orientation
+    burned = text(header, "BurnedInAnnotation").upper()
+    if burned in ("YES", "NO"):
+        source.BurnedInAnnotation = burned
     sides = [side for side in (text(header, "ImageLaterality"), text(header, "Laterality")) if side in ("L", "R")]
     if sides:
         source.ImageLaterality = sides[0]
@@ -120,10 +123,22 @@ def _valid(keyword: str, value: Any) -> Any:
         return str(value)  # decoded from the image's own character set
     if keyword == "PatientSex":
         return value if value in ("M", "F", "O") else ""
-    kinds = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
-    if keyword in kinds:
-        try:
-            kinds[keyword](value)
-        except (ValueError, TypeError):
-            return ""
-    return value
+    if keyword in ("PatientBirthDate", "StudyDate"):
+        return _date(str(value))
+    if keyword == "StudyTime":
+        return value if _parses(TM, value) else ""
+    return value  # Accession Number and Study ID of more than 16 characters, too: by them archives match
+
+
+def _date(value: str) -> str:
+    """A date as the standard has it today; 2020.01.02 was the form of ACR-NEMA, which pydicom takes still."""
+    plain = re.sub(r"([0-9]{4})\.([0-9]{2})\.([0-9]{2})", r"\1\2\3", value)
+    return plain if re.fullmatch("[0-9]{8}", plain) and _parses(DA, plain) else ""
+
+
+def _parses(kind: type[DA] | type[TM], value: Any) -> bool:
+    try:
+        kind(value)
+    except (ValueError, TypeError):
+        return False
+    return True

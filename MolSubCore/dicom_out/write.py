@@ -13,9 +13,10 @@ from MolSubCore.dicom_out.maker import new_uid
 from MolSubCore.dicom_out.overlay_picture import make_overlay
 from MolSubCore.dicom_out.report import ReportedLesion, make_report
 from MolSubCore.dicom_out.segmentation import make_segmentation
-from MolSubCore.dicom_out.source import check_sources, read_source
+from MolSubCore.dicom_out.source import read_source
 from MolSubCore.files import file_word
 from MolSubCore.imaging.quiet import no_remarks
+from MolSubCore.prediction_files import file_label
 
 if TYPE_CHECKING:
     from MolSubCore.predict import LesionPrediction, Prediction
@@ -44,7 +45,6 @@ def write_dicom(prediction: Prediction, folder: Path, overlays: dict[str, dict[s
     MolSubError
         If an image is no DICOM file, or cannot be referred to.
     """
-    check_sources([item.files[0] for item in prediction.items], identified=True)
     folder.mkdir()
     writer = _Writer(prediction, folder)
     with no_remarks("highdicom", "pydicom"):
@@ -57,7 +57,7 @@ def write_dicom(prediction: Prediction, folder: Path, overlays: dict[str, dict[s
 
 
 class _Writer:
-    """Writes the objects of one prediction; each kind of object has one series in each study."""
+    """Writes the objects of one prediction; each kind has one series in each study, maps one for each image."""
 
     def __init__(self, prediction: Prediction, folder: Path) -> None:
         self._prediction, self._folder = prediction, folder
@@ -70,7 +70,7 @@ class _Writer:
         source = read_source(Path(items[0].files[0]))
         card = self._prediction.bundle_card
         segmentation = make_segmentation(items, source, card, *self._next("segmentation", source))
-        self.save(segmentation.dataset, f"seg_{_file_name(items[0].image)}.dcm")
+        self.save(segmentation.dataset, f"seg_{file_label(items[0].image)}.dcm")
         lesions = []
         for segment, item in enumerate(items, start=1):
             pictures = tuple(self._pictures(item, source, overlays.get(item.lesion, {})))
@@ -84,7 +84,7 @@ class _Writer:
         made = []
         for position, index in enumerate(item.maps.classes):
             name = classes[index]
-            file = f"{_file_name(item.lesion)}_{file_word(name)}.dcm"
+            file = f"{file_label(item.lesion)}_{file_word(name)}.dcm"
             heatmaps = make_parametric_map(item, position, classes, source, card, *self._next("map", source))
             self.save(heatmaps, f"map_{file}")
             title = f"{item.lesion}, {name}"
@@ -94,8 +94,12 @@ class _Writer:
         return made
 
     def _next(self, kind: str, source: Dataset) -> tuple[UID, int]:
-        """Series UID and instance number of the next object of a kind in a study."""
-        series = self._series.setdefault((kind, str(source.StudyInstanceUID)), new_uid())
+        """Series UID and instance number of the next object of a kind.
+
+        A series has one frame of reference at most (PS3.3 A.1.2.3), and maps have that of their image.
+        """
+        of = source.SOPInstanceUID if kind == "map" else source.StudyInstanceUID
+        series = self._series.setdefault((kind, str(of)), new_uid())
         self._numbers[series] = self._numbers.get(series, 0) + 1
         return series, self._numbers[series]
 
@@ -111,7 +115,3 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     for keyword in kept:
         reference[keyword] = dataset[keyword]
     return reference
-
-
-def _file_name(label: str) -> str:
-    return label.replace("?", "unknown").replace(" ", "_")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.calibration import bin_count, calibration
@@ -91,7 +91,16 @@ def calibration_intercept(share: Floats, happened: NDArray[np.bool_]) -> Estimat
     """Intercept of a logistic regression of what happened, with the logit of the probability as its offset."""
     if happened.all() or not happened.any():
         return _UNDEFINED
-    return _coefficient(happened, np.ones((len(share), 1)), _logit(share))
+    logit, observed = _logit(share), int(happened.sum())
+
+    def excess(intercept: float) -> float:
+        return float(special.expit(logit + intercept).sum()) - observed
+
+    # It rises with the intercept: below 0 where every probability is under the observed share, above 0 where over it.
+    right = float(special.logit(observed / len(share)))
+    value = float(optimize.brentq(excess, right - logit.max() - 1, right - logit.min() + 1))
+    information = (special.expit(logit + value) * special.expit(-logit - value)).sum()
+    return _wald(value, float(1 / np.sqrt(information)))
 
 
 def calibration_slope(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
@@ -105,20 +114,20 @@ def calibration_slope(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
     inside, outside = logit[happened], logit[~happened]
     if inside.min() >= outside.max() or outside.min() >= inside.max():
         return _UNDEFINED
-    return _coefficient(happened, np.column_stack([logit, np.ones(len(logit))]), None)
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+
+    columns = np.column_stack([logit, np.ones(len(logit))])
+    fitted = GLM(happened.astype(np.float64), columns, family=Binomial()).fit(maxiter=200)
+    return _wald(float(fitted.params[0]), float(fitted.bse[0])) if fitted.converged else _UNDEFINED
 
 
 def _logit(share: Floats) -> Floats:
     return np.asarray(special.logit(np.clip(share, _EDGE, 1 - _EDGE)), np.float64)
 
 
-def _coefficient(happened: NDArray[np.bool_], columns: Floats, offset: Floats | None) -> Estimate:
-    """The first coefficient of a logistic regression, with Wald's interval."""
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
-
-    fitted = GLM(happened.astype(np.float64), columns, family=Binomial(), offset=offset).fit(maxiter=200)
-    value, half = float(fitted.params[0]), _Z * float(fitted.bse[0])
-    if not (fitted.converged and np.isfinite([value, half]).all()):
+def _wald(value: float, error: float) -> Estimate:
+    """A coefficient of a logistic regression with Wald's interval; undefined where that is not finite."""
+    if not np.isfinite([value, error]).all():
         return _UNDEFINED
-    return Estimate(value, value - half, value + half, "Wald, logistic regression over patients")
+    return Estimate(value, value - _Z * error, value + _Z * error, "Wald, logistic regression over patients")

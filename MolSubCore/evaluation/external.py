@@ -24,7 +24,8 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
-from MolSubCore.evaluation.external_data import ExternalCohort, column_levels, patient_levels, read_external
+from MolSubCore.evaluation.external_data import ExternalCohort, read_external, read_external_table
+from MolSubCore.evaluation.external_groups import column_groups, named_part, patient_levels
 from MolSubCore.evaluation.external_logits import begin, external_logits, probabilities
 from MolSubCore.evaluation.external_notes import external_warnings
 from MolSubCore.evaluation.figures import draw_evaluation
@@ -33,7 +34,7 @@ from MolSubCore.evaluation.subgroups import subgroup_rows
 from MolSubCore.evaluation.thresholds import Threshold
 from MolSubCore.files import write_json
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import calibration_note, model_summary
+from MolSubCore.models.card import calibration_note, earlier, model_summary, patient_level
 from MolSubCore.predictions import Scores
 
 Progress = Callable[[int, int, str], None]
@@ -48,7 +49,7 @@ class ExternalOptions:
     Attributes
     ----------
     subgroups : tuple of str
-        Columns of the table, beside view, vendor, age and lesion size.
+        Columns of the table, beside view, vendor, age and lesion size, which are always shown.
     recalibrate_on : str
         ``COLUMN=VALUE``: the patients that a recalibration is fitted on; none where empty.
     method : {"logistic", "temperature"}
@@ -125,13 +126,17 @@ def validate_bundle(
     Raises
     ------
     MolSubError
-        If `out` is taken, or the table, a column of it or the part for the recalibration does not fit.
+        If `out` is taken, or the table, a column of it or the part for the recalibration does not fit: all but the
+        images themselves is checked before one is opened.
     """
     card, steps = bundle.card, progress or (lambda title: lambda done, total, what: None)
     salt = begin(out, card, resume=options.resume)
-    external = read_external(table, card, salt, options.cache, progress=steps("reading images"))
+    rows = read_external_table(table, card["task"])
+    column_groups(rows.cases_of(), options.subgroups)
+    named_part(rows.cases_of(), options.recalibrate_on)
+    external = read_external(rows, card, salt, options.cache, progress=steps("reading images"))
     levels = patient_levels(external, options.subgroups)
-    part = _named_part(external, options.recalibrate_on)
+    part = named_part(external.cases_of(), options.recalibrate_on)
     logits = external_logits(bundle, external.data.store, out, salt, progress=steps("predicting"))
     data = external.data
     case = np.asarray(data.store.case_index).astype(np.int64)
@@ -162,8 +167,7 @@ def _result(
     calibration = calibration_report(scores, classes, positive)
     levels_of = {"image": evaluation_level(scores.per_image(), classes, positive, *drawn)}
     levels_of["patient"] = {**patient, "calibration": calibration}
-    metrics = card.get("metrics") or {}
-    summary = external.data.summary()
+    summary, trained = external.data.summary(), card.get("metrics") or {}
     return {
         "format": "molsub-evaluation",
         "format_version": 1,
@@ -179,14 +183,10 @@ def _result(
         "flow": external.flow,
         "left_out_rows": [{"row": row, "reason": reason} for row, reason in external.left_out],
         "cohort": {"here": summary, "training": (card.get("training") or {}).get("cohort") or {}},
-        "prevalence": {"test": prevalence(scores, classes), "training": metrics.get("prevalence") or {}},
+        "prevalence": {"test": prevalence(scores, classes), "training": trained.get("prevalence") or {}},
         "folds": {},
         "test": {"folds": {}, "ensemble": levels_of},
-        "calibration_drift": {
-            "validation": _stored_calibration(metrics.get("validation")),
-            "test": _stored_calibration(metrics.get("test")),
-            "here": calibration,
-        },
+        "calibration_drift": {**_stored_calibration(card), "here": calibration},
         "thresholds": [_applied(entry, classes, scores) for entry in card.get("thresholds") or []],
         "subgroups": subgroup_rows(scores, views, levels, classes, positive, resamples=drawn[0], seed=drawn[1]),
         "recalibration": None,
@@ -194,10 +194,12 @@ def _result(
     }
 
 
-def _stored_calibration(part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Calibration per patient that a card holds of its own validation or test set."""
-    found: dict[str, Any] | None = ((part or {}).get("patient") or {}).get("calibration")
-    return found
+def _stored_calibration(card: dict[str, Any]) -> dict[str, Any]:
+    """Calibration per patient of the model's own validation and test set; of a recalibrated one why there is none."""
+    if when := earlier(card):
+        why = f"The model's own calibration is from {when}, of other probabilities: it is not compared with that here."
+        return {"validation": None, "test": None, "why": why}
+    return {part: patient_level(card, part).get("calibration") for part in ("validation", "test")} | {"why": ""}
 
 
 def _applied(entry: dict[str, Any], classes: tuple[str, ...], scores: Scores) -> dict[str, Any]:
@@ -206,34 +208,6 @@ def _applied(entry: dict[str, Any], classes: tuple[str, ...], scores: Scores) ->
     chosen = (float(entry["sensitivity"]), float(entry["specificity"]))
     threshold = Threshold(float(entry["value"]), positive, classes.index(positive), entry["rule"], *chosen, frozenset())
     return {**entry, "here": {name: found.to_dict() for name, found in threshold.apply(scores).items()}}
-
-
-def _named_part(external: ExternalCohort, named: str) -> set[str]:
-    """Patients (salted ids) of ``COLUMN=VALUE``; empty where nothing is named.
-
-    Raises
-    ------
-    MolSubError
-        If no patient has the value, all have it, or one has it in some rows only.
-    """
-    if not named:
-        return set()
-    column, _, value = (part.strip() for part in named.partition("="))
-    levels, key = column_levels(external, column), column.lower()
-    part = {name for name, level in levels.items() if level == value}
-    cut = [
-        name
-        for name, cases in external.cases_of().items()
-        if value in {case.extra.get(key, "") for case in cases} and name not in part
-    ]
-    if cut:
-        found = f"holds {len(cut)} patient(s) in some of their rows only"
-        raise MolSubError(named, found, "Give all rows of a patient the same value")
-    if not part or len(part) == len(levels):
-        found = f"names {len(part)} of the {len(levels)} patients"
-        known = ", ".join(sorted(set(levels.values()))[:12])
-        raise MolSubError(named, found, f"Name a part that leaves patients to judge it on; {column} has {known}")
-    return part
 
 
 def _recalibrate(

@@ -39,9 +39,11 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
         found.append(f"{left} of {external.flow['table']['rows']} rows were left out; the flow says why.")
     if not result["thresholds"] and result["positive"]:
         found.append("The model came without thresholds of its training; only 0.5 is shown.")
-    if result["calibration_drift"]["validation"] is None:
+    if why := result["calibration_drift"]["why"]:
+        found.append(why)
+    elif result["calibration_drift"]["validation"] is None:
         found.append("The model came without the calibration of its training, so a drift cannot be seen.")
-    return found + _recalibration(result["recalibration"])
+    return found + _recalibration(result["recalibration"], result["classes"])
 
 
 def _unseen(cohort: dict[str, dict[str, Any]]) -> list[str]:
@@ -56,7 +58,7 @@ def _unseen(cohort: dict[str, dict[str, Any]]) -> list[str]:
     return found
 
 
-def _recalibration(fitted: dict[str, Any] | None) -> list[str]:
+def _recalibration(fitted: dict[str, Any] | None, classes: list[str]) -> list[str]:
     if fitted is None:
         return []
     found = []
@@ -66,4 +68,10 @@ def _recalibration(fitted: dict[str, Any] | None) -> list[str]:
     if few:
         names = ", ".join(f"{count} of {name}" for name, count in few.items())
         found.append(f"The recalibration rests on few patients ({names}): it is uncertain itself.")
+    if fitted["judged_on"] < FEW:
+        found.append(f"The recalibration is judged on {fitted['judged_on']} patients only: what it does is uncertain.")
+    absent = [name for name, row in zip(classes, fitted["before"]["confusion"], strict=True) if not sum(row)]
+    if absent:
+        names = " or ".join(absent)
+        found.append(f"The recalibration is judged without a class: none of these patients is {names}.")
     return found

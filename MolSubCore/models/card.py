@@ -18,8 +18,8 @@ from typing import Any
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError, printable
 from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
-from MolSubCore.models.card_checks import CARD_CHECKS
-from MolSubCore.tasks import TASKS
+from MolSubCore.models.card_checks import CARD_CHECKS, check_classes
+from MolSubCore.tasks import get_task
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
 CARD = "bundle.json"
@@ -77,12 +77,12 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of a bundle, checked; imports no torch.
+    """The card of a bundle, checked, with the positive class of its task where it has none; imports no torch.
 
     Raises
     ------
     BundleError
-        If it is missing, broken, of another version, or names an unknown task.
+        If it is missing, broken, of another version, or names an unknown task or another positive class.
     """
     try:
         card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"), parse_constant=_refuse)
@@ -102,15 +102,10 @@ def read_card(path: Path) -> dict[str, Any]:
         if key in card and not valid(card[key]):
             found = f"has '{key}' of an unexpected kind or value in {CARD} ({str(card[key])[:60]})"
             raise BundleError(path, found, "Export or import the model again")
-    task = TASKS.get(card["task"])
-    if task is None or sorted(card["classes"]) != sorted(task.classes):
-        raise BundleError(path, f"has task {card['task']} with classes {card['classes']}", f"Known: {', '.join(TASKS)}")
-    if (change := card.get("recalibration")) and len(change["intercepts"]) != len(card["classes"]):
-        raise BundleError(path, "has a recalibration of another number of classes", "Make the bundle again")
-    if any(one["positive"] not in card["classes"] for one in card.get("thresholds", ())):
-        raise BundleError(path, "has a threshold of an unknown class", "Make the bundle again")
+    check_classes(path, card)
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
+    card.setdefault("positive", get_task(card["task"]).positive)
     return card
 
 
@@ -221,6 +216,29 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def patient_level(card: dict[str, Any], part: str) -> dict[str, Any]:
+    """What a card holds per patient of its own ``validation`` or ``test`` set; empty where it holds nothing.
+
+    Of a recalibrated bundle it is of the probabilities before: say so with `earlier` wherever it is shown.
+    """
+    found: dict[str, Any] = ((card.get("metrics") or {}).get(part) or {}).get("patient") or {}
+    return found
+
+
+def earlier(card: dict[str, Any]) -> str:
+    """What must stand beside a card's own figures: that they are from before a recalibration; else empty."""
+    return "before the recalibration" if card.get("recalibration") else ""
+
+
+def earlier_note(card: dict[str, Any]) -> str:
+    """`earlier` as a sentence, with what it does to the figures; empty where there is no recalibration."""
+    if not earlier(card):
+        return ""
+    # Exactly unchanged for one lesion in one view of two classes; a mean over views can order two patients anew.
+    ranks = " The AUC rests on ranks, which a recalibration hardly changes." if card.get("positive") else ""
+    return f"Figures of the model's own validation and test set are from {earlier(card)}.{ranks}"
+
+
 def calibration_note(card: dict[str, Any]) -> str:
     """Whether a model's probabilities can be taken as frequencies, in a sentence."""
     temperature = card.get("temperature")
@@ -263,10 +281,10 @@ def _cohort_text(cohort: dict[str, Any]) -> str:
 
 def _metrics_text(card: dict[str, Any]) -> str:
     """AUC and accuracy per patient with their intervals."""
-    level = ((card.get("metrics") or {}).get("test") or {}).get("patient") or {}
-    found = []
+    level, found = patient_level(card, "test"), []
     for name, title in (("auc", "AUC"), ("macro auc", "macro AUC"), ("accuracy", "accuracy")):
         metric = (level.get("metrics") or {}).get(name) or {}
         if metric.get("value") is not None:
             found.append(f"{title} {metric['value']:.2f} ({metric['low']:.2f} to {metric['high']:.2f})")
-    return f"{', '.join(found)}, {level.get('n_patients')} patients" if found else "not recorded"
+    when = f", {earlier(card)}" if earlier(card) else ""
+    return f"{', '.join(found)}, {level.get('n_patients')} patients{when}" if found else "not recorded"

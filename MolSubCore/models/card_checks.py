@@ -1,9 +1,13 @@
-"""What every reader of a model card may rely on: the kinds of its values."""
+"""What every reader of a model card may rely on: the kinds of its values, and that classes are those of the task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from MolSubCore.errors import BundleError
+from MolSubCore.tasks import TASKS
 
 
 def _is_number(value: Any) -> bool:
@@ -50,6 +54,7 @@ CARD_CHECKS: dict[str, Callable[[Any], bool]] = {
     "architecture": lambda value: isinstance(value, str),
     "task": lambda value: isinstance(value, str),
     "classes": _are_texts,
+    "positive": lambda value: value is None or isinstance(value, str),
     "recipe": _is_recipe,
     "dropout": lambda value: _is_number(value) and 0 <= value < 1,
     "members": _are_members,
@@ -61,3 +66,23 @@ CARD_CHECKS: dict[str, Callable[[Any], bool]] = {
     "warnings": _are_texts,
     "vendors": _are_texts,
 }
+
+
+def check_classes(path: Path, card: dict[str, Any]) -> None:
+    """Check a card's task and classes, and all that is said of single classes.
+
+    Raises
+    ------
+    BundleError
+        If the task is unknown, or classes, positive class, recalibration or thresholds are not those of it.
+    """
+    task, classes = TASKS.get(card["task"]), card["classes"]
+    if task is None or sorted(classes) != sorted(task.classes):
+        raise BundleError(path, f"has task {card['task']} with classes {classes}", f"Known: {', '.join(TASKS)}")
+    if card.get("positive", task.positive) != task.positive:
+        found = f"has the positive class '{card['positive']}', expected '{task.positive}' of task {task.name}"
+        raise BundleError(path, found, "Export or import the model again")
+    if (change := card.get("recalibration")) and len(change["intercepts"]) != len(classes):
+        raise BundleError(path, "has a recalibration of another number of classes", "Make the bundle again")
+    if any(one["positive"] not in classes for one in card.get("thresholds", ())):
+        raise BundleError(path, "has a threshold of an unknown class", "Make the bundle again")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from MolSubCore import __version__
-from MolSubCore.models.card import calibration_note
+from MolSubCore.models.card import calibration_note, earlier, earlier_note, patient_level
 from MolSubCore.tasks import get_task
 
 _PAPER = "DenseNet121-CBAM for molecular subtypes of breast cancer on mammography (Beijing Chaoyang Hospital, 2025)"
@@ -57,7 +57,7 @@ def monai_metadata(card: dict[str, Any]) -> dict[str, Any]:
         "eval_metrics": _eval_metrics(card),
         "intended_use": card.get("intended_use"),
         "references": [_PAPER],
-        "known_limitations": [*_FLAWS, *card.get("warnings", ())],
+        "known_limitations": [*_FLAWS, *filter(None, [earlier_note(card)]), *card.get("warnings", ())],
         "network_data_format": _network_format(card),
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -80,9 +80,9 @@ def _hash(training: dict[str, Any]) -> str:
 
 def _eval_metrics(card: dict[str, Any]) -> dict[str, float]:
     """Metrics of the model's own test set per patient, without the undefined ones."""
-    level = ((card.get("metrics") or {}).get("test") or {}).get("patient") or {}
-    metrics = level.get("metrics") or {}
-    return {name: metric["value"] for name, metric in metrics.items() if metric.get("value") is not None}
+    metrics = patient_level(card, "test").get("metrics") or {}
+    when = f", {earlier(card)}" if earlier(card) else ""
+    return {f"{name}{when}": metric["value"] for name, metric in metrics.items() if metric.get("value") is not None}
 
 
 def _network_format(card: dict[str, Any]) -> dict[str, Any]:

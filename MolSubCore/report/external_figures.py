@@ -35,8 +35,8 @@ def reliability_figure(result: dict[str, Any]) -> Picture:
     return Picture("reliability", title, caption, figure, width=1000 if fitted else 560)
 
 
-def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool) -> Picture:
-    """Predicted and observed shares on the parts of a model's own cohort."""
+def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool, earlier: str = "") -> Picture:
+    """Predicted and observed shares on the parts of a model's own cohort; `earlier` tells what came after them."""
     figure = new_figure(5.4, 5.7, "Reliability", synthetic=synthetic)
     axes, of = figure.subplots(), ""
     for key, part in drift.items():
@@ -44,8 +44,9 @@ def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool) -> P
             colour, line, label = _STYLES[key]
             _curve(axes, part["overall"], colour, line, label)
             of = part["overall"]["of"]
-    _dress(axes, "Per patient", of)
-    caption = "Patients in bins of equal numbers; bars are Wilson's 95 % intervals of the observed share."
+    when = f", {earlier}" if earlier else ""
+    _dress(axes, f"Per patient{when}", of)
+    caption = f"Patients in bins of equal numbers{when}; bars are Wilson's 95 % intervals of the observed share."
     return Picture("reliability", "Reliability", caption, figure, width=560)
 
 

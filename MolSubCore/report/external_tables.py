@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.evaluation.subgroups import LEAST, VIEW
+from MolSubCore.models.card import earlier, patient_level
 from MolSubCore.report.page import interval, number
 from MolSubCore.report.study_items import Record, Table
 
-_NONE = "not recorded"
+_NONE, _ENDS = "not recorded", ("value", "low", "high")
 _KINDS = (("manufacturers", "Manufacturer"), ("views", "View"), ("presentation", "Presentation intent"),
           ("spacing_sources", "Pixel spacing from"))  # fmt: skip
 
@@ -41,18 +42,38 @@ def cell(metric: dict[str, Any] | None, digits: int = 2) -> str:
     return interval(metric["value"], metric["low"], metric["high"], digits)
 
 
+def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:
+    """Rows of `MEASURES` of one class: the measure, what is right, and a cell of each part, or `absent`."""
+    return [
+        (title, f"{right:g}", *(cell(part[measure]) if part else absent for part in parts))
+        for measure, (title, right) in MEASURES.items()
+    ]
+
+
+def _measure_records(name: str, parts: Mapping[str, Mapping[str, Any] | None]) -> list[Record]:
+    """Records of `MEASURES` of one class, for each part that there is."""
+    return [
+        {"class": name, "part": key, "measure": measure, **{end: part[measure][end] for end in _ENDS}}
+        for measure in MEASURES
+        for key, part in parts.items()
+        if part
+    ]
+
+
 def flow_table(result: dict[str, Any]) -> Table:
     """Rows and patients from the table to the analysis."""
     flow = result["flow"]
     rows = [("Cohort table", str(flow["table"]["rows"]), str(flow["table"]["patients"]))]
     rows += [
-        (f"  left out: {reason}", str(part["rows"]), str(part["patients without another row"]))
-        for reason, part in flow["left_out"].items()
+        (f"  left out: {reason}", str(part["rows"]), str(part["patients"])) for reason, part in flow["left_out"].items()
     ]
     rows.append(("Analysed", str(flow["used"]["rows"]), str(flow["used"]["patients"])))
     header = ("", "Rows (images)", "Patients")
     records = [dict(zip(("step", "rows", "patients"), (row[0].strip(), *row[1:]), strict=True)) for row in rows]
-    note = "Patients that are left out are those of whom no row is left; the rows themselves are in evaluation.json."
+    note = (
+        "Patients that are left out are those of whom no row is left, each under one reason: the first that holds for "
+        "one of their rows. The rows themselves are in evaluation.json."
+    )
     return Table("flow", "Flow of rows and patients", note, header, tuple(rows), records=records)
 
 
@@ -97,16 +118,16 @@ def _text(value: Any) -> str:
 def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
     """Metrics here, beside those of the model's own test set."""
     here = result["test"]["ensemble"]
-    own = ((card.get("metrics") or {}).get("test") or {}).get("patient") or {}
+    own, when = patient_level(card, "test"), f", {earlier(card)}" if earlier(card) else ""
     rows, records = [], []
     for name, metric in here["patient"]["metrics"].items():
         before = (own.get("metrics") or {}).get(name)
         cells = (cell(metric), cell(here["image"]["metrics"][name]), cell(before))
         rows.append((metric_title(name), *cells))
         for unit, part in (("here, patient", metric), ("here, image", here["image"]["metrics"][name]),
-                           ("own test set, patient", before)):  # fmt: skip
+                           (f"own test set, patient{when}", before)):  # fmt: skip
             if part:
-                ends = {key: part[key] for key in ("value", "low", "high")}
+                ends = {key: part[key] for key in _ENDS}
                 records.append({"metric": name, "part": unit, **ends})
     header = ("", f"Per patient (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
@@ -114,7 +135,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
         "95 % intervals in brackets. A patient's probabilities are the means over lesions and views. "
         f"Called by {result['threshold']}; the thresholds of the training are below."
     )
-    groups = (("", 1), ("Here", 2), ("The model's own test set", 1))
+    groups = (("", 1), ("Here", 2), (f"The model's own test set{when}", 1))
     return Table("performance", "Performance", note, header, tuple(rows), groups, records=records)
 
 
@@ -122,20 +143,20 @@ def drift_table(result: dict[str, Any]) -> Table:
     """Calibration in the training's validation and test set, and here."""
     drift = result["calibration_drift"]
     parts = [("validation", "Validation"), ("test", "Own test set"), ("here", "Here")]
+    absent = "not comparable" if drift["why"] else _NONE
     rows: list[tuple[str, ...]] = []
     records: list[Record] = []
     for name in drift["here"]["classes"]:
         if len(drift["here"]["classes"]) > 1:
             rows.append((f"{name} against the rest",))
         own = {key: ((drift[key] or {}).get("classes") or {}).get(name) for key, _ in parts}
-        counts = [f"{part['observed']} of {part['patients']}" if part else _NONE for part in own.values()]
+        counts = [f"{part['observed']} of {part['patients']}" if part else absent for part in own.values()]
         rows.append(("Patients of the class", "", *counts))
-        for measure, (title, right) in MEASURES.items():
-            rows.append((title, f"{right:g}", *(cell(part[measure] if part else None) for part in own.values())))
-            records += [_record(name, key, measure, part[measure]) for key, part in own.items() if part]
+        rows += measure_rows(list(own.values()), absent)
+        records += _measure_records(name, own)
     rows.append(("All together" if len(drift["here"]["classes"]) > 1 else "Further measures",))
     for measure, title in (("log_loss", "Log loss"), ("ece", "Expected calibration error")):
-        values = [number(drift[key]["overall"][measure]) if drift[key] else _NONE for key, _ in parts]
+        values = [number(drift[key]["overall"][measure]) if drift[key] else absent for key, _ in parts]
         rows.append((title, "0", *values))
     header = ("", "Right is", *(title for _, title in parts))
     note = (
@@ -143,12 +164,10 @@ def drift_table(result: dict[str, Any]) -> Table:
         "above 1: the class is predicted more often than it is there. Validation: patients that the fold's model did "
         "not train on, but by whom its best epoch was chosen."
     )
+    if drift["why"]:
+        note += f" {drift['why']}"
     return Table("calibration-drift", "Calibration, in the training and here", note, header, tuple(rows),
                  records=records)  # fmt: skip
-
-
-def _record(name: str, part: str, measure: str, metric: dict[str, Any]) -> Record:
-    return {"class": name, "part": part, "measure": measure, **{key: metric[key] for key in ("value", "low", "high")}}
 
 
 def thresholds_table(result: dict[str, Any]) -> Table:
@@ -166,12 +185,14 @@ def thresholds_table(result: dict[str, Any]) -> Table:
         records += [
             {"rule": one["rule"], "threshold": one["value"], "validation sensitivity": one["sensitivity"],
              "validation specificity": one["specificity"], "metric": name,
-             **{key: one["here"][name][key] for key in ("value", "low", "high")}}
+             **{key: one["here"][name][key] for key in _ENDS}}
             for name in names
         ]  # fmt: skip
     header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
     groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % intervals", 5))
     note = f"Called {result['positive']} when the probability is the threshold or more. None was chosen on this cohort."
+    if any("before_recalibration" in one for one in result["thresholds"]):
+        note += " They were carried over to the recalibrated probabilities."
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
 
 
@@ -197,23 +218,17 @@ def subgroups_table(result: dict[str, Any]) -> Table:
 
 
 def _title(name: str) -> str:
-    return (
-        MEASURES[name][0]
-        if name in MEASURES
-        else metric_title(name)
-        .replace("macro AUC", "Macro AUC")
-        .replace("accuracy", "Accuracy")
-        .replace("sensitivity", "Sensitivity")
-        .replace("specificity", "Specificity")
-    )
+    return MEASURES[name][0] if name in MEASURES else _raised(metric_title(name))
+
+
+def _raised(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _heading(attribute: str) -> str:
     if attribute == VIEW:
         return "View (each patient by the images of this view)"
-    return {"lesion size": "Lesion size (larger side of the largest lesion's box)"}.get(
-        attribute, attribute[:1].upper() + attribute[1:]
-    )
+    return {"lesion size": "Lesion size (larger side of the largest lesion's box)"}.get(attribute, _raised(attribute))
 
 
 def _counts(row: dict[str, Any], positive: str | None) -> str:
@@ -239,11 +254,9 @@ def recalibration_table(result: dict[str, Any]) -> Table:
     records: list[Record] = []
     for name in fitted["before"]["calibration"]["classes"]:
         rows.append((f"{name} against the rest",))
-        parts = [side["calibration"]["classes"][name] for side in sides]
-        for measure, (text, right) in MEASURES.items():
-            rows.append((text, f"{right:g}", *(cell(part[measure]) for part in parts)))
-            records += [_record(name, label, measure, part[measure])
-                        for label, part in zip(("before", "after"), parts, strict=True)]  # fmt: skip
+        parts = {label: fitted[label]["calibration"]["classes"][name] for label in ("before", "after")}
+        rows += measure_rows(list(parts.values()))
+        records += _measure_records(name, parts)
     rows.append(("All together",))
     for measure, text in (("brier", "Brier score"), ("log_loss", "Log loss"), ("ece", "Expected calibration error")):
         rows.append((text, "0", *(number(side["calibration"]["overall"][measure]) for side in sides)))
@@ -280,5 +293,5 @@ def predictions_table(found: ExternalValidation, *, identified: bool) -> Table:
             record["part"] = "judged" if name in after else "recalibration was fitted on it"
         record |= {f"p:{cls}": p for cls, p in zip(classes, patients.probabilities[place].tolist(), strict=True)}
         record |= {f"recalibrated p:{cls}": p for cls, p in zip(classes, after.get(name, ()), strict=False)}
-        records.append(record | {key: levels[name] for key, levels in found.levels.items()})
+        records.append(record | {f"group:{key}": levels[name] for key, levels in found.levels.items()})
     return Table("predictions", "Predictions", records=records)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import write_text
-from MolSubCore.models.card import calibration_note
+from MolSubCore.models.card import calibration_note, earlier, patient_level
 from MolSubCore.models.metadata import monai_metadata
 from MolSubCore.report.external_figures import curves_figure
-from MolSubCore.report.external_tables import cell
+from MolSubCore.report.external_tables import cell, measure_rows
 from MolSubCore.report.page import environment, known, number
 from MolSubCore.report.study_items import Table
 from MolSubCore.tasks import get_task
@@ -36,7 +35,7 @@ def write_model_card(card: dict[str, Any], out: Path) -> Path:
     """
     tables = (_metrics(card), _calibration(card), _thresholds(card), _recalibration(card))
     drift = {part: _stored(card, part) for part in ("validation", "test")}
-    figure = curves_figure(drift, bool(card.get("synthetic"))) if any(drift.values()) else None
+    figure = curves_figure(drift, bool(card.get("synthetic")), earlier(card)) if any(drift.values()) else None
     content = {
         "card": card,
         "task": get_task(card["task"]).title,
@@ -95,18 +94,13 @@ def _training(card: dict[str, Any]) -> Facts:
     return rows
 
 
-def _level(card: dict[str, Any], part: str) -> dict[str, Any]:
-    found: dict[str, Any] = ((card.get("metrics") or {}).get(part) or {}).get("patient") or {}
-    return found
-
-
 def _stored(card: dict[str, Any], part: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = _level(card, part).get("calibration")
+    found: dict[str, Any] | None = patient_level(card, part).get("calibration")
     return found
 
 
 def _metrics(card: dict[str, Any]) -> Table:
-    title, parts = "Metrics per patient", [_level(card, part) for part in ("validation", "test")]
+    title, parts = "Metrics per patient", [patient_level(card, part) for part in ("validation", "test")]
     names = list((parts[1] or parts[0]).get("metrics") or {})
     if not names:
         return Table("metrics", title, why="the bundle came without metrics")
@@ -115,21 +109,21 @@ def _metrics(card: dict[str, Any]) -> Table:
         f"{title} (n={part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )
     note = "95 % intervals in brackets. Validation chose the best epoch and flatters; the test set chose nothing."
+    if earlier(card):
+        note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
     return Table("metrics", title, note, ("", *counts), tuple(rows))
 
 
 def _calibration(card: dict[str, Any]) -> Table:
     parts = [_stored(card, part) for part in ("validation", "test")]
-    change, title = card.get("recalibration"), "Calibration per patient"
+    title = "Calibration per patient"
     if not any(parts):
         return Table("calibration", title, why="the bundle came without it")
     rows: list[tuple[str, ...]] = []
     for name in next(part for part in parts if part)["classes"]:
         rows.append((f"{name} against the rest",))
-        for measure, (text, right) in MEASURES.items():
-            cells = (cell(part["classes"][name][measure] if part else None) for part in parts)
-            rows.append((text, f"{right:g}", *cells))
-    note = "Of the probabilities before the recalibration below." if change else ""
+        rows += measure_rows([part["classes"][name] if part else None for part in parts])
+    note = f"Of the probabilities {earlier(card)} below." if earlier(card) else ""
     return Table("calibration", title, note, ("", "Right is", "Validation", "Test set"), tuple(rows))
 
 
@@ -154,9 +148,7 @@ def _recalibration(card: dict[str, Any]) -> Table:
     rows: list[tuple[str, ...]] = []
     for name in (judged.get("before") or {}).get("classes", ()):
         rows.append((f"{name} against the rest",))
-        for measure, (text, right) in MEASURES.items():
-            cells = (cell(judged[side]["classes"][name][measure]) for side in ("before", "after"))
-            rows.append((text, f"{right:g}", *cells))
+        rows += measure_rows([judged[side]["classes"][name] for side in ("before", "after")])
     shift = ", ".join(f"{value:+.3f}" for value in change["intercepts"])
     note = (
         f"{change['method']}, fitted on {known(change.get('patients'))} patients ({known(change.get('fitted_on'))}): "

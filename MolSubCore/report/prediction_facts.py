@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.models.card import calibration_note
+from MolSubCore.models.card import calibration_note, earlier, patient_level
 from MolSubCore.report.page import known, number
 
 HOW_TO_READ = (
@@ -114,15 +114,16 @@ def _card(card: dict[str, Any]) -> Rows:
         ("Manufacturers in training", known(", ".join(card.get("vendors") or []))),
         ("Made", known(card.get("created"))),
     ]
-    return [(name, str(value)) for name, value in rows] + _metrics((card.get("metrics") or {}).get("test") or {})
+    return [(name, str(value)) for name, value in rows] + _metrics(card)
 
 
-def _metrics(part: dict[str, Any]) -> Rows:
-    """Metrics of one part of an evaluation, per patient where known."""
-    level = part.get("patient") or part.get("image") or {}
+def _metrics(card: dict[str, Any]) -> Rows:
+    """Metrics of the model's own test set, per patient where known."""
+    level = patient_level(card, "test") or ((card.get("metrics") or {}).get("test") or {}).get("image") or {}
+    title = f"Test set, {earlier(card)}" if earlier(card) else "Test set"
     rows = [
         (
-            f"Test set: {metric_title(name)}",
+            f"{title}: {metric_title(name)}",
             _estimate(value["value"], value.get("low"), value.get("high")),
         )
         for name, value in (level.get("metrics") or {}).items()

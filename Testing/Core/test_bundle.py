@@ -122,6 +122,10 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "task kind": (lambda card: card | {"task": ["tn"]}, "'task' of an unexpected kind"),
     "classes": (lambda card: card | {"classes": ["TN", "TN"]}, "classes"),
     "class kind": (lambda card: card | {"classes": [1, "TN"]}, "'classes'"),
+    "misspelt positive": (lambda card: card | {"positive": "tn"}, "positive class 'tn', expected 'TN'"),
+    "other positive": (lambda card: card | {"positive": "non-TN"}, "positive class 'non-TN', expected 'TN'"),
+    "no positive": (lambda card: card | {"positive": None}, "positive class 'None', expected 'TN'"),
+    "positive kind": (lambda card: card | {"positive": ["TN"]}, "'positive' of an unexpected kind"),
     "no members": (lambda card: card | {"members": []}, "0 members"),
     "members": (lambda card: card | {"members": card["members"] * 65}, "65 members"),
     "member kind": (lambda card: card | {"members": ["model-1.safetensors"]}, "'members'"),
@@ -145,6 +149,13 @@ def test_broken_cards(copied: Path, name: str) -> None:
     (copied / "bundle.json").write_text(json.dumps(change(card)))
     with pytest.raises(BundleError, match=message):
         read_bundle(copied)
+
+
+def test_a_card_without_a_positive_class_has_the_tasks(copied: Path) -> None:
+    card = json.loads((copied / "bundle.json").read_text())
+    assert card.pop("positive") == "TN"
+    write_json(copied / "bundle.json", card)
+    assert read_card(copied)["positive"] == "TN"
 
 
 @pytest.mark.parametrize("text", ["", "{", "\ud800", "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "NaN", "dropout"])

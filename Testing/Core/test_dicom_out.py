@@ -207,7 +207,7 @@ def test_all_belong_to_the_study_and_to_research(made: tuple[Path, dict[str, Dat
             assert list(dataset.PatientOrientation) == ["P", "F"], name
             assert dataset.ImageLaterality == "R", name
     assert all(UID(uid).is_valid and uid.startswith("2.25.") for uid in uids)
-    assert len({*uids}) == len(made[1]) + 4  # four kinds of objects, a series each
+    assert len({*uids}) == len(made[1]) + 5  # a series for each kind of object, for maps one for each image
 
 
 def test_every_private_code_is_of_the_declared_scheme(made: tuple[Path, dict[str, Dataset]]) -> None:
@@ -244,6 +244,18 @@ def test_images_of_two_studies_keep_theirs(sources: list[tuple[Path, Path]], tmp
     assert {str(study) for study, *_ in evidence} == {"1.2.3.5", "1.2.9"}
     series = {dataset.SeriesInstanceUID: dataset.StudyInstanceUID for dataset in results.values()}
     assert len(series) == 7  # segmentations, maps and overlays of both studies, one report
+
+
+def test_a_series_has_one_frame_of_reference_at_most(made: tuple[Path, dict[str, Dataset]]) -> None:
+    """PS3.3 A.1.2.3; two images of one study have two planes of the detector."""
+    frames: dict[str, set[str | None]] = {}
+    numbers: dict[str, list[int]] = {}
+    for dataset in made[1].values():
+        frames.setdefault(dataset.SeriesInstanceUID, set()).add(dataset.get("FrameOfReferenceUID"))
+        numbers.setdefault(dataset.SeriesInstanceUID, []).append(int(dataset.InstanceNumber))
+    assert all(len(found) == 1 for found in frames.values())
+    assert len(set().union(*frames.values()) - {None}) == 2
+    assert all(sorted(found) == list(range(1, len(found) + 1)) for found in numbers.values())
 
 
 def test_a_tie_predicts_nothing(sources: list[tuple[Path, Path]], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import case, failing
 from dicom_results import complaints
@@ -13,6 +14,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from MolSubCore.__main__ import main
+from MolSubCore.dicom_out.heatmap_map import read_parametric_map
 from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.files import read_json
 
@@ -36,6 +38,16 @@ def test_results_lie_beside_the_prediction(workplace: Path, tmp_path: Path, caps
     for path in (out / "dicom").iterdir():
         assert complaints(path) == []
         assert dcmread(path).StudyInstanceUID == source.StudyInstanceUID
+
+
+def test_one_layer_is_a_map_of_one_frame(workplace: Path, tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    assert main(arguments(workplace, out, "--dicom", "--identified", "--layers", "features.norm5")) == 0
+    (path,) = (out / "dicom").glob("map_*.dcm")
+    assert complaints(path) == []
+    (frame,) = read_parametric_map(path)
+    assert frame.layer == "features.norm5"
+    assert np.nanmax(frame.values["scaled"]) == pytest.approx(1, abs=0.01)  # between the points of the layer's grid
 
 
 def test_without_the_option_nothing_of_it_is_written(workplace: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from predicted import BINARY, binary_scores
 from scipy import special
 from sklearn.linear_model import LogisticRegression
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.drift import (
@@ -66,6 +68,40 @@ def test_the_intercept_in_closed_form(events: int, share: float) -> None:
     assert found.value == pytest.approx(special.logit(events / 10) - special.logit(share), abs=1e-6)
     error = np.sqrt(1 / (10 * events / 10 * (1 - events / 10)))
     assert found.high == pytest.approx(found.value + 1.959964 * error, rel=1e-4)
+
+
+@pytest.mark.parametrize("spread", [20.0, 60.0])
+def test_the_intercept_of_overconfident_models_is_the_root(spread: float) -> None:
+    """Logits that are far too large: the intercept is where the score, which falls in it, changes its sign."""
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        logit = rng.normal(0, spread, rng.integers(20, 300))
+        happened = rng.random(len(logit)) < special.expit(0.05 * logit + rng.normal(0, 1))
+        found = calibration_intercept(special.expit(logit), happened)
+        clipped = np.clip(logit, special.logit(1e-9), special.logit(1 - 1e-9))
+        low, high = -100.0, 100.0
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if special.expit(clipped + middle).sum() < happened.sum() else (low, middle)
+        assert found.value == pytest.approx(low, abs=1e-5)
+        share = special.expit(clipped + low)
+        error = 1 / np.sqrt((share * (1 - share)).sum())
+        assert found.high - found.low == pytest.approx(2 * 1.959964 * error, rel=1e-4)
+
+
+def test_the_intercept_is_statsmodels_where_that_converges() -> None:
+    for seed in range(40):
+        share, happened = drawn(seed, 120, 0.8, 0.5)
+        found, offset = calibration_intercept(share, happened), special.logit(share)
+        fitted = GLM(happened.astype(float), np.ones(120), family=Binomial(), offset=offset).fit(tol=1e-12)
+        assert fitted.converged
+        assert found.value == pytest.approx(float(fitted.params[0]), abs=1e-8)
+        assert (found.low, found.high) == pytest.approx(tuple(fitted.conf_int()[0]), abs=1e-7)
+
+
+def test_without_a_root_there_is_no_intercept() -> None:
+    for happened in (True, False):
+        assert calibration_intercept(np.array([0.1, 0.4, 0.9]), np.full(3, happened)).value is None
 
 
 def test_a_known_miscalibration_comes_out() -> None:

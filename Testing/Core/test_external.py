@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 from command_line import failing
+from other_cohort import CARD, Known, known, rows_of, validated, write_rows
 from sklearn.metrics import roc_auc_score
 from test_study_page import Page
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation, validate_bundle
+from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.recalibration import fit_recalibration
 from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import read_json
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.models.bundle import Bundle, read_bundle
+from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.predict import predict
 from MolSubCore.predictions import Scores
@@ -31,40 +29,6 @@ from MolSubCore.tasks import Subtype
 
 COUNTS = {Subtype.LUMINAL_A: 16, Subtype.HER2_HR_NEGATIVE: 8, Subtype.TN: 16}
 SECRET = "Q7ZSECRET"
-CARD: dict[str, Any] = {
-    "format": "molsub-bundle", "name": "known", "architecture": "simple-cnn", "task": "tn", "positive": "TN",
-    "classes": ["TN", "non-TN"], "recipe": get_recipe("default").to_dict(),
-    "members": [{"file": "x", "sha256": "0" * 64}],
-}  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Known(Bundle):
-    """A bundle whose logits are known: of TN by how bright the patch is, and how many patches it was asked for."""
-
-    asked: list[int]
-
-    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        self.asked.append(len(inputs))
-        bright = inputs.double().mean(dim=(1, 2, 3)) * 4 + 2
-        return torch.stack([bright, torch.zeros_like(bright)], dim=1)[None].float()
-
-
-def known() -> Known:
-    return Known(CARD, (torch.nn.Identity(),), torch.device("cpu"), [])
-
-
-def rows_of(table: Path) -> list[dict[str, str]]:
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(table: Path, rows: list[dict[str, str]]) -> Path:
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return table
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +43,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows[0]["subtype"] = rows[1]["subtype"] = ""
     rows[4]["image"] = "images/absent.dcm"
     return write_rows(table.with_name("t.csv"), rows)
-
-
-def validated(cohort: Path, out: Path, bundle: Known | None = None, **options: Any) -> ExternalValidation:
-    wanted = {"resamples": 200, "cache": cohort.parents[1] / "cache", "subgroups": ("centre",), **options}
-    return validate_bundle(bundle or known(), cohort, out, ExternalOptions(**wanted))
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +134,8 @@ def test_the_recalibration_sees_its_part_only(cohort: Path, found: tuple[Externa
     assert judged | found[0].recalibration.patients == set(map(str, scores.patient))
     assert result["patients"] + result["judged_on"] == 39
     lines = rows_of(found[1] / "results" / "predictions.csv")
-    assert all((line["part"] == "judged") == (line["centre"] == "B") for line in lines)
-    assert all(bool(line["recalibrated p:TN"]) == (line["centre"] == "B") for line in lines)
+    assert all((line["part"] == "judged") == (line["group:centre"] == "B") for line in lines)
+    assert all(bool(line["recalibrated p:TN"]) == (line["group:centre"] == "B") for line in lines)
 
 
 def test_it_goes_on_and_takes_new_rows(cohort: Path, tmp_path: Path) -> None:

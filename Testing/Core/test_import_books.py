@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from import_trees import CLINICAL, Breast, header, picture, write_cmmd, write_image, write_outline, write_rows
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.importers import importing
+from MolSubCore.cohort.importers import finish
 from MolSubCore.cohort.importers.importing import SOURCES, import_cohort
 from MolSubCore.cohort.importers.ledger import Ledger, LedgerFault
 from MolSubCore.cohort.importers.rows import ImportOptions
@@ -160,34 +161,78 @@ def test_tasks_a_cohort_cannot_support_are_refused_before_it_is_read(tmp_path: P
             import_cohort(kind, tmp_path / "absent", tmp_path / "t.csv", ImportOptions(task=task))
 
 
-@pytest.mark.parametrize("kind", ["paper", "cbis-ddsm"])
-@pytest.mark.parametrize("step", ["rows", "report", "table"])
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    folder, out = tmp_path / "c", tmp_path / "out" / "t.csv"
-    folder.mkdir()
+def one_good_row(folder: Path, kind: str, *, width: int = 10) -> None:
+    """A cohort of one row; of CBIS-DDSM with a mask of this width."""
     fill(folder, kind)
     if kind == "cbis-ddsm":
         mask = np.zeros((30, 20), np.uint8)
-        mask[5:20, 5:15] = 255
+        mask[5:20, 5 : 5 + width] = 255
         write_image(folder / f"{FOLDER}_1" / "2.dcm", mask, of=header("x", "L", "CC"))
     write_rows(folder / "table.csv", [NAMES[kind], GOOD[kind]])
+
+
+def fill_disk(patch: pytest.MonkeyPatch, step: str) -> None:
+    """From now on there is no room for one step of an import."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step == "rows":
+        patch.setattr(csv.DictWriter, "writerows", full)
+    elif step == "report":
+        patch.setattr(finish, "json_text", full)
+    else:
+        real, end = os.replace, {"named table": ".csv", "named report": ".json"}[step]
+        patch.setattr(os, "replace", lambda a, b: full() if str(b).endswith(f"t{end}") else real(a, b))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+STEPS = ["rows", "report", "named report", "named table"]
+
+
+@pytest.mark.parametrize("kind", ["paper", "cbis-ddsm"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str) -> None:
+    folder, out = tmp_path / "c", tmp_path / "out" / "t.csv"
+    folder.mkdir()
+    one_good_row(folder, kind)
     with monkeypatch.context() as patch:
-        if step == "rows":
-            patch.setattr(csv.DictWriter, "writerows", full)
-        elif step == "report":
-            patch.setattr(importing, "write_json", full)
-        else:
-            real = os.replace
-            patch.setattr(os, "replace", lambda a, b: full() if str(b).endswith(".csv") else real(a, b))
+        fill_disk(patch, step)
         with pytest.raises(OSError, match="No space"):
             import_cohort(kind, folder, out)
     assert not list(out.parent.iterdir())
     import_cohort(kind, folder, out)
     names = {"t.csv", "t.import.json"} | ({"t-masks"} if kind == "cbis-ddsm" else set())
     assert {path.name for path in out.parent.iterdir()} == names
+
+
+@pytest.mark.parametrize("kind", ["paper", "cbis-ddsm"])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("system", [sys.platform, "another"])
+def test_a_full_disk_leaves_the_import_before_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str, system: str
+) -> None:
+    folder, out = tmp_path / "c", tmp_path / "out" / "t.csv"
+    folder.mkdir()
+    one_good_row(folder, kind)
+    import_cohort(kind, folder, out)
+    before = contents(out.parent)
+    one_good_row(folder, kind, width=8)
+    write_rows(folder / "table.csv", [NAMES[kind], GOOD[kind], [*GOOD[kind][:1], *GOOD[kind]]])  # the last fits not
+    monkeypatch.setattr(sys, "platform", system)
+    with monkeypatch.context() as patch:
+        fill_disk(patch, step)
+        with pytest.raises(OSError, match="No space"):
+            import_cohort(kind, folder, out, overwrite=True)
+    assert contents(out.parent) == before
+    import_cohort(kind, folder, out, overwrite=True)
+    after = contents(out.parent)
+    assert after.keys() == before.keys()
+    changed = {name for name in after if after[name] != before[name]}
+    assert {Path(name).suffix for name in changed} == ({".json", ".gz"} if kind == "cbis-ddsm" else {".json"})
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.importers import cmmd
 from MolSubCore.cohort.importers.finish import TWIN, TWIN_SUBTYPE, TWO_SUBTYPES
 from MolSubCore.cohort.importers.importing import import_cohort
-from MolSubCore.cohort.importers.rows import ImportOptions
+from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, ImportOptions
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.lesion import read_lesions
@@ -191,7 +191,7 @@ def test_inputs_that_lead_nowhere_have_a_reason(tmp_path: Path) -> None:
         import_cohort("cmmd", folder, tmp_path / "t.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
     report = import_cohort("cmmd", folder, tmp_path / "t.csv", ImportOptions(keep_unlabelled=True))
-    assert left_out(report) == {cmmd.NO_HEADER: 1, cmmd.NO_SIDE: 1, cmmd.NO_MAMMOGRAM: 1}
+    assert left_out(report) == {cmmd.NO_HEADER: 1, NO_SIDE: 1, NO_MAMMOGRAM: 1}
     clinical_rows = left_out(report, "rows of the clinical table")
     assert clinical_rows == {
         "second row of the same breast": 1,

@@ -16,7 +16,7 @@ from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.importers import cbis, masks, paper, vindr
 from MolSubCore.cohort.importers.finish import TWICE
 from MolSubCore.cohort.importers.importing import import_cohort
-from MolSubCore.cohort.importers.rows import ImportOptions
+from MolSubCore.cohort.importers.rows import NO_IMAGE, ImportOptions
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.reader import read_mammogram
@@ -88,7 +88,7 @@ def test_cbis_true_tables(shared_data: Path, tmp_path: Path) -> None:
     (case,) = parse_cohort(report.table, need_subtype=False, need_lesion=False)[0].cases
     facts = [case.extra[name] for name in ("abnormality_type", "breast_density", "calc_type", "pathology", "view")]
     assert facts == ["calcification", "2", own[0]["calc type"], own[0]["pathology"], "CC"]
-    assert left_out(report) == {cbis.NO_IMAGE: others + len(calc) - len(own), TWICE: len(own) - 1}
+    assert left_out(report) == {NO_IMAGE: others + len(calc) - len(own), TWICE: len(own) - 1}
 
 
 VINDR = ["study_id", "series_id", "image_id", "laterality", "view_position", "height", "width", "breast_birads",
@@ -117,7 +117,7 @@ def test_vindr_boxes_are_clipped_and_reported(tmp_path: Path) -> None:
     assert [case.box for case in cases] == ["20,10,60,51", "5,0,40,30", "250,150,300,200", "10,20,70,60"]
     findings = [case.extra["finding"] for case in cases]
     assert findings == ["Mass", "Mass; Asymmetry", "Suspicious Calcification", "'=HYPERLINK(1)"]
-    assert left_out(report) == {vindr.OUTSIDE: 1, vindr.NO_FINDING: 1, vindr.NO_BOX: 1, vindr.NO_IMAGE: 1}
+    assert left_out(report) == {vindr.OUTSIDE: 1, vindr.NO_FINDING: 1, vindr.NO_BOX: 1, NO_IMAGE: 1}
     about = {note["text"].split(" ")[1]: note["about"] for note in report.content["notes"] if note["about"]}
     assert about == {"that": ["row 3", "row 4", "row 5"], "whose": ["row 8"]}
     assert not [p for p in check_cohort(report.table).problems if p.column != "subtype"]
@@ -148,7 +148,7 @@ def test_the_papers_table(tmp_path: Path, ending: str) -> None:
     cases = cases_of(report)
     assert [case.subtype for case in cases] == list(Subtype)
     assert [case.extra["age"] for case in cases] == [str(40 + label) for label in range(5)]
-    expected = {paper.NOT_UNDERSTOOD, paper.NO_IMAGE, paper.NO_OUTLINE, paper.NO_NAME, paper.NO_LABEL}
+    expected = {paper.NOT_UNDERSTOOD, NO_IMAGE, paper.NO_OUTLINE, paper.NO_NAME, paper.NO_LABEL}
     assert left_out(report) == dict.fromkeys(expected, 1)
     assert "elsewhere" in notes(report)
     assert not check_cohort(report.table).problems

@@ -16,7 +16,7 @@ from import_trees import cases_of, header, left_out, notes, write_image
 from MolSubCore.cohort.importers import optimam, optimam_image, optimam_nbss, receptors
 from MolSubCore.cohort.importers.importing import import_cohort
 from MolSubCore.cohort.importers.receptors import from_receptors
-from MolSubCore.cohort.importers.rows import ImportOptions
+from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, ImportOptions
 from MolSubCore.tasks import PartialSubtype, Subtype
 
 CLIENT, STUDY = "demd9001", "1.2.826.0.1.3680043.9.3218.1.1.90000001.1000.1500000000000.1.0"
@@ -116,8 +116,8 @@ def test_optimam_traps(optimam_folder: Path, tmp_path: Path) -> None:
     ("values", "reason"),
     [
         ({"00080068": ["FOR PROCESSING"]}, optimam_image.RAW),
-        ({"00280008": [30]}, optimam_image.NO_MAMMOGRAM),
-        ({"00200062": [""]}, optimam_image.NO_SIDE),
+        ({"00280008": [30]}, NO_MAMMOGRAM),
+        ({"00200062": [""]}, NO_SIDE),
         (None, optimam_image.NO_HEADER),
     ],
 )

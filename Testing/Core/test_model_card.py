@@ -11,15 +11,21 @@ from test_study_page import Page
 
 from MolSubCore.__main__ import main
 from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.models.card import read_card
+from MolSubCore.models.card import card_lines, read_card
 from MolSubCore.models.metadata import monai_metadata
+from MolSubCore.models.recalibrated import write_recalibrated
 from MolSubCore.report.model_card import write_model_card
+from MolSubCore.report.prediction_facts import prediction_facts
 
 OLD = {
     "name": "old", "architecture": "densenet121-cbam", "task": "her2", "classes": ["HER2-positive", "HER2-negative"],
     "positive": "HER2-positive", "recipe": get_recipe("published-2025").to_dict(), "dropout": 0.3,
     "members": [{"file": "model-1.safetensors", "sha256": "a" * 64}], "training": {"summary": "of a paper"},
     "metrics": {}, "class_order_verified": False, "warnings": ["The class order <was> never verified."],
+}  # fmt: skip
+PREDICTION = {
+    "task": "luminal", "model": {"name": "m"}, "images": [], "classes": ["non-Luminal", "Luminal"], "warnings": [],
+    "patient": {"probabilities": {"non-Luminal": 0.4, "Luminal": 0.6}},
 }  # fmt: skip
 
 
@@ -72,3 +78,24 @@ def test_a_bundle_that_knows_little(tmp_path: Path) -> None:
     assert "NOT VERIFIED" in page.text
     assert "of a paper" in page.text
     assert "not recorded" in page.text
+
+
+def test_figures_of_before_a_recalibration_are_named(workplace: Path, tmp_path: Path) -> None:
+    """On the card's lines, its page, its metadata and in the report of a prediction; not without a recalibration."""
+    change = {"method": "logistic", "slope": 0.5, "intercepts": [0.0, -0.75], "patients": 40, "fitted_on": "centre=A"}
+    target, words = tmp_path / "new.molsub", "before the recalibration"
+    for path in (workplace / "m.molsub", write_recalibrated(workplace / "m.molsub", target, change)):
+        card, new = read_card(path), path == target
+        line = next(line for line in card_lines(card) if line.startswith("Test set"))
+        assert (words in line) == new
+        assert line.removesuffix(f", {words}").endswith("patients")
+        found = monai_metadata(card)
+        assert found["eval_metrics"]
+        assert all((words in name) == new for name in found["eval_metrics"])
+        assert any(words in text for text in found["known_limitations"]) == new
+        text = Page(write_model_card(card, tmp_path / f"{path.stem}.html")).text
+        assert text.count(words) == (4 if new else 0)  # limitations, metrics, reliability, calibration
+        facts = [name for name, _ in prediction_facts(PREDICTION, card).card if name.startswith("Test set")]
+        assert facts
+        assert all((words in name) == new for name in facts)
+    assert read_card(target)["metrics"] == read_card(workplace / "m.molsub")["metrics"]

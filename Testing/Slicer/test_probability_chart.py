@@ -104,3 +104,14 @@ def test_long_names_leave_room_for_the_bars(label: Any) -> None:
     ((_, left, long),) = bars(picture(label), "#0072b2")
     assert left < 200
     assert long > 100
+
+
+def test_figures_of_before_a_recalibration_are_told_as_such(slicer_app: Any) -> None:
+    from MolSubSlicerLib.Controllers.ModelCard import metric_lines
+    from MolSubSlicerLib.Panels.PredictPanel import result_note
+
+    model: dict[str, Any] = {"metrics": {"test": {"patient": {"metrics": {"auc": {"value": 0.71}}}}}}
+    assert metric_lines(model) == ["AUC 0.71"]
+    model["recalibration"] = {"method": "logistic", "patients": 40, "fitted_on": "centre=A"}
+    assert metric_lines(model) == ["AUC 0.71", "before the recalibration"]
+    assert "On its test set: AUC 0.71, before the recalibration." in result_note(model)

@@ -11,14 +11,12 @@ import re
 from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import Found, Progress, Row
+from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import Line, files_below, find_tables, read_lines, relative, with_ending
 
-NO_IMAGE = "image file missing"
 SEVERAL = "several image files"
 NO_MASK = "mask file missing"
 NO_FOLDER = "table does not name the image"
-OVERLONG = "more cells than columns"
 
 _COLUMNS = ("patient_id", "image file path", "roi mask file path", "pathology")
 _FOLDER = re.compile(r"(?:mass|calc)-(?:training|test)_p_\d+_(?:left|right)_(?:cc|mlo)(?:_\d+)?", re.IGNORECASE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import Found, Progress, Row
+from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, OVERLONG, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import (
     Line,
     age_of,
@@ -41,10 +41,8 @@ BENIGN = "benign breast: it has no subtype"
 NOT_GIVEN = "malignant breast whose subtype is not given"
 NOT_UNDERSTOOD = "subtype in the clinical table not understood"
 WRONG_TAG = "side tag of the image known to be wrong"
-NO_SIDE = "image does not tell its side"
 NO_PATIENT = "image does not tell its patient"
 NO_HEADER = "image header cannot be read"
-NO_MAMMOGRAM = "not one 2D mammogram"
 BAD_OUTLINE = "outline file cannot be used"
 SEVERAL = "several images of this view: the outline belongs to one of them"
 
@@ -124,7 +122,7 @@ def _clinical(table: Path, found: Found) -> tuple[dict[Breast, Line], Ledger]:
         key, breast = f"row {line.number}", (line["id1"], line["leftright"].upper()[:1])
         ledger.expect(key)
         if line.overlong:
-            ledger.place(key, "more cells than columns")
+            ledger.place(key, OVERLONG)
         elif not breast[0]:
             ledger.place(key, "no patient")
         elif breast[1] not in ("L", "R"):

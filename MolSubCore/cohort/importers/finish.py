@@ -9,13 +9,15 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from MolSubCore.cohort.importers.masks import find_mask
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import atomic_folder, atomic_path, plain_cell
+from MolSubCore.files import OVERWRITE, atomic_path, check_free, hidden_name, json_text, named_folder, plain_cell
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import get_task
 
@@ -105,9 +107,9 @@ def drop_twins(found: Found, rows: list[Row], everything: bool, progress: Progre
 
 
 def make_masks(
-    found: Found, rows: list[Row], table: Path, *, overwrite: bool, progress: Progress | None
+    found: Found, rows: list[Row], masks: Masks, progress: Progress | None
 ) -> tuple[list[Row], dict[str, str]]:
-    """Make the masks that are needed, in a folder beside the table, whole or not at all.
+    """Make the masks that are needed, in a temporary folder.
 
     Returns
     -------
@@ -119,42 +121,69 @@ def make_masks(
     Raises
     ------
     MolSubError
-        If the folder is there already.
+        If their folder is there already, and is not to be replaced.
     """
     made: dict[str, str] = {}
     if not any(row.mask_images for row in rows):
         return rows, made
-    folder = masks_folder(table)
-    with atomic_folder(folder, replaces=MARKER if overwrite else None) as place:
-        (place / MARKER).write_text(f"Masks that {table.name} names. Made by molsub cohort import.\n", "utf-8")
-        rows = _make_masks(found, rows, (place, folder.name), made, progress)
-    if not rows:
-        shutil.rmtree(folder)
-    return rows, made
+    folder = masks_folder(masks.table)
+    check_free(folder, replaces=masks.replaces, remedy=OVERWRITE)
+    masks.place.mkdir(parents=True)
+    (masks.place / MARKER).write_text(f"Masks that {masks.table.name} names. Made by molsub cohort import.\n", "utf-8")
+    return _make_masks(found, rows, (masks.place, folder.name), made, progress), made
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Where masks are made at first, for which table, and the file of a folder of masks that may be replaced."""
+
+    table: Path
+    place: Path
+    replaces: str | None
 
 
 @contextlib.contextmanager
-def table_file(rows: list[Row], table: Path, made: dict[str, str], report: Path) -> Iterator[None]:
-    """Write the table and keep it back: it appears, whole, at the end of the block, unless that fails.
-
-    Then the masks that were made for it, and a report that was not there before, go as well.
-    """
-    reported = report.exists()
+def masks_of(table: Path, *, overwrite: bool) -> Iterator[Masks]:
+    """A place for masks, not made yet; what is left there at the end goes."""
+    masks = Masks(table, hidden_name(masks_folder(table), "tmp"), MARKER if overwrite else None)
     try:
-        with atomic_path(table) as temporary:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                extra = dict.fromkeys(name for row in rows for name in row.extra)
-                writer = csv.DictWriter(file, [*FIRST, *extra], restval="", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(_cells(row, table.parent, made) for row in rows)
-            _read_back(temporary, table, len(rows))
+        yield masks
+    finally:
+        shutil.rmtree(masks.place, ignore_errors=True)
+
+
+def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Path, content: dict[str, Any]) -> None:
+    """Write table and report, then name masks, report and table in this order; if that fails, all is as before."""
+    table = masks.table
+    with contextlib.ExitStack() as named, atomic_path(table) as new_table, atomic_path(report) as new_report:
+        with new_table.open("w", encoding="utf-8", newline="") as file:
+            extra = dict.fromkeys(name for row in rows for name in row.extra)
+            writer = csv.DictWriter(file, [*FIRST, *extra], restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(_cells(row, table.parent, made) for row in rows)
+        _read_back(new_table, table, len(rows))
+        new_report.write_text(json_text(content), encoding="utf-8", newline="\n")
+        if masks.place.exists():
+            named.enter_context(named_folder(masks.place, masks_folder(table), replaces=masks.replaces))
+        named.enter_context(_kept(report))
+
+
+@contextlib.contextmanager
+def _kept(path: Path) -> Iterator[None]:
+    """Bring a file back as it was, if the block fails."""
+    old = hidden_name(path, "old")
+    try:
+        there = path.exists() and shutil.copy2(path, old)
+        try:
             yield
-    except BaseException:
-        if not reported:
-            report.unlink(missing_ok=True)
-        if made:
-            shutil.rmtree(masks_folder(table), ignore_errors=True)
-        raise
+        except BaseException:
+            if there:
+                os.replace(old, path)
+            else:
+                path.unlink(missing_ok=True)
+            raise
+    finally:
+        old.unlink(missing_ok=True)
 
 
 def masks_folder(table: Path) -> Path:

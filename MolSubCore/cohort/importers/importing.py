@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.importers.finish import choose, drop_twins, make_masks, masks_folder, table_file
+from MolSubCore.cohort.importers.finish import choose, drop_twins, make_masks, masks_folder, masks_of, save_import
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.errors import CohortError
-from MolSubCore.files import OVERWRITE, check_free, write_json
+from MolSubCore.files import OVERWRITE, check_free
 from MolSubCore.tasks import TASKS, SubtypeLabel
 
 
@@ -104,7 +104,7 @@ def import_cohort(
         Ends in ``.csv``; the report is written beside it, and masks where a cohort has none that can be read.
     options : ImportOptions, optional
     overwrite : bool
-        Whether a table that is there may be replaced.
+        Whether table, report and masks that are there may be replaced; after an error they are as before.
 
     Raises
     ------
@@ -115,19 +115,18 @@ def import_cohort(
     _check(source, table, path, options, overwrite)
     if not source.labelled:
         options = replace(options, keep_unlabelled=True)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), masks_of(table, overwrite=overwrite) as masks:
         warnings.simplefilter("ignore")  # what is wrong with a file becomes its reason
         found: Found = importlib.import_module(f"MolSubCore.cohort.importers.{source.module}").read(folder, progress)
         rows = drop_twins(found, choose(found, options), options.compare_pixels, progress)
-        rows, made = make_masks(found, rows, table, overwrite=overwrite, progress=progress)
-    if not rows:
-        raise _nothing(folder, found)
-    for row in rows:
-        found.inputs.place(row.key)
-    _balance(found, rows)
-    content = _content(kind, source, options, table, found, rows)
-    with table_file(rows, table, made, path):
-        write_json(path, content)
+        rows, made = make_masks(found, rows, masks, progress)
+        if not rows:
+            raise _nothing(folder, found)
+        for row in rows:
+            found.inputs.place(row.key)
+        _balance(found, rows)
+        content = _content(kind, source, options, table, found, rows)
+        save_import(rows, made, masks, path, content)
     return ImportReport(table, path, content, tuple(_lines(source, found, content)))
 
 

@@ -41,10 +41,6 @@ class Ledger:
             raise LedgerFault(f"{self.kind}: {key} has two places: {self._places[key]}, {reason or self.used}")
         self._places[key] = reason or self.used
 
-    def open(self, key: str) -> bool:
-        """Whether an input has been read and has no place yet."""
-        return key in self._places and self._places[key] is None
-
     def balance(self, used: int | None = None) -> None:
         """Every input has one place, and as many are used as there ought to be.
 

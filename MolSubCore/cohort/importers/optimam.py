@@ -15,7 +15,7 @@ from typing import Any
 from MolSubCore.cohort.importers.ledger import Ledger
 from MolSubCore.cohort.importers.optimam_image import Header, read_header
 from MolSubCore.cohort.importers.optimam_nbss import Pathology, pathology_of
-from MolSubCore.cohort.importers.rows import Found, Progress, Row
+from MolSubCore.cohort.importers.rows import NO_IMAGE, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import clip_box, number_of
 from MolSubCore.errors import CohortError
 
@@ -23,7 +23,6 @@ NO_MARK = "image without a mark"
 NO_NBSS = "client without screening records (NBSS)"
 BAD_MARK = "mark is not four numbers"
 OUTSIDE = "mark without a pixel on the image"
-NO_IMAGE = "image file missing"
 BAD_CLIENT = "image list of the client cannot be read"
 
 _UID = re.compile(r"\d+(\.\d+)+")

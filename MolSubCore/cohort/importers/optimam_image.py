@@ -8,13 +8,12 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE
 from MolSubCore.cohort.importers.sources import age_of
 from MolSubCore.imaging import dicom_facts as facts
 
 NO_HEADER = "header file missing or damaged"
-NO_MAMMOGRAM = "not one 2D mammogram"
 RAW = "image for processing: its twin for presentation counts"
-NO_SIDE = "image does not tell its side"
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import Found, Progress, Row
+from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import Line, files_below, find_table, read_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 NO_NAME = "no name"
-NO_IMAGE = "image file missing"
 NO_OUTLINE = "outline file missing"
 NO_LABEL = "no label"
 NOT_UNDERSTOOD = "label not understood"
-OVERLONG = "more cells than columns"
 
 _COLUMNS = ("name", "img_path", "label")
 

@@ -11,6 +11,12 @@ from MolSubCore.tasks import SubtypeLabel
 
 Progress = Callable[[int, int, str], None]
 
+#: Reasons of several importers.
+NO_IMAGE = "image file missing"
+NO_SIDE = "image does not tell its side"
+NO_MAMMOGRAM = "not one 2D mammogram"
+OVERLONG = "more cells than columns"
+
 
 @dataclass(frozen=True)
 class ImportOptions:

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import Found, Note, Progress, Row
+from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Note, Progress, Row
 from MolSubCore.cohort.importers.sources import (
     Clipped,
     Line,
@@ -18,12 +18,10 @@ from MolSubCore.cohort.importers.sources import (
     with_ending,
 )
 
-NO_IMAGE = "image file missing"
 NO_FINDING = "no finding: no box"
 NO_BOX = "box is not four numbers"
 OUTSIDE = "box without a pixel on the image"
 NO_STUDY = "no study or image"
-OVERLONG = "more cells than columns"
 
 _COLUMNS = ("study_id", "image_id", "finding_categories", "xmin", "ymin", "xmax", "ymax")
 _ENDINGS = (".dicom", ".dcm", ".png")

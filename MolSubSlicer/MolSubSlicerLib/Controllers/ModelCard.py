@@ -84,7 +84,7 @@ def card_rows(model: Model) -> list[tuple[str, str]]:
         (_("Region"), f"{recipe['name']}, {margin}"),
         (_("Trained on"), trained),
         (_("Vendors in training"), ", ".join(card.get("vendors") or ())),
-        (_("Test set"), ", ".join(metric_lines(card.get("metrics") or {}))),
+        (_("Test set"), ", ".join(metric_lines(card))),
         (_("Calibration"), calibration_text(card)),
         (_("Made"), str(card.get("created") or "")[:10]),
     ]
@@ -103,9 +103,9 @@ def calibration_text(model: Mapping[str, Any]) -> str:
     return _("not calibrated: 0.8 does not mean eight in ten")
 
 
-def metric_lines(metrics: dict[str, Any]) -> list[str]:
-    """AUC and accuracy on the test set with their 95 % intervals, per patient where known."""
-    part = metrics.get("test") or {}
+def metric_lines(model: Mapping[str, Any]) -> list[str]:
+    """AUC and accuracy on the test set with their 95 % intervals, per patient where known; `model` as above."""
+    part = (model.get("metrics") or {}).get("test") or {}
     level = part.get("patient") or part.get("image") or {}
     lines = []
     for name, value in (level.get("metrics") or {}).items():
@@ -116,4 +116,6 @@ def metric_lines(metrics: dict[str, Any]) -> list[str]:
         if value.get("low") is not None and value.get("high") is not None:
             text += _(" (95 % interval {low:.2f} to {high:.2f})").format(low=value["low"], high=value["high"])
         lines.append(text)
+    if lines and model.get("recalibration"):
+        lines.append(_("before the recalibration"))
     return lines

@@ -150,7 +150,7 @@ def _lesion(item: dict[str, Any]) -> int:
 def result_note(prediction: dict[str, Any]) -> str:
     """What the probabilities are, and how good the model was on its test set."""
     note = _("Probabilities: {calibration}.").format(calibration=calibration_text(prediction))
-    measured = metric_lines(prediction.get("metrics") or {})
+    measured = metric_lines(prediction)
     if measured:
         note += " " + _("On its test set: {metrics}.").format(metrics=", ".join(measured))
     return note
