@@ -179,7 +179,7 @@ def _draw(names: list[str], order: object, strata: dict[str, object], share: flo
     for stratum in sorted(members):
         wanted = len(members[stratum]) * share + carried
         count = max(min(max(round(wanted), 1), len(members[stratum]) - keep), 0)
-        carried = wanted - count
+        carried = min(wanted - count, 1.0)  # what small strata cannot give is not asked of one large one alone
         drawn.update(members[stratum][:count])
     return drawn
 
