@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import failing
+from families import filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +21,11 @@ from MolSubCore.__main__ import main
 from MolSubCore.explain.faithfulness import Regions, deletion_insertion, make_regions, stages, weight_randomisation
 from MolSubCore.files import read_json
 from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
+from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.imaging.roi import square_roi
+from MolSubCore.models.bundle import write_bundle
+from MolSubCore.models.registry import ARCHITECTURES, build_model
+from MolSubCore.tasks import TASKS
 
 
 @settings(deadline=None, max_examples=25)
@@ -132,20 +137,30 @@ def test_lost_weights_change_the_maps_and_nothing_else() -> None:
     assert all(value == pytest.approx(1.0) for stage in kept.values() for value in stage.values())
 
 
+def _bundle(folder: Path) -> Path:
+    """A small network with random weights."""
+    weights = filled(lambda: build_model("mob-cbam", 2)).state_dict()
+    return write_bundle(
+        folder / "m.molsub", [weights], architecture="mob-cbam", task="luminal", classes=TASKS["luminal"].classes,
+        recipe=get_recipe("default").to_dict(), dropout=0.3, synthetic=True,
+    )  # fmt: skip
+
+
 def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table, model, out = str(workplace / "cohort" / "table.csv"), str(workplace / "m.molsub"), tmp_path / "out"
-    command = ["explain-study", table, "--model", model, "--out", str(out), "--layers", "features.norm5,features.pool0"]
+    table, model, out = str(workplace / "cohort" / "table.csv"), str(_bundle(tmp_path)), tmp_path / "out"
+    first, *_others, last = ARCHITECTURES["mob-cbam"].default_layers
+    command = ["explain-study", table, "--model", model, "--out", str(out), "--layers", f"{last},{first}"]
     assert main([*command, "--faithful", "1", "--randomised", "1"]) == 0
     result = read_json(out / "explanations.json")
     assert (result["patients"], result["lesions"]) == (12, 24)
     with (out / "explanations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 24 * 2
-    summary = result["layers"]["features.norm5"]["all"]
-    values = [float(row["inside"]) for row in rows if row["layer"] == "features.norm5" and row["inside"]]
+    summary = result["layers"][last]["all"]
+    values = [float(row["inside"]) for row in rows if row["layer"] == last and row["inside"]]
     per_patient: dict[str, list[float]] = {}
     for row in rows:
-        if row["layer"] == "features.norm5" and row["inside"]:
+        if row["layer"] == last and row["inside"]:
             per_patient.setdefault(row["patient"], []).append(float(row["inside"]))
     assert summary["lesions"] - summary["blind"] == len(values)
     assert summary["inside"]["mean"] == pytest.approx(np.mean([np.mean(part) for part in per_patient.values()]))
