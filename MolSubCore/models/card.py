@@ -230,6 +230,11 @@ def earlier(card: dict[str, Any]) -> str:
     return "before the recalibration" if card.get("recalibration") else ""
 
 
+def dated(card: dict[str, Any], title: str) -> str:
+    """The title of a card's own figures; with `earlier` where that is not empty."""
+    return f"{title}, {earlier(card)}" if earlier(card) else title
+
+
 def earlier_note(card: dict[str, Any]) -> str:
     """`earlier` as a sentence, with what it does to the figures; empty where there is no recalibration."""
     if not earlier(card):
@@ -286,5 +291,4 @@ def _metrics_text(card: dict[str, Any]) -> str:
         metric = (level.get("metrics") or {}).get(name) or {}
         if metric.get("value") is not None:
             found.append(f"{title} {metric['value']:.2f} ({metric['low']:.2f} to {metric['high']:.2f})")
-    when = f", {earlier(card)}" if earlier(card) else ""
-    return f"{', '.join(found)}, {level.get('n_patients')} patients{when}" if found else "not recorded"
+    return dated(card, f"{', '.join(found)}, {level.get('n_patients')} patients") if found else "not recorded"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from MolSubCore import __version__
-from MolSubCore.models.card import calibration_note, earlier, earlier_note, patient_level
+from MolSubCore.models.card import calibration_note, dated, earlier_note, patient_level
 from MolSubCore.tasks import get_task
 
 _PAPER = "DenseNet121-CBAM for molecular subtypes of breast cancer on mammography (Beijing Chaoyang Hospital, 2025)"
@@ -81,8 +81,7 @@ def _hash(training: dict[str, Any]) -> str:
 def _eval_metrics(card: dict[str, Any]) -> dict[str, float]:
     """Metrics of the model's own test set per patient, without the undefined ones."""
     metrics = patient_level(card, "test").get("metrics") or {}
-    when = f", {earlier(card)}" if earlier(card) else ""
-    return {f"{name}{when}": metric["value"] for name, metric in metrics.items() if metric.get("value") is not None}
+    return {dated(card, name): metric["value"] for name, metric in metrics.items() if metric.get("value") is not None}
 
 
 def _network_format(card: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.evaluation.subgroups import LEAST, VIEW
-from MolSubCore.models.card import earlier, patient_level
+from MolSubCore.models.card import dated, patient_level
 from MolSubCore.report.page import interval, number
 from MolSubCore.report.study_items import Record, Table
 
@@ -118,14 +118,14 @@ def _text(value: Any) -> str:
 def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
     """Metrics here, beside those of the model's own test set."""
     here = result["test"]["ensemble"]
-    own, when = patient_level(card, "test"), f", {earlier(card)}" if earlier(card) else ""
+    own = patient_level(card, "test")
     rows, records = [], []
     for name, metric in here["patient"]["metrics"].items():
         before = (own.get("metrics") or {}).get(name)
         cells = (cell(metric), cell(here["image"]["metrics"][name]), cell(before))
         rows.append((metric_title(name), *cells))
         for unit, part in (("here, patient", metric), ("here, image", here["image"]["metrics"][name]),
-                           (f"own test set, patient{when}", before)):  # fmt: skip
+                           (dated(card, "own test set, patient"), before)):  # fmt: skip
             if part:
                 ends = {key: part[key] for key in _ENDS}
                 records.append({"metric": name, "part": unit, **ends})
@@ -135,7 +135,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
         "95 % intervals in brackets. A patient's probabilities are the means over lesions and views. "
         f"Called by {result['threshold']}; the thresholds of the training are below."
     )
-    groups = (("", 1), ("Here", 2), (f"The model's own test set{when}", 1))
+    groups = (("", 1), ("Here", 2), (dated(card, "The model's own test set"), 1))
     return Table("performance", "Performance", note, header, tuple(rows), groups, records=records)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.models.card import calibration_note, earlier, patient_level
+from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.page import known, number
 
 HOW_TO_READ = (
@@ -120,7 +120,7 @@ def _card(card: dict[str, Any]) -> Rows:
 def _metrics(card: dict[str, Any]) -> Rows:
     """Metrics of the model's own test set, per patient where known."""
     level = patient_level(card, "test") or ((card.get("metrics") or {}).get("test") or {}).get("image") or {}
-    title = f"Test set, {earlier(card)}" if earlier(card) else "Test set"
+    title = dated(card, "Test set")
     rows = [
         (
             f"{title}: {metric_title(name)}",

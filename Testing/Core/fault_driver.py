@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import fault_writes
 from fault_kinds import Write, leftovers, visible
 from fault_trap import CHANGES, Child, End, Trap, die, run, tear
 from fault_writes import WRITES
+from small_disk import mounted
 
 
 class Case:
@@ -152,19 +152,6 @@ def interleaved(case: Case) -> dict[str, Any]:
             problems.append(f"halted at change {at}: neither did it: {[end.said['error'] for end in ends]}")
         problems += case.problems(f"two processes, halted at change {at}")
     return {"tried": tried, "said": sorted(said), "problems": problems}
-
-
-@contextmanager
-def mounted(folder: Path, size: str) -> Iterator[bool]:
-    """A small file system of its own; False where none can be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    try:
-        yield done
-    finally:
-        if done:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def full_disk(case: Case, place: Path) -> dict[str, Any]:

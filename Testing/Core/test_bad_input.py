@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pydicom
 import pytest
 from command_line import TRAIN, case, failing
 from PIL import Image
+from small_disk import mounted
 
 from MolSubCore.__main__ import explain_error, main
 from MolSubCore.files import read_json, write_json
@@ -175,28 +175,13 @@ def test_faults_of_the_machine_are_explained() -> None:
 def test_a_full_disk_leaves_nothing(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A real full file system where one can be mounted; else the test skips and says so."""
     mount = tmp_path / "small"
-    mount.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("cannot mount a small tmpfs here (needs root)")
-    try:
+    with mounted(mount, "64k") as there:
+        if not there:
+            pytest.skip("cannot mount a small tmpfs here (needs root)")
         image, mask = case(workplace)
-        command = [
-            "predict",
-            image,
-            "--lesion",
-            mask,
-            "--model",
-            str(workplace / "m.molsub"),
-            "--out",
-            str(mount / "out"),
-        ]
-        assert "disk is full" in failing(capsys, *command)
+        command = ["predict", image, "--lesion", mask, "--model", str(workplace / "m.molsub"), "--out"]
+        assert "disk is full" in failing(capsys, *command, str(mount / "out"))
         assert not list(mount.iterdir())
-    finally:
-        subprocess.run(["umount", str(mount)], check=False)
 
 
 @pytest.mark.parametrize(

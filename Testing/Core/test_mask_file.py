@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_disk import mounted
 
 from MolSubCore.imaging.mask_file import write_mask
 
@@ -20,12 +20,10 @@ ENDINGS = pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
     folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount a small tmpfs here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(folder, "64k") as there:
+        if not there:
+            pytest.skip("cannot mount a small tmpfs here (needs root)")
+        yield folder
 
 
 def outline(seed: int) -> np.ndarray:

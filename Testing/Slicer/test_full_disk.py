@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "Core"))
+
+from small_disk import mounted
 
 from predict_case import Until, add_views, enter_with_library, library_with, said
 
@@ -17,12 +21,10 @@ from predict_case import Until, add_views, enter_with_library, library_with, sai
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for the outlines and not for the heatmaps."""
     folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount a small tmpfs here (needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted(folder, "128k") as there:
+        if not there:
+            pytest.skip("cannot mount a small tmpfs here (needs root)")
+        yield folder
 
 
 def test_a_full_disk_in_the_worker(
