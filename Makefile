@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The exact versions, with their hashes: a fresh clone gets the same packages on any day.
+LOCK := Testing/requirements/lock.txt
 DEMO ?= demo
 # Test processes at a time; each may need 4 GB of memory.
 WORKERS ?= 2
@@ -10,11 +12,12 @@ WORKERS ?= 2
 .PHONY: demo test test-all bench evidence screenshots icons cmake-lists lock licences faults lint clean
 .DELETE_ON_ERROR:
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCK)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@echo "Installing into $(VENV): PyTorch and the rest, about 6 GB; some minutes on the first run."
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(READY)
@@ -59,7 +62,7 @@ cmake-lists: $(READY)
 lock:
 	$(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv
 	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
-		--no-header --extra test pyproject.toml --output-file Testing/requirements/lock.txt
+		--no-header --extra test pyproject.toml --output-file $(LOCK)
 
 licences: $(READY)
 	$(BIN)/python Testing/Core/licences.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from MolSubCore.errors import BundleError
 from MolSubCore.files import sha256_file
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
-from MolSubCore.models.unpickle import read_tensors
+from MolSubCore.models.unpickle import is_archive, read_tensors
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
 #: ViT's ``mlp.linear_1`` is ``mlp.0``, ``mlp.linear_2`` is ``mlp.3``.
@@ -128,7 +127,7 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        if zipfile.is_zipfile(path):
+        if is_archive(path):
             return read_tensors(path)
         if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE:
             raise ValueError("PyTorch before 2.6 can be made to run code by this old format")

@@ -183,6 +183,14 @@ def _entry(archive: zipfile.ZipFile, name: str, cap: int) -> bytes:
     return archive.read(info)
 
 
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, whole or damaged: some versions of Python raise for a damaged one."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All named tensors of a checkpoint: a state_dict, one inside a dictionary, or a whole module.
 
@@ -198,7 +206,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise BundleError(path, "is no file", "Check the path")
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         remedy = "Load a file of PyTorch before 1.6 there and save it with a newer one; download a damaged one again"
         raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy)
     try:

@@ -1,6 +1,7 @@
-"""Licences of everything that the project needs, from the installed packages' own metadata.
+"""Licences of everything in the lock file, from the installed packages' own metadata.
 
 ``python Testing/Core/licences.py`` writes Testing/requirements/licences.csv: name, version, SPDX, what needs it.
+Packages of other systems and Pythons, which are not installed here, keep the row that they have.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 LIST = Path(__file__).resolve().parents[1] / "requirements" / "licences.csv"
+LOCK = LIST.with_name("lock.txt")
 
 #: Permissive, or copyleft of their own files only: they ask for a notice, and nothing of this project's code.
 ALLOWED = {
     *("0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0"),
-    *("MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib"),
+    *("ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib"),
 }
 #: All others, by package, and why they are here all the same.
 ATTENTION = {
@@ -55,15 +57,30 @@ class Package:
     needed_by: str
 
 
+def locked() -> dict[str, list[Requirement]]:
+    """Entries of the lock file by package; one package may have several versions, for several Pythons."""
+    found: dict[str, list[Requirement]] = {}
+    for entry in re.split(r"\n(?=\S)", LOCK.read_text(encoding="utf-8").strip()):
+        need = Requirement(entry.partition("\\")[0].partition("--hash")[0].strip())
+        found.setdefault(canonicalize_name(need.name), []).append(need)
+    return found
+
+
 def packages() -> list[Package]:
-    """Everything that molsubslicer needs here, by name: to run, else for its extras and tests."""
-    found: dict[str, Package] = {}
+    """What molsubslicer needs and the lock file names, as installed here: to run, else for its extras and tests."""
+    lock, found = locked(), {}
     for extra, what in (("", "run"), ("radiomics", "extra"), ("slurm", "extra"), ("test", "test")):
         for package in _closure("molsubslicer", extra, set()):
             name = canonicalize_name(package.metadata["Name"])
-            found.setdefault(name, Package(name, package.version, spdx(package), what))
-    found.pop("molsubslicer", None)
+            if any(need.specifier.contains(package.version) for need in lock.get(name, ())):
+                found.setdefault(name, Package(name, package.version, spdx(package), what))
     return [found[name] for name in sorted(found)]
+
+
+def listed() -> dict[str, dict[str, str]]:
+    """The rows of the list, by package."""
+    with LIST.open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
 
 
 def _closure(name: str, extra: str, seen: set[tuple[str, str]]) -> Iterator[Distribution]:
@@ -122,13 +139,18 @@ def reason(package: Package) -> str:
 
 def main() -> None:
     """Write the list."""
-    LIST.parent.mkdir(exist_ok=True)
+    rows = {one.name: one for one in packages()}
+    former = listed()
+    for name in locked():
+        if name not in rows:
+            row = former.get(name, {"version": "", "spdx": "unknown: not installed here", "needed_by": "test"})
+            rows[name] = Package(name, row["version"], row["spdx"], row["needed_by"])
     with LIST.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("name", "version", "spdx", "needed_by", "attention"))
-        for one in packages():
-            note = reason(one) if needs_attention(one) else ""
-            writer.writerow((one.name, one.version, one.spdx, one.needed_by, note))
+        for name in sorted(rows):
+            one = rows[name]
+            writer.writerow((name, one.version, one.spdx, one.needed_by, reason(one) if needs_attention(one) else ""))
 
 
 if __name__ == "__main__":
