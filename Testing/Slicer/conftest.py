@@ -91,6 +91,15 @@ def scene(slicer_app: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file: while it exists, predictions wait once they have begun. To be asked for before `module`."""
+    from ownjobs import hold_predictions
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return hold_predictions(tmp_path)
+
+
+@pytest.fixture
 def module(scene: Any) -> Iterator[Any]:
     """The module's widget with its panels, set up and entered; taken down after the test."""
     from headless import modules

@@ -43,3 +43,26 @@ def write_jobs(folder: Path, code: str, names: dict[str, str]) -> None:
     """
     text = f"JOBS = {code!r}\nNAMES = {names!r}\n{_FINDER}"
     (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+
+
+def hold_predictions(folder: Path) -> Path:
+    """Have predictions wait, once they have begun, while the file that is returned exists; it does not at first.
+
+    Parameters
+    ----------
+    folder : Path
+        Goes into PYTHONPATH.
+    """
+    hold = folder / "hold"
+    code = f"""
+import os, time
+
+def predict(options, progress):
+    from MolSubCore.jobs.predict_jobs import predict
+    progress(0.0, stage="loading model")
+    while os.path.exists({str(hold)!r}):
+        time.sleep(0.02)
+    return predict(options, progress)
+"""
+    write_jobs(folder, code, {"predict": "predict"})
+    return hold

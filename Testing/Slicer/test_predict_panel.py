@@ -188,11 +188,13 @@ def test_what_is_missing_is_said(module: Any, scene: Any, bundle: Path, tmp_path
 
 
 def test_a_run_that_is_cancelled_or_loses_its_scene_leaves_nothing(
-    module: Any, panel: Any, synthetic_case: Any, process_until: Until
+    held: Path, module: Any, panel: Any, synthetic_case: Any, process_until: Until
 ) -> None:
     import slicer
 
     from MolSubSlicerLib.Scene import Mammograms, Predictions
+
+    held.touch()
 
     def begin() -> list[Any]:
         volumes = Mammograms.mammograms() or add_views(module, synthetic_case, process_until)
@@ -203,7 +205,7 @@ def test_a_run_that_is_cancelled_or_loses_its_scene_leaves_nothing(
 
     begin()
     panel.ui.predictButton.click()
-    process_until(lambda: not panel.controller.running, 10)
+    process_until(lambda: not panel.controller.running)
     assert said(module) == "The prediction was cancelled. Nothing was changed."
 
     volumes = begin()
@@ -212,13 +214,13 @@ def test_a_run_that_is_cancelled_or_loses_its_scene_leaves_nothing(
     module.session.mammograms_changed.emit()
     assert not panel.controller.running
     assert said(module) == f"{name} was removed while the prediction ran. Nothing was kept: predict again."
-    process_until(lambda: module.session.worker.state in ("ready", "stopped"), 10)
+    process_until(lambda: module.session.worker.state in ("ready", "stopped"))
 
     begin()
     slicer.mrmlScene.Clear(0)
     assert said(module) == "The scene was closed: the prediction was cancelled."
     assert panel.ui.predictButton.text == "Predict"
-    process_until(lambda: module.session.worker.state in ("ready", "stopped"), 10)
+    process_until(lambda: module.session.worker.state in ("ready", "stopped"))
     assert not Predictions.stored()
     assert panel.controller.prediction is None
     assert not is_shown(panel.ui.resultFrame)

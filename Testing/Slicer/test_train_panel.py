@@ -40,6 +40,8 @@ def train(options, progress):
         if epoch == 5 and (run.parent.parent / "abort").exists():
             (run.parent.parent / "abort").unlink()
             os.abort()
+        while epoch == 5 and (run.parent.parent / "hold").exists():
+            time.sleep(0.02)
     return {"run": str(run), "missing": [2]}
 
 def check(options, progress):
@@ -79,6 +81,14 @@ def panel(place: Path, module: Any) -> Iterator[Any]:
     if panel.controller.running:
         panel.controller.cancel()
         panel.controller.cancel()
+
+
+@pytest.fixture
+def held(place: Path) -> Path:
+    """The short training waits after five epochs until this file is removed: no test has to be quick."""
+    (place / "training").mkdir(parents=True)
+    (place / "training" / "hold").touch()
+    return place / "training" / "hold"
 
 
 def again(module: Any) -> Any:
@@ -194,7 +204,7 @@ def test_a_wrong_table_is_told_and_nothing_starts(
     assert not (place / "training").exists()
 
 
-def test_stopped_and_gone_on(short: Path, panel: Any, process_until: Until) -> None:
+def test_stopped_and_gone_on(short: Path, held: Path, panel: Any, process_until: Until) -> None:
     start(panel, short)
     process_until(lambda: len(panel.controller.curves.curve(1, "val_auc")) >= 3)
     assert "left" in panel.ui.stateLabel.text
@@ -204,6 +214,7 @@ def test_stopped_and_gone_on(short: Path, panel: Any, process_until: Until) -> N
     done = len(panel.controller.curves.curve(1, "val_auc"))
     assert done < 40
     assert panel.ui.resumeButton.visible
+    held.unlink()
     panel.ui.resumeButton.click()
     process_until(state(panel, "done"))
     assert panel.controller.curves.curve(1, "val_auc") == [(n, n / 80) for n in range(1, 41)]
@@ -226,7 +237,7 @@ def test_a_crash_is_told_and_can_be_resumed(short: Path, panel: Any, place: Path
 
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_slicer_closes_and_starts_again(
-    short: Path, panel: Any, module: Any, process_until: Until, goes_on: bool
+    short: Path, held: Path, panel: Any, module: Any, process_until: Until, goes_on: bool
 ) -> None:
     panel.ui.endCombo.setCurrentIndex(0 if goes_on else 1)
     panel.ui.endCombo.activated.emit(0 if goes_on else 1)
@@ -234,7 +245,10 @@ def test_slicer_closes_and_starts_again(
     process_until(lambda: len(panel.controller.curves.curve(1, "val_auc")) >= 3)
     folder = panel.controller.folder()
     panel.cleanup()
+    if goes_on:
+        held.unlink()
     process_until(lambda: not is_running(folder))
+    held.unlink(missing_ok=True)
     last = new_events(folder)[0][-1].event
     assert last == ("done" if goes_on else "cancelled")
     later = again(module)
@@ -253,7 +267,9 @@ def test_slicer_closes_and_starts_again(
         module.panels.pop("TrainPanel")
 
 
-def test_it_is_found_again_while_it_runs(short: Path, panel: Any, module: Any, process_until: Until) -> None:
+def test_it_is_found_again_while_it_runs(
+    short: Path, held: Path, panel: Any, module: Any, process_until: Until
+) -> None:
     start(panel, short)
     process_until(lambda: len(panel.controller.curves.curve(1, "val_auc")) >= 3)
     panel.cleanup()

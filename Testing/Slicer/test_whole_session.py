@@ -165,16 +165,18 @@ def check_all_is_there(
 
 
 def test_a_killed_worker_costs_nothing_but_a_click(
-    module: Any, synthetic_case: Any, bundle: Path, process_until: Until
+    held: Path, module: Any, synthetic_case: Any, bundle: Path, process_until: Until
 ) -> None:
     """kill -9 in the middle of a prediction: a sentence, the outline is there, the next click predicts."""
     volume = load(module, synthetic_case.images[0], process_until)
     labels = paint(module, volume, densest(read_mammogram(synthetic_case.images[0])), process_until)
     choose_model(module, bundle, process_until)
     panel = module.panels["PredictPanel"]
+    held.touch()
     panel.ui.predictButton.click()
-    process_until(lambda: panel.controller.stage and module.session.worker.state == "busy", 60)
+    process_until(lambda: panel.controller.stage == "Loading the model", 60)
     os.kill(module.session.worker.pid, 9)
+    held.unlink()
     process_until(lambda: not panel.controller.running, 30)
     assert "killed" in module.message.text or "ended" in module.message.text
     assert panel.controller.prediction is None
