@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, without_paths
 from MolSubCore.dicom_out.source import check_sources
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import check_free, plain_cell, read_json, write_text
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import calibration_note
 from MolSubCore.predict import check_request, predict
 
 
@@ -79,6 +81,7 @@ def predict_table(
                 progress(number, len(patients), folder.name)
         _write_summary(out / "predictions.csv", rows, bundle, identified)
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
+    print(f"Probabilities: {calibration_note(bundle.card)}\n{DISCLAIMER}")
     return 2 if failed else 0
 
 

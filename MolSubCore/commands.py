@@ -134,6 +134,7 @@ def _table_of(options: argparse.Namespace) -> Path | None:
 
 def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any]) -> int:
     from MolSubCore.files import OVERWRITE, check_free
+    from MolSubCore.models.card import calibration_note
     from MolSubCore.predict import predict as predict_patient
 
     check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
@@ -141,6 +142,7 @@ def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, req
     prediction.save(out, identified=options.identified, overwrite=options.overwrite, dicom=options.dicom)
     for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
         print(f"{value:6.3f}  {name}")
+    print(f"Probabilities: {calibration_note(bundle.card)}")
     for warning in prediction.warnings:
         print(f"Warning: {warning}")
     print(f"{DISCLAIMER}\nReport: {out / 'report.html'}, {out / 'report.pdf'}")

@@ -54,6 +54,7 @@ def save_prediction(
             "model": model_summary(prediction.bundle_card),
             "images": images,
             "patient": {"probabilities": prediction.patient},
+            "heatmap_method": next((item.maps.method for item in prediction.items if item.maps), None),
             "warnings": list(prediction.warnings),
         }
         if dicom:

@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -253,20 +254,20 @@ def calibration_note(card: dict[str, Any]) -> str:
         return f"Calibrated by {how} ({named})."
     if temperature:
         return f"Calibrated by temperature {temperature:.2f}."
-    return "They were not calibrated: 0.8 does not mean eight cases in ten."
+    return "Not calibrated: 0.8 does not mean eight cases in ten."
 
 
 def card_lines(card: dict[str, Any]) -> list[str]:
     """The card for people."""
-    training = card.get("training") or {}
-    cohort = training.get("cohort") or {}
+    makers = ", ".join(((card.get("training") or {}).get("cohort") or {}).get("manufacturers", {}))
     lines = [
         f"{card.get('name', 'unnamed')}: {card['architecture']}, task {card['task']}, {len(card['members'])} member(s)",
         f"Classes in the order of the logits: {', '.join(card['classes'])}",
         f"Class order: {card.get('class_order_source', 'not recorded')}"
         + ("" if card.get("class_order_verified") else " - NOT VERIFIED"),
         f"Recipe: {card['recipe']['name']}, margin {card['recipe']['bound']:g} {card['recipe']['bound_unit']}",
-        f"Trained on: {training.get('summary') or _cohort_text(cohort)}",
+        f"Trained on: {trained_on(card)}",
+        *([f"Manufacturers: {makers}"] if makers else []),
         f"Test set: {_metrics_text(card)}",
         f"Probabilities: {calibration_note(card)}",
         f"Created: {card.get('created', 'not recorded')}",
@@ -277,18 +278,48 @@ def card_lines(card: dict[str, Any]) -> list[str]:
     return [*(printable(line, 2000) for line in lines), DISCLAIMER]
 
 
-def _cohort_text(cohort: dict[str, Any]) -> str:
-    if not cohort:
-        return "not recorded"
-    makers = ", ".join(cohort.get("manufacturers", {}))
-    return f"{cohort.get('patients')} patients, {cohort.get('images')} images, manufacturers: {makers}"
+def trained_on(card: dict[str, Any]) -> str:
+    """How many patients the model was trained on: those of its validation and test sets are told apart."""
+    training = card.get("training") or {}
+    cohort = training.get("cohort") or {}
+    if training.get("summary") or not cohort:
+        return str(training.get("summary") or "not recorded")
+    pictures = f"images{', synthetic' * bool(card.get('synthetic'))}"
+    total = f"{cohort.get('patients')} patients, {cohort.get('images')} {pictures}"
+    test, validation = (patient_level(card, part).get("n_patients") for part in ("test", "validation"))
+    if test is None or validation is None:
+        return f"part of a cohort of {total}; how many were kept for validation and testing is not recorded"
+    rest, folds = cohort["patients"] - test, len(training.get("folds") or ())
+    if folds > 1:  # each patient outside the test set is in the training part of all folds but one
+        return f"{rest} patients for training and validation in {folds} folds; {test} more for testing ({total} in all)"
+    return f"{rest - validation} patients; {validation} more for validation and {test} for testing ({total} in all)"
+
+
+def test_figures(model: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any]]]:
+    """What a model's own test set was counted in, such as ``per patient, n = 78``, and its metrics.
+
+    Parameters
+    ----------
+    model : mapping
+        A card, or what a prediction keeps of it: its ``metrics``.
+    """
+    part = (model.get("metrics") or {}).get("test") or {}
+    for name in ("patient", "image"):
+        if level := part.get(name):
+            metrics = {key: one for key, one in (level.get("metrics") or {}).items() if isinstance(one, dict)}
+            count = level.get("n")
+            return f"per {name}" + (f", n = {count}" if count is not None else ""), metrics
+    return "", {}
 
 
 def _metrics_text(card: dict[str, Any]) -> str:
-    """AUC and accuracy per patient with their intervals."""
-    level, found = patient_level(card, "test"), []
+    """AUC and accuracy with their intervals, and what they are counted in."""
+    unit, metrics = test_figures(card)
+    found = []
     for name, title in (("auc", "AUC"), ("macro auc", "macro AUC"), ("accuracy", "accuracy")):
-        metric = (level.get("metrics") or {}).get(name) or {}
+        metric = metrics.get(name) or {}
         if metric.get("value") is not None:
-            found.append(f"{title} {metric['value']:.2f} ({metric['low']:.2f} to {metric['high']:.2f})")
-    return dated(card, f"{', '.join(found)}, {level.get('n_patients')} patients") if found else "not recorded"
+            low, high = metric.get("low"), metric.get("high")
+            interval = "" if low is None or high is None else f" (95 % CI {low:.2f} to {high:.2f})"
+            found.append(f"{title} {metric['value']:.2f}{interval}")
+    return dated(card, f"{', '.join(found)}; {unit}") if found else "not recorded"

@@ -9,7 +9,7 @@ from typing import Any
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.files import write_text
 from MolSubCore.report.page import data_uri, environment
-from MolSubCore.report.prediction_facts import HOW_TO_READ, SYNTHETIC, prediction_facts
+from MolSubCore.report.prediction_facts import SYNTHETIC, how_to_read, prediction_facts
 
 
 def prediction_report(
@@ -45,7 +45,7 @@ def prediction_report(
             result=result,
             facts=prediction_facts(result, card),
             sheets={label: [data_uri(path) for path in paths] for label, paths in pictures.items()},
-            how_to_read=HOW_TO_READ,
+            how_to_read=how_to_read(result.get("heatmap_method")),
             synthetic_text=SYNTHETIC,
             evaluation=evaluation,
             evaluation_picture=data_uri(evaluation_picture) if evaluation_picture else None,

@@ -8,7 +8,7 @@ from typing import Any
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import write_text
-from MolSubCore.models.card import calibration_note, earlier, patient_level
+from MolSubCore.models.card import calibration_note, earlier, patient_level, trained_on
 from MolSubCore.models.metadata import monai_metadata
 from MolSubCore.report.external_figures import curves_figure
 from MolSubCore.report.external_tables import cell, measure_rows
@@ -79,8 +79,9 @@ def _use(card: dict[str, Any]) -> Facts:
 def _training(card: dict[str, Any]) -> Facts:
     training = card.get("training") or {}
     cohort, plan = training.get("cohort") or {}, training.get("plan") or {}
-    rows: Facts = [("Summary", str(training["summary"]))] if training.get("summary") else []
-    rows += [(name.capitalize(), str(known(cohort.get(name)))) for name in ("patients", "images", "lesions")]
+    rows: Facts = [("Trained on", trained_on(card))]
+    counts = (f"{known(cohort.get(name))} {name}" for name in ("patients", "images", "lesions"))
+    rows.append(("Whole cohort", ", ".join(counts) if cohort else "not recorded"))
     rows += [
         (title, ", ".join(f"{each} {count}" for each, count in (cohort.get(key) or {}).items()) or "not recorded")
         for key, title in (("manufacturers", "Manufacturers"), ("views", "Views"),
@@ -106,9 +107,9 @@ def _metrics(card: dict[str, Any]) -> Table:
         return Table("metrics", title, why="the bundle came without metrics")
     rows = [(metric_title(name), *(cell((part.get("metrics") or {}).get(name)) for part in parts)) for name in names]
     counts = (
-        f"{title} (n={part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
+        f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )
-    note = "95 % intervals in brackets. Validation chose the best epoch and flatters; the test set chose nothing."
+    note = "95 % intervals in brackets. Validation results are optimistic because they were used to choose the epoch."
     if earlier(card):
         note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
     return Table("metrics", title, note, ("", *counts), tuple(rows))

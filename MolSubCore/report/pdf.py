@@ -39,7 +39,7 @@ from reportlab.platypus import (
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.files import atomic_path
-from MolSubCore.report.prediction_facts import HOW_TO_READ, SYNTHETIC, Facts, Rows, prediction_facts
+from MolSubCore.report.prediction_facts import SYNTHETIC, Facts, Rows, how_to_read, prediction_facts
 
 _INK, _DIM, _LINE, _SOFT = (HexColor(code) for code in ("#1d2430", "#5c6675", "#dfe3ea", "#f4f6f9"))
 _ACCENT, _WARN, _WARN_BACK, _SYNTHETIC = (HexColor(code) for code in ("#2a6f97", "#9a3b12", "#fff3e8", "#b4540a"))
@@ -67,7 +67,7 @@ def prediction_pdf(
     sheets += [("Evaluation of the model", evaluation_picture)] if evaluation_picture else []
     story = _summary(facts, result["warnings"])
     if sheets:
-        story += [_text("How to read the heatmaps", "heading"), _text(HOW_TO_READ)]
+        story += [_text("How to read the heatmaps", "heading"), _text(how_to_read(result.get("heatmap_method")))]
         story += [part for label, path in sheets for part in _sheet(label, path)]
         story += [NextPageTemplate("upright"), PageBreak()]
     story += [_text("Model card", "heading"), _pairs(facts.card)]

@@ -7,16 +7,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.models.card import calibration_note, dated, patient_level
+from MolSubCore.models.card import calibration_note, dated, test_figures, trained_on
 from MolSubCore.report.page import known, number
 
-HOW_TO_READ = (
-    "A heatmap shows where a change of the layer's activations would change the class's score (Grad-CAM). Early layers "
+#: Names of the heatmap methods as the literature writes them.
+_METHODS = {
+    "gradcam": "Grad-CAM", "gradcam-library": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM", "layercam": "Layer-CAM", "eigencam": "Eigen-CAM", "eigengradcam": "Eigen-Grad-CAM",
+    "gradcamelementwise": "element-wise Grad-CAM", "ablationcam": "Ablation-CAM", "scorecam": "Score-CAM",
+}  # fmt: skip
+_SHOWS = {
+    "eigencam": "which part of the image varies most in the layer's activations, whatever the class",
+    "ablationcam": "where removing the layer's activations would lower the class's score",
+    "scorecam": "which parts of the image, shown alone, raise the class's score",
+}
+_READING = (
+    "Early layers "
     "show edges and texture, late ones coarse regions. Each map is stretched to its own range, so a bright map can "
     "stand for little evidence; the raw maps lie beside the scaled ones. Every saliency method that Arun et al. "
     "(Radiology: Artificial Intelligence, 2021) tested failed at least one test. A heatmap is no evidence that the "
     "model is right, nor of where a tumour is."
 )
+
+
+def how_to_read(method: str | None) -> str:
+    """What the heatmaps of a method show and do not show; of Grad-CAM where it is not recorded."""
+    name = method or "gradcam"
+    shows = _SHOWS.get(name, "where a change of the layer's activations would change the class's score")
+    return f"A heatmap shows {shows} ({_METHODS.get(name, name)}). {_READING}"
+
+
 SYNTHETIC = "SYNTHETIC: pictures or training data were made by a program. This report says nothing about a patient."
 
 Rows = list[tuple[str, str]]
@@ -90,13 +110,7 @@ def _words(name: str) -> str:
 
 
 def _card(card: dict[str, Any]) -> Rows:
-    training, recipe = card.get("training") or {}, card["recipe"]
-    cohort = training.get("cohort") or {}
-    trained = str(known(training.get("summary")))
-    if cohort:
-        trained = f"{cohort.get('patients')} patients, {cohort.get('images')} images" + ", synthetic" * bool(
-            card.get("synthetic")
-        )
+    recipe = card["recipe"]
     rows = [
         ("Intended use", known(card.get("intended_use"))),
         ("Classes, in the order of the logits", ", ".join(card["classes"])),
@@ -110,7 +124,7 @@ def _card(card: dict[str, Any]) -> Rows:
             "Preprocessing",
             f"{recipe['name']}, margin {recipe['bound']:g} {recipe['bound_unit']}",
         ),
-        ("Cohort (training, validation, test)", trained),
+        ("Trained on", trained_on(card)),
         ("Manufacturers in training", known(", ".join(card.get("vendors") or []))),
         ("Made", known(card.get("created"))),
     ]
@@ -119,15 +133,11 @@ def _card(card: dict[str, Any]) -> Rows:
 
 def _metrics(card: dict[str, Any]) -> Rows:
     """Metrics of the model's own test set, per patient where known."""
-    level = patient_level(card, "test") or ((card.get("metrics") or {}).get("test") or {}).get("image") or {}
-    title = dated(card, "Test set")
+    unit, metrics = test_figures(card)
+    title = dated(card, f"Test set ({unit})")
     rows = [
-        (
-            f"{title}: {metric_title(name)}",
-            _estimate(value["value"], value.get("low"), value.get("high")),
-        )
-        for name, value in (level.get("metrics") or {}).items()
-        if isinstance(value, dict)
+        (f"{title}: {metric_title(name)}", _estimate(value["value"], value.get("low"), value.get("high")))
+        for name, value in metrics.items()
     ]
     return rows or [("Test metrics", "not recorded")]
 
@@ -135,7 +145,7 @@ def _metrics(card: dict[str, Any]) -> Rows:
 def _estimate(value: float | None, low: float | None, high: float | None) -> str:
     if value is None or low is None or high is None:
         return number(value)
-    return f"{number(value)} (95 % interval {number(low)} to {number(high)})"
+    return f"{number(value)} (95 % CI {number(low)} to {number(high)})"
 
 
 def _identity(result: dict[str, Any]) -> Rows:

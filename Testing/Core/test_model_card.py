@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from test_study_page import Page
 
 from MolSubCore.__main__ import main
 from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.models.card import card_lines, read_card
+from MolSubCore.models.card import card_lines, read_card, trained_on
 from MolSubCore.models.metadata import monai_metadata
 from MolSubCore.models.recalibrated import write_recalibrated
 from MolSubCore.report.model_card import write_model_card
-from MolSubCore.report.prediction_facts import prediction_facts
+from MolSubCore.report.prediction_facts import how_to_read, prediction_facts
 
 OLD = {
     "name": "old", "architecture": "densenet121-cbam", "task": "her2", "classes": ["HER2-positive", "HER2-negative"],
@@ -65,8 +66,8 @@ def test_info_as_json_and_as_a_page(workplace: Path, tmp_path: Path, capsys: pyt
         assert words in page.text, words
     assert main(["models", "info", bundle]) == 0
     printed = capsys.readouterr().out
-    assert f"accuracy {accuracy['value']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})" in printed
-    assert "not calibrated" in printed
+    assert f"accuracy {accuracy['value']:.2f} (95 % CI {accuracy['low']:.2f} to {accuracy['high']:.2f})" in printed
+    assert "Not calibrated" in printed
 
 
 def test_a_bundle_that_knows_little(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_figures_of_before_a_recalibration_are_named(workplace: Path, tmp_path: 
         card, new = read_card(path), path == target
         line = next(line for line in card_lines(card) if line.startswith("Test set"))
         assert (words in line) == new
-        assert line.removesuffix(f", {words}").endswith("patients")
+        assert re.search(r"per patient, n = \d+$", line.removesuffix(f", {words}"))
         found = monai_metadata(card)
         assert found["eval_metrics"]
         assert all((words in name) == new for name in found["eval_metrics"])
@@ -99,3 +100,33 @@ def test_figures_of_before_a_recalibration_are_named(workplace: Path, tmp_path: 
         assert facts
         assert all((words in name) == new for name in facts)
     assert read_card(target)["metrics"] == read_card(workplace / "m.molsub")["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("folds", "expected"),
+    [
+        ([2], "17 patients; 4 more for validation and 5 for testing (26 patients, 52 images in all)"),
+        ([1, 2, 3], "21 patients for training and validation in 3 folds; 5 more for testing (26 patients, 52 images"),
+    ],
+)
+def test_trained_on_does_not_count_the_test_set(folds: list[int], expected: str) -> None:
+    cohort = {"patients": 26, "images": 52}
+    metrics = {part: {"patient": {"n_patients": n}} for part, n in (("test", 5), ("validation", 4))}
+    card = OLD | {"training": {"cohort": cohort, "folds": folds}, "metrics": metrics}
+    assert trained_on(card).startswith(expected)
+    assert trained_on(card | {"metrics": {}}).startswith("part of a cohort of 26 patients")
+
+
+@pytest.mark.parametrize(("architecture", "told"), [("densenet121-cbam", True), ("simple-cnn", False)])
+def test_published_figures_stand_on_cards_of_the_published_network_only(architecture: str, told: bool) -> None:
+    limitations = monai_metadata(OLD | {"architecture": architecture})["known_limitations"]
+    assert any("0.65 and 0.76" in text for text in limitations) is told
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [(None, "(Grad-CAM)"), ("layercam", "(Layer-CAM)"), ("eigencam", "whatever the class (Eigen-CAM)")],
+)
+def test_heatmaps_are_explained_by_their_own_method(method: str | None, words: str) -> None:
+    assert words in how_to_read(method)
+    assert ("(Grad-CAM)" in how_to_read(method)) is (method is None)

@@ -192,4 +192,4 @@ def test_bundles_of_before_are_read(bundle: Path, tmp_path: Path) -> None:
     card = {key: value for key, value in read_card(bundle).items() if key not in new}
     write_json(tmp_path / "bundle.json", card)
     assert read_card(tmp_path) == card
-    assert "not calibrated" in calibration_note(card)
+    assert "Not calibrated" in calibration_note(card)

@@ -191,7 +191,7 @@ def test_both_reports_tell_the_same_card(place: Path, result: dict[str, Any], tm
     card["metrics"] = {"test": {"patient": {"metrics": {"auc": metric, "ppv": {"value": None}}}}}
     prediction_pdf(content, {}, card, tmp_path / "a.pdf")
     prediction_report(content, {}, card, tmp_path / "a.html")
-    expected = ("NOT VERIFIED", "HOLOGIC, Inc.", "0.710 (95 % interval 0.600 to 0.805)", "undefined", "1.50")
+    expected = ("NOT VERIFIED", "HOLOGIC, Inc.", "0.710 (95 % CI 0.600 to 0.805)", "undefined", "1.50")
     for text in (" ".join(texts(tmp_path / "a.pdf")), (tmp_path / "a.html").read_text(encoding="utf-8")):
         assert all(part in text for part in expected)
 

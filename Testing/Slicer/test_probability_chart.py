@@ -110,8 +110,8 @@ def test_figures_of_before_a_recalibration_are_told_as_such(slicer_app: Any) -> 
     from MolSubSlicerLib.Controllers.ModelCard import metric_lines
     from MolSubSlicerLib.Panels.PredictPanel import result_note
 
-    model: dict[str, Any] = {"metrics": {"test": {"patient": {"metrics": {"auc": {"value": 0.71}}}}}}
-    assert metric_lines(model) == ["AUC 0.71"]
+    model: dict[str, Any] = {"metrics": {"test": {"patient": {"n": 78, "metrics": {"auc": {"value": 0.71}}}}}}
+    assert metric_lines(model) == ["AUC 0.71", "per patient, n = 78"]
     model["recalibration"] = {"method": "logistic", "patients": 40, "fitted_on": "centre=A"}
-    assert metric_lines(model) == ["AUC 0.71", "before the recalibration"]
-    assert "On its test set: AUC 0.71, before the recalibration." in result_note(model)
+    assert metric_lines(model) == ["AUC 0.71", "per patient, n = 78", "before the recalibration"]
+    assert "On its test set: AUC 0.71, per patient, n = 78, before the recalibration." in result_note(model)

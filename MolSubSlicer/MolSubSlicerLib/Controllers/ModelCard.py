@@ -65,12 +65,9 @@ class Model:
 def card_rows(model: Model) -> list[tuple[str, str]]:
     """The card as a table of two columns, for people."""
     card, unknown = model.card, _("not recorded")
-    training, recipe = card.get("training") or {}, card["recipe"]
-    cohort = training.get("cohort") or {}
-    trained = training.get("summary") or ""
-    if cohort:
-        text = _("{patients} patients, {images} images")
-        trained = text.format(patients=cohort.get("patients", "?"), images=cohort.get("images", "?"))
+    from MolSubCore.models.card import trained_on
+
+    recipe = card["recipe"]
     order = card.get("class_order_source") or unknown
     if not card.get("class_order_verified"):
         order = _("{source} (NOT VERIFIED)").format(source=order)
@@ -82,7 +79,7 @@ def card_rows(model: Model) -> list[tuple[str, str]]:
         (_("Positive class"), card.get("positive")),
         (_("Class order"), order),
         (_("Region"), f"{recipe['name']}, {margin}"),
-        (_("Trained on"), trained),
+        (_("Trained on"), trained_on(card)),
         (_("Vendors in training"), ", ".join(card.get("vendors") or ())),
         (_("Test set"), ", ".join(metric_lines(card))),
         (_("Calibration"), calibration_text(card)),
@@ -105,17 +102,19 @@ def calibration_text(model: Mapping[str, Any]) -> str:
 
 def metric_lines(model: Mapping[str, Any]) -> list[str]:
     """AUC and accuracy on the test set with their 95 % intervals, per patient where known; `model` as above."""
-    part = (model.get("metrics") or {}).get("test") or {}
-    level = part.get("patient") or part.get("image") or {}
+    from MolSubCore.models.card import test_figures
+
+    unit, metrics = test_figures(model)
     lines = []
-    for name, value in (level.get("metrics") or {}).items():
-        is_told = name.lower() in ("auc", "macro auc", "accuracy") and isinstance(value, dict)
-        if not is_told or value.get("value") is None:
+    for name, value in metrics.items():
+        if name.lower() not in ("auc", "macro auc", "accuracy") or value.get("value") is None:
             continue
         text = f"{name.replace('auc', 'AUC')} {value['value']:.2f}"
         if value.get("low") is not None and value.get("high") is not None:
-            text += _(" (95 % interval {low:.2f} to {high:.2f})").format(low=value["low"], high=value["high"])
+            text += _(" (95 % CI {low:.2f} to {high:.2f})").format(low=value["low"], high=value["high"])
         lines.append(text)
+    if lines:
+        lines.append(unit)
     if lines and model.get("recalibration"):
         lines.append(_("before the recalibration"))
     return lines
