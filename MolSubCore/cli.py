@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_models(commands)
     add_agreement(commands)
     text = "for programs: do jobs that come as JSON lines on standard input, tell events on standard output"
-    parser_of_worker = add_command(commands, "worker", "study_command.worker", text)
+    parser_of_worker = add_command(commands, "worker", "worker_command.worker", text)
     parser_of_worker.add_argument("--job", metavar="DIR", help="do the one job in DIR/request.json instead")
     return parser
 

@@ -1,4 +1,4 @@
-"""What ``molsub study`` and ``molsub worker`` do."""
+"""What ``molsub study`` and ``molsub study-report`` do."""
 
 from __future__ import annotations
 
@@ -158,16 +158,4 @@ def study_report(options: argparse.Namespace) -> int:
     _print_results(results)
     with alone_in(results.folder):
         _report(results)
-    return 0
-
-
-def worker(options: argparse.Namespace) -> int:
-    """``molsub worker``, and ``molsub worker --job FOLDER``."""
-    if options.job:
-        from MolSubCore.jobs.folder import run_job_folder
-
-        return run_job_folder(Path(options.job))
-    from MolSubCore.jobs.worker import serve_standard_streams
-
-    serve_standard_streams()
     return 0

@@ -46,6 +46,14 @@ NEEDED: Mapping[str, str] = {
 }
 #: Other distributions that bring the same module.
 _SAME = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
+#: What a distribution's module is called, where that is another word.
+_MODULES = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "pytorch_grad_cam": "grad-cam",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
 #: 3D Slicer brings these; replacing them would break it.
 _SLICERS = ("numpy", "pydicom", "SimpleITK")
 _INSTALL = "Install it in the Set-up panel, or choose another Python environment there"
@@ -108,6 +116,11 @@ def version_of(distribution: str) -> str | None:
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
     return None
+
+
+def distribution_of(module: str) -> str:
+    """The name under which pip knows what brings a module."""
+    return _MODULES.get(module, module)
 
 
 def check_packages() -> tuple[list[dict[str, str]], list[str]]:

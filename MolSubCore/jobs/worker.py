@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TextIO
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.jobs.environment import distribution_of, version_of
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.options import check_kinds
 from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
@@ -122,8 +123,11 @@ class Worker:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("MolSubCore"):
                 raise
-            found = f"is missing in the Python {sys.executable}, or its version is too old"
-            raise MolSubError(error.name.split(".")[0], found, "Set-up shows what to install") from error
+            package = distribution_of(error.name.partition(".")[0])
+            version = version_of(package)
+            state = "is not installed" if version is None else f"{version} is too old or damaged"
+            found = f"{state} in the Python {sys.executable}"
+            raise MolSubError(package, found, "Open the panel Set-up and press Install") from error
 
     def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
         try:

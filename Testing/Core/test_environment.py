@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.jobs import device_probe, environment
 from MolSubCore.jobs.environment import NEEDED, check_packages, describe
 from MolSubCore.jobs.loading import load
+from MolSubCore.jobs.schema import LAST, Request, read_event
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"python", "executable", "pydicom", "numpy", "simpleitk", "torch", "torchvision", "cuda_build", "driver",
@@ -99,6 +102,69 @@ print(json.dumps(describe({}, lambda share, **values: None)))
     assert "must not be replaced" in said["pydicom is version 2.4.4, 3.0.2 or newer is needed"]
 
 
+#: Of what this worker may use, the Python of 3D Slicer 5.12 brings these; modules, and what their files begin with.
+SLICER_BRINGS = ("numpy", "pydicom", "PIL", "pillow", "SimpleITK", "simpleitk", "scipy", "packaging")
+
+
+def bare_worker(folder: Path, brought: tuple[str, ...], *requests: Request) -> dict[str, Any]:
+    """Last events by job of a worker whose Python has the standard library and these packages, and nothing else."""
+    folder.mkdir()
+    for place in {Path(path) for path in sys.path if path.endswith(("site-packages", "dist-packages"))}:
+        for entry in place.iterdir():
+            if brought and entry.name.startswith(brought):
+                (folder / entry.name).symlink_to(entry)
+    command = [sys.executable, "-S", "-u", "-m", "MolSubCore", "worker"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(folder)))}
+    told: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+    ) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        for request in requests:
+            worker.stdin.write(request.line())
+        worker.stdin.flush()  # and left open: its end would end the jobs
+        while len(told) < len(requests) and (line := worker.stdout.readline()):
+            event = read_event(line)
+            if event.event in LAST:
+                told[event.id] = event
+        worker.stdin.close()
+    assert len(told) == len(requests)
+    return told
+
+
+@pytest.mark.parametrize("brought", [(), SLICER_BRINGS], ids=["nothing", "what Slicer brings"])
+def test_a_worker_starts_and_tells_what_is_missing_before_anything_is_installed(
+    tmp_path: Path, brought: tuple[str, ...]
+) -> None:
+    """First use in a fresh 3D Slicer: the check must not need what it checks."""
+    requests = (Request("look", "environment"), Request("models", "library-list", {"folder": str(tmp_path / "none")}))
+    told = bare_worker(tmp_path / "python", brought, *requests)
+    assert told["look"].event == "done"
+    missing = {re.split("[>=]", each)[0] for each in told["look"].values["result"]["missing"]}
+    assert missing == set(NEEDED) - {"numpy", "pydicom", "SimpleITK", "scipy", "pillow"} if brought else set(NEEDED)
+    assert {"torch", "tqdm", "opencv-python-headless"} < missing
+    assert (told["models"].event, told["models"].values["result"]["bundles"]) == ("done", [])
+
+
+def test_with_what_slicer_brings_images_are_read_and_the_rest_names_its_package(tmp_path: Path) -> None:
+    """A mammogram can be looked at before anything is installed; what cannot be done yet says what it needs."""
+    image = next(make_synthetic_cohort(tmp_path / "cohort", patients=1, seed=3).parent.glob("images/*.dcm"))
+    told = bare_worker(
+        tmp_path / "python", SLICER_BRINGS,
+        Request("find", "find-images", {"path": str(image)}),
+        Request("read", "read-image", {"path": str(image), "out": str(tmp_path / "out")}),
+        Request("sample", "sample-case", {"out": str(tmp_path / "sample")}),
+        Request("predict", "predict", {"bundle": "none", "images": [{"image": "a", "lesions": "b"}], "out": "out"}),
+    )  # fmt: skip
+    assert told["find"].event == "done", told["find"].values
+    assert told["find"].values["result"]["images"] == [str(image)]
+    assert told["read"].event == "done", told["read"].values
+    for job, package in (("sample", "opencv-python-headless"), ("predict", "torch")):
+        assert told[job].event == "failed"
+        assert told[job].values["message"].startswith(f"{package}: is not installed in ")
+        assert told[job].values["message"].endswith("Open the panel Set-up and press Install.")
+
+
 def test_a_broken_torch_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise OSError("libcudart.so.12: cannot open shared object file")
@@ -177,7 +243,7 @@ print(events.getvalue().splitlines()[-1])
 """
     event = json.loads(without(("pydicom",), code))
     assert (event["event"], event["bad_input"]) == ("failed", True)
-    assert event["message"].startswith("pydicom: is missing in the Python ")
+    assert re.match(r"pydicom: [\d.]+ is too old or damaged in the Python ", event["message"])
 
 
 def test_an_import_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

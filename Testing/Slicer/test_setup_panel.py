@@ -108,6 +108,37 @@ def test_the_environment_is_what_the_interpreter_says(module: Any, process_until
     assert not panel.ui.installButton.enabled
 
 
+@pytest.fixture
+def bare_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slicer_app: Any) -> None:
+    """Slicer's Python is one into which nothing was installed yet: it has three packages of its own."""
+    from MolSubSlicerLib import Compat
+
+    own = tmp_path / "own"
+    own.mkdir()
+    for place in {Path(path) for path in sys.path if path.endswith(("site-packages", "dist-packages"))}:
+        for entry in place.iterdir():
+            if entry.name.casefold().startswith(("numpy", "pydicom", "simpleitk")):
+                (own / entry.name).symlink_to(entry)
+    monkeypatch.setenv("PYTHONPATH", str(own))
+    bare = tmp_path / "PythonSlicer"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(bare.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(Compat, "slicer_python", lambda: str(bare))
+
+
+def test_first_use_is_an_install_button_and_no_error(bare_python: None, module: Any, process_until: Until) -> None:
+    """In a fresh Slicer the module opens, the check answers, and one click installs what is missing."""
+    panel = module.panels["SetupPanel"]
+    process_until(lambda: module.session.worker.state == "ready", 60)  # the models were looked for as it opened
+    assert module.message.text == ""
+    module.buttons["SetupPanel"].collapsed = False
+    process_until(lambda: panel.controller.facts is not None and not panel.controller.activity, 60)
+    assert module.message.text == ""
+    missing = panel.ui.packagesLabel.text.partition(".")[0]
+    assert {"torch", "tqdm", "opencv-python-headless"} < set(missing.replace("Missing: ", "").split(", "))
+    assert panel.ui.installButton.enabled
+
+
 def test_nothing_is_installed_without_a_click(panel: Any, pip: Path) -> None:
     lacking(panel, "torch>=2.5", "grad-cam>=1.5.7")
     assert panel.ui.installButton.enabled
