@@ -12,7 +12,7 @@ from typing import Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, without_paths
 from MolSubCore.dicom_out.source import check_sources
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.files import check_free, plain_cell, read_json, write_text
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
@@ -72,9 +72,11 @@ def predict_table(
                 result = read_json(folder / "prediction.json")
                 row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
-            except MolSubError as error:
+            except Exception as error:  # whatever it is, it is this patient's
+                if is_output_error(error):
+                    raise
                 failed += 1
-                row |= {"warnings": "", "error": "could not be predicted" if not identified else str(error)}
+                row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
                 print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
             rows.append(row)
             if progress:

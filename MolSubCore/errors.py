@@ -6,7 +6,22 @@ value expected), and the way out. The command line prints it and ends with exit 
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+from collections.abc import Iterable
+
+_MEMORY_ADVICE = (
+    "out of memory on the {device}. Use a smaller --batch-size, --precision bf16 on a GPU, or --device cpu."
+)
+_OS_ADVICE = {
+    errno.ENOSPC: "the disk is full. Free some space, or choose another --out; nothing half-written was left",
+    errno.EDQUOT: "the disk quota is used up. Free some space, or choose another --out",
+    errno.EACCES: "permission denied. Choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only. Choose another --out",
+}
+# Writers in native code (safetensors, HDF) wrap the system's error in their own class; NumPy's has no number.
+_DISK_FULL = re.compile(r"No space left on device|os error 28|\d requested and \d+ written")
 
 #: Longest statement of a problem; files can hold values of any length.
 _LONGEST = 600
@@ -74,3 +89,75 @@ class BundleError(MolSubError):
 
 class TrainingError(MolSubError):
     """A training plan or run folder that cannot be used."""
+
+
+def explain_error(error: BaseException) -> tuple[str, int]:
+    """What any exception means for the user, in one line, and the exit code: 2 bad input, 1 a fault of ours."""
+    if isinstance(error, MolSubError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _MEMORY_ADVICE.format(device="computer" if isinstance(error, MemoryError) else "GPU"), 2
+    # PyTorch's CPU allocator has no class of its own for it.
+    if isinstance(error, RuntimeError) and "not enough memory" in str(error):
+        return _MEMORY_ADVICE.format(device="computer"), 2
+    number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)
+    name = getattr(error, "filename", None)
+    shown = printable(str(name)) if name else "output"
+    if number in _OS_ADVICE:
+        return f"{shown}: {_OS_ADVICE[number]}.", 2
+    if isinstance(error, OSError) and name:  # a name too long, a folder in place of a file, a drive that is gone
+        return f"{shown}: {error.strerror}. Check the path.", 2
+    if isinstance(error, OSError) and number is not None:  # no usable temporary folder, too many open files
+        return f"{printable(error.strerror or str(error))}. Check the computer's disks and limits.", 2
+    text = printable(f"{type(error).__name__}: {error}")
+    return f"a fault of this program: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
+
+
+def is_output_error(error: BaseException) -> bool:
+    """Whether nothing more can be written (the disk is full or read-only), so that whatever comes next fails, too."""
+    number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+_ABSOLUTE = re.compile(r"(?<![\w.+])(?:[A-Za-z]:[\\/]|/)[^\s'\"()<>,;:]*[\\/][^\s'\"()<>,;]*")
+
+
+def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
+    """`text` without these paths, their folders' and files' names, or any other absolute path.
+
+    Paths tell patients' names, and a log is read by many. Libraries write them into their messages in many ways:
+    whole, cut short, resolved, or the name alone.
+
+    Parameters
+    ----------
+    text : str
+    paths : iterable of path
+    """
+    names: set[str] = set()
+    for path in (os.fspath(given) for given in paths):
+        for whole in dict.fromkeys((os.path.realpath(path), os.path.abspath(path), path)):  # noqa: PTH100
+            for form in dict.fromkeys((whole, printable(whole, 1 << 16), whole.replace("\\", "\\\\"))):
+                text = _hide_beginnings(text, form)
+        names |= {name for name in re.split(r"[\\/]", path) if name not in ("", ".", "..")}
+    for name in sorted(names, key=len, reverse=True):
+        found = "|".join(map(re.escape, dict.fromkeys((name, printable(name, 1 << 16)))))
+        text = re.sub(rf"(?<![^\\/])(?:{found})|(?:{found})(?=[\\/])", "...", text)
+        if stem := re.fullmatch(r"(.+?)(?:\.\w{1,4}){1,2}", name):
+            text = re.sub(rf"(?<!\w){re.escape(stem[1])}(?:\.\w{{1,4}}){{1,2}}(?!\w)", "...", text)
+    return _ABSOLUTE.sub("...", text)
+
+
+def _hide_beginnings(text: str, path: str) -> str:
+    """`text` without `path`, also where only its first part stands there: libraries and we cut messages short."""
+    parts = re.split(r"(?<=[\\/])", path)
+    least = "".join(parts[:2]) if not parts[0].strip("\\/") else parts[0]
+    if len(least) < 2:
+        return text
+    position = 0
+    while (start := text.find(least, position)) >= 0:
+        end = start + len(least)
+        while end < len(text) and end - start < len(path) and text[end] == path[end - start]:
+            end += 1
+        text = f"{text[:start]}...{text[end:]}"
+        position = start + 3
+    return text

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.table import Case, read_cohort
+from MolSubCore.cohort.table import Case, read_cohort, without_paths
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
 from MolSubCore.explain.figures import draw_explanations
@@ -22,7 +22,7 @@ from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import model_summary
 from MolSubCore.models.device import to_input
-from MolSubCore.predict import LesionPrediction, predict
+from MolSubCore.predict import LesionPrediction, check_request, predict
 from MolSubCore.tasks import SubtypeLabel, get_task
 
 Row = dict[str, Any]
@@ -90,7 +90,7 @@ def explain_cohort(
 
     Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
     with 95 % intervals over patients) and ``explanations.png`` to the folder `out`, whole or not at all;
-    returns the content of the second.
+    returns the content of the second. A patient that cannot be explained is left out, named by its rows.
 
     Parameters
     ----------
@@ -104,24 +104,35 @@ def explain_cohort(
     Raises
     ------
     MolSubError
-        For a patient that cannot be predicted, or an unknown layer.
+        If no patient can be explained, or for an unknown layer.
     """
     patients: dict[str, list[Case]] = {}
     for case in read_cohort(table, need_subtype=False).cases:
         patients.setdefault(case.patient_id, []).append(case)
+    check_request(bundle, layers=plan.layers)
     rows: list[Row] = []
+    left_out: list[dict[str, str]] = []
     sanity: list[dict[str, dict[str, float]]] = []
     faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
     with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
         for number, cases in enumerate(patients.values()):
-            prediction = predict([(case.image, case.lesion) for case in cases], bundle, layers=plan.layers)
-            for item in prediction.items:
-                rows += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)
-            if number in randomised:
-                sanity.append(_sanity(prediction.items[0], bundle, plan))
+            try:
+                prediction = predict([(case.image, case.lesion) for case in cases], bundle, layers=plan.layers)
+                own: list[Row] = []
+                for item in prediction.items:
+                    own += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)
+                if number in randomised:
+                    sanity.append(_sanity(prediction.items[0], bundle, plan))
+                rows += own
+            except Exception as error:  # whatever it is, it is this patient's
+                numbers = " ".join(str(case.row) for case in cases)
+                left_out.append({"rows": numbers, "reason": without_paths(error, cases)})
             if progress:
                 progress(number + 1, len(patients), "")
-        result = _result(rows, sanity, bundle, plan)
+        if not rows:
+            found = f"has no patient that can be explained; rows {left_out[0]['rows']}: {left_out[0]['reason']}"
+            raise MolSubError(table, found, "molsub cohort check lists all such rows")
+        result = _result(rows, sanity, bundle, plan) | {"left_out": left_out}
         _write_rows(folder / "explanations.csv", rows)
         write_json(folder / "explanations.json", result)
         draw_explanations(folder / "explanations.png", result)

@@ -33,12 +33,13 @@ def study(options: argparse.Namespace) -> int:
         planned.write()
         failed = _run(options, planned, waiting)
         with Bar("evaluating") as bar:
-            results, notes = finish_study(planned, bar)
+            results, notes, unfinished = finish_study(planned, bar)
         _print_results(results)
         for note in notes:
             print(f"Note: {note}")
-        _report(results)
-    return _tell_failures(planned, failed)
+        if results.runs or not failed:  # of failures alone there is nothing to report
+            _report(results)
+    return _tell_failures(planned, failed, unfinished)
 
 
 def _options(options: argparse.Namespace) -> StudyOptions:
@@ -135,12 +136,12 @@ def _report(results: StudyResults) -> None:
     print(f"{DISCLAIMER}\nReport: {page}\nTables and figures: {results.folder / 'results'}")
 
 
-def _tell_failures(planned: Study, failed: dict[str, str]) -> int:
+def _tell_failures(planned: Study, failed: dict[str, str], unfinished: list[str]) -> int:
     from MolSubCore.jobs.local import describe_failures
 
-    if not failed:
+    if not failed and not unfinished:
         return 0
-    lines = describe_failures(planned.jobs, failed)
+    lines = [*describe_failures(planned.jobs, failed), *unfinished]
     for line in lines[1:]:
         print(f"Failed: {line}")
     raise MolSubError(

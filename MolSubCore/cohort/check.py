@@ -9,7 +9,7 @@ from pathlib import Path
 
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
-from MolSubCore.errors import CohortError, ImageError, MolSubError
+from MolSubCore.errors import CohortError, ImageError
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
@@ -93,13 +93,13 @@ def check_cohort(
 def _open(case: Case) -> tuple[Mammogram | None, int, list[Problem]]:
     try:
         mammogram = read_mammogram(case.image)
-    except (MolSubError, OSError) as error:
+    except Exception as error:  # whatever it is, it is this row's
         return None, 0, [Problem(case.row, "image", without_paths(error, [case]))]
     try:
         return mammogram, len(read_lesions(case.lesion, mammogram).lesions), []
     except ImageError as error:
         return mammogram, 0, [Problem(case.row, "image", without_paths(error, [case]))]
-    except (MolSubError, OSError) as error:
+    except Exception as error:
         return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", without_paths(error, [case]))]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pack, write_pack
 from MolSubCore.cohort.table import Case, Cohort, without_paths
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_path
 from MolSubCore.imaging.lesion import Box, read_lesions
 from MolSubCore.imaging.mammogram import Spacing
@@ -147,10 +147,10 @@ def naming_the_row(case: Case) -> Iterator[None]:
     """Turn what is wrong with an image or a lesion into a CohortError that names the row."""
     try:
         yield
-    except (MolSubError, OSError) as error:
+    except Exception as error:  # whatever it is, it is this row's; the cause stays attached
         raise CohortError(
             f"row {case.row}", without_paths(error, [case]), "molsub cohort check lists all such rows"
-        ) from None
+        ) from error
 
 
 def _read_case(case: Case, recipe: Recipe) -> Entry:

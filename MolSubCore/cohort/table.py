@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, explain_error, hide_paths, printable
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 #: The paper's own table, by our names.
@@ -59,19 +59,30 @@ class Case:
         return self.mask if self.mask is not None else self.box or ""
 
 
-def without_paths(error: MolSubError | OSError, cases: Sequence[Case]) -> str:
+def without_paths(error: Exception, cases: Sequence[Case]) -> str:
     """What is wrong with the files of table rows, with no path in it: paths tell patients' names, a log may be read.
+
+    Parameters
+    ----------
+    error : Exception
+        Of any kind: whatever goes wrong with a row is that row's failure.
+    cases : sequence of Case
 
     Returns
     -------
     str
         Without a final full stop.
     """
-    if isinstance(error, OSError):
-        return f"its image or mask cannot be read ({error.strerror or type(error).__name__})"
-    files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
-    subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
-    return f"{subject} {error.problem}. {error.remedy}"
+    if isinstance(error, MolSubError):
+        files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
+        subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
+        said = f"{subject} {error.problem}. {error.remedy}"
+    elif isinstance(error, OSError):
+        said = f"its image or mask cannot be read ({error.strerror or type(error).__name__})"
+    else:
+        said = f"its image or mask cannot be used ({explain_error(error)[0].rstrip('.')})"
+    paths = [path for case in cases for path in (case.image, case.mask) if path is not None]
+    return printable(hide_paths(said, paths), 1200)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _functions_of(kind: Kind) -> tuple[Callable[[Path], Mammogram], Callable[[Pa
 
 def _head(file: Path) -> bytes:
     """The first bytes of a file that exists and has some."""
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir raises on names that are too long
         raise ImageError(file, "is a folder, a file was expected", "Name one image file in it")
     if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise on names too long
         raise ImageError(file, "is a pipe or a device, a file was expected", "Name an image file")

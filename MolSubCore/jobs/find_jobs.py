@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, explain_error, hide_paths
 from MolSubCore.imaging.reader import check_header
 from MolSubCore.jobs.options import Progress
 
@@ -64,6 +64,8 @@ def why_not(file: Path) -> str | None:
         kind = check_header(file)
     except MolSubError as error:
         return f"{error.problem[:1].upper()}{error.problem[1:]}. {error.remedy}."
+    except Exception as error:  # whatever it is, it is this file's
+        return hide_paths(f"It cannot be looked at: {explain_error(error)[0]}", [file])
     if kind != "DICOM" and (_MASK.search(file.name) or file.parent.name.casefold() in _MASK_FOLDERS):
         return "By its name it is a lesion's mask, not a mammogram."
     return None

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, explain_error
 from MolSubCore.jobs.schema import LAST, Event, Request, read_event
 from MolSubCore.study.job import StudyJob
 
@@ -51,6 +51,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             encoding="utf-8",
+            errors="replace",
             env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             # Ctrl-C is for the program: it closes the worker's input, which ends it in order.
             start_new_session=True,
@@ -146,7 +147,10 @@ def run_local(jobs: Sequence[StudyJob], workers: int, notify: Notify) -> dict[st
         for hand in crew:
             hand.join()
         raise
-    return {key: reason for hand in crew for key, reason in hand.failed.items()}
+    failed = {key: reason for hand in crew for key, reason in hand.failed.items()}
+    done = {key for hand in crew for key in hand.done}
+    # Nothing is taken as done that no worker has told to be.
+    return failed | {job.key: "was not begun" for job in jobs if job.key not in done | failed.keys()}
 
 
 class _Hand(threading.Thread):
@@ -159,6 +163,7 @@ class _Hand(threading.Thread):
         self._waiting, self._notify = waiting, notify
         self._worker: WorkerProcess | None = None
         self.failed: dict[str, str] = {}
+        self.done: set[str] = set()
         self.stopped = False
 
     def run(self) -> None:
@@ -167,19 +172,36 @@ class _Hand(threading.Thread):
                 job = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            event = self._do(job)
-            if event.event != "done":
+            try:
+                event = self._do(job)
+            except Exception as error:  # whatever it is, it is this job's: the worker cannot be started, say
+                event = Event("failed", job.key, {"message": explain_error(error)[0], "bad_input": False})
+                self._give_up()
+                with contextlib.suppress(Exception):
+                    self._tell(job, event)
+            if event.event == "done":
+                self.done.add(job.key)
+            else:
                 self.failed[job.key] = str(event.values.get("message", event.event))
         if not self.stopped:
             self.stop()
+
+    def _give_up(self) -> None:
+        """Let go of a worker that cannot be talked to; the next job has a new one."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            with contextlib.suppress(Exception):
+                worker.close()
 
     def _do(self, job: StudyJob) -> Event:
         if self._worker is None or not self._worker.alive:
             self._worker = WorkerProcess(job.threads)
         try:
             return self._worker.run(Request(job.key, "study-fold", job.to_dict()), lambda event: self._tell(job, event))
-        except (WorkerDied, ValueError) as error:  # a ValueError: the pipe was closed under it
+        except ValueError as error:  # the worker died, said something else than events, or its pipe was closed
             event = Event("failed", job.key, {"message": str(error), "bad_input": False})
+            if not self.stopped:
+                self._give_up()
             self._tell(job, event)
             return event
 

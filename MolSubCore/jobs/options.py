@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,8 +40,10 @@ def check_kinds(job: str, options: Mapping[str, Any]) -> None:
         That names the first one.
     """
     for name, value in options.items():
+        if not _is_finite(value):
+            raise MolSubError(job, f"has a number in the option {name} that is infinite or none", "Correct the request")
         if value is not None and not _fits(name, value):
-            found = f"has the option {name} of an unexpected kind or with signs that no text has ({str(value)[:80]!r})"
+            found = f"has the option {name} of an unexpected kind or with signs that no text has ({value!r:.80})"
             raise MolSubError(job, found, "Correct the request")
 
 
@@ -60,6 +63,15 @@ def _fits(name: str, value: Any) -> bool:
     return True
 
 
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers within are finite: 1e999 is infinite, and NaN is no JSON."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _are_texts(entry: Mapping[str, Any]) -> bool:
     return all(value is None or _is_text(value) for value in entry.values())
 
@@ -69,5 +81,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a text that can name a file: no NUL, no half of a character."""
-    return isinstance(value, str) and "\0" not in value and not any("\ud800" <= sign <= "\udfff" for sign in value)
+    """Whether it is a text that can name a file: no NUL, and of surrogates only those that stand for single bytes."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return not any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in value)

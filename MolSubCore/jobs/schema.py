@@ -86,7 +86,9 @@ class Event:
 
 
 def _line(content: dict[str, Any]) -> str:
-    return json.dumps({"molsub": VERSION, **content}, ensure_ascii=False, allow_nan=False) + "\n"
+    # ASCII alone: so any text gets through any pipe and comes out as it was, names of files that are no UTF-8
+    # (Python's surrogate escapes) among them.
+    return json.dumps({"molsub": VERSION, **content}, allow_nan=False) + "\n"
 
 
 def _fields(line: str) -> dict[str, Any]:
@@ -108,6 +110,15 @@ def _fields(line: str) -> dict[str, Any]:
     return content
 
 
+def request_id(line: str) -> str:
+    """The id in a line that `read_request` refuses, so that whoever waits for it hears; empty where there is none."""
+    try:
+        name = json.loads(line)["id"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
 def read_request(line: str) -> Request | Cancel:
     """What a program sent; MolSubError where it is no request."""
     content = _fields(line)
@@ -123,6 +134,6 @@ def read_event(line: str) -> Event:
     """What a worker sent; MolSubError where it is no event."""
     content = _fields(line)
     event, name = content.pop("event", None), content.pop("id", "")
-    if event not in (*LAST, "ready", "started", "progress"):
+    if event not in (*LAST, "ready", "started", "progress") or not isinstance(name, str):
         raise MolSubError("message", f"has the unknown event {event!r}", "Use a worker of the same version")
     return Event(event, name, content)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from MolSubCore.errors import MolSubError
 from MolSubCore.jobs.local import Notify
 from MolSubCore.jobs.schema import LAST, Event, read_event
 from MolSubCore.study.job import StudyJob
@@ -69,7 +70,9 @@ def job_states(names: Iterable[str]) -> dict[str, str]:
         return {}
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%j", f"--jobs={arrays}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoAnswerError(str(error)) from None
     if answer.returncode and "Invalid job id" not in answer.stderr:
@@ -153,8 +156,11 @@ class Watch:
         except FileNotFoundError:
             return None
         self._read[job.key] += len(whole + newline)
-        for line in whole.decode("utf-8").splitlines():
-            event = read_event(line)
+        for line in whole.decode("utf-8", "replace").split("\n"):
+            try:
+                event = read_event(line)
+            except MolSubError:  # a part of a line that a killed process left: what counts is the result
+                continue
             if event.event in LAST:
                 return event
             self._notify(job, event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import math
 import os
 import queue
 import signal
@@ -12,11 +13,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TextIO
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, explain_error
 from MolSubCore.jobs.environment import distribution_of, version_of
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.options import check_kinds
-from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request
+from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request, request_id
 
 #: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
 JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -53,6 +54,7 @@ class Worker:
         self._lock = threading.Lock()
         self._running = ""
         self._cancelled: set[str] = set()
+        self._ending = False
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # Started in the background of a shell, a process ignores interrupts, and with them every cancel.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,22 +65,38 @@ class Worker:
         threading.Thread(target=self._read, daemon=True).start()
         while (request := self._queue.get()) is not None:
             self.run(request)
+            if self._ending:  # the interruption was meant for the process, not for the job it had
+                raise KeyboardInterrupt
+
+    def end(self, *_signal: Any) -> None:
+        """End the job and the process; as a handler of signals, on the main thread."""
+        self._ending = True
+        raise KeyboardInterrupt
 
     def _read(self) -> None:
-        for line in self._requests:
-            try:
-                message = read_request(line)
-            except MolSubError as error:
-                self._emit("failed", message=str(error), bad_input=True)
-                continue
-            if isinstance(message, Cancel):
-                self.cancel(message.id)
-            else:
-                self._queue.put(message)
-        self._queue.put(None)
+        try:
+            for line in self._requests:
+                self._take(line)
+        except (OSError, ValueError):  # the pipe is gone
+            pass
+        finally:  # whatever becomes of this thread, the worker does not wait for it
+            self._queue.put(None)
         with self._lock:
             if self._running:
                 _thread.interrupt_main()
+
+    def _take(self, line: str) -> None:
+        """Take a line of the input; whatever is wrong with it is told."""
+        try:
+            message = read_request(line)
+        except Exception as error:
+            text, _ = explain_error(error)
+            self._emit("failed", request_id(line), message=text, bad_input=True)
+            return
+        if isinstance(message, Cancel):
+            self.cancel(message.id)
+        else:
+            self._queue.put(message)
 
     def cancel(self, name: str) -> None:
         """Interrupt the job of this id, or keep it from beginning; from any thread."""
@@ -104,10 +122,8 @@ class Worker:
             self._emit("cancelled", request.id)
         except Exception as error:
             self._running = ""
-            from MolSubCore.__main__ import explain_error
-
             message, code = explain_error(error)
-            self._emit("failed", request.id, message=message.removeprefix("molsub: "), bad_input=code == 2)
+            self._emit("failed", request.id, message=message, bad_input=code == 2)
 
     def _call(self, request: Request) -> Any:
         if request.job not in JOBS:
@@ -116,7 +132,7 @@ class Worker:
         check_kinds(request.job, request.options)
 
         def progress(done: float, **values: Any) -> None:
-            self._emit("progress", request.id, done=done, **values)
+            self._emit("progress", request.id, **_finite({"done": done, **values}))
 
         try:
             return getattr(load(module), name)(request.options, progress)
@@ -130,11 +146,19 @@ class Worker:
             raise MolSubError(package, found, "Open the panel Set-up and press Install") from error
 
     def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
+        line = Event(event, name, values).line()  # a result that cannot be told makes the job a failure
         try:
-            self._events.write(Event(event, name, values).line())
+            self._events.write(line)
             self._events.flush()
         except (BrokenPipeError, ValueError):  # nobody listens any more; the closed input ends the work
             pass
+
+
+def _finite(values: Any) -> Any:
+    """Progress with null for numbers that JSON does not have: a loss that is none must not end the job."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def serve_standard_streams() -> None:
@@ -146,4 +170,7 @@ def serve_standard_streams() -> None:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    Worker(os.fdopen(0, encoding="utf-8"), events).serve()
+    # A byte that is no UTF-8 belongs to one request, which tells of it; it does not end the input.
+    worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events)
+    signal.signal(signal.SIGTERM, worker.end)
+    worker.serve()

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import BundleError, MolSubError, printable
+from MolSubCore.errors import BundleError, MolSubError, explain_error, printable
 from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
 from MolSubCore.models.card_checks import CARD_CHECKS, check_classes
 from MolSubCore.tasks import get_task
@@ -51,11 +51,13 @@ def scan_library(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[
     """Every bundle right below `folder` with its card, and an error for each that cannot be read."""
     found, problems = [], []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if not path.name.startswith(".") and (path.suffix == ".molsub" or (path / CARD).is_file()):
+        if not path.name.startswith(".") and (path.suffix == ".molsub" or os.path.isfile(path / CARD)):  # noqa: PTH113
             try:
                 found.append((path, read_card(path)))
             except BundleError as error:
                 problems.append(error)
+            except Exception as error:  # whatever it is, it is this bundle's
+                problems.append(BundleError(path, f"cannot be read ({explain_error(error)[0]})", "Copy it again"))
     return found, problems
 
 

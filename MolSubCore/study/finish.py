@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.cohort.table import without_paths
+from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
 from MolSubCore.evaluation.run_files import FUSION
@@ -26,7 +27,7 @@ Progress = Callable[[int, int, str], None]
 _CLINICAL = tuple(name for name, fusion in FUSIONS.items() if fusion.clinical)
 
 
-def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyResults, list[str]]:
+def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyResults, list[str], list[str]]:
     """Evaluate every finished run of a study, fuse it, and keep examples of the main model's attention.
 
     What is there and up to date is passed over.
@@ -36,14 +37,21 @@ def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyR
     results : StudyResults
     notes : list of str
         What could not be made, and why, a line each.
+    failures : list of str
+        Runs that could not be evaluated, and why: the others are.
     """
     runs = [study.run_folder(task, model) for task, model in study.plans]
     done = [run for run in runs if _finished(run)]
-    notes = []
+    notes, failures = [], []
     for number, run in enumerate(done, start=1):
-        bring_up_to_date(run)
-        if run.name.partition(SEPARATOR)[2] not in BASELINES:
-            notes += _fuse(study, run)
+        try:
+            bring_up_to_date(run)
+            if run.name.partition(SEPARATOR)[2] not in BASELINES:
+                notes += _fuse(study, run)
+        except Exception as error:  # whatever it is, it is this run's
+            if is_output_error(error):
+                raise
+            failures.append(f"{run.name} could not be evaluated: {explain_error(error)[0]}")
         if progress:
             progress(number, len(done), run.name)
     results = read_study(study.options.out)
@@ -51,7 +59,7 @@ def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyR
         run = study.run_folder(task, results.main)
         if results.main_run(task) is not None and results.main not in BASELINES:
             notes += _attention(study, run)
-    return results, notes
+    return results, notes, failures
 
 
 def bring_up_to_date(run: Path) -> None:
@@ -90,6 +98,8 @@ def _attention(study: Study, run: Path) -> list[str]:
 
     try:
         write_attention(run, study.store, load, cohort=study.cohort)
-    except MolSubError as error:
-        return [f"{run.name}: no examples with heatmaps, {error}"]
+    except Exception as error:
+        if is_output_error(error):
+            raise
+        return [f"{run.name}: no examples with heatmaps, {without_paths(error, study.cohort.cases)}"]
     return []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,11 @@ import SimpleITK as sitk
 from command_line import TRAIN, case, failing
 from PIL import Image
 
+from MolSubCore import batch
 from MolSubCore.__main__ import main
 from MolSubCore.files import read_json
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.predict import predict
 
 
 def test_the_run_holds_what_it_promises(workplace: Path) -> None:
@@ -116,6 +121,42 @@ def test_a_table_is_predicted_and_resumed(workplace: Path, tmp_path: Path, capsy
     assert "--resume" in failing(capsys, *command)
     assert main([*command, "--resume"]) == 0
     assert (tmp_path / "out" / "case-0001" / "prediction.json").stat().st_mtime_ns == before
+
+
+def test_whatever_goes_wrong_with_a_patient_the_others_are_predicted(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path that cannot even be looked at, and an error that nobody foresaw: each is named by its rows alone."""
+    header, *rows = (workplace / "cohort" / "table.csv").read_text().splitlines()
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row.split(",")[0], row.replace("images/", f"{workplace}/cohort/images/"))
+    one, two, three, four = (row.replace("masks/", f"{workplace}/cohort/masks/") for row in list(first.values())[:4])
+    long = two.replace(f"{workplace}/cohort/images/", "MUELLER_ANNA_" * 30)
+    table = tmp_path / "four.csv"
+    table.write_text("\n".join([header, one, long, three, four]) + "\n")
+    unlucky = Path(next(cell for cell in three.split(",") if cell.endswith(".dcm")))
+
+    def unforeseen(path: object) -> object:
+        if path == unlucky:
+            raise RuntimeError(f"cannot do {path}, really")
+        return read_mammogram(str(path))
+
+    monkeypatch.setattr(batch, "predict", partial(predict, read=unforeseen))
+    capsys.readouterr()
+    out = tmp_path / "out"
+    assert (
+        main(["predict", str(table), "--model", str(workplace / "m.molsub"), "--layers", "none", "--out", str(out)])
+        == 2
+    )
+    printed = capsys.readouterr()
+    assert "2 of 4 patients predicted" in printed.out
+    assert re.search("rows 3: its image cannot be opened .*File name too long", printed.err)
+    assert re.search(r"rows 4: .*a fault of this program: RuntimeError: cannot do \.\.\., really", printed.err)
+    assert "MUELLER" not in printed.err + printed.out and unlucky.stem not in printed.err
+    assert [line.split(",")[-1] for line in (out / "predictions.csv").read_text().splitlines()[1:]] == [
+        "", "could not be predicted", "could not be predicted", ""
+    ]  # fmt: skip
 
 
 def test_the_same_plan_gives_the_same_numbers(workplace: Path, tmp_path: Path) -> None:

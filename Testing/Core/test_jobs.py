@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.jobs import worker as worker_module
-from MolSubCore.jobs.schema import Cancel, Event, Request, read_event, read_request
+from MolSubCore.jobs.schema import LAST, Cancel, Event, Request, read_event, read_request
 from MolSubCore.jobs.worker import Worker
 
 PLAIN = st.recursive(
@@ -106,7 +106,7 @@ def _fail(options: dict[str, Any], progress: Any) -> None:
 
 @pytest.fixture
 def own_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = {"sleep": (__name__, "_sleep"), "fail": (__name__, "_fail")}
+    jobs: dict[str, tuple[str, str]] = {"sleep": (__name__, "_sleep"), "fail": (__name__, "_fail")}
     monkeypatch.setattr(worker_module, "JOBS", jobs)
 
 
@@ -136,6 +136,59 @@ def test_failures_are_one_line_and_the_worker_goes_on() -> None:
     assert failed["2"]["message"].startswith("a fault of this program: RuntimeError: two lines.")
     assert not failed["2"]["bad_input"]
     assert failed["3"]["message"] == "job: unknown value 'unknown'. Choose one of sleep, fail."
+
+
+def _give(options: dict[str, Any], progress: Any) -> Any:
+    progress(0.5, loss=float("nan"))
+    return options["value"] if "value" in options else {"value": float("inf")}
+
+
+@pytest.mark.usefixtures("own_jobs")
+def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no UTF-8, halves of characters, numbers without end: in what is asked and in what is answered."""
+    monkeypatch.setitem(worker_module.JOBS, "give", (__name__, "_give"))  # type: ignore[arg-type]
+    lines = [
+        b'{"molsub": 1, "id": "1", "job": "give", "options": {"value": "M\xfcller"}}',
+        b'{"molsub": 1, "id": "2", "job": "give", "options": {"value": "\\ud800"}}',
+        b'{"molsub": 1, "id": "3", "job": "give", "options": {"value": [1e999]}}',
+        b'{"molsub": 1, "id": "4", "job": "give"}',
+        b'{"molsub": 1, "id": "5", "job": 5}',
+        b'{"molsub": 1, "id": "6", "job": "give", "options": {"value": "last"}}',
+    ]
+    requests = io.TextIOWrapper(io.BytesIO(b"\n".join(lines) + b"\n"), encoding="utf-8", errors="surrogateescape")
+    written = io.StringIO()
+    worker = Worker(requests, written)
+    monkeypatch.setattr("_thread.interrupt_main", lambda: None)  # the end of this input comes at once
+    worker.serve()
+    assert written.getvalue().isascii()
+    last = {event.id: event for event in _events(written) if event.event in LAST}
+    assert last["1"].values == {"result": "M\udcfcller"}  # as Python names such a file
+    assert last["2"].values == {"result": "\ud800"}
+    assert [last[name].event for name in "123456"] == ["done", "done", "failed", "failed", "failed", "done"]
+    assert "infinite" in last["3"].values["message"] and last["3"].values["bad_input"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_signal_for_the_worker_ends_it_with_its_job() -> None:
+    script = (
+        "import sys, time\n"
+        "from MolSubCore.jobs import worker\n"
+        "def wait(options, progress):\n"
+        "    time.sleep(60)\n"
+        "sys.modules['own'] = sys.modules[__name__]\n"
+        "worker.JOBS = {'wait': ('own', 'wait')}\n"
+        "from MolSubCore.__main__ import main\n"
+        "sys.exit(main(['worker']))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write((Request("1", "wait").line() + Request("2", "wait").line()).encode())
+        process.stdin.flush()
+        heard = [read_event(process.stdout.readline().decode()).event for _ in range(2)]
+        assert heard == ["ready", "started"]
+        process.send_signal(signal.SIGTERM)
+        assert [read_event(line.decode()).event for line in process.stdout] == ["cancelled"]
+        assert process.wait(20) == 130
 
 
 @pytest.fixture

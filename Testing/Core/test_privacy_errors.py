@@ -83,6 +83,30 @@ def test_rows_are_told_without_paths() -> None:
         assert "Anna" not in without_paths(error, [case])
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "cannot identify image file '/clinic/Anna Berg/mask.tif'",
+        "/clinic/Anna Berg/mask.tif: holds 2 pages",
+        "cannot open /clinic/Anna Be",  # cut short
+        "no such folder Anna Berg/mask.tif",
+        "no such folder: Anna Berg/",
+        "mask.tif is none; mask.raw is not beside it",
+        "could not open /tmp/of-the-library/Anna.nii.gz",
+        r"could not open C:\\\\clinic\\\\Anna Berg\\\\mask.tif",
+    ],
+)
+def test_no_message_of_a_library_brings_a_path(said: str) -> None:
+    """Whatever kind of error it is, and however much of the path it tells."""
+    case = Case(3, "P1", Path("/clinic/Anna Berg/image.dcm"), Path("/clinic/Anna Berg/mask.tif"), None, None)
+    for error in (ImageError("x", said, "Copy it"), RuntimeError(said), KeyError(said)):
+        told = without_paths(error, [case])
+        assert "Anna" not in told and "mask.tif" not in told and "mask.raw" not in told and "clinic" not in told, told
+    assert without_paths(ImageError("x", "has 1/2 of mm/px and HER2+/HR-", "Do"), [case]) == (
+        "x has 1/2 of mm/px and HER2+/HR-. Do"
+    )
+
+
 def test_no_table_shows_columns_that_tell_who_a_patient_is() -> None:
     """By their names: a hospital has few levels, a date of birth may look like a number. Asked for, they are shown."""
     kept = ("age", "grade", "birads", "nodal_status", "menopause", "t stage", "ki67", "validated", "filed")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from command_line import failing
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json
+from MolSubCore.jobs.local import run_local
 from MolSubCore.predictions import read_predictions
+from MolSubCore.study.job import StudyJob
 from MolSubCore.tasks import Subtype
 
 COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 5, Subtype.TN: 6}
@@ -154,6 +157,21 @@ def test_a_killed_study_goes_on_and_ends_as_if_nothing_had_been(place: Path) -> 
         raise AssertionError("a worker outlived its program")
     assert main(command(place, "killed", *TASKS, "--clinical", "age")) == 0
     assert same(place / "twin" if (place / "twin").exists() else place / "study", place / "killed")
+
+
+def test_a_worker_that_cannot_be_started_is_its_jobs_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job is done, or told of; none is passed over."""
+    job = StudyJob("a", "s", "tn", "simple-cnn", 1, "t.csv")
+    told: list[str] = []
+
+    def no_folder() -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", no_folder)
+    failed = run_local([job, replace(job, key="b")], 1, lambda job, event: told.append(event.event))
+    assert failed.keys() == {"a", "b"}
+    assert told == ["failed", "failed"]
+    assert all("No usable temporary directory" in reason for reason in failed.values())
 
 
 def test_a_killed_worker_costs_its_job_only(place: Path) -> None:

@@ -89,7 +89,7 @@ def drop_twins(found: Found, rows: list[Row], everything: bool, progress: Progre
     for number, row in enumerate(compared.values(), start=1):
         try:
             hashes.setdefault(read_mammogram(row.image).pixel_hash(), []).append(row)
-        except (MolSubError, OSError):
+        except Exception:  # whatever it is, it is this image's
             wrong[row.image] = UNREADABLE
         if progress:
             progress(number, len(compared), "comparing pixels")

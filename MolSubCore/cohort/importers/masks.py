@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import MolSubError
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.dicom_pixels import read_pixels
 from MolSubCore.imaging.mask_file import write_mask
@@ -42,7 +41,7 @@ def find_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | Non
         header = open_dicom(image).header
         shape = (int(header.Rows), int(header.Columns))
         found = [mask for path in candidates if (mask := _mask(path, shape)) is not None]
-    except (MolSubError, OSError, AttributeError, TypeError, ValueError):
+    except Exception:  # whatever it is, it is this mask's
         return UNREADABLE
     fitting = [mask for mask in found if mask.shape == shape]
     if not fitting:
