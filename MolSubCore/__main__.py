@@ -15,13 +15,15 @@ from types import FrameType
 
 from MolSubCore.cli import build_parser
 from MolSubCore.errors import MolSubError, explain_error
+from MolSubCore.terminal import PlainText
 from MolSubCore.training.distributed import PATIENCE, cause_to_tell, launched
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
     rank, processes = launched()
-    with _quiet() if rank else contextlib.nullcontext():
+    plain = contextlib.redirect_stdout(PlainText(sys.stdout))  # type: ignore[type-var]
+    with _quiet() if rank else plain:
         try:
             options = build_parser().parse_args(arguments)
         except SystemExit as end:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, printable
 from MolSubCore.progress import Bar, TrainingBar
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, req
         print(f"{value:6.3f}  {name}")
     print(f"Probabilities: {calibration_note(bundle.card)}")
     for warning in prediction.warnings:
-        print(f"Warning: {warning}")
+        print(f"Warning: {printable(warning, 2000)}")
     print(f"{DISCLAIMER}\nReport: {out / 'report.html'}, {out / 'report.pdf'}")
     if options.dicom:
         print(f"DICOM objects, which name the patient: {out / 'dicom'}")
@@ -228,7 +228,7 @@ def models_info(options: argparse.Namespace) -> int:
     if options.json:
         from MolSubCore.models.metadata import monai_metadata
 
-        print(json.dumps(card | {"metadata": monai_metadata(card)}, indent=2, ensure_ascii=False))
+        print(json.dumps(card | {"metadata": monai_metadata(card)}, indent=2))  # for programs: ASCII passes any pipe
     elif not options.html:
         print("\n".join(card_lines(card)))
     return 0

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -16,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import MolSubError
+
+#: How UTF-8 files hold names that are no UTF-8 (Python's surrogate escapes): as ``\\udcfc``, which JSON reads back as
+#: it was; of tables, see `named_file`.
+ESCAPED = "backslashreplace"
+_ESCAPE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 #: Of what this program writes as JSON the largest has a few MiB; parsed, it takes up to thirty times that.
 _JSON_CAP = 64 << 20
@@ -157,7 +163,7 @@ def _put(temporary: Path, target: Path, replaces: str | None, remedy: str) -> No
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 `text` to `path` atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors=ESCAPED, newline="\n")
 
 
 def json_text(value: Any) -> str:
@@ -191,6 +197,13 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def named_file(text: str) -> str:
+    """The name of a file as Python has it, of what `write_text` wrote for it into a table."""
+    if os.name == "nt":  # names are no bytes there, and a backslash is a separator
+        return text
+    return _ESCAPE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 def file_word(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from MolSubCore.errors import CohortError, MolSubError, explain_error, hide_paths, printable
+from MolSubCore.files import named_file
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 #: The paper's own table, by our names.
@@ -94,7 +95,7 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{f'row {self.row}' if self.row else 'table'}, {self.column}: {self.text}"
+        return printable(f"{f'row {self.row}' if self.row else 'table'}, {self.column}: {self.text}", 1200)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _parse_row(
 ) -> tuple[Case | None, list[Problem]]:
     wrong = [Problem(number, name, "is empty") for name in ("patient_id", "image") if not values.get(name)]
     wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
-    mask, box = values.get("mask") or None, values.get("box") or None
+    mask, box = named_file(values.get("mask", "")) or None, values.get("box") or None
     if mask and box:
         wrong.append(Problem(number, "box", "is given beside a mask; keep one of them"))
     if need_lesion and not mask and not box:
@@ -191,7 +192,7 @@ def _parse_row(
     if wrong:
         return None, wrong
     extra = {name: value for name, value in values.items() if name and name not in _KNOWN}
-    image = folder / values["image"]
+    image = folder / named_file(values["image"])
     return Case(number, values["patient_id"], image, folder / mask if mask else None, box, subtype, extra), []
 
 

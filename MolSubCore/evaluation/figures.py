@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.drawing import make_figure
 from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import atomic_path
 from MolSubCore.predictions import Scores
@@ -34,8 +33,7 @@ def draw_evaluation(path: Path, result: dict[str, Any], test: Scores, validation
     validation : dict of int to Scores
         By fold; their curves are faint. Empty for another cohort.
     """
-    figure = Figure(figsize=(14.5, 5.9), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(figsize=(14.5, 5.9), dpi=120, layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=(1.1, 1.0, 1.15))
     _roc(axes[0], result, test, validation)
     draw_confusion(axes[1], result)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.drawing import make_figure
 from MolSubCore.explain.faithfulness import REGIONS
 from MolSubCore.explain.overlay import layer_title
 
@@ -28,8 +27,7 @@ def draw_explanations(path: Path, result: dict[str, Any]) -> None:
     result : dict
         Content of ``explanations.json``.
     """
-    figure = Figure(figsize=(16, 1.8 + 0.62 * max(len(result["layers"]), 4)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(figsize=(16, 1.8 + 0.62 * max(len(result["layers"]), 4)), dpi=120, layout="constrained")
     axes = figure.subplots(1, 3, width_ratios=(1.35, 1.0, 1.1))
     layers = {name: groups["all"] for name, groups in result["layers"].items()}
     _energy(axes[0], layers)

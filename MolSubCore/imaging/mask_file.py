@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.files import atomic_path
+from MolSubCore.native import native_target
 
 
 def write_mask(
@@ -50,7 +51,8 @@ def write_mask(
         image.SetMetaData("ITK_FileNotes", notes)
     with atomic_path(path, durable=durable) as temporary:
         # A mask is mostly one value: level 2 of .nrrd is quicker than none at all, since less goes to the disk.
-        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=2)
+        with native_target(temporary) as name:
+            sitk.WriteImage(image, name, useCompression=True, compressionLevel=2)
         if not _holds(temporary, sitk.GetArrayViewFromImage(image)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 

@@ -24,6 +24,7 @@ from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
 from MolSubCore.imaging.volume_header import check_text_header
+from MolSubCore.native import native_name
 
 _CHUNK = 1 << 20
 _LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
@@ -109,14 +110,14 @@ def _opened(file: Path, kind: str, *, several_channels: bool = False, subject: P
     import SimpleITK as sitk
 
     path = subject or file
-    check_text_header(path, kind)
+    beside = check_text_header(path, kind)
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_LIBRARIES[kind])
-    reader.SetFileName(str(file))
     try:
-        with no_stderr():
+        with no_stderr(), native_name(file, *beside) as name:
+            reader.SetFileName(name)
             reader.ReadImageInformation()
             channels = reader.GetNumberOfComponents()
             _check_one_slice(path, reader.GetSize(), 1 if several_channels else channels)

@@ -6,6 +6,7 @@ opened wherever it lies, and what it promises is allocated.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -20,8 +21,10 @@ _NRRD_ENCODINGS = ("raw", "gzip", "gz", "ascii", "txt", "text", "hex", "bzip2", 
 _NRRD_DATA, _META_DATA = ("data file", "datafile"), "elementdatafile"
 
 
-def check_text_header(path: Path, kind: str) -> None:
+def check_text_header(path: Path, kind: str) -> list[Path]:
     """Refuse a NRRD or MetaImage header that is no such text, or that names another file than one beside it.
+
+    Returns the files that hold the data, where they are not in the file itself.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def check_text_header(path: Path, kind: str) -> None:
         Also where compressed data are said to be longer than the file.
     """
     if kind == "NIfTI":
-        return
+        return []
     with path.open("rb") as stream:
         head = stream.read(MAX_HEADER)
     fields = _nrrd_fields(path, head) if kind == "NRRD" else _meta_fields(path, head)
@@ -56,8 +59,7 @@ def check_text_header(path: Path, kind: str) -> None:
         data = fields.get(_META_DATA)
         _check_compressed(path, fields)
         data = None if data is not None and data.upper() == "LOCAL" else data or ""
-    if data is not None:
-        _check_beside(path, data)
+    return [] if data is None else [_beside(path, data)]
 
 
 def _nrrd_fields(path: Path, head: bytes) -> dict[str, str]:
@@ -100,15 +102,22 @@ def _meta_fields(path: Path, head: bytes) -> dict[str, str]:
 def _check_compressed(path: Path, fields: dict[str, str]) -> None:
     """The library makes room for as many compressed bytes as the header says."""
     said = fields.get("compresseddatasize", "0")
-    data = path if fields[_META_DATA].upper() == "LOCAL" else path.parent / fields[_META_DATA]
-    if not re.fullmatch(r"\d{1,12}", said) or (data.is_file() and int(said) > data.stat().st_size):
+    data = (
+        path
+        if fields[_META_DATA].upper() == "LOCAL"
+        else path.parent / os.fsdecode(fields[_META_DATA].encode("latin-1"))
+    )
+    there = os.path.isfile(data)  # noqa: PTH113 - Path.is_file raises on names that are too long
+    if not re.fullmatch(r"\d{1,12}", said) or (there and int(said) > data.stat().st_size):
         raise ImageError(path, f"is cut short: its header promises {said} bytes of compressed data", _AGAIN)
 
 
-def _check_beside(path: Path, name: str) -> None:
+def _beside(path: Path, name: str) -> Path:
     """Data of their own file must lie beside the header: a plain name, no list, no pattern, no device."""
     if not name or name.split()[0].upper() == "LIST" or "%" in name or re.search(r"[/\\:]", name.removeprefix("./")):
         found = f"has its data in '{name}', expected one file beside it"
         raise ImageError(path, found, "Save header and data as one file (.nrrd, .mha)")
-    if not (path.parent / name).is_file():
+    file = path.parent / os.fsdecode(name.encode("latin-1"))  # the bytes of the header, by which it is opened
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise ImageError(path, f"has its data in '{name}', which is not beside it", "Copy both files")
+    return file

@@ -18,7 +18,7 @@ from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError, explain_error, printable
-from MolSubCore.files import OVERWRITE, atomic_folder, atomic_path
+from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path
 from MolSubCore.models.card_checks import CARD_CHECKS, check_classes
 from MolSubCore.tasks import get_task
 
@@ -186,7 +186,7 @@ def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = Fa
 
 def card_bytes(card: dict[str, Any]) -> bytes:
     """A card as it is written; ValueError where it holds what JSON does not."""
-    return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", ESCAPED)
 
 
 def now() -> str:

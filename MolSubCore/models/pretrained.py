@@ -14,6 +14,7 @@ from MolSubCore.errors import BundleError
 from MolSubCore.files import sha256_file
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_archive, read_tensors
+from MolSubCore.native import native_name
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
 #: ViT's ``mlp.linear_1`` is ``mlp.0``, ``mlp.linear_2`` is ``mlp.3``.
@@ -126,7 +127,8 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            with native_name(path) as plain:
+                return load_file(plain)
         if is_archive(path):
             return read_tensors(path)
         if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE:

@@ -38,6 +38,7 @@ from reportlab.platypus import (
 )
 
 from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import printable
 from MolSubCore.files import atomic_path
 from MolSubCore.report.prediction_facts import SYNTHETIC, Facts, Rows, how_to_read, prediction_facts
 
@@ -115,7 +116,7 @@ def _styles() -> dict[str, ParagraphStyle]:
 
 def _escape(text: str) -> str:
     """Text for a paragraph: no markup of its own; letters that the font lacks in another."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
+    plain = printable(text, 1 << 20)
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _BEYOND.sub(rf'<font name="{_CHINESE}">\1</font>', plain)
 

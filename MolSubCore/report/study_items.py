@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.drawing import make_figure
 from MolSubCore.evaluation.fusion import FUSIONS
 from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.files import atomic_path, plain_cell, write_text
@@ -129,8 +129,7 @@ def new_figure(
 
     `fixed` leaves the layout to the caller: finding one takes seconds where there are dozens of axes.
     """
-    figure = Figure(figsize=(width, height), dpi=150, layout=None if fixed else "constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure(figsize=(width, height), dpi=150, layout=None if fixed else "constrained")
     ink = "#f0f2f5" if dark else "#1d2430"
     if dark:
         figure.set_facecolor("#0e1014")

@@ -13,6 +13,7 @@ from torch import nn
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import atomic_path
+from MolSubCore.native import native_name
 
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
@@ -41,8 +42,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         If the file cannot be read, or belongs to another architecture.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        with native_name(path) as name, safe_open(name, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
             state = json.loads(file.metadata()["state"])
         weights = {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}
         model.load_state_dict(weights)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import write_bundle
+from MolSubCore.native import native_name
 from MolSubCore.training.feature_models import BASELINES
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
@@ -45,7 +47,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)
     cohort = read_json(run / "cohort.json")
-    weights = [load_file(run / f"fold-{number}" / "best.safetensors") for number in folds]
+    weights = [_weights(run / f"fold-{number}" / "best.safetensors") for number in folds]
     return write_bundle(
         out,
         [{name.removeprefix("model."): tensor for name, tensor in member.items()} for member in weights],
@@ -61,6 +63,11 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
         synthetic=plan.synthetic,
         overwrite=overwrite,
     )
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    with native_name(path) as name:
+        return load_file(name)
 
 
 def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import atomic_folder, atomic_path, read_json, write_json
+from MolSubCore.files import atomic_folder, atomic_path, read_json, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -76,3 +77,14 @@ def test_broken_json_is_one_line(tmp_path: Path, content: str | bytes | None) ->
         read_json(file)
     assert "\n" not in str(caught.value)
     assert "a.json" in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes on Windows")
+def test_names_that_are_no_utf8_come_back_from_json_and_tables(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller \xe4.dcm")
+    write_json(tmp_path / "a.json", {"file": name})
+    assert read_json(tmp_path / "a.json") == {"file": name}
+    (tmp_path / name).touch()
+    write_text(tmp_path / "table.csv", f'patient_id,image,box\n1,{name},"1,1,2,2"\n')
+    (case,) = read_cohort(tmp_path / "table.csv", need_subtype=False).cases
+    assert case.image.exists()

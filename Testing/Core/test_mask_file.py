@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import SimpleITK as sitk
 from small_disk import mounted
 
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.mask_file import write_mask
 
 ENDINGS = pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
@@ -76,3 +79,27 @@ def test_a_file_that_was_cut_short_is_never_kept(tmp_path: Path, monkeypatch: py
         write_mask(tmp_path / f"m{ending}", outline(4), row_mm=None, col_mm=None)
     assert caught.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes on Windows")
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".mha", ".mhd", ".nhdr"])
+def test_names_that_are_no_utf8(tmp_path: Path, ending: str) -> None:
+    """As old disks have them: such a file is written and read; ITK, given its name, would end the process."""
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    labels, path = np.zeros((6, 8), np.uint8), folder / os.fsdecode(b"M\xfcller" + ending.encode())
+    labels[2:4, 3:6] = 1
+    if ending in (".nii.gz", ".nrrd"):
+        write_mask(path, labels, row_mm=0.1, col_mm=0.1)
+    elif ending == ".nhdr":
+        head = b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 6 1\nencoding: raw\ndata file: M\xfcller.raw\n\n"
+        path.write_bytes(head)
+    else:
+        data = b"LOCAL" if ending == ".mha" else b"M\xfcller.raw"
+        head = (
+            b"ObjectType = Image\nNDims = 2\nDimSize = 8 6\nElementType = MET_UCHAR\nElementDataFile = " + data + b"\n"
+        )
+        path.write_bytes(head + (labels.tobytes() if ending == ".mha" else b""))
+    (folder / os.fsdecode(b"M\xfcller.raw")).write_bytes(labels.tobytes())
+    (lesion,) = read_lesions(path, Mammogram(np.ones((6, 8), np.uint16))).lesions
+    assert (lesion.box.row_start, lesion.box.row_stop, lesion.box.col_start, lesion.box.col_stop) == (2, 4, 3, 6)

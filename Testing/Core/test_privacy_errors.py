@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,17 @@ from hypothesis import strategies as st
 from privacy_marks import found_in, mark_dicom
 from written_files import mammogram_dataset, picture, write_dicom
 
+import MolSubCore
+from MolSubCore.__main__ import main
 from MolSubCore.cohort.table import Case, Cohort, without_paths
+from MolSubCore.drawing import make_figure
 from MolSubCore.errors import ImageError, MolSubError, printable
 from MolSubCore.evaluation.characteristics import patient_columns
 from MolSubCore.files import plain_cell
 from MolSubCore.imaging.reader import brief, read_mammogram
+from MolSubCore.terminal import PlainText
+
+ROOT = Path(MolSubCore.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +76,38 @@ def test_printable_keeps_what_people_write() -> None:
     assert printable("Größe 乳房 5 µm") == "Größe 乳房 5 µm"
     assert printable("a\x1b[2Jb\u202ec\0") == r"a\x1b[2Jb\u202ec\x00"
     assert printable("x" * 5000).count("x") < 600
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "乳房 ü"), ("cp1252", r"\u4e73\u623f ü"), ("ascii", None)])
+def test_no_text_steers_the_terminal_or_is_refused_by_it(encoding: str, shown: str | None) -> None:
+    buffer = io.BytesIO()
+    stream = io.TextIOWrapper(buffer, encoding=encoding, newline="")
+    print("a\x1b[2J\x9b1m\rb\udcfc\u202e\tc 乳房 ü", file=PlainText(stream))
+    stream.flush()
+    text = buffer.getvalue().decode(encoding)
+    assert text.startswith(r"a\u001b[2J\u009b1m\u000db\udcfc\u202e" + "\tc ")
+    assert text.endswith("\n")
+    if shown:
+        assert text.endswith(f"{shown}\n")
+
+
+def test_the_command_line_prints_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("MolSubCore.models.card.find_bundles", lambda folder: [])
+    assert main(["models", "list", "--library", str(tmp_path / "a\x1b[31m")]) == 0
+    assert r"a\u001b[31m" in capsys.readouterr().out
+
+
+def test_texts_of_files_are_no_formulas(tmp_path: Path) -> None:
+    figure = make_figure(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.set_title(r"$\frac{ of $ 5")
+    axes.set_xticks([0.5], [r"$\x$"])
+    figure.savefig(tmp_path / "a.png")
+    assert axes.get_title() == r"$\frac{ of $ 5"
+    using = {path.name for path in ROOT.rglob("*.py") if re.search(r"\bFigure\(|pyplot", path.read_text())}
+    assert using == {"drawing.py"}  # the one way to make a figure
 
 
 def test_rows_are_told_without_paths() -> None:
