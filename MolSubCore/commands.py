@@ -52,6 +52,7 @@ def cohort_synthetic(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
     from MolSubCore.evaluation.evaluate import summary_lines
+    from MolSubCore.pseudonyms import key_advice
     from MolSubCore.train import train_run
     from MolSubCore.training.distributed import launched
     from MolSubCore.training.session import TrainingOptions
@@ -76,6 +77,7 @@ def train(options: argparse.Namespace) -> int:
         print(line)
     print(f"\nRun: {trained.run}\nEvaluation: {trained.run / 'evaluation.png'}")
     print(f"Make a bundle of it: molsub models export {trained.run} --out BUNDLE")
+    print(key_advice(trained.run / "split.json"))
     return 0
 
 

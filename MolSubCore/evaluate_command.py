@@ -44,6 +44,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     from MolSubCore.models.bundle import read_bundle
     from MolSubCore.models.card import find_bundle
     from MolSubCore.models.recalibrated import check_recalibrated
+    from MolSubCore.pseudonyms import key_advice
     from MolSubCore.report.external_page import write_page
 
     if not options.out:
@@ -67,6 +68,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     for warning in found.result["warnings"]:
         print(f"Warning: {warning}")
     print(f"{DISCLAIMER}\nPage: {page}\nTables, figures and predictions: {out / 'results'}")
+    print(key_advice(out / "plan.json"))
     if target:
         print(f"Recalibrated bundle: {_write_bundle(path, target, found)}")
     for error in found.external.errors:

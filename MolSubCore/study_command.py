@@ -24,6 +24,10 @@ def study(options: argparse.Namespace) -> int:
 
     if options.jobs < 1:
         raise MolSubError("--jobs", f"is {options.jobs}, expected 1 or more", "Choose a larger number")
+    if options.executor == "slurm":
+        from MolSubCore.jobs.slurm import check_names
+
+        check_names(Path(options.out), options.partition)
     with Bars() as bars:
         planned = plan_study(_options(options), bars)
     waiting = [job for job in planned.jobs if not job.finished]
@@ -129,11 +133,13 @@ def _print_results(results: StudyResults) -> None:
 
 
 def _report(results: StudyResults) -> None:
+    from MolSubCore.pseudonyms import key_advice
     from MolSubCore.report.study_report import write_report
 
     with Bar("drawing") as bar:
         page = write_report(results, progress=bar)
     print(f"{DISCLAIMER}\nReport: {page}\nTables and figures: {results.folder / 'results'}")
+    print(key_advice(results.folder / "split.json"))
 
 
 def _tell_failures(planned: Study, failed: dict[str, str], unfinished: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # More threads than cores only cost time: one where several test processes run side by side.
@@ -13,6 +14,12 @@ os.environ.setdefault(
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No test uses the user's own key of pseudonyms; all test processes have the same, so that they can share a run.
+_private = tempfile.TemporaryDirectory(prefix="molsub-key-")
+if "MOLSUB_KEY" not in os.environ:
+    os.environ["MOLSUB_KEY"] = str(Path(_private.name) / "pseudonyms.key")
+    Path(os.environ["MOLSUB_KEY"]).write_text("5e" * 32)
 
 
 @pytest.fixture(scope="session")

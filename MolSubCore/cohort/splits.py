@@ -10,10 +10,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import operator
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import json_text, read_json, write_text
+from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import SubtypeLabel, Task
 
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
@@ -38,15 +38,18 @@ class Split:
     partition : mapping of str to 'test' or int
         By study id. A number is the fold in which the patient is in the validation part.
     salt : str
-        Secret of the study ids; it decides no number.
+        Secret of the study ids; it decides no number, and is not written.
     folds, seed : int
         `seed` is -1 for a division made elsewhere.
+    nonce : str
+        What is written in its stead; see `MolSubCore.pseudonyms`.
     """
 
     partition: Mapping[str, Partition]
     salt: str
     folds: int
     seed: int
+    nonce: str = ""
 
     @cached_property
     def text(self) -> str:
@@ -55,8 +58,8 @@ class Split:
         return json_text(
             {
                 "format": "molsub-split",
-                "format_version": 1,
-                "salt": self.salt,
+                "format_version": 2 if self.nonce else 1,
+                **Salt(self.salt, self.nonce).to_dict(),
                 "folds": self.folds,
                 "seed": self.seed,
                 "patients": dict(sorted(counts.items())),
@@ -125,8 +128,9 @@ def make_split(
         # Dealt like cards, stratum after stratum: every fold gets its share of each, and of all.
         dealt = sorted(rest, key=lambda n: str(strata[names[n]]))
         partition |= {names[n]: position % folds + 1 for position, n in enumerate(dealt)}
-    split = Split({}, salt or secrets.token_hex(16), folds, seed)
-    return Split({split.study_id(patient): partition[patient] for patient in names}, split.salt, folds, seed)
+    made = Salt(salt) if salt else Salt.new()
+    split = Split({}, made.value, folds, seed, made.nonce)
+    return replace(split, partition={split.study_id(patient): partition[patient] for patient in names})
 
 
 def _check_labels(cohort: Cohort, tasks: Sequence[Task]) -> None:
@@ -216,7 +220,8 @@ def _from_json(path: Path) -> Split:
     try:
         partition = {str(k): v if v == TEST else operator.index(v) for k, v in content["partition"].items()}
         folds, seed = operator.index(content["folds"]), operator.index(content["seed"])
-        return _checked(path, Split(partition, str(content["salt"]), folds, seed))
+        salt = Salt.read(path, content)
+        return _checked(path, Split(partition, salt.value, folds, seed, salt.nonce))
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(
@@ -238,9 +243,9 @@ def _from_csv(path: Path) -> Split:
             raise
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(path, f"is no split table ({reason})", "Give the columns patient_id,partition") from None
-    split = Split({}, secrets.token_hex(16), max((v for v in parts.values() if isinstance(v, int)), default=0), -1)
-    partition = {split.study_id(patient): value for patient, value in parts.items()}
-    return _checked(path, Split(partition, split.salt, split.folds, split.seed))
+    salt, folds = Salt.new(), max((v for v in parts.values() if isinstance(v, int)), default=0)
+    split = Split({}, salt.value, folds, -1, salt.nonce)
+    return _checked(path, replace(split, partition={split.study_id(name): value for name, value in parts.items()}))
 
 
 def _checked(path: Path, split: Split) -> Split:

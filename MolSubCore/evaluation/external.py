@@ -134,7 +134,7 @@ def validate_bundle(
     rows = read_external_table(table, card["task"])
     column_groups(rows.cases_of(), options.subgroups)
     named_part(rows.cases_of(), options.recalibrate_on)
-    external = read_external(rows, card, salt, options.cache, progress=steps("reading images"))
+    external = read_external(rows, card, salt.value, options.cache, progress=steps("reading images"))
     levels = patient_levels(external, options.subgroups)
     part = named_part(external.cases_of(), options.recalibrate_on)
     logits = external_logits(bundle, external.data.store, out, salt, progress=steps("predicting"))

@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/plan.json                   the model's hashes, the salt of the patients' ids
+    DIR/plan.json                   the model's hashes, and which key the patients' ids were made with
     DIR/logits/00000.safetensors    up to 64 patches: the SHA-256 of each, and its logits by every member
 
 A patch is known by its pixels, so that a table to which rows or subtypes were added is done with what is new in it.
@@ -11,7 +11,6 @@ A patch is known by its pixels, so that a table to which rows or subtypes were a
 from __future__ import annotations
 
 import hashlib
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,13 @@ from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.device import to_input
+from MolSubCore.pseudonyms import Salt
 
 _FORMAT = "molsub-external"
 _BLOCK, _BATCH = 64, 16
 
 
-def begin(out: Path, card: dict[str, Any], *, resume: bool) -> str:
+def begin(out: Path, card: dict[str, Any], *, resume: bool) -> Salt:
     """Check that a validation can begin in a folder, or go on; return the salt of the patients' ids. Writes nothing.
 
     Raises
@@ -48,9 +48,9 @@ def begin(out: Path, card: dict[str, Any], *, resume: bool) -> str:
             raise MolSubError(out, "holds something else than a validation of a bundle", "Choose another --out")
         if stored.get("model") != model:
             raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
-        return str(stored["salt"])
+        return Salt.read(out / "plan.json", stored)
     check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
-    return secrets.token_hex(16)
+    return Salt.new()
 
 
 def _identity(card: dict[str, Any]) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def _identity(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def external_logits(
-    bundle: Bundle, store: PatchStore, out: Path, salt: str, *, progress: Progress | None = None
+    bundle: Bundle, store: PatchStore, out: Path, salt: Salt, *, progress: Progress | None = None
 ) -> NDArray[np.float64]:
     """Logits of all patches by every member, shape (members, N, classes); those in `out` are not computed again."""
-    plan = {"format": _FORMAT, "format_version": 1, "model": _identity(bundle.card), "salt": salt}
+    plan = {"format": _FORMAT, "format_version": 1, "model": _identity(bundle.card), **salt.to_dict()}
     write_json(out / "plan.json", plan)
     folder, shape = out / "logits", (len(bundle.models), len(bundle.card["classes"]))
     known = _read_blocks(folder, shape)

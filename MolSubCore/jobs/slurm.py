@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -92,6 +93,7 @@ def run_slurm(
     KeyboardInterrupt
         Once the jobs are cancelled; what they had reached is kept.
     """
+    check_names(folder, partition)
     submitit = _submitit()
     folder = folder.resolve()
     try:
@@ -117,6 +119,22 @@ def run_slurm(
         raise MolSubError("Slurm", f"does not answer ({error})", "Run the command again once it does") from None
     shutil.rmtree(folder, ignore_errors=True)
     return watch.failed
+
+
+def check_names(folder: Path, partition: str | None) -> None:
+    """Refuse what would write lines of its own into the script that Slurm runs, or be another file to Slurm.
+
+    Raises
+    ------
+    MolSubError
+        If the folder's path or the partition's name has a line break, another control character or a percent sign.
+    """
+    path = str(folder.resolve())
+    if not path.isprintable() or "%" in path or '"' in path:
+        found = "has a line break, a control character, a quotation mark or % in its path, which break Slurm's script"
+        raise MolSubError(folder, found, "Choose another --out")
+    if partition is not None and not re.fullmatch(r"[\w.+-]+(,[\w.+-]+)*", partition):
+        raise MolSubError("--partition", f"is '{partition}', expected names of partitions", "See sinfo for their names")
 
 
 def _submitit() -> Any:

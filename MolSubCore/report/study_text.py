@@ -116,7 +116,8 @@ def data_facts(results: StudyResults) -> Facts:
         ("Clinical columns used", joined(clinical) if clinical else "none"),
         ("Missing data", "a row without a usable image, lesion or subtype stops the study before training; missing "
                          "characteristics are counted in Table 1 and left out of its tests"),
-        ("Identifiers", "patients have salted ids; no names, ids or paths of files are in this folder"),
+        ("Identifiers", "patients have salted ids; no names, ids or paths of files are in this folder, nor the key of "
+                        "the ids"),
         ("Hash of images, lesions and labels", known(results.study.get("data_hash"))),
     ]  # fmt: skip
 

@@ -28,6 +28,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json
 from MolSubCore.jobs.schema import Event, Request, read_event
 from MolSubCore.jobs.worker import Worker
+from MolSubCore.pseudonyms import Salt, key_file
 from MolSubCore.tasks import Subtype
 
 #: Names of files that were opened for writing; filled by an audit hook, which cannot be taken away again.
@@ -194,12 +195,14 @@ def test_identified_is_the_way_to_names(place: Place, tmp_path: Path) -> None:
     assert {"prediction.json", "report.html", "report.pdf"} <= set(found)
 
 
-def test_the_salt_stays_in_the_split_file(place: Place) -> None:
-    """The run's division is the key to its study ids, and no other file is."""
-    salt = read_json(place.out / "run" / "split.json")["salt"]
-    assert len(salt) >= 32
-    holders = {path.name for path in place.out.rglob("*") if path.is_file() and salt.encode() in path.read_bytes()}
-    assert holders == {"split.json"}
+def test_no_result_holds_what_undoes_the_pseudonyms(place: Place) -> None:
+    """Patient ids have few digits: with the salt all of them are found by trying."""
+    split = read_json(place.out / "run" / "split.json")
+    assert "salt" not in split
+    secrets = [Salt.read(place.out, split).value.encode(), key_file().read_bytes().strip()]
+    held = [path for path in place.out.rglob("*") if path.is_file() and any(s in path.read_bytes() for s in secrets)]
+    assert not held
+    assert any(f"never to be handed on: {key_file()}" in text for text in place.printed.values())
     ids = set(read_json(place.out / "run" / "split.json")["partition"])
     texts = [path.read_text() for path in (place.out / "run").rglob("*.csv")]
     found = set(re.findall(r"\bS[0-9a-f]{12}\b", "\n".join(texts)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, write_split
 from MolSubCore.cohort.table import Case, Cohort
-from MolSubCore.errors import CohortError
+from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json, write_json
+from MolSubCore.pseudonyms import key_advice
 from MolSubCore.tasks import TASKS, Subtype
 
 PAPER = (102, 155, 54, 27, 52)  # patients per subtype, Table 1
@@ -241,3 +244,37 @@ def test_a_patient_of_two_subtypes_is_refused() -> None:
 def test_numbers_out_of_range_are_named(values: dict[str, float]) -> None:
     with pytest.raises(CohortError, match="expected"):
         make_split(make_cohort((8, 8, 8, 8, 8)), TASKS["tn"], **values)  # type: ignore[arg-type]
+
+
+def test_the_key_of_the_pseudonyms_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the split file and all patient ids finds no pseudonym; whoever has the key goes on."""
+    monkeypatch.setenv("MOLSUB_KEY", str(tmp_path / "private" / "a.key"))
+    cohort = make_cohort((8, 8, 8, 8, 8))
+    split, other = (make_split(cohort, TASKS["tn"], folds=2) for _ in range(2))
+    write_split(split, tmp_path / "split.json")
+    content = read_json(tmp_path / "split.json")
+    assert content["format_version"] == 2
+    for known in (content["nonce"], content["key"], "", content["nonce"] + content["key"]):
+        ids = {"S" + hashlib.sha256((known + case.patient_id).encode()).hexdigest()[:12] for case in cohort.cases}
+        assert not ids & set(content["partition"])
+    assert not set(split.partition) & set(other.partition)  # nor are two results' pseudonyms the same
+    assert read_split(tmp_path / "split.json", cohort) == split
+    if os.name != "nt":
+        assert (tmp_path / "private" / "a.key").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("MOLSUB_KEY", str(tmp_path / "b.key"))
+    for _ in range(2):  # without a key, and with another
+        with pytest.raises(MolSubError, match="MOLSUB_KEY"):
+            read_split(tmp_path / "split.json", cohort)
+        make_split(cohort, TASKS["tn"], folds=2)
+    (tmp_path / "b.key").write_text("none")
+    with pytest.raises(MolSubError, match="is no key"):
+        make_split(cohort, TASKS["tn"], folds=2)
+
+
+def test_a_split_of_an_earlier_version_is_read_and_told(tmp_path: Path) -> None:
+    cohort = make_cohort((8, 8, 8, 8, 8))
+    split = make_split(cohort, TASKS["tn"], folds=2, salt="s")
+    write_split(split, tmp_path / "split.json")
+    assert read_json(tmp_path / "split.json")["salt"] == "s"
+    assert read_split(tmp_path / "split.json", cohort) == split
+    assert "holds the salt" in key_advice(tmp_path / "split.json")
