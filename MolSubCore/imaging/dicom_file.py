@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pydicom.uid import (
 )
 
 from MolSubCore.errors import ImageError
+from MolSubCore.imaging.dicom_walk import check_elements, check_end
 from MolSubCore.imaging.limits import MAX_INFLATED
 
 _AGAIN = "Export or copy the file again"
@@ -83,18 +85,22 @@ def open_dicom(path: Path) -> DicomFile:
     Raises
     ------
     ImageError
-        If the file is damaged, or deflated to more than `MAX_INFLATED` bytes.
+        If the file is damaged, deflated to more than `MAX_INFLATED` bytes, or has more than `MAX_ELEMENTS` elements.
     """
     with path.open("rb") as stream:
         if stream.read(_PREAMBLE)[128:] != b"DICM":
             stream.seek(0)
         meta = _file_meta(stream)
+        begin = stream.tell()
         if str(meta.get("TransferSyntaxUID", "")) == DeflatedExplicitVRLittleEndian:
             header = _inflated(path, stream, meta)
             return DicomFile(path, header, DeflatedExplicitVRLittleEndian, True)
         stream.seek(0)
         if not meta and DeflatedExplicitVRLittleEndian.encode() in stream.read(1 << 16):
             raise ImageError(path, "is deflated and its file meta information is damaged", _AGAIN)
+        big = str(meta.get("TransferSyntaxUID", "")) == ExplicitVRBigEndian
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_elements(path, content, begin, little=not big)
         stream.seek(0)
         header = dcmread(stream, force=True, stop_before_pixels=True, defer_size=1 << 20)
     declared = header.file_meta.get("TransferSyntaxUID")
@@ -125,6 +131,8 @@ def _inflated(path: Path, stream: BinaryIO, meta: FileMetaDataset) -> Dataset:
         raise ImageError(path, f"inflates to more than {MAX_INFLATED >> 20} MiB", "Check where the file comes from")
     if not inflater.eof:
         raise ImageError(path, "is cut short: its deflated data end too early", _AGAIN)
+    check_elements(path, content, 0)
+    check_end(path, content)
     header = read_dataset(io.BytesIO(content), False, True)
     header.file_meta = meta
     return header

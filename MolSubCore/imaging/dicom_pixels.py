@@ -1,7 +1,8 @@
 """Pixel data of one DICOM frame: checked against the header, decoded by pydicom, unused bits removed.
 
-SimpleITK is not used here: it fills the missing part of truncated pixel data with zeros. libjpeg does
-so too for the JPEG family, hence the check for the end-of-image marker.
+SimpleITK is not used here: it fills the missing part of truncated pixel data with zeros. libjpeg does so too for
+the JPEG family, and no decoder but that of JPEG-LS says that bytes are missing or damaged: hence the checks of
+`MolSubCore.imaging.whole_jpeg` before anything is decoded.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pydicom.uid import (
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_file import DicomFile
 from MolSubCore.imaging.quiet import no_stderr
+from MolSubCore.imaging.whole_jpeg import Damage, check_jpeg, check_jpeg_2000, check_rle
 
 _AGAIN = "Export or copy the file again"
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -163,6 +165,7 @@ def check_stream(file: DicomFile, dataset: Dataset, stream: bytes) -> list[str]:
     """
     if file.syntax == RLELossless:
         _check_packets(file, dataset, len(stream))
+        _check_whole(file, dataset, stream)
         return []
     code = parse_codestream(stream)
     if code is None:
@@ -181,12 +184,27 @@ def check_stream(file: DicomFile, dataset: Dataset, stream: bytes) -> list[str]:
         raise ImageError(
             file.path, "has truncated pixel data: the end marker of the compressed image is missing", _AGAIN
         )
+    _check_whole(file, dataset, stream[code.start :] if code.process == _JPEG_2000 else stream)
     if code.precision <= 8 < int(dataset.BitsAllocated):
         dataset.BitsAllocated = 8  # what the decoder will deliver
         dataset.BitsStored = min(8, int(dataset.BitsStored))
     if code.precision != int(dataset.BitsStored) and code.process != _JPEG_2000:
         return [f"The compressed samples have {code.precision} bits, the header says {dataset.BitsStored}."]
     return []
+
+
+def _check_whole(file: DicomFile, dataset: Dataset, stream: bytes) -> None:
+    """Refuse coded data of which bytes are missing or overwritten."""
+    try:
+        if file.syntax == RLELossless:
+            if dataset.BitsAllocated % 8 == 0:
+                check_rle(stream, int(dataset.Rows) * int(dataset.Columns), int(dataset.BitsAllocated) // 8)
+        elif file.syntax in JPEG2000TransferSyntaxes:
+            check_jpeg_2000(stream)
+        else:
+            check_jpeg(stream)
+    except Damage as damage:
+        raise ImageError(file.path, f"has damaged pixel data: {damage}", _AGAIN) from None
 
 
 def _check_packets(file: DicomFile, dataset: Dataset, found: int) -> None:
@@ -254,7 +272,5 @@ def unused_bits_removed(stored: NDArray[Any], bits: int, high: int) -> tuple[NDA
         clean = (stored << up) >> down
         dirty = (clean != stored) & ((stored >> stored.dtype.type(bits)) != 0) & (shift == 0)
     count = int(np.count_nonzero(dirty))
-    note = (
-        f"{count} pixels had bits set outside the {bits} stored ones (overlays or a wrong header); they were removed."
-    )
-    return clean, [note] if count else []
+    why = "(overlays, a wrong header, or damage); they were removed."
+    return clean, [f"{count} pixels had bits set outside the {bits} stored ones {why}"] if count else []

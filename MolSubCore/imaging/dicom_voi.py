@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from MolSubCore.imaging.dicom_facts import numbers, text
 from MolSubCore.imaging.mammogram import ModalityLut, VoiTransform
 
+#: Windows, and tables, of a file that are looked at: three of each are usual, a table may have 65,536 entries.
+_MOST = 16
 _FUNCTIONS: dict[str, Literal["linear", "linear-exact", "sigmoid"]] = {
     "": "linear",
     "LINEAR": "linear",
@@ -37,11 +39,15 @@ def read_voi(dataset: Dataset, *, signed: bool) -> tuple[tuple[VoiTransform, ...
     """
     windows, warnings = _windows(dataset)
     tables: list[VoiTransform] = []
-    for number, item in enumerate(dataset.get("VOILUTSequence") or []):
+    items = dataset.get("VOILUTSequence") or []
+    if len(items) > _MOST:
+        warnings.append(f"The file has {len(items)} VOI LUTs; the first {_MOST} were looked at.")
+    useless: dict[str, list[int]] = {}
+    for number, item in enumerate(items[:_MOST]):
         try:
             first, entries, bits = read_lut(item, signed=signed)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            warnings.append(f"VOI LUT {number} is not used: {error}.")
+            useless.setdefault(str(error), []).append(number)
             continue
         top = float((1 << bits) - 1)
         if entries.max() > top:
@@ -52,6 +58,9 @@ def read_voi(dataset: Dataset, *, signed: bool) -> tuple[tuple[VoiTransform, ...
         scaled = entries.astype(np.float32) / np.float32(top)
         explanation = text(item, "LUTExplanation")
         tables.append(VoiTransform(f"voi-lut:{number}", "lut", first=float(first), lut=scaled, explanation=explanation))
+    for reason, numbers_of in useless.items():
+        others = f"; nor are {len(numbers_of) - 1} others, for the same reason" if len(numbers_of) > 1 else ""
+        warnings.append(f"VOI LUT {numbers_of[0]} is not used: {reason}{others}.")
     return (*windows, *tables), warnings
 
 
@@ -64,6 +73,8 @@ def _windows(dataset: Dataset) -> tuple[list[VoiTransform], list[str]]:
         warnings.append(
             f"The file has {len(centers)} Window Centers and {len(widths)} Window Widths; only pairs are used."
         )
+    if min(len(centers), len(widths)) > _MOST:
+        warnings.append(f"The file has {min(len(centers), len(widths))} windows; the first {_MOST} were looked at.")
     function = text(dataset, "VOILUTFunction").upper()
     if function not in _FUNCTIONS:
         warnings.append(f"The VOI LUT Function {function} is unknown; windows are taken as LINEAR.")
@@ -71,7 +82,7 @@ def _windows(dataset: Dataset) -> tuple[list[VoiTransform], list[str]]:
     words = text(dataset, "WindowCenterWidthExplanation").split("\\")
     return [
         VoiTransform(f"window:{i}", kind, center, width, explanation=words[i] if i < len(words) else "")
-        for i, (center, width) in enumerate(zip(centers, widths, strict=False))
+        for i, (center, width) in enumerate(zip(centers[:_MOST], widths[:_MOST], strict=False))
     ], warnings
 
 

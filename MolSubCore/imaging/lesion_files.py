@@ -18,6 +18,7 @@ from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.raster import check_picture
 from MolSubCore.imaging.reader import one_line
 from MolSubCore.imaging.volume import read_slice, slice_array
+from MolSubCore.imaging.whole_picture import check_whole
 
 Layers = tuple[SourceKind, Sequence[NDArray[np.integer]], list[str]]
 
@@ -81,6 +82,7 @@ def _picture(path: Path) -> NDArray[np.integer]:
     try:
         with Image.open(path, formats=("PNG", "TIFF", "BMP")) as picture:
             check_picture(path, picture)
+            check_whole(path, picture)
             plain = {"RGBA": "RGB", "LA": "L"}.get(picture.mode)
             values = np.asarray(picture.convert(plain) if plain else picture)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:

@@ -13,6 +13,9 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 8 * MAX_PIXELS
 #: Largest data set, in bytes, that a deflated DICOM file may inflate to.
 MAX_INFLATED = 512 * 1024 * 1024
+#: Elements and items of a DICOM header, nested ones included: a mammogram has some hundreds, a segmentation of a
+#: thousand frames forty thousand. Two million empty ones would take a minute and more than a gigabyte.
+MAX_ELEMENTS = 100_000
 #: Bytes in which the text header of a volume must end.
 MAX_HEADER = 1 << 20
 

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.limits import MAX_PIXELS, check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.whole_picture import check_whole
 
 _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
@@ -38,6 +39,7 @@ def read_raster(path: Path) -> Mammogram:
     with _opened(path) as picture:
         kind = "JPEG" if picture.format == "MPO" else str(picture.format)
         bits, signed = _depth(path, picture)
+        check_whole(path, picture)
         white_is_zero = kind == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
         stored, note = _grey(path, picture, bits)
     history = [f"{kind} file, {bits} bits.", *note]

@@ -15,6 +15,7 @@ from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.imaging.foreground import bright_background
+from MolSubCore.imaging.lost_block import lost_block
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.quiet import no_remarks, no_stderr
 
@@ -157,8 +158,14 @@ def _looks_like_bare_dicom(head: bytes) -> bool:
 
 
 def _checked(mammogram: Mammogram) -> Mammogram:
-    """Add what holds for every kind of file: a constant picture, a bright background."""
+    """Add what holds for every kind of file: a constant picture, a bright background, a block of lost pixels."""
     found = list(mammogram.warnings)
+    if (block := lost_block(mammogram.stored)) is not None:
+        row, column, count = block
+        found_there = (
+            f"has damaged pixels: {count} of one value in a row, from row {row}, column {column} on, amid others"
+        )
+        raise ImageError(mammogram.source or mammogram.label, found_there, "Export or copy the file again")
     if mammogram.stored.min() == mammogram.stored.max():
         found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
     elif bright_background(mammogram):

@@ -23,10 +23,12 @@ from MolSubCore.imaging.limits import check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
-from MolSubCore.imaging.volume_header import check_text_header
+from MolSubCore.imaging.volume_header import check_packed_data, check_text_header
 from MolSubCore.native import native_name
 
 _CHUNK = 1 << 20
+#: Bytes that may follow the voxels.
+_SPARE = 1 << 16
 _LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes of NIfTI
 _AGAIN = "Export or copy the file again"
@@ -80,6 +82,8 @@ def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
     """
     if kind == "NIfTI":
         _check_nifti(path)
+    else:
+        check_packed_data(path, kind)
     with _alone(path) as file, _opened(file, kind, several_channels=several_channels, subject=path) as reader:
         return reader.Execute()
 
@@ -186,6 +190,8 @@ def _check_nifti(path: Path) -> None:
             found = path.stat().st_size if unpacked else _count(stream, len(head), needed)
             if found < needed:
                 raise ImageError(path, f"is cut short: {found} bytes of the {needed} that its header promises", _AGAIN)
+            if not unpacked and found > needed + _SPARE:
+                raise ImageError(path, f"is damaged: it unpacks to more than the {needed} bytes of its image", _AGAIN)
             if layout.floats:
                 stream.seek(layout.offset)
                 finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
@@ -222,9 +228,8 @@ def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
 
 
 def _count(stream: Any, already: int, enough: int) -> int:
-    """Number of bytes in a compressed stream, counted no further than `enough`."""
+    """Number of bytes in a compressed stream, counted not much further than `enough`."""
     total = already
-    while total < enough and (chunk := stream.read(_CHUNK)):
+    while total <= enough + _SPARE and (chunk := stream.read(_CHUNK)):  # its end has the checksum, which is checked
         total += len(chunk)
-    stream.read(1)  # at the end of the stream this checks its checksum
     return total

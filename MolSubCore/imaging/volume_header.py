@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from pathlib import Path
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.limits import MAX_HEADER
+from MolSubCore.imaging.limits import MAX_BYTES, MAX_HEADER
 
 #: Characters in one field; the free texts of a .seg.nrrd (``key:=value``) may be longer.
 _FIELD, _TEXT = 500, 1 << 16
 _WORD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
+_CHUNK = 1 << 20
 _AGAIN = "Export or copy the file again"
 _NRRD_ENCODINGS = ("raw", "gzip", "gz", "ascii", "txt", "text", "hex", "bzip2", "bz2")
 _NRRD_DATA, _META_DATA = ("data file", "datafile"), "elementdatafile"
@@ -60,6 +62,48 @@ def check_text_header(path: Path, kind: str) -> list[Path]:
         _check_compressed(path, fields)
         data = None if data is not None and data.upper() == "LOCAL" else data or ""
     return [] if data is None else [_beside(path, data)]
+
+
+def check_packed_data(path: Path, kind: str) -> None:
+    """Refuse a NRRD (gzip) or MetaImage (zlib) file whose packed data are damaged, which its reader would not say.
+
+    Parameters
+    ----------
+    path : Path
+        Its header has passed `check_text_header`, or will be checked by it.
+    kind : {'NRRD', 'MetaImage'}
+
+    Raises
+    ------
+    ImageError
+    """
+    check_text_header(path, kind)
+    with path.open("rb") as stream:
+        head = stream.read(MAX_HEADER)
+    if kind == "NRRD":
+        fields, name = _nrrd_fields(path, head), None
+        if fields["encoding"].lower() not in ("gzip", "gz"):
+            return
+        name = next((fields[one] for one in _NRRD_DATA if one in fields), None)
+        at = re.search(rb"\n\r?\n", head)
+        start, unpack = at.end() if at else 0, zlib.decompressobj(16 + zlib.MAX_WBITS)
+    else:
+        fields = _meta_fields(path, head)
+        if fields.get("compresseddata", "").lower() not in ("true", "1", "yes"):
+            return
+        name = None if fields[_META_DATA].upper() == "LOCAL" else fields[_META_DATA]
+        at = re.search(rb"(?im)^\s*ElementDataFile\s*=[^\n]*\n", head)
+        start, unpack = at.end() if at else 0, zlib.decompressobj()
+    with (path if name is None else path.parent / name).open("rb") as stream:
+        stream.seek(0 if name is not None else start)
+        left = MAX_BYTES
+        try:
+            while not unpack.eof and left > 0 and (packed := unpack.unconsumed_tail or stream.read(_CHUNK)):
+                left -= len(unpack.decompress(packed, _CHUNK))
+        except zlib.error as error:
+            raise ImageError(path, f"has damaged data ({error})", _AGAIN) from None
+    if not unpack.eof:
+        raise ImageError(path, "is cut short or damaged: its packed data do not end", _AGAIN)
 
 
 def _nrrd_fields(path: Path, head: bytes) -> dict[str, str]:

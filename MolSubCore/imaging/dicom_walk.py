@@ -1,0 +1,126 @@
+"""A walk through the elements of a DICOM data set, from length to length, before anything is made of them.
+
+What a parser makes of an element is a hundred times as large as the element: a small file of millions of empty items
+would fill the memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from mmap import mmap
+from pathlib import Path
+
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.limits import MAX_ELEMENTS
+
+_LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
+_UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PIXELS, _PIXEL_DATA = 0x7FE0, 0x7FE00010
+#: What may follow the pixel data: digital signatures, padding.
+_BEHIND = {0xFFFAFFFA, 0xFFFCFFFC}
+_DEEPEST = 100
+_AGAIN = "Export or copy the file again"
+
+
+def check_elements(path: Path, content: bytes | mmap, start: int, *, little: bool = True) -> None:
+    """Refuse a data set of more than `MAX_ELEMENTS` elements and items before its pixel data, nested ones included.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes or mmap
+    start : int
+        Where the data set begins.
+    little : bool
+        Whether it is in little endian.
+
+    Raises
+    ------
+    ImageError
+    """
+    for count, (_, depth, _) in enumerate(_walk(content, start, len(content), little=little), start=1):
+        found = f"more than {MAX_ELEMENTS} elements and items" if count > MAX_ELEMENTS else ""
+        if found or depth > _DEEPEST:
+            found = found or f"sequences in sequences, more than {_DEEPEST} deep,"
+            raise ImageError(path, f"has {found} in its header", "Check where the file comes from")
+
+
+def _walk(content: bytes | mmap, at: int, stop: int, *, little: bool) -> Iterator[tuple[int, int, int]]:
+    """Tag, depth and place of each element and item, up to the pixel data's first one, which is the last.
+
+    Ends quietly where the bytes make no sense: the parser will say so.
+    """
+    order = "<" if little else ">"
+    # Of each sequence and item that is open: where it ends, if its length says.
+    ends = [stop]
+    explicit = content[at + 4 : at + 6].isalpha() and content[at + 4 : at + 6].isupper()
+    while True:
+        while len(ends) > 1 and at >= ends[-1]:
+            ends.pop()
+        if at + 8 > ends[-1]:
+            return
+        group, number = struct.unpack_from(order + "HH", content, at)
+        tag = group << 16 | number
+        yield tag, len(ends) - 1, at
+        if group == _PIXELS and len(ends) == 1:
+            return
+        if tag in (_ITEM, _ITEM_END, _SEQUENCE_END) or not explicit:
+            (length,) = struct.unpack_from(order + "I", content, at + 4)
+            kind, at = b"", at + 8
+        else:
+            kind = bytes(content[at + 4 : at + 6])
+            if kind in _LONG:
+                if at + 12 > ends[-1]:
+                    return
+                (length,) = struct.unpack_from(order + "I", content, at + 8)
+                at += 12
+            elif kind.isalpha():
+                (length,) = struct.unpack_from(order + "H", content, at + 6)
+                at += 8
+            else:
+                return
+        if tag in (_ITEM_END, _SEQUENCE_END):
+            if len(ends) > 1:
+                ends.pop()
+        elif tag == _ITEM or kind == b"SQ" or length == _UNDEFINED or (not kind and _is_sequence(tag)):
+            # What has no length ends with a delimiter, within what it is in.
+            ends.append(ends[-1] if length == _UNDEFINED else min(at + length, ends[-1]))
+        else:
+            at += length
+
+
+@lru_cache(maxsize=4096)
+def _is_sequence(tag: int) -> bool:
+    return dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ"
+
+
+def check_end(path: Path, content: bytes) -> None:
+    """Refuse an inflated data set that does not end where its pixel data do: it has no checksum, but lengths.
+
+    Raises
+    ------
+    ImageError
+    """
+    last = (0, 0, 0)
+    for element in _walk(content, 0, len(content), little=True):
+        last = element
+    tag, _, at = last
+    if tag >> 16 != _PIXELS or at + 12 > len(content):
+        return  # without an image: refused as such
+    behind = False
+    while at + 8 <= len(content):
+        group, number = struct.unpack_from("<HH", content, at)
+        tag = group << 16 | number
+        if behind and tag not in _BEHIND:
+            break
+        long = bytes(content[at + 4 : at + 6]) in _LONG
+        (length,) = struct.unpack_from("<I" if long else "<H", content, at + (8 if long else 6))
+        at += length + (12 if long else 8)
+        behind = behind or tag == _PIXEL_DATA
+    if behind and at != len(content) and content[at:] != b"\0":
+        raise ImageError(path, "has damaged pixel data: its deflated data do not end with them", _AGAIN)
