@@ -21,6 +21,9 @@ from slicer.util import VTKObservationMixin
 #: Panels from top to bottom; the first is open at the beginning.
 PANELS = ("LoadPanel", "AnnotatePanel", "PredictPanel", "HeatmapPanel", "ReportPanel", "TrainPanel", "SetupPanel")
 
+#: Pixels that a section's frame takes of its width: what a style gives at most.
+_FRAME = 26
+
 
 class MolSubSlicer(ScriptedLoadableModule):
     """The module as Slicer lists it."""
@@ -61,6 +64,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.keeper: Any = None
         self.panels: dict[str, Any] = {}
         self.buttons: dict[str, Any] = {}
+        self._width = 0
 
     def setup(self) -> None:
         """Make the widgets; nothing is computed and no process is started."""
@@ -79,6 +83,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in PANELS:
             self._add_panel(name)
         self.column.addStretch(1)
+        self.area.verticalScrollBar().connect("rangeChanged(int,int)", lambda *_range: self._widen())  # parts appear
         self.session.messages.connect(self.show_message)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -96,7 +101,6 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.area.setWidget(body)
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(qt.QFrame.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)  # Slicer's panel scrolls, or widens
         self.layout.addWidget(self.area, 1)
 
     def _add_panel(self, name: str) -> None:
@@ -106,12 +110,29 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         button.objectName = f"{name}Button"
         qt.QVBoxLayout(button).addWidget(panel.widget)
         button.collapsed = len(self.panels) > 1
-        if hasattr(panel, "opened"):  # for panels that look something up only when they are seen
-            button.connect("contentsCollapsed(bool)", lambda collapsed: None if collapsed else panel.opened())
+        button.connect("contentsCollapsed(bool)", lambda collapsed: self._on_folded(panel, bool(collapsed)))
         self.column.addWidget(button)
+
+    def _on_folded(self, panel: Any, folded: bool) -> None:
+        """Tell panels that look something up only when they are seen; what is unfolded is seen in its whole width."""
+        slot = getattr(panel, "folded" if folded else "opened", None)
+        if slot is not None:
+            slot()
+        self._widen()
+
+    def _widen(self) -> None:
+        """Have Slicer's panel be wide enough for every part: nothing of one is beyond its right edge."""
+        widths = [self.column.minimumSize().width()]
+        widths += [panel.widget.layout().minimumSize().width() + _FRAME for panel in self.panels.values()]
+        bar = self.area.style().pixelMetric(qt.QStyle.PM_ScrollBarExtent)
+        width = max(widths) + bar
+        if width != self._width:
+            self._width = width
+            self.area.setMinimumWidth(width)
 
     def enter(self) -> None:
         """The user opened the module."""
+        self._widen()
         for panel in self.panels.values():
             panel.enter()
 
@@ -147,11 +168,8 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._tell_of_scene()
 
     def _tell_of_scene(self) -> None:
-        from MolSubSlicerLib.Scene import Predictions
-
-        newest = Predictions.latest()
         self.session.mammograms_changed.emit()
-        self.session.prediction_changed.emit(Predictions.prediction_of(newest) if newest else None)
+        self.session.tell_prediction()
 
     def onReload(self) -> None:
         """Read the module and all its parts again."""

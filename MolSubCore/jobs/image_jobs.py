@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]
     -------
     dict
         ``pixels`` (``OUT/pixels.npy``: (rows, columns), bright = dense, the smallest exact type of uint8, int16,
-        uint16, float32), and what is known of the image. Of its identifiers only the instance UIDs.
+        uint16, float32), and what is known of the image. Of its identifiers the instance UIDs, and as ``patient`` a
+        digest that tells whether two images name the same patient; null where the header names none.
 
     Raises
     ------
@@ -66,8 +68,14 @@ def image_facts(mammogram: Mammogram) -> dict[str, Any]:
         "warnings": [*mammogram.warnings, *notes],
         "sop_instance_uid": mammogram.identifiers.get("SOPInstanceUID"),
         "study_instance_uid": mammogram.identifiers.get("StudyInstanceUID"),
+        "patient": _digest(mammogram.identifiers.get("PatientID")),
         "synthetic": mammogram.synthetic,
     }
+
+
+def _digest(patient: str | None) -> str | None:
+    """For comparing within a program, not for files: a short number can be found again by trying all."""
+    return hashlib.sha256(patient.strip().encode()).hexdigest() if patient and patient.strip() else None
 
 
 def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

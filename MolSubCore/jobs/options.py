@@ -52,7 +52,7 @@ def _fits(name: str, value: Any) -> bool:
         return _is_text(value)
     if name in ("images", "pairs"):
         return isinstance(value, list) and all(isinstance(entry, dict) and _are_texts(entry) for entry in value)
-    if name in ("paths", "layers", "class_order"):
+    if name in ("paths", "layers", "class_order", "notes"):
         return isinstance(value, list) and all(map(_is_text, value))
     if name == "folds":
         return _is_whole(value)

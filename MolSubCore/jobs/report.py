@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     ----------
     options : mapping
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's) and ``out`` (a folder to make);
-        optional: ``identified``, ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
+        optional: ``notes`` (warnings of the program's own, which the report tells first), ``identified``,
+        ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``predicting``, ``writing``.
 
@@ -42,6 +44,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
     classes = options.get("classes") or "predicted"
     prediction = predict(pairs, bundle, layers=options.get("layers"), classes=classes, read=cached_mammogram)
+    notes = dict.fromkeys([*(options.get("notes") or ()), *prediction.warnings])
+    prediction = replace(prediction, warnings=tuple(notes))
     progress(0.6, stage="writing")
     prediction.save(out, identified=bool(options.get("identified")), overwrite=overwrite)
     return {"folder": str(out), "html": str(out / "report.html"), "pdf": str(out / "report.pdf")}

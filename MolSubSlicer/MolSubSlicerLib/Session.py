@@ -77,6 +77,8 @@ class Session:
         ``()``.
     reloading : bool
         Whether the module ends only to begin again at once.
+    results : dict
+        Predictions of this session whole, with the files of their maps, by their identifiers in the scene.
     """
 
     def __init__(self, parameter_node: Callable[[], Any]) -> None:
@@ -90,7 +92,11 @@ class Session:
         self.prediction_changed, self.library_changed, self.table_written = Signal(), Signal(), Signal()
         self.parameters_changed, self.scene_closed, self.model_changed = Signal(), Signal(), Signal()
         self.reloading = False
+        self.results: dict[str, dict[str, Any]] = {}
+        self._told: str | None = None
         self._closed = False
+        self.mammograms_changed.connect(self.follow_patient)
+        self.scene_closed.connect(self.results.clear)
 
     @property
     def library(self) -> Path:
@@ -112,6 +118,36 @@ class Session:
         self.parameters = MolSubParameters(self._parameter_node())
         self.parameters_changed.emit()
 
+    def prediction_node(self) -> Any:
+        """The prediction to be shown: the newest one on images of the chosen mammogram's patient; or None."""
+        from MolSubSlicerLib.Scene import Patients, Predictions
+        from MolSubSlicerLib.Scene.Nodes import in_scene
+
+        chosen = self.parameters.mammogram
+        if in_scene(chosen):
+            return Predictions.latest(chosen)
+        return Predictions.latest() if len(Patients.groups()) < 2 else None
+
+    def tell_prediction(self) -> None:
+        """Tell everybody of `prediction_node`: as it came from the worker, else as the scene has it."""
+        from MolSubSlicerLib.Scene import Predictions
+
+        node = self.prediction_node()
+        if node is None:
+            self._told = None
+            self.prediction_changed.emit(None)
+            return
+        self._told = Predictions.id_of(node)
+        self.prediction_changed.emit(self.results.get(self._told) or Predictions.prediction_of(node))
+
+    def follow_patient(self) -> None:
+        """Another patient's mammogram was chosen, or one was removed: the result is of the patient that is chosen."""
+        from MolSubSlicerLib.Scene import Predictions
+
+        node = self.prediction_node()
+        if (None if node is None else Predictions.id_of(node)) != self._told:
+            self.tell_prediction()
+
     def say(self, text: str, kind: Kind = "info") -> None:
         """Show a sentence in the message line; an empty text clears it."""
         self.messages.emit(text, kind)
@@ -129,6 +165,7 @@ class Session:
         failed: Callable[[str], None] | None = None,
         progress: Callable[[dict[str, Any]], None] | None = None,
         cancelled: Callable[[], None] | None = None,
+        yields: bool = False,
     ) -> JobHandle:
         """Have the worker do a job.
 
@@ -139,6 +176,8 @@ class Session:
         done, failed, progress, cancelled : callable
             ``done(result)``; ``failed(message)``, by default the message line shows it; ``progress(values)``, where
             ``values["done"]`` is the share, 0 to 1; ``cancelled()``.
+        yields : bool
+            Cancel this job as soon as another one is submitted.
         """
         from MolSubCore.jobs.schema import Request
 
@@ -149,7 +188,7 @@ class Session:
             "cancelled": lambda values: cancelled() if cancelled else None,
             "progress": lambda values: progress(values) if progress else None,
         }
-        self.worker.submit(Request(handle.id, job, dict(options)), self._listener(handle, told))
+        self.worker.submit(Request(handle.id, job, dict(options)), self._listener(handle, told), yields=yields)
         return handle
 
     def _listener(

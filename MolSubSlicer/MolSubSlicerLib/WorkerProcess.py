@@ -63,6 +63,7 @@ class WorkerProcess:
         self._ended: Any = None
         self._waiting: deque[tuple[Any, Listener]] = deque()
         self._running: tuple[Any, Listener] | None = None
+        self._yielding: set[str] = set()
         self._retired: list[RetiredProcess] = []
         self._cancelled = ""  # the job for whose sake the process may be killed
         self._timer = qt.QTimer()
@@ -71,7 +72,7 @@ class WorkerProcess:
 
     # ---------------------------------------------------------------- for others
 
-    def submit(self, request: Any, listener: Listener) -> None:
+    def submit(self, request: Any, listener: Listener, *, yields: bool = False) -> None:
         """Have a job done after those before it; a worker that is stopped or died is started.
 
         Parameters
@@ -79,12 +80,26 @@ class WorkerProcess:
         request : MolSubCore.jobs.schema.Request
         listener : callable
             ``listener(event)`` for every event of the job, on this thread; after the last one it is never called.
+        yields : bool
+            Cancel this job as soon as another one waits; the process is never killed for that.
         """
         self._waiting.append((request, listener))
+        if self._running and self._running[0].id in self._yielding:
+            self._yield()
+        elif yields:
+            self._yielding.add(request.id)
         if self.state in ("stopped", "died"):
             self.start()
         else:
             self._send_next()
+
+    def _yield(self) -> None:
+        """Ask the job that runs to end, in its own time."""
+        from MolSubCore.jobs.schema import Cancel
+
+        name = self._running[0].id if self._running else ""
+        self._yielding.discard(name)  # asked once
+        self._process.write(Cancel(name).line().encode("utf-8"))
 
     def cancel(self, name: str) -> None:
         """End the job of this id; the process is killed where the job has not ended after `CANCEL_TIME`."""
@@ -198,6 +213,8 @@ class WorkerProcess:
         self._running = self._waiting.popleft()
         self._set_state("busy")
         self._process.write(self._running[0].line().encode("utf-8"))
+        if self._waiting and self._running[0].id in self._yielding:
+            self._yield()
 
     def _on_timeout(self, *_arguments: Any) -> None:
         if self.state == "starting":

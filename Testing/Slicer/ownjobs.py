@@ -46,7 +46,7 @@ def write_jobs(folder: Path, code: str, names: dict[str, str]) -> None:
 
 
 def hold_predictions(folder: Path) -> Path:
-    """Have predictions wait, once they have begun, while the file that is returned exists; it does not at first.
+    """Have predictions and reports wait, once they have begun, while the returned file exists; it does not at first.
 
     Parameters
     ----------
@@ -57,12 +57,20 @@ def hold_predictions(folder: Path) -> Path:
     code = f"""
 import os, time
 
-def predict(options, progress):
-    from MolSubCore.jobs.predict_jobs import predict
+def hold(progress):
     progress(0.0, stage="loading model")
     while os.path.exists({str(hold)!r}):
         time.sleep(0.02)
+
+def predict(options, progress):
+    from MolSubCore.jobs.predict_jobs import predict
+    hold(progress)
     return predict(options, progress)
+
+def report(options, progress):
+    from MolSubCore.jobs.report import write_report
+    hold(progress)
+    return write_report(options, progress)
 """
-    write_jobs(folder, code, {"predict": "predict"})
+    write_jobs(folder, code, {"predict": "predict", "report": "report"})
     return hold

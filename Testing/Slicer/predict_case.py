@@ -52,7 +52,8 @@ def show_prediction(module: Any, prediction: dict[str, Any], volumes: list[Any])
     from MolSubSlicerLib.Scene import Predictions
 
     node = Predictions.store(prediction, volumes)
-    module.session.prediction_changed.emit(prediction)
+    module.session.results[Predictions.id_of(node)] = prediction
+    module.session.tell_prediction()
     return node
 
 

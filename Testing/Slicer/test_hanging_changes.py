@@ -179,6 +179,64 @@ def test_outlines_follow_the_picture_into_other_views(hung: dict[str, Any]) -> N
     assert outline_views(volume) == hung_in
 
 
+def header(view_node: Any) -> str:
+    """What Slicer writes above a view."""
+    return str(view_node.GetLayoutLabel())
+
+
+def test_a_views_header_is_that_of_its_picture_whoever_put_it_there(hung: dict[str, Any], scene: Any) -> None:
+    """As Slicer does after a removal, its DICOM module after loading, and the user by Slicer's own selectors."""
+    import slicer
+
+    from MolSubSlicerLib.Scene import Hanging, Mammograms
+
+    right, left = hung["R MLO"], hung["L MLO"]
+    node = view(right).mrmlSliceNode()
+    (composite,) = Hanging.composites_of(right)
+    assert [header(view(volume).mrmlSliceNode()) for volume in (right, left)] == ["R MLO", "L MLO"]
+    composite.SetBackgroundVolumeID(left.GetID())
+    assert header(node) == "L MLO"
+    foreign = slicer.util.addVolumeFromArray(np.zeros((1, 4, 4), np.uint8), name="CT of the chest")
+    composite.SetBackgroundVolumeID(foreign.GetID())
+    assert header(node) == "CT of the chest"
+    composite.SetBackgroundVolumeID(right.GetID())
+    Mammograms.remove_mammogram(right)
+    assert header(node) == ""
+    assert composite.GetBackgroundVolumeID() is None
+
+
+def test_a_picture_that_slicer_puts_into_a_view_is_turned_the_right_way(hung: dict[str, Any], tmp_path: Path) -> None:
+    """A left breast in the view of a right one that was stored mirrored."""
+    from MolSubSlicerLib.Scene import Hanging, Mammograms
+
+    mirrored = Mammograms.add_mammogram(scene_case.facts(tmp_path, "R CC", "left"))
+    left = hung["L MLO"]
+    Hanging.hang([mirrored])
+    (composite,) = Hanging.composites_of(mirrored)
+    composite.SetBackgroundVolumeID(left.GetID())
+    node = view(left).mrmlSliceNode()
+    to_ras = node.GetSliceToRAS()
+    assert to_ras.GetElement(0, 0) * -1.0 > 0  # columns run to the right: the patient's -R axis, as stored
+    screen = scene_case.screen(scene_case.view_name(left))
+    tissue = np.abs(screen.mean(axis=2) - 85) < 3
+    assert tissue[:, 1].sum() > screen.shape[0] / 2 and tissue[:, -2].sum() == 0  # the chest wall is on the left
+
+
+def test_a_view_without_a_known_spacing_says_that_it_has_no_scale(scene: Any, tmp_path: Path) -> None:
+    """Slicer's rulers would count its pixels as millimetres."""
+    from MolSubSlicerLib.Scene import Hanging, Mammograms
+    from MolSubSlicerLib.Scene.Nodes import belongings
+
+    unknown = {"row_mm": None, "col_mm": None, "source": "unknown"}
+    for label, spacing, words in (("R CC", unknown, "no mm scale"), ("R MLO", scene_case.SPACING, "")):
+        changes = {"spacing": spacing} if spacing is unknown else {}
+        volume = Mammograms.add_mammogram(scene_case.facts(tmp_path, label, **changes))
+        Hanging.hang([volume])
+        (node,) = belongings(volume, "label")
+        assert header(view(volume).mrmlSliceNode()) == (f"{label} ({words})" if words else label)
+        assert node.GetNthControlPointLabel(0) == (f"{label}\n{words}" if words else label)
+
+
 def test_a_closed_keeper_follows_no_more(hung: dict[str, Any], scene: Any) -> None:
     from MolSubSlicerLib.Scene.SceneKeeper import SceneKeeper
 

@@ -192,16 +192,59 @@ def test_maps_that_cannot_be_read_are_a_sentence(module: Any, files: Path, volum
     assert "Predict again" in said(module)
 
 
-def test_a_view_that_is_removed_is_forgotten(module: Any, panel: Any, volumes: list[Any]) -> None:
+def test_without_one_of_its_views_a_prediction_is_none_any_more(module: Any, panel: Any, volumes: list[Any]) -> None:
+    """Neither its heatmaps nor its bars: the mean was over all views."""
     from MolSubSlicerLib.Scene import Mammograms
 
     Mammograms.remove_mammogram(volumes[0])
     module.session.mammograms_changed.emit()
-    panel.ui.layerSlider.value = 0
-    assert foregrounds(volumes[1:]) == [("first", "TN")]
-    Mammograms.remove_mammogram(volumes[1])
-    module.session.mammograms_changed.emit()
+    assert front(volumes[1]) is None
     assert not is_shown(panel.ui.controls)
+    assert not is_shown(module.panels["PredictPanel"].ui.resultFrame)
+
+
+def test_hanging_again_keeps_the_heatmaps(module: Any, panel: Any, volumes: list[Any]) -> None:
+    before = foregrounds(volumes)
+    assert before == [("last", "TN")] * 2
+    module.panels["LoadPanel"].ui.hangButton.click()
+    assert foregrounds(volumes) == before
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["a heatmap", "its folder"])
+def test_no_other_mammograms_heatmap_takes_the_place_of_a_deleted_one(
+    scene: Any, panel: Any, volumes: list[Any], at_once: bool
+) -> None:
+    """Slicer's selectors fill an empty layer with the next volume of the scene."""
+    import slicer
+
+    from MolSubSlicerLib.Scene import Heatmaps
+
+    shown, other = front(volumes[0]), front(volumes[1])
+    (composite,) = [node for node in _composites() if node.GetBackgroundVolumeID() == volumes[0].GetID()]
+    if at_once:
+        scene.StartState(scene.BatchProcessState)
+    for node in Heatmaps.heatmaps_of(volumes[0]) if at_once else [shown]:
+        scene.RemoveNode(node)
+    composite.SetForegroundVolumeID(other.GetID())
+    if at_once:
+        scene.EndState(scene.BatchProcessState)
+    assert composite.GetForegroundVolumeID() is None
+    composite.SetForegroundVolumeID(volumes[1].GetID())  # nor the other mammogram itself
+    assert composite.GetForegroundVolumeID() is None
+    own = slicer.util.addVolumeFromArray(np.zeros((1, 4, 4), np.uint8), name="what the user lays there")
+    composite.SetForegroundVolumeID(own.GetID())
+    assert composite.GetForegroundVolumeID() == own.GetID()
+    assert front(volumes[1]) is other
+
+
+def test_another_picture_in_a_view_comes_with_its_own_heatmap(panel: Any, volumes: list[Any]) -> None:
+    """As Slicer's volume selector, or its DICOM module, puts it there."""
+    composites = {node.GetBackgroundVolumeID(): node for node in _composites()}
+    composite, heat = composites[volumes[0].GetID()], front(volumes[1])
+    composite.SetBackgroundVolumeID(volumes[1].GetID())
+    assert composite.GetForegroundVolumeID() == heat.GetID()
+    composite.SetBackgroundVolumeID(None)
+    assert composite.GetForegroundVolumeID() is None
 
 
 def of_class(entry: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def cells(table: Any) -> list[list[str]]:
     return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
 
 
+def rows(panel: Any) -> list[list[str]]:
+    """Side, view, spacing, vendor and notes of the views that are loaded."""
+    return [row[1:] for row in cells(panel.ui.viewsTable)]
+
+
 def said(module: Any) -> str:
     return str(module.message.text)
 
@@ -56,7 +61,7 @@ def said(module: Any) -> str:
 def test_files_become_views_with_what_their_headers_say(panel: Any, load: Any, files: dict[str, str]) -> None:
     volumes = load(files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"])
     assert [volume.GetName() for volume in volumes] == ["R CC", "R MLO"]
-    assert cells(panel.ui.viewsTable) == [
+    assert rows(panel) == [
         ["R", view, "0.234 (detector)", "MolSubSlicer project", "Synthetic, not a patient."] for view in ("CC", "MLO")
     ]
     from slicer.util import arrayFromVolume
@@ -66,6 +71,76 @@ def test_files_become_views_with_what_their_headers_say(panel: Any, load: Any, f
         assert stored.PhotometricInterpretation == "MONOCHROME2"
         np.testing.assert_array_equal(arrayFromVolume(volume)[0], stored.pixel_array)
         assert volume.GetSpacing() == pytest.approx((0.2344, 0.2344, 1))
+
+
+def of_patient(file: str, patient: str | None, target: Path) -> Path:
+    """A copy of a file that says it is another patient's, or nobody's: then of no study either."""
+    dataset = pydicom.dcmread(file)
+    dataset.PatientID = patient or ""
+    dataset.StudyInstanceUID = pydicom.uid.generate_uid() if patient else ""
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    target.parent.mkdir(exist_ok=True)
+    dataset.save_as(target)
+    return target
+
+
+def hung() -> list[str]:
+    """What stands above the views on the screen."""
+    from MolSubSlicerLib.Scene import Hanging
+
+    return [node.GetLayoutLabel() for node, _volume in Hanging._shown()]
+
+
+def test_two_patients_are_never_hung_as_one(
+    panel: Any, module: Any, load: Any, files: dict[str, str], tmp_path: Path
+) -> None:
+    cc, mlo = files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"]
+    (first,) = load(of_patient(cc, "Alpha", tmp_path / "a.dcm"))
+    assert (hung(), panel.ui.viewsTable.isColumnHidden(0)) == (["R CC"], True)
+    _first, second = load(of_patient(mlo, "Beta", tmp_path / "b.dcm"))
+    assert hung() == ["B: R MLO"]
+    assert module.session.parameters.mammogram is second
+    assert "images of 2 patients, A to B: those of B are hung" in said(module)
+    assert [row[:3] for row in cells(panel.ui.viewsTable)] == [["A", "R", "CC"], ["B", "R", "MLO"]]
+    assert not panel.ui.viewsTable.isColumnHidden(0)
+    load(of_patient(mlo, "Alpha", tmp_path / "c.dcm"))
+    assert hung() == ["A: R CC", "A: R MLO (2)"]
+    assert "Alpha" not in "".join(str(first.GetAttribute(name)) for name in list(first.GetAttributeNames()))
+    panel.ui.viewsTable.selectRow(1)
+    assert hung() == ["B: R MLO"]  # who is chosen is seen
+    panel.ui.viewsTable.selectAll()
+    panel.ui.hangButton.click()  # the user's own wish
+    assert sorted(hung()) == ["A: R CC", "A: R MLO (2)", "B: R MLO"]
+    assert said(module).startswith("These images are not known to be of one patient: A: R CC, B: R MLO")
+
+
+def test_eight_pictures_of_nobody_are_asked_about(
+    panel: Any, module: Any, load: Any, files: dict[str, str], tmp_path: Path
+) -> None:
+    """Files without identifiers: one folder is taken for one patient, and it is said; two folders are not."""
+    cc = files["molsub_sample_R_CC.dcm"]
+    paths = [
+        of_patient(cc, None, tmp_path / folder / f"{number}.dcm") for folder in ("one", "two") for number in (1, 2)
+    ]
+    load(*paths)
+    assert hung() == ["A: R CC", "A: R CC (2)"]
+    assert "do not say whose they are" in said(module)
+    assert [row[0] for row in cells(panel.ui.viewsTable)] == ["A", "A", "B", "B"]
+
+
+def test_hang_shows_all_of_the_patient_though_one_row_is_chosen(panel: Any, load: Any, files: dict[str, str]) -> None:
+    load(files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"])
+    panel.ui.viewsTable.selectRow(0)
+    panel.ui.hangButton.click()
+    assert hung() == ["R CC", "R MLO"]
+
+
+def test_without_a_spacing_it_is_said_that_rulers_mean_nothing(module: Any, load: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (300, 1))).save(tmp_path / "R_CC.png")
+    load(tmp_path / "R_CC.png")
+    assert "Slicer's rulers count a pixel as 1 mm" in said(module)
 
 
 def test_a_dark_is_dense_picture_comes_bright(load: Any, files: dict[str, str], tmp_path: Path) -> None:
@@ -95,7 +170,7 @@ def test_a_folder_is_looked_through_and_reasons_are_listed(
     DIALOGS.answer("folder", str(tmp_path))
     panel.ui.folderButton.click()
     process_until(lambda: not panel.controller.busy, 60)
-    assert [row[:2] for row in cells(panel.ui.viewsTable)] == [["R", "CC"]]
+    assert [row[:2] for row in rows(panel)] == [["R", "CC"]]
     reasons = dict(cells(panel.ui.skippedTable))
     assert set(reasons) == {"a_lesion.nii", "notes.txt", "dbt.dcm"}
     assert "tomosynthesis" in reasons["dbt.dcm"] and "2 frames" in reasons["dbt.dcm"]
@@ -203,7 +278,7 @@ def test_remove_takes_a_view_and_its_lesions(panel: Any, process_until: Until) -
     process_until(lambda: not panel.controller.busy, 60)
     panel.ui.viewsTable.selectRow(0)
     panel.ui.removeButton.click()
-    assert [row[1] for row in cells(panel.ui.viewsTable)] == ["MLO"]
+    assert [row[1] for row in rows(panel)] == ["MLO"]
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
 
 
@@ -226,7 +301,7 @@ def test_cancel_keeps_what_is_loaded_and_the_panel_usable(
     panel.ui.cancelButton.click()
     process_until(lambda: not panel.controller.busy, 10)
     assert said(module) == "Loading was stopped."
-    assert [row[1] for row in cells(panel.ui.viewsTable)] == ["CC"]
+    assert [row[1] for row in rows(panel)] == ["CC"]
     assert len(load(files["molsub_sample_R_MLO.dcm"])) == 2
 
 
@@ -282,8 +357,8 @@ def test_a_volume_without_a_file_is_taken_over_with_a_note(panel: Any, process_u
 @pytest.mark.skipif(not (REAL / "dicom").is_dir(), reason="no ../shared/data/dicom")
 def test_real_mammograms_of_two_vendors_and_a_tomosynthesis(panel: Any, load: Any) -> None:
     load(*sorted((REAL / "dicom").glob("*.dcm")))
-    rows = {(row[0], row[1]): row[3] for row in cells(panel.ui.viewsTable)}
-    assert rows[("R", "MLO")].startswith("GE")
-    assert ("L", "CC") in rows
+    found = {(row[0], row[1]): row[3] for row in rows(panel)}
+    assert found[("R", "MLO")].startswith("GE")
+    assert ("L", "CC") in found
     ((name, reason),) = cells(panel.ui.skippedTable)
     assert name.startswith("dbt") and "tomosynthesis" in reason

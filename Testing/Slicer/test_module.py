@@ -59,6 +59,27 @@ def test_the_banner_does_not_scroll_away(module: Any, process_until: Any) -> Non
     module.parent.hide()
 
 
+def test_no_part_of_a_panel_is_beyond_its_right_edge(module: Any, process_until: Any) -> None:
+    """At the width that Slicer gives a module at first, which is less than some parts need."""
+    import qt
+    import slicer
+
+    module.parent.resize(392, 800)
+    module.parent.show()
+    for name in ORDER:
+        for other in ORDER:
+            module.buttons[other].collapsed = other != name
+        slicer.app.processEvents()
+        body, viewport = module.area.widget(), module.area.viewport()
+        assert body.width <= viewport.width, name
+        widget = module.panels[name].widget
+        for child in widget.findChildren(qt.QWidget):
+            if child.isVisibleTo(module.parent) and child.parent() is widget:
+                right = child.mapTo(body, child.rect.topRight()).x()
+                assert right <= viewport.width, (name, child.objectName)
+    module.parent.hide()
+
+
 def test_only_the_first_panel_is_open(slicer_app: Any, module: Any) -> None:
     assert [name for name in ORDER if not module.buttons[name].collapsed] == [ORDER[0]]
 

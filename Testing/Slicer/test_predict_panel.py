@@ -153,6 +153,81 @@ def refuse_another_grid_and_a_full_disk(module: Any, panel: Any, volume: Any) ->
     assert not panel.controller.running
 
 
+def test_the_result_is_of_the_patient_that_is_chosen(
+    module: Any, panel: Any, synthetic_case: Any, tmp_path: Path
+) -> None:
+    """Loading the next patient puts the former's result, report and heatmaps away; going back brings them again."""
+    import numpy as np
+
+    from MolSubSlicerLib.Controllers import Views
+    from MolSubSlicerLib.Scene import Lesions, Mammograms
+    from predict_case import show_prediction
+    from scene_case import SHAPE, facts, item, prediction
+
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[120:150, 80:110] = 1
+    folder = tmp_path / "files"
+    folder.mkdir()
+    own: dict[str, list[Any]] = {"Alpha": [], "Beta": []}
+    for patient, views in (("Alpha", ("R CC", "R MLO")), ("Beta", ("R CC",))):
+        for view in views:
+            names = {"patient": patient, "study_instance_uid": f"1.2.{len(patient)}"}
+            volume = Mammograms.add_mammogram(facts(folder, view, sop_instance_uid=f"1.{len(patient)}", **names))
+            Lesions.set_labels(Lesions.segmentation_for(volume), labels)
+            own[patient].append(volume)
+    load, report = module.panels["LoadPanel"].controller, module.panels["ReportPanel"]
+    load.choose(own["Alpha"][0])
+    show_prediction(module, prediction(item(folder)), own["Alpha"][:1])
+    assert is_shown(panel.ui.resultFrame)
+    assert [view.taken for view in Views.views(own["Alpha"][0])] == [True, True, False]
+    load.choose(own["Beta"][0])
+    assert not is_shown(panel.ui.resultFrame)
+    assert not report.ui.writeButton.enabled
+    assert not module.panels["HeatmapPanel"].controller.available
+    assert [panel.ui.viewsList.item(row).text().split()[:3] for row in range(3)] == [
+        ["A:", "R", "CC"], ["A:", "R", "MLO"], ["B:", "R", "CC"]
+    ]  # fmt: skip
+    assert [view.taken for view in Views.views(own["Beta"][0])] == [False, False, True]
+    load.choose(own["Alpha"][1])
+    assert is_shown(panel.ui.resultFrame)
+    assert module.panels["HeatmapPanel"].controller.available
+
+    import qt
+
+    panel.ui.viewsList.item(2).setCheckState(qt.Qt.Checked)  # against what the headers say
+    panel.ui.predictButton.click()
+    assert "A: R CC and B: R CC (2) are of different patients by their headers" in said(module)
+    assert not panel.controller.running
+
+
+def test_a_closed_scene_leaves_the_model_chosen(module: Any, panel: Any, bundle: Path) -> None:
+    import slicer
+
+    assert panel.controller.library.chosen is not None
+    slicer.mrmlScene.Clear(0)
+    assert panel.ui.modelCombo.currentText == bundle.name
+    assert panel.controller.library.chosen is not None
+    panel.ui.predictButton.click()
+    assert said(module) == "There is no mammogram. Load one first."
+
+
+def test_who_only_outlines_waits_for_no_model(
+    module: Any, panel: Any, synthetic_case: Any, process_until: Until
+) -> None:
+    """PyTorch is loaded in advance only while the panel Predict is open, and only as long as nothing else is to do."""
+    asked: list[tuple[str, bool]] = []
+    submit = module.session.worker.submit
+    module.session.worker.submit = lambda request, listener, *, yields=False: (
+        asked.append((request.job, yields)), submit(request, listener, yields=yields)
+    )  # fmt: skip
+    (volume, _other) = add_views(module, synthetic_case, process_until)
+    process_until(lambda: module.session.worker.state == "ready")
+    module.session.lesions_changed.emit(volume)
+    assert ("warm", True) not in asked and ("warm", False) not in asked
+    module.buttons["PredictPanel"].collapsed = False
+    assert asked[-1] == ("warm", True)
+
+
 def test_what_is_missing_is_said(module: Any, scene: Any, bundle: Path, tmp_path: Path, process_until: Until) -> None:
     import slicer
 

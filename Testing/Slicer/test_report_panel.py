@@ -51,7 +51,7 @@ def open_what_was_written(panel: Any, written: dict[str, str]) -> None:
 
 
 def test_the_shown_prediction_becomes_html_and_pdf(
-    module: Any, panel: Any, bundle: Path, synthetic_case: Any, tmp_path: Path, process_until: Until
+    held: Path, module: Any, panel: Any, bundle: Path, synthetic_case: Any, tmp_path: Path, process_until: Until
 ) -> None:
     predict = enter_with_library(module, library_with(tmp_path / "library", bundle), process_until)
     add_views(module, synthetic_case, process_until)
@@ -90,11 +90,29 @@ def test_the_shown_prediction_becomes_html_and_pdf(
     saved = json.loads(Path(second["folder"], "prediction.json").read_text())
     assert all(len(image["overlays"]) == 2 for image in saved["images"])
 
-    refuse_what_is_not_the_shown_prediction(module, panel, tmp_path, bundle, process_until)
+    tell_what_the_panel_told(module, panel, process_until)
+    refuse_what_is_not_the_shown_prediction(module, panel, tmp_path, bundle, held, process_until)
+
+
+def tell_what_the_panel_told(module: Any, panel: Any, until: Until) -> None:
+    """An original that is gone is told in the report, not on the screen alone."""
+    from MolSubSlicerLib.Scene import Mammograms
+
+    volume = Mammograms.mammograms()[0]
+    source = volume.GetAttribute("MolSub.SourceFile")
+    volume.SetAttribute("MolSub.SourceFile", source + ".gone")
+    panel.ui.writeButton.click()
+    until(lambda: not panel.controller.running, 120)
+    volume.SetAttribute("MolSub.SourceFile", source)
+    written = panel.controller.written
+    told = f"The original file of {volume.GetName()} is not there any more"
+    assert told in Path(written["html"]).read_text(encoding="utf-8")
+    assert told in " ".join(text_of(written["pdf"]).split())
+    assert any(told in text for text in json.loads(Path(written["folder"], "prediction.json").read_text())["warnings"])
 
 
 def refuse_what_is_not_the_shown_prediction(
-    module: Any, panel: Any, tmp_path: Path, bundle: Path, until: Until
+    module: Any, panel: Any, tmp_path: Path, bundle: Path, held: Path, until: Until
 ) -> None:
     """A changed outline, a model that is gone, a folder that is not there: a sentence each, and no folder is made."""
     import numpy as np
@@ -113,10 +131,12 @@ def refuse_what_is_not_the_shown_prediction(
     assert "is not in the library any more" in said(module)
     (tmp_path / bundle.name).rename(tmp_path / "library" / "another name")
 
+    held.touch()
     panel.ui.writeButton.click()
-    until(lambda: panel.controller.stage == "Predicting", 30)
+    until(lambda: panel.controller.stage == "Loading the model", 60)
     panel.ui.writeButton.click()
     until(lambda: not panel.controller.running, 30)
+    held.unlink()
     assert said(module) == "The report was cancelled. No file was left behind."
 
     volume = Mammograms.mammograms()[0]

@@ -168,6 +168,19 @@ def test_an_obedient_job_is_cancelled_and_the_process_stays(worker: Any, process
     assert worker.pid == pid
 
 
+def test_a_job_that_yields_is_ended_by_the_next_one_and_the_process_stays(worker: Any, process_until: Until) -> None:
+    """A warm-up holds nobody up."""
+    told = Told()
+    for number, other in (("1", "2"), ("3", "4")):
+        worker.submit(Request(number, "sleep", {"parts": 10_000}), told, yields=True)
+        if number == "1":
+            process_until(told.saw("1", "progress"))
+        worker.submit(Request(other, "sleep", {"parts": 1}), told)
+        process_until(told.saw(other, "done"))
+        assert told.kinds(number)[-1] == "cancelled"
+    assert {event.values["pid"] for event in told.events if event.event == "progress"} == {worker.pid}
+
+
 def test_a_deaf_job_is_killed_and_takes_no_other_with_it(worker: Any, process_until: Until) -> None:
     from MolSubSlicerLib.WorkerProcess import CANCEL_TIME
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Controllers.HeatmapMaker import HeatmapMaker
-from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, Predictions, RoiBox
+from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, RoiBox
 from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
 from MolSubSlicerLib.Signal import Signal
@@ -167,7 +167,7 @@ class HeatmapController:
 
     def _on_prediction(self, prediction: dict[str, Any] | None) -> None:
         self._forget()
-        node = Predictions.latest()
+        node = self.session.prediction_node()
         if prediction is not None and node is not None:
             self._maker.take(prediction, node)
             self._order = list(prediction["classes"])

@@ -146,8 +146,10 @@ class HeatmapMaker:
         self.items = [
             (volume, whole.get((item["image_index"], item["lesion_index"]), item)) for volume, item in self.items
         ]
-        node = Predictions.latest()
-        if node is not None and Predictions.id_of(node) == self.prediction_id:
+        node = Predictions.by_id(self.prediction_id)
+        if node is not None:
             Predictions.set_items(node, items)
+        if self.prediction_id in self.session.results:
+            self.session.results[self.prediction_id] |= {"items": items}
         self._make_all()
         self._changed()

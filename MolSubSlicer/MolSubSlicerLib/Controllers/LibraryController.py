@@ -45,12 +45,12 @@ class LibraryController:
         self._listing: JobHandle | None = None
         self._job: JobHandle | None = None
         session.library_changed.connect(self.refresh)
-        session.parameters_changed.connect(self._tell)
+        session.parameters_changed.connect(self._on_parameters)
 
     def cleanup(self) -> None:
         """Let go of the session."""
         self.session.library_changed.disconnect(self.refresh)
-        self.session.parameters_changed.disconnect(self._tell)
+        self.session.parameters_changed.disconnect(self._on_parameters)
 
     @property
     def listed(self) -> bool:
@@ -87,9 +87,7 @@ class LibraryController:
             self._listing, self._listed = None, True
             self.models = tuple(Model(Path(entry["path"]), entry["card"]) for entry in result["bundles"])
             self.problems = tuple(entry["problem"] for entry in result["problems"])
-            if self.models and not self.session.parameters.bundle:
-                self.session.parameters.bundle = self.models[0].file_name
-            self._tell()
+            self._on_parameters()
 
         def failed(message: str) -> None:
             self._listing = None
@@ -173,6 +171,12 @@ class LibraryController:
 
     def _named(self, file_name: str) -> Model | None:
         return next((model for model in self.models if model.file_name == file_name), None)
+
+    def _on_parameters(self) -> None:
+        """Other parameters, or another list: where none is chosen, the first one is, as the list shows."""
+        if self.models and not self.session.parameters.bundle:
+            self.session.parameters.bundle = self.models[0].file_name
+        self._tell()
 
     def _tell(self) -> None:
         self.changed.emit()

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Controllers import SceneVolumes
 from MolSubSlicerLib.Controllers.ViewRow import ViewRow, view_row
-from MolSubSlicerLib.Scene import Hanging, Lesions, Mammograms
+from MolSubSlicerLib.Scene import Hanging, Lesions, Mammograms, Patients, Predictions
 from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
 from MolSubSlicerLib.Signal import Signal
@@ -154,18 +154,32 @@ class LoadController:
     # The scene
 
     def choose(self, volume: Any) -> None:
-        """Make a mammogram the one that the other panels work on."""
+        """Make a mammogram the one that the other panels work on; one that is not seen is hung, with its patient's."""
         if in_scene(volume) and self.session.parameters.mammogram is not volume:
             self.session.parameters.mammogram = volume
+            if not Hanging.views_of(volume):
+                self.hang()
             self.session.mammograms_changed.emit()
 
     def hang(self, volumes: Sequence[Any] = ()) -> None:
-        """Show the given mammograms, or the first four, side by side."""
-        chosen = [volume for volume in volumes if in_scene(volume)] or Mammograms.mammograms()[: Hanging.MOST]
+        """Show the given mammograms side by side; without any up to four of the chosen one's patient."""
+        shown = [volume for volume in volumes if in_scene(volume)] or self._of_one_patient()
         try:
-            Hanging.hang(chosen)
+            Hanging.hang(shown)
         except SceneError as error:
             self.session.say(str(error), "error")
+            return
+        if len(Patients.groups(shown)) > 1:
+            names = ", ".join(map(Patients.name_of, shown))
+            text = _("These images are not known to be of one patient: {names}.")
+            self.session.say(text.format(names=names), "warning")
+
+    def _of_one_patient(self) -> list[Any]:
+        """The first four mammograms of one patient: the chosen one's, and that one among them."""
+        chosen, everything = self.session.parameters.mammogram, Mammograms.mammograms()
+        if not in_scene(chosen) and everything:
+            chosen = everything[0]
+        return Patients.views_with(chosen, Hanging.MOST) if in_scene(chosen) else []
 
     def fit(self) -> None:
         """Fit the hung views again, at one scale."""
@@ -184,11 +198,16 @@ class LoadController:
 
     def _look_at_scene(self) -> None:
         """Tell of volumes that came or went without this module: from the DICOM browser, or removed by hand."""
-        if _volumes_of_scene() != self._known:
-            self.session.mammograms_changed.emit()
+        if _nodes_of_scene() == self._known:
+            return
+        new = [volume for volume in Mammograms.mammograms() if volume.GetID() not in self._known]
+        chosen = self.session.parameters.mammogram
+        if new and not self.busy and not (in_scene(chosen) and Patients.are_together(chosen, new[0])):
+            self.session.parameters.mammogram = new[0]  # what came last is what is looked at
+        self.session.mammograms_changed.emit()
 
     def _on_mammograms(self) -> None:
-        self._known = _volumes_of_scene()
+        self._known = _nodes_of_scene()
         self.changed.emit()
 
     # Steps of a loading
@@ -273,17 +292,19 @@ class LoadController:
 
     def _finish(self) -> None:
         there = [volume for volume in self._loaded if in_scene(volume)]
+        chosen = self.session.parameters.mammogram
         if there:
-            if not in_scene(self.session.parameters.mammogram):
-                self.session.parameters.mammogram = there[0]
-            shown = Mammograms.mammograms()
-            self.hang(shown if len(shown) <= Hanging.MOST else there[: Hanging.MOST])
+            if not in_scene(chosen) or not Patients.are_together(chosen, there[0]):
+                chosen = self.session.parameters.mammogram = there[0]
+            ours = Patients.of_patient(chosen)
+            self.hang(ours if len(ours) <= Hanging.MOST else [each for each in there if each in ours][: Hanging.MOST])
         text = _("{count} views loaded.").format(count=len(there)) if len(there) != 1 else _("One view loaded.")
         if len(self.skipped) == 1:
             text += " " + _("One was not: see the list for the reason.")
         elif self.skipped:
             text += " " + _("{count} were not: see the list for the reasons.").format(count=len(self.skipped))
-        self._end(text, "info" if there or not self.skipped else "warning")
+        notes = _whose(there)
+        self._end(" ".join([text, *notes]), "warning" if notes or (self.skipped and not there) else "info")
 
     def _end(self, text: str, kind: str) -> None:
         self.share, self._job, self._tasks = None, None, []
@@ -292,5 +313,22 @@ class LoadController:
         self.session.mammograms_changed.emit()
 
 
-def _volumes_of_scene() -> set[str]:
-    return {volume.GetID() for volume in [*Mammograms.mammograms(), *SceneVolumes.others()]}
+def _whose(loaded: Sequence[Any]) -> list[str]:
+    """What must be said of whose the images are that were just loaded."""
+    found, count = [], len(Patients.groups())
+    if loaded and count > 1:
+        text = _("There are images of {count} patients, A to {last}: those of {own} are hung. Choose another's in the ")
+        text += _("table to see them.")
+        last = Patients.letter_of(Patients.groups()[-1][0])
+        found.append(text.format(count=count, last=last, own=Patients.letter_of(loaded[0])))
+    if unknown := [Patients.name_of(v) for v in loaded if v.GetAttribute("MolSub.SpacingSource") in (None, "unknown")]:
+        text = _("The pixel spacing of {names} is unknown: Slicer's rulers count a pixel as 1 mm there.")
+        found.append(text.format(names=", ".join(unknown)))
+    if any(Patients.unproven(group) for group in Patients.groups(loaded)):
+        found.append(_("The files do not say whose they are: make sure that those of one folder are of one patient."))
+    return found
+
+
+def _nodes_of_scene() -> set[str]:
+    """Identifiers of what is looked at: mammograms, what may be some, and predictions."""
+    return {node.GetID() for node in [*Mammograms.mammograms(), *SceneVolumes.others(), *Predictions.stored()]}

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from MolSubSlicerLib.Controllers import Views
 from MolSubSlicerLib.Controllers.LibraryController import LibraryController
 from MolSubSlicerLib.Controllers.Stages import stage_text
-from MolSubSlicerLib.Scene import Predictions
+from MolSubSlicerLib.Scene import Patients, Predictions
 from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
 from MolSubSlicerLib.Signal import Signal
@@ -47,6 +47,8 @@ class PredictController:
         What the run is doing.
     prediction : dict or None
         The result that is shown.
+    is_open : bool
+        Whether the panel is unfolded.
     """
 
     def __init__(self, session: Session) -> None:
@@ -57,6 +59,7 @@ class PredictController:
         self.prediction: dict[str, Any] | None = None
         self._run: _Run | None = None
         self._outdated: list[str] = []
+        self.is_open = False
         self._warmed: tuple[Any, ...] = ()
         self._connections = (
             (session.mammograms_changed, self._on_mammograms),
@@ -74,6 +77,11 @@ class PredictController:
         for signal, slot in self._connections:
             signal.disconnect(slot)
         self.library.cleanup()
+
+    def set_open(self, is_open: bool) -> None:
+        """Whether the panel is unfolded: a prediction may be near."""
+        self.is_open = is_open
+        self._warm()
 
     @property
     def running(self) -> bool:
@@ -122,7 +130,7 @@ class PredictController:
             missing = self.library.missing
             text = _("The model {name} is not in the library. Choose or import one.").format(name=missing)
             raise SceneError(text if missing else _("No model is chosen. Choose one, or import one."))
-        volumes = [view.volume for view in Views.taken_views()]
+        volumes = [view.volume for view in Views.taken_views(self.session.parameters.mammogram)]
         folder = self.session.new_folder("prediction")
         images, notes = Views.write_images(self.session, volumes, folder)
         # The maps of the predicted class alone, so that they are seen soon; HeatmapController asks for the others.
@@ -146,9 +154,14 @@ class PredictController:
         prediction = dict(result["prediction"])
         prediction["warnings"] = [*run.notes, *prediction.get("warnings", ())]
         prediction["outline_marks"], prediction["view_names"] = run.marks, run.names
-        Predictions.store(prediction, run.volumes)
-        self._end(run, "", "info")
-        self.session.prediction_changed.emit({**prediction, "request": run.options})
+        node = Predictions.store(prediction, run.volumes)
+        self.session.results[Predictions.id_of(node)] = {**prediction, "request": run.options}
+        if self.session.prediction_node() is node:
+            self._end(run, "", "info")
+        else:
+            text = _("The prediction of {names} is done. Choose one of these images to see it.")
+            self._end(run, text.format(names=", ".join(map(Patients.name_of, run.volumes))), "info")
+        self.session.tell_prediction()
 
     def _end(self, run: _Run, text: str, kind: Any) -> None:
         """The run is over; nothing of it stays."""
@@ -183,7 +196,7 @@ class PredictController:
         self.changed.emit()
 
     def _on_lesions(self, volume: Any) -> None:
-        node = Predictions.latest()
+        node = self.session.prediction_node()
         if self.prediction is not None and node is not None and volume in Predictions.volumes_of(node):
             self._find_outdated(volume)
         self._warm()
@@ -198,7 +211,7 @@ class PredictController:
         self.changed.emit()
 
     def _find_outdated(self, only: Any = None) -> None:
-        node = Predictions.latest()
+        node = self.session.prediction_node()
         if self.prediction is None or node is None:
             self._outdated = []
             return
@@ -206,16 +219,26 @@ class PredictController:
         self._outdated = kept + outdated_views(node, self.prediction, only)
 
     def _warm(self) -> None:
-        """Have an idle worker load the model as soon as there is something to predict, so that the click is quick."""
+        """Have an idle worker load the model as soon as there is something to predict, so that the click is quick.
+
+        Only while the panel is open: who outlines and never predicts need not wait for it. And only until the worker
+        has something else to do.
+        """
         worker, model = self.session.worker, self.library.chosen
-        if worker.state != "ready" or model is None or self._run is not None:
+        if not self.is_open or worker.state != "ready" or model is None or self._run is not None:
             return
         wanted = (worker.pid, model.path, self.session.parameters.device)
-        if wanted != self._warmed and any(view.taken for view in Views.views()):
+        if wanted != self._warmed and any(view.taken for view in Views.views(self.session.parameters.mammogram)):
             self._warmed = wanted
             options = {"bundle": str(model.path), "device": wanted[2]}
-            # What is wrong with the model is said when it is used.
-            self.session.submit("warm", options, done=lambda result: None, failed=lambda message: None)
+
+            def nothing(message: Any) -> None:
+                """What is wrong with the model is said when it is used."""
+
+            def cancelled() -> None:
+                self._warmed = ()
+
+            self.session.submit("warm", options, done=nothing, failed=nothing, cancelled=cancelled, yields=True)
 
 
 def outdated_views(node: Any, prediction: Mapping[str, Any], only: Any = None) -> list[str]:

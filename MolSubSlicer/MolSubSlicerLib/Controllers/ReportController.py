@@ -41,7 +41,6 @@ class ReportController:
         self.share, self.stage = 0.0, ""
         self.written: dict[str, str] = {}
         self._handle: JobHandle | None = None
-        self._notes: list[str] = []
         self._number = 0
         session.prediction_changed.connect(self._on_prediction)
         session.scene_closed.connect(self._on_scene_closed)
@@ -60,7 +59,7 @@ class ReportController:
     @property
     def available(self) -> bool:
         """Whether there is a prediction to report."""
-        return Predictions.latest() is not None
+        return self.session.prediction_node() is not None
 
     def write(self, folder: str, *, identified: bool, classes: str) -> None:
         """Write a report into a new folder below `folder`.
@@ -92,7 +91,7 @@ class ReportController:
 
     def _find_model(self, number: int, options: dict[str, Any]) -> None:
         """The model of the prediction, by its weights: its file may have another name or place by now."""
-        node = Predictions.latest()
+        node = self.session.prediction_node()
         known = Predictions.prediction_of(node).get("model") or {}
 
         def done(result: Mapping[str, Any]) -> None:
@@ -128,7 +127,7 @@ class ReportController:
             self.changed.emit()
 
     def _options(self, folder: str) -> dict[str, Any]:
-        node = Predictions.latest()
+        node = self.session.prediction_node()
         if node is None:
             raise SceneError(_("There is no prediction to report. Predict first."))
         prediction = Predictions.prediction_of(node)
@@ -142,9 +141,10 @@ class ReportController:
         if not place.is_dir():
             raise SceneError(_("The folder {folder} does not exist. Choose another.").format(folder=place))
         masks = self.session.new_folder("report")
-        images, self._notes = Views.write_images(self.session, Predictions.volumes_of(node), masks)
+        images, notes = Views.write_images(self.session, Predictions.volumes_of(node), masks)
         return {
             "images": images,
+            "notes": notes,
             "out": str(_free(place / time.strftime("MolSub report %Y-%m-%d %H-%M-%S"))),
             "device": self.session.parameters.device,
         }
@@ -157,7 +157,7 @@ class ReportController:
     def _on_done(self, number: int, result: Mapping[str, str]) -> None:
         if number == self._number and self.running:
             self.written = dict(result)
-        self._end(number, " ".join([_("The report was written."), *self._notes]), "warning" if self._notes else "info")
+        self._end(number, _("The report was written."), "info")
 
     def _end(self, number: int, text: str, kind: Any) -> None:
         if number != self._number or not self.running:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene import Mammograms
+from MolSubSlicerLib.Scene import Mammograms, Patients
 
 #: Where a spacing comes from: at the detector the breast is up to a tenth smaller than it seems.
 _SOURCES = {
@@ -26,13 +27,14 @@ class ViewRow:
     ----------
     volume : vtkMRMLScalarVolumeNode
     cells : tuple of str
-        Side, view, pixel spacing with its source, vendor, notes in short.
+        The patient's letter (empty while there is one patient), side, view, pixel spacing with its source, vendor,
+        notes in short.
     details : str
         Everything that the reader says of it, in sentences.
     """
 
     volume: Any
-    cells: tuple[str, str, str, str, str]
+    cells: tuple[str, str, str, str, str, str]
     details: str
 
 
@@ -48,8 +50,11 @@ def view_row(volume: Any) -> ViewRow:
     presentation = _PRESENTATIONS.get(str(facts.get("presentation")), "")
     source = (facts.get("spacing") or {}).get("source") or "unknown"
     spacing = _("spacing from {source}").format(source=source) if source != "unknown" else _("spacing unknown")
-    details = [f"{volume.GetName()}: {', '.join(text for text in (size, presentation, spacing) if text)}.", *warnings]
+    file = Path(volume.GetAttribute("MolSub.SourceFile") or "").name
+    parts = ", ".join(text for text in (file, size, presentation, spacing) if text)
+    details = [f"{Patients.name_of(volume)}: {parts}.", *warnings]
     cells = (
+        Patients.letter_of(volume),
         facts.get("laterality") or _("unknown"),
         facts.get("view") or _("unknown"),
         spacing_text(facts.get("spacing") or {}),

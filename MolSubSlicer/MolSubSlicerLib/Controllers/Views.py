@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import slicer
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene import Lesions, Mammograms
+from MolSubSlicerLib.Scene import Lesions, Mammograms, Patients
+from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
 
 if TYPE_CHECKING:
     from MolSubSlicerLib.Session import Session
 
-#: Attribute of a mammogram that the user left out; saved with the scene.
-_LEFT_OUT = "MolSub.LeftOut"
+#: Attributes, saved with the scene: of a mammogram that the user left out, and of one that the user took although
+#: nothing tells that it is of the chosen one's patient, the identifier of that one.
+_LEFT_OUT, _TAKEN_WITH = "MolSub.LeftOut", "MolSub.TakenWith"
 
 
 @dataclass(frozen=True)
@@ -42,40 +45,54 @@ class View:
         """Name and number of lesions."""
         words = {0: _("no lesion outlined"), 1: _("1 lesion")}
         count = words.get(self.lesions) or _("{count} lesions").format(count=self.lesions)
-        return f"{self.volume.GetName()}  –  {count}"
+        return f"{Patients.name_of(self.volume)}  –  {count}"
 
 
-def views() -> list[View]:
-    """All mammograms of the scene."""
+def views(chosen: Any = None) -> list[View]:
+    """All mammograms of the scene; those of another patient than the chosen mammogram's are not taken."""
     found = []
     for volume in Mammograms.mammograms():
         segmentation = Lesions.segmentation_for(volume, create=False)
         lesions = len(Lesions.lesion_segments(segmentation)) if segmentation else 0
-        found.append(View(volume, lesions, lesions > 0 and volume.GetAttribute(_LEFT_OUT) != "1"))
+        ours = not in_scene(chosen) or Patients.are_together(chosen, volume)
+        if not ours:
+            with_it = slicer.mrmlScene.GetNodeByID(volume.GetAttribute(_TAKEN_WITH) or "")
+            ours = with_it is not None and Patients.are_together(chosen, with_it)
+        found.append(View(volume, lesions, lesions > 0 and ours and volume.GetAttribute(_LEFT_OUT) != "1"))
     return found
 
 
-def take(volume: Any, taken: bool) -> None:
-    """Make a mammogram part of predictions, or leave it out."""
+def take(volume: Any, taken: bool, chosen: Any = None) -> None:
+    """Make a mammogram part of predictions of the chosen one's patient, or leave it out."""
     volume.SetAttribute(_LEFT_OUT, None if taken else "1")
+    together = not in_scene(chosen) or Patients.are_together(chosen, volume)
+    volume.SetAttribute(_TAKEN_WITH, chosen.GetID() if taken and not together else None)
 
 
-def taken_views() -> list[View]:
-    """The mammograms that a prediction is over.
+def taken_views(chosen: Any = None) -> list[View]:
+    """The mammograms that a prediction is over; all of one patient, as far as their headers tell.
 
     Raises
     ------
     SceneError
         If there is none; says what to do.
     """
-    found = views()
+    found = views(chosen)
     if not found:
         raise SceneError(_("There is no mammogram. Load one first."))
     if not any(view.lesions for view in found):
         raise SceneError(_("No mammogram has an outlined lesion. Outline one in Annotate first."))
     taken = [view for view in found if view.taken]
     if not taken:
+        if in_scene(chosen) and not any(view.lesions for view in found if Patients.are_together(chosen, view.volume)):
+            text = _("{name} has no outlined lesion. Outline one, or choose the patient whose lesion is outlined.")
+            raise SceneError(text.format(name=Patients.name_of(chosen)))
         raise SceneError(_("Every mammogram with a lesion is left out. Tick at least one."))
+    for view in taken[1:]:
+        if Patients.are_known_apart(taken[0].volume, view.volume):
+            text = _("{first} and {other} are of different patients by their headers. Tick the images of one.")
+            names = {"first": Patients.name_of(taken[0].volume), "other": Patients.name_of(view.volume)}
+            raise SceneError(text.format(**names))
     return taken
 
 
@@ -136,6 +153,9 @@ def outline_mark(volume: Any) -> int:
 def _mixed(volumes: Sequence[Any]) -> list[str]:
     """Views of which a mean may be meaningless."""
     found = []
+    if names := [Patients.name_of(volume) for volume in Patients.unproven(volumes)]:
+        text = _("Nothing in the files says that {names} and {first} are of one patient: make sure that they are.")
+        found.append(text.format(names=", ".join(names), first=Patients.name_of(volumes[0])))
     studies = {Mammograms.facts_of(volume).get("study_instance_uid") for volume in volumes} - {None}
     if len(studies) > 1:
         found.append(_("The images are of different studies: their mean means something for one patient only."))

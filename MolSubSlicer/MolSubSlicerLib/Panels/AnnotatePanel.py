@@ -15,6 +15,7 @@ from MolSubSlicerLib.Controllers.WorklistController import WorklistController
 from MolSubSlicerLib.Panels.SecondReaderPart import SecondReaderPart
 from MolSubSlicerLib.Panels.SegmentEditorPart import SegmentEditorPart
 from MolSubSlicerLib.Panels.WorklistPart import WorklistPart
+from MolSubSlicerLib.Scene import Hanging, Patients
 from MolSubSlicerLib.Scene.Nodes import in_scene
 from MolSubSlicerLib.Scene.SceneError import SceneError
 
@@ -122,6 +123,8 @@ class AnnotatePanel:
         """Another mammogram was chosen here."""
         if not self._filling and node is not self.session.parameters.mammogram:
             self.session.parameters.mammogram = node
+            if in_scene(node) and not Hanging.views_of(node):  # nothing is outlined unseen
+                Hanging.hang(Patients.views_with(node, Hanging.MOST))
             self.session.mammograms_changed.emit()
 
     def on_closing(self, *_arguments: Any) -> None:

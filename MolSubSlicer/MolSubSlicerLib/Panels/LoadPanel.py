@@ -66,7 +66,7 @@ class LoadPanel:
         self.ui.sampleButton.connect("clicked()", lambda: self.controller.load_sample())
         self.ui.takeOverButton.connect("clicked()", self.controller.take_over)
         self.ui.cancelButton.connect("clicked()", self.controller.stop)
-        self.ui.hangButton.connect("clicked()", lambda: self.controller.hang(self.chosen()))
+        self.ui.hangButton.connect("clicked()", self.on_hang)
         self.ui.fitButton.connect("clicked()", self.controller.fit)
         self.ui.removeButton.connect("clicked()", lambda: self.controller.remove(self.chosen()))
         self.ui.viewsTable.connect("itemSelectionChanged()", self.on_selection)
@@ -87,6 +87,11 @@ class LoadPanel:
     def on_dicom(self) -> None:
         """Open Slicer's DICOM module, which shows its database."""
         slicer.util.selectModule("DICOM")
+
+    def on_hang(self) -> None:
+        """Hang the chosen rows, where they are several; else the chosen one's patient."""
+        chosen = self.chosen()
+        self.controller.hang(chosen if len(chosen) > 1 else ())
 
     def _load(self, paths: list[str]) -> None:
         if paths:
@@ -138,6 +143,7 @@ class LoadPanel:
         for number, volume in enumerate(self._volumes):
             if volume.GetID() in kept or (not kept and volume is current):
                 table.selectRow(number)
+        table.setColumnHidden(0, not any(row.cells[0] for row in rows))
         _fit(table, 3)
         self._filling = False
 

@@ -50,6 +50,14 @@ class PredictPanel:
         self.controller.library.refresh()
         self.refresh()
 
+    def opened(self) -> None:
+        """The panel was unfolded."""
+        self.controller.set_open(True)
+
+    def folded(self) -> None:
+        """The panel was folded up."""
+        self.controller.set_open(False)
+
     def exit(self) -> None:
         """Nothing to put away; a prediction goes on."""
 
@@ -73,7 +81,7 @@ class PredictPanel:
         self._show_outdated()
 
     def _fill_views(self) -> None:
-        views = Views.views()
+        views = Views.views(self.session.parameters.mammogram)
         self._filling = True
         self._volumes = [view.volume for view in views]
         self.ui.viewsList.clear()
@@ -94,7 +102,7 @@ class PredictPanel:
     def _on_item_changed(self, item: Any) -> None:
         if not self._filling:
             row = self.ui.viewsList.row(item)
-            Views.take(self._volumes[row], item.checkState() == qt.Qt.Checked)
+            Views.take(self._volumes[row], item.checkState() == qt.Qt.Checked, self.session.parameters.mammogram)
 
     def _show_result(self) -> None:
         from MolSubCore import DISCLAIMER

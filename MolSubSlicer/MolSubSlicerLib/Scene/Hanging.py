@@ -7,9 +7,10 @@ The views are the module's own, so that nothing of this stays behind in Slicer's
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import slicer
@@ -18,6 +19,7 @@ from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Scene.HangingOrder import arrangement, chest_wall_on_screen, is_turned_over
 from MolSubSlicerLib.Scene.Nodes import KIND, belongings, matrix_of, ras_of, shape_of
+from MolSubSlicerLib.Scene.Patients import name_of
 from MolSubSlicerLib.Scene.SceneError import SceneError
 from MolSubSlicerLib.Scene.ViewLabel import show_label
 
@@ -26,6 +28,8 @@ _LAYOUT, _VIEW = 5400, "MolSub"
 _MIRRORED = "AxialMirrored"  # without a space: Slicer makes it part of the name of an XML attribute
 #: A view that never is: nodes restricted to it are shown nowhere.
 _NOWHERE = "MolSubNowhere"
+#: Empty; "hanging" while views are filled; "ending" while those who observe them look at them afterwards.
+_state = [""]
 #: Attribute of a slice node: its size and its place (see `_place`) after the last fit.
 _FIT = "MolSub.Fit"
 
@@ -41,18 +45,41 @@ def hang(volumes: Sequence[Any]) -> None:
     if not 1 <= len(volumes) <= MOST:
         raise SceneError(_("{count} images were chosen to be hung. Choose one to four.").format(count=len(volumes)))
     prepare()
+    with _hanging():
+        _hang(volumes)
+    for volume in volumes:
+        restrict_to_views(volume)
+
+
+def _hang(volumes: Sequence[Any]) -> None:
     cells, (rows, columns) = arrangement(volumes)
     _set_layout(rows, columns)
     _clear_views()
     for (row, column), volume in cells.items():
         slice_node, composite = _view(row, column)
         composite.SetBackgroundVolumeID(volume.GetID())
-        slice_node.SetLayoutLabel(volume.GetName())
         _orient(slice_node, volume)
         show_label(volume)
+    name_views()
     fit_views()
-    for volume in volumes:
-        restrict_to_views(volume)
+
+
+def is_hanging() -> bool:
+    """Whether the views are being filled one by one: who observes them need not look before the end."""
+    return _state[0] == "hanging"
+
+
+@contextlib.contextmanager
+def _hanging() -> Iterator[None]:
+    """Views that change for the block are looked at once, at its end."""
+    _state[0] = "hanging"
+    try:
+        yield
+        _state[0] = "ending"
+        for composite in composites():
+            composite.Modified()
+    finally:
+        _state[0] = ""
 
 
 def views_of(volume: Any) -> list[str]:
@@ -116,11 +143,52 @@ def restore() -> None:
     rows, columns = divmod(layout.GetViewArrangement() - _LAYOUT, 10)
     if 1 <= rows <= MOST and 1 <= columns <= MOST:
         _set_layout(rows, columns)
+    name_views()
     for node, volume in list(_shown()):
-        node.SetLayoutLabel(volume.GetName())
         restrict_to_views(volume)
         node.UpdateMatrices()
         node.Modified()  # outlines were drawn while the view was being read
+
+
+def name_views() -> None:
+    """Write above each of the module's views what it shows now, whoever put it there; above an empty one nothing."""
+    for node, composite in _views():
+        if node.GetLayoutName().startswith(_VIEW):
+            volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+            name = "" if volume is None else header_of(volume)
+            if node.GetLayoutLabel() != name:
+                node.SetLayoutLabel(name)
+
+
+def header_of(volume: Any) -> str:
+    """What stands above a view: the patient where there are several, the mammogram, and whether it has a scale."""
+    if volume.GetAttribute(KIND) != "mammogram":
+        return volume.GetName()
+    name = name_of(volume)
+    return name if _spacing_is_known(volume) else _("{name} (no mm scale)").format(name=name)
+
+
+def take_in(composite: Any) -> None:
+    """After another mammogram was put into a view of the module's by somebody else: turn it the right way, and fit."""
+    if _state[0]:
+        return
+    for node, other in _views():
+        if other is composite and node.GetLayoutName().startswith(_VIEW) and node.IsMappedInLayout():
+            volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+            if volume is not None and volume.GetAttribute(KIND) == "mammogram":
+                show_label(volume)
+                _orient(node, volume)
+                _fit([(node, volume)])
+
+
+def is_ours(composite: Any) -> bool:
+    """Whether a composite node is of a view of the module's."""
+    return any(other is composite and node.GetLayoutName().startswith(_VIEW) for node, other in _views())
+
+
+def composites() -> list[Any]:
+    """The composite nodes of all slice views."""
+    return [composite for _node, composite in _views()]
 
 
 def fit_views() -> bool:
@@ -241,7 +309,6 @@ def _clear_views() -> None:
             composite.SetBackgroundVolumeID(None)
             composite.SetForegroundVolumeID(None)
             composite.SetLabelVolumeID(None)
-            node.SetLayoutLabel("")
 
 
 def _layout_node() -> Any:

@@ -11,10 +11,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene.Hanging import composites_of, views_of
+from MolSubSlicerLib.Scene.Hanging import composites_of, is_ours, views_of
 from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen
 from MolSubSlicerLib.Scene.Heatmaps import find, heatmaps_of, is_blind
-from MolSubSlicerLib.Scene.Nodes import all_of_kind
+from MolSubSlicerLib.Scene.Nodes import KIND, all_of_kind
 from MolSubSlicerLib.Scene.SceneError import SceneError
 
 OPACITY, THRESHOLD = 0.5, 0.3
@@ -117,16 +117,66 @@ def adjust(
 def refresh(volume: Any) -> None:
     """Bring the views to what is kept in the attributes; after hanging, loading or removing."""
     state = shown(volume)
-    node = find(volume, state.layer, state.class_, state.lesion) if state.layer and state.class_ else None
-    visible = node if state.visible else None
+    visible = _wanted(volume, state)
     if visible is not None:
         _set_threshold(visible, state.threshold)
     for composite in composites_of(volume):
-        composite.SetForegroundOpacity(state.opacity)
-        composite.SetForegroundVolumeID(visible.GetID() if visible else None)
+        if _is_free(composite):
+            composite.SetForegroundOpacity(state.opacity)
+            composite.SetForegroundVolumeID(visible.GetID() if visible else None)
     for other in heatmaps_of(volume):  # after the layers: legends look at them when they are touched
         _show_legend(other, volume, state, other is visible)
     _keep_window_level(volume)
+
+
+def correct(composite: Any) -> bool:
+    """Take out of a view a heatmap that does not belong there, whoever put it in; whether there was one.
+
+    Slicer fills a view whose layer was deleted with another volume. Only the heatmap that is shown of a mammogram may
+    lie on it, in any view; in the module's own views no other mammogram either.
+    """
+    found = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+    if found is None or not _is_free(composite):
+        return False
+    volume = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+    wanted = None
+    if volume is not None and volume.GetAttribute(KIND) == "mammogram":
+        wanted = _wanted(volume, shown(volume))
+    if found is wanted:
+        return False
+    composite.SetForegroundVolumeID(None if wanted is None else wanted.GetID())
+    return True
+
+
+def _is_free(composite: Any) -> bool:
+    """Whether this module decides what the upper layer of a view is: not where the user laid another volume there."""
+    found = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+    kind = None if found is None else found.GetAttribute(KIND)
+    return found is None or kind in ("heatmap", "retired heatmap") or (kind == "mammogram" and is_ours(composite))
+
+
+def renew_legends() -> None:
+    """Let go of all legends, and have `refresh` make those that are seen.
+
+    Views that are made while a scene is read pass over the legends that are there already.
+    """
+    for node in all_of_kind("heatmap"):
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+        if legend is not None:
+            node.RemoveNthDisplayNodeID(_position(node, legend))
+            slicer.mrmlScene.RemoveNode(legend)
+
+
+def _position(node: Any, display: Any) -> int:
+    count = node.GetNumberOfDisplayNodes()
+    return next(index for index in range(count) if node.GetNthDisplayNode(index) is display)
+
+
+def _wanted(volume: Any, state: Shown) -> Any:
+    """The heatmap that lies on a mammogram; None where there is none, or where the original is shown."""
+    if not (state.visible and state.layer and state.class_):
+        return None
+    return find(volume, state.layer, state.class_, state.lesion)
 
 
 def refresh_all() -> None:
@@ -166,7 +216,7 @@ def _show_legend(node: Any, volume: Any, state: Shown, visible: bool) -> None:
     title = _("Relative evidence\nfor {class_}").format(class_=state.class_)
     if state.blind:
         title = _("BLIND: no evidence\nin this map")
-    legend.SetPosition(0.02 if chest_wall_on_screen(volume) == "right" else 0.98, 0.04)
+    legend.SetPosition(0.02 if chest_wall_on_screen(volume) == "right" else 0.98, 0.09)  # above Slicer's annotation
     legend.SetTitleText(title)
     legend.SetVisibility(visible)
     legend.Modified()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
+from MolSubSlicerLib.Scene import Patients
 from MolSubSlicerLib.Scene.Nodes import (
     KIND,
     MAMMOGRAM,
@@ -57,7 +58,7 @@ def add_mammogram(facts: dict[str, Any], *, source: str | None = None, study_ite
     pixels = _load(facts)
     volume = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
     volume.UnRegister(None)
-    volume.SetName(slicer.mrmlScene.GenerateUniqueName(facts["label"]))
+    volume.SetName(free_name(facts["label"]))
     volume.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
     spacing = facts.get("spacing") or {}
     volume.SetSpacing(spacing.get("col_mm") or 1.0, spacing.get("row_mm") or 1.0, 1.0)
@@ -69,6 +70,15 @@ def add_mammogram(facts: dict[str, Any], *, source: str | None = None, study_ite
     volume.SetAndObserveDisplayNodeID(display.GetID())
     _place(volume, facts, study_item)
     return volume
+
+
+def free_name(label: str) -> str:
+    """A name for a mammogram that no other one of the scene has; Slicer's own would count on and never back."""
+    taken, number, name = {volume.GetName() for volume in mammograms()}, 1, label
+    while name in taken:
+        number += 1
+        name = f"{label} ({number})"
+    return name
 
 
 def image_data(pixels: NDArray[Any]) -> Any:
@@ -199,7 +209,7 @@ def _load(facts: dict[str, Any]) -> NDArray[Any]:
 
 
 def _set_attributes(volume: Any, facts: dict[str, Any], source: str | None) -> None:
-    kept = {key: value for key, value in facts.items() if key != "pixels"}
+    kept = {key: value for key, value in facts.items() if key not in ("pixels", "patient")}
     values = {
         KIND: _MAMMOGRAM,
         "MolSub.Laterality": facts.get("laterality"),
@@ -214,6 +224,7 @@ def _set_attributes(volume: Any, facts: dict[str, Any], source: str | None) -> N
     for name, value in values.items():
         if value:
             volume.SetAttribute(name, str(value))
+    Patients.mark(volume, facts)
 
 
 def _display(facts: dict[str, Any], pixels: NDArray[Any]) -> Any:

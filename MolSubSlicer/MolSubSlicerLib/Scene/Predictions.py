@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Scene.Heatmaps import remove_heatmaps, retire_heatmaps
 from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, all_of_kind, hierarchy, item_of, place_under, remove_node
+from MolSubSlicerLib.Scene.Patients import are_together
 
 _ID = "MolSub.PredictionId"
 
@@ -67,10 +68,18 @@ def stored() -> list[Any]:
     return all_of_kind("prediction")
 
 
-def latest() -> Any:
-    """The newest prediction, or None."""
-    nodes = stored()
-    return nodes[-1] if nodes else None
+def latest(volume: Any = None) -> Any:
+    """The newest prediction, or None; with a mammogram, the newest one on images of its patient."""
+    for node in reversed(stored()):
+        found = [other for other in volumes_of(node) if other is not None]
+        if volume is None or any(are_together(volume, other) for other in found):
+            return node
+    return None
+
+
+def by_id(identifier: str) -> Any:
+    """The prediction with this identifier, or None."""
+    return next((node for node in stored() if id_of(node) == identifier), None)
 
 
 def id_of(node: Any) -> str:

@@ -46,12 +46,18 @@ class SceneKeeper:
         self._is_imported = True
 
     def _batch_ended(self, scene: Any, event: str) -> None:
-        """An import is a batch, in which the views do not listen: it is put in order after it."""
-        if self._is_imported and not scene.IsBatchProcessing():
-            self._is_imported = False
-            Hanging.restore()
-            self._views.restrict()
-            HeatmapDisplay.refresh_all()
+        """In a batch, as an import is one, the views do not listen: they are put in order after it."""
+        if scene.IsBatchProcessing() or scene.IsClosing():
+            return
+        if not self._is_imported:
+            self._views.look()
+            return
+        self._is_imported = False
+        Hanging.restore()
+        self._views.settle()
+        self._views.restrict()
+        HeatmapDisplay.renew_legends()
+        HeatmapDisplay.refresh_all()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _about_to_be_removed(self, scene: Any, event: str, node: Any) -> None:

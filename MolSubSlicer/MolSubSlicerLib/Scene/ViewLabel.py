@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen, is_turned_over
 from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, belongings, ras_of, shape_of
@@ -36,7 +37,10 @@ def show_label(volume: Any) -> None:
     place = 0.03 if chest_wall_on_screen(volume) == "right" else 0.76  # the text begins there
     column = columns * (1 - place if is_turned_over(volume) else place)
     node.RemoveAllControlPoints()
-    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.04 * rows, column)), volume.GetName())
+    text = " ".join(volume.GetAttribute(f"MolSub.{key}") or "?" for key in ("Laterality", "View"))
+    if volume.GetAttribute("MolSub.SpacingSource") in (None, "unknown"):
+        text += "\n" + _("no mm scale")
+    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.07 * rows, column)), text)
 
 
 def _new_node() -> Any:
