@@ -96,7 +96,7 @@ def test_the_panel_shows_what_the_plugin_loaded(plugin: Any, module: Any, files:
     table = module.panels["LoadPanel"].ui.viewsTable
     plugin.load(plugin.examineForImport([files])[1])
     process_until(lambda: table.rowCount == 1, 10)
-    assert [table.item(0, column).text() for column in (0, 1)] == ["R", "MLO"]
+    assert [table.item(0, column).text() for column in (1, 2)] == ["R", "MLO"]
 
 
 def test_a_file_that_cannot_be_read_raises_the_readers_sentence_and_adds_nothing(
