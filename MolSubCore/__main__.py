@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if rank and end.code:
                 time.sleep(PATIENCE)  # the first process says it
             raise
-        signal.signal(signal.SIGTERM, _interrupt)
+        for name in ("SIGTERM", "SIGHUP"):  # a kill, and a terminal that was closed; not where nohup wants none of it
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _interrupt)
         try:
             return _run(options, processes)
         except KeyboardInterrupt as interruption:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, without_paths
 from MolSubCore.dicom_out.source import check_sources
-from MolSubCore.errors import explain_error, is_output_error
-from MolSubCore.files import check_free, plain_cell, read_json, write_text
+from MolSubCore.errors import MolSubError, explain_error, is_output_error
+from MolSubCore.files import check_free, plain_cell, read_json, write_json, write_text
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import calibration_note
-from MolSubCore.predict import check_request, predict
+from MolSubCore.models.card import bundle_hash, calibration_note
+from MolSubCore.predict import ImageAndLesion, check_request, predict, recorded
+from MolSubCore.provenance import made_of, program, result_key
+
+_PLAN, _FORMAT = "plan.json", "molsub-predictions"
 
 
 def predict_table(
@@ -29,12 +34,14 @@ def predict_table(
     identified: bool = False,
     dicom: bool = False,
     resume: bool = False,
+    command: str = "",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> int:
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
 
-    A patient that cannot be predicted is reported and the others go on. Rows of the table, not
-    patient ids, say who a case is, unless `identified`.
+    With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
+    rows stand now; what is new gets a new number. A patient that cannot be predicted is reported and the others go
+    on. Rows of the table, not patient ids, say who a case is, unless `identified`.
 
     Parameters
     ----------
@@ -42,6 +49,13 @@ def predict_table(
         ``layers``, ``classes`` and ``method`` of `MolSubCore.predict.predict`.
     dicom : bool
         Write each patient's DICOM objects, too; needs `identified`.
+    command : str
+        For the record; without `identified` it must name nobody.
+
+    Raises
+    ------
+    MolSubError
+        If `out` holds something, or with `resume` something else than predictions of this model with these settings.
 
     Returns
     -------
@@ -51,24 +65,29 @@ def predict_table(
     patients: dict[str, list[Case]] = {}
     for case in read_cohort(table, need_subtype=False).cases:
         patients.setdefault(case.patient_id, []).append(case)
-    check_request(bundle, **request)
-    if not resume:
-        check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
+    chosen, _ = check_request(bundle, **request)
+    asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))
+    plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, **program()}
+    _check_begun(out, plan, resume)
     with alone_in(out):
-        rows, failed = [], 0
+        _check_begun(out, plan, resume)  # another process may have begun it meanwhile
+        if not (out / _PLAN).exists():
+            write_json(out / _PLAN, {"format": _FORMAT, "format_version": 1, **plan})
+        rows, failed, cases_of = [], 0, _Folders(out, len(patients))
         for number, (patient_id, cases) in enumerate(patients.items(), start=1):
-            folder = out / f"case-{number:04d}"
-            row = {"case": folder.name, "rows": " ".join(str(case.row) for case in cases)}
+            images = [(case.image, case.lesion) for case in cases]
+            row = {"rows": " ".join(str(case.row) for case in cases)}
             if identified:
                 row["patient_id"] = patient_id
+            folder = out / f"case-{number:04d}"
             try:
-                done = (folder / "prediction.json").exists() and (not dicom or (folder / "dicom").is_dir())
-                if not (resume and done):
-                    images = [(case.image, case.lesion) for case in cases]
+                key = _key(images, bundle, asked, identified)
+                folder, done = cases_of.take(number, key)
+                if not done or (dicom and not (folder / "dicom").is_dir()):
                     if dicom:
                         check_sources([case.image for case in cases], identified=identified)
-                    prediction = predict(images, bundle, **request)
-                    prediction.save(folder, identified=identified, overwrite=resume, dicom=dicom)
+                    found = predict(images, bundle, **request)
+                    found.save(folder, identified=identified, overwrite=done, dicom=dicom, command=command)
                 result = read_json(folder / "prediction.json")
                 row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
@@ -78,13 +97,85 @@ def predict_table(
                 failed += 1
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
                 print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
-            rows.append(row)
+            rows.append(row | {"case": folder.name})
             if progress:
                 progress(number, len(patients), folder.name)
         _write_summary(out / "predictions.csv", rows, bundle, identified)
+    if others := cases_of.others():
+        print(f"Of no row of the table as it is now, and not in predictions.csv: {', '.join(others)}")
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
     print(f"Probabilities: {calibration_note(bundle.card)}\n{DISCLAIMER}")
     return 2 if failed else 0
+
+
+class _Folders:
+    """The folders of cases: which is whose is told by what it was made of, never by its number.
+
+    Parameters
+    ----------
+    out : Path
+    patients : int
+        Numbers up to this one are for the table's patients in their order, where they are free.
+    """
+
+    def __init__(self, out: Path, patients: int) -> None:
+        self._out, self._next = out, patients + 1
+        self._known: dict[str, list[Path]] = {}
+        for folder in sorted(out.glob("case-*")):
+            self._known.setdefault(_made_key(folder), []).append(folder)
+
+    def take(self, number: int, key: str | None) -> tuple[Path, bool]:
+        """The folder of a patient, and whether it holds that prediction."""
+        own = self._out / f"case-{number:04d}"
+        if key and (known := self._known.get(key)):
+            folder = own if own in known else known[0]
+            known.remove(folder)
+            return folder, True
+        if not os.path.lexists(own):
+            return own, False
+        while os.path.lexists(folder := self._out / f"case-{self._next:04d}"):
+            self._next += 1
+        return folder, False
+
+    def others(self) -> list[str]:
+        """Folders that were there, and that nobody has taken."""
+        return sorted(folder.name for folders in self._known.values() for folder in folders)
+
+
+def _made_key(folder: Path) -> str:
+    """What a case was made of; empty where it does not say."""
+    with contextlib.suppress(MolSubError, OSError):
+        made = (read_json(folder / "prediction.json") or {}).get("made")
+        return str(made.get("key", "")) if isinstance(made, dict) else ""
+    return ""
+
+
+def _key(images: Sequence[ImageAndLesion], bundle: Bundle, settings: dict[str, Any], identified: bool) -> str | None:
+    """What a patient's prediction will be made of; None where a file cannot be read, which predicting tells."""
+    try:
+        return result_key(made_of(images, bundle.card, settings), images, identified=identified)
+    except OSError:
+        return None
+
+
+def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Refuse a folder that holds anything, or with `resume` anything but predictions of the same plan."""
+    if not (resume and (out / _PLAN).is_file()):
+        if resume and any(out.glob("case-*")):
+            found = f"holds predictions of which nothing tells the model and the settings (no {_PLAN})"
+            raise MolSubError(out, found, "Choose another --out")
+        return check_free(out, remedy="Choose another --out, or add --resume to keep what is done", whole=False)
+    stored = read_json(out / _PLAN)
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+        raise MolSubError(out, "holds something else than predictions of a table", "Choose another --out")
+    if stored.get("bundle_sha256") != plan["bundle_sha256"]:
+        raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
+    differing = [
+        f"{name} was {stored.get(name)}, is {value}" for name, value in plan.items() if stored.get(name) != value
+    ]
+    if differing:
+        found = f"was begun with other settings ({'; '.join(differing)})"
+        raise MolSubError(out, found, "Choose another --out, or give the settings of before")
 
 
 def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, identified: bool) -> None:

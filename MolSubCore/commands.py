@@ -85,6 +85,7 @@ def predict(options: argparse.Namespace) -> int:
     """``molsub predict`` for one patient or a table."""
     from MolSubCore.models.bundle import read_bundle
     from MolSubCore.models.card import find_bundle
+    from MolSubCore.provenance import command_line
 
     table = _table_of(options)
     if options.dicom:
@@ -98,8 +99,15 @@ def predict(options: argparse.Namespace) -> int:
         "method": options.method,
     }
     out = Path(options.out)
+    names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "overwrite")
+    command = command_line(
+        "predict",
+        {f"--{name}": getattr(options, name) for name in names},
+        {"images": options.images, "--lesion": options.lesion, "--model": options.model, "--out": options.out},
+        identified=options.identified,
+    )
     if table is None:
-        return _predict_patient(options, bundle, out, request)
+        return _predict_patient(options, bundle, out, request, command)
     from MolSubCore.batch import predict_table
 
     with Bar("predicting") as bar:
@@ -111,6 +119,7 @@ def predict(options: argparse.Namespace) -> int:
             identified=options.identified,
             dicom=options.dicom,
             resume=options.resume,
+            command=command,
             progress=bar,
         )
 
@@ -134,14 +143,17 @@ def _table_of(options: argparse.Namespace) -> Path | None:
     return Path(tables[0])
 
 
-def _predict_patient(options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any]) -> int:
+def _predict_patient(
+    options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any], command: str
+) -> int:
     from MolSubCore.files import OVERWRITE, check_free
     from MolSubCore.models.card import calibration_note
     from MolSubCore.predict import predict as predict_patient
 
     check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
     prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
-    prediction.save(out, identified=options.identified, overwrite=options.overwrite, dicom=options.dicom)
+    wishes = {"identified": options.identified, "overwrite": options.overwrite, "dicom": options.dicom}
+    prediction.save(out, **wishes, command=command)
     for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
         print(f"{value:6.3f}  {name}")
     print(f"Probabilities: {calibration_note(bundle.card)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
+from MolSubCore.lock import alone_in
 from MolSubCore.progress import Bars
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _evaluate_run(options: argparse.Namespace) -> int:
     from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+    from MolSubCore.evaluation.run_files import finished_plan
 
     run = Path(options.source)
     given = [name for name in _OF_A_BUNDLE if getattr(options, name)]
@@ -32,7 +34,10 @@ def _evaluate_run(options: argparse.Namespace) -> int:
         raise MolSubError(option, "is for a bundle on another cohort, which needs a table", "Give BUNDLE and TABLE")
     if run.suffix == ".molsub" or (run / "bundle.json").is_file():
         raise MolSubError(run, "is a model bundle, and there is no table", "Give the cohort table after it, and --out")
-    for line in summary_lines(evaluate_run(run, resamples=options.resamples)):
+    finished_plan(run)
+    with alone_in(run):
+        found = evaluate_run(run, resamples=options.resamples)
+    for line in summary_lines(found):
         print(line)
     print(f"\nEvaluation: {run / 'evaluation.json'}, {run / 'evaluation.png'}")
     return 0
@@ -41,8 +46,9 @@ def _evaluate_run(options: argparse.Namespace) -> int:
 def _evaluate_bundle(options: argparse.Namespace) -> int:
     from MolSubCore.evaluation.evaluate import summary_lines
     from MolSubCore.evaluation.external import validate_bundle
+    from MolSubCore.evaluation.external_logits import begin
     from MolSubCore.models.bundle import read_bundle
-    from MolSubCore.models.card import find_bundle
+    from MolSubCore.models.card import find_bundle, read_card
     from MolSubCore.models.recalibrated import check_recalibrated
     from MolSubCore.pseudonyms import key_advice
     from MolSubCore.report.external_page import write_page
@@ -60,7 +66,8 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
         check_recalibrated(path, target)
     wanted, out = _external_options(options), Path(options.out)
     bundle = read_bundle(path, device=options.device)
-    with Bars() as bars:
+    begin(out, read_card(path), resume=options.resume)  # before the folder is locked, which would make it
+    with alone_in(out, writes=("logits", "results")), Bars() as bars:
         found = validate_bundle(bundle, Path(options.table), out, wanted, progress=bars)
         page = write_page(found, bundle.card, out, identified=options.identified, progress=bars("drawing"))
     for line in [*summary_lines(found.result), *_calibration_lines(found)]:

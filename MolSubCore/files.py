@@ -27,6 +27,16 @@ _ESCAPE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _JSON_CAP = 64 << 20
 #: The way out where a command has that option.
 OVERWRITE = "Choose another --out, or add --overwrite"
+#: In every folder that is written whole: a list of what this program wrote there.
+MANIFEST = ".molsub-files.json"
+
+#: Temporary names, and those of what is being replaced.
+_HIDDEN = re.compile(r"\.(tmp|old)-[0-9a-f]{16}-")
+#: Bytes of a name that are kept in a hidden one; file systems take 255.
+_NAME_CAP = 200
+_LOCKS = (".lock", ".lock-held")
+#: Files that desktops put into every folder.
+_NOBODYS = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory")
 
 
 @contextlib.contextmanager
@@ -40,7 +50,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    temporary = new_hidden_file(target)
     try:
         yield temporary
         if durable:
@@ -52,50 +62,148 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
         raise
 
 
-def check_free(path: Path, *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it") -> None:
-    """Refuse a place where `atomic_folder` would not write; for long work, before it begins.
+def check_free(
+    path: Path, *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it", whole: bool = True
+) -> None:
+    """Refuse a folder to which results cannot be written; for long work, before it begins.
+
+    Everything about it is tried: what is there, whether it can be made, its name's length. A link is followed.
+
+    Parameters
+    ----------
+    path : Path
+    replaces : str, optional
+        As of `atomic_folder`.
+    remedy : str
+        Of the error that says that `path` exists.
+    whole : bool
+        Whether `atomic_folder` will write it, which puts another folder in its place; else files are added to it.
 
     Raises
     ------
     MolSubError
-        If `path` is a file, or a folder that holds anything and may not be replaced.
+        If `path` is a file, a mount point where it has to be `whole`, or a folder that holds anything and may not be
+        replaced.
+    OSError
+        Of `path`, if it cannot be made or written to.
     """
-    if path.is_file():
+    # Not Path.is_file, which raises on names that are too long.
+    if os.path.isfile(path):  # noqa: PTH113
         raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
-    if path.is_dir() and any(path.iterdir()):
-        if replaces is None:
+    if whole and _is_mount(path):
+        found = "is a mount point (a volume or a drive), which cannot be replaced by a finished folder"
+        raise MolSubError(path, found, f"Choose a folder in it, such as {Path(path) / 'result'}")
+    if os.path.isdir(path):  # noqa: PTH112
+        # Of nobody's: locks, and what a killed writer left, which whoever holds the lock removes.
+        held = [e for e in Path(path).iterdir() if whole or not (e.name in _LOCKS or _HIDDEN.match(e.name))]
+        if held and replaces is None:
             raise MolSubError(path, "exists already", remedy)
-        if not (path / replaces).is_file():
-            found = f"holds something else (no {replaces}), which is not replaced"
-            raise MolSubError(path, found, "Choose another folder, or empty it")
+        if held and replaces is not None:
+            check_ours(path, replaces)
+    try_place(path, whole=whole)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder to which files cannot be added, whatever it holds; for long work, before it begins.
+
+    Raises
+    ------
+    MolSubError
+        If it is a file.
+    OSError
+        Of `path`, if it cannot be made or written to.
+    """
+    if os.path.isfile(path):  # noqa: PTH113
+        raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
+    try_place(path, whole=False)
+
+
+def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
+    """Make, and remove at once, what a result at `path` needs: a name of its length beside it, or in it.
+
+    Parameters
+    ----------
+    path : path
+        Of a file or a folder.
+    whole : bool
+        As of `check_free`.
+
+    Raises
+    ------
+    OSError
+        Of `path`, whatever else could not be made.
+    """
+    target = _led_to(Path(path))
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(target)  # a name that is too long, a file in the place of a folder
+        above = [target, *target.parents] if not whole else target.parents
+        there = next(folder for folder in above if folder.is_dir())
+        probe = hidden_name(there / "probe", "tmp")
+        probe.mkdir()
+        try:
+            (probe / target.relative_to(there)).mkdir(parents=True, exist_ok=True)
+        finally:
+            shutil.rmtree(probe, ignore_errors=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _led_to(path: Path) -> Path:
+    """Where a link leads; any other path as it is, but absolute."""
+    return Path(os.path.realpath(path) if path.is_symlink() else os.path.abspath(path))  # noqa: PTH100
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether another file system, or a part of one, is mounted at a path."""
+    place = os.path.realpath(path)
+    if os.path.ismount(place):
+        return True
+    with contextlib.suppress(OSError), Path("/proc/self/mountinfo").open("rb") as mounts:
+        for line in mounts:  # a part of the same file system (a bind mount) is told only here
+            name = re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), line.split(b" ")[4])
+            if name == os.fsencode(place):
+                return True
+    return False
 
 
 @contextlib.contextmanager
 def atomic_folder(
-    path: str | os.PathLike[str], *, replaces: str | None = None, remedy: str = "Choose another folder, or empty it"
+    path: str | os.PathLike[str],
+    *,
+    replaces: str | None = None,
+    remedy: str = "Choose another folder, or empty it",
+    also: tuple[str, ...] = (),
 ) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path` on success, remove it on failure.
+
+    Of a link it is the folder that it leads to. What was written is listed in it (`MANIFEST`), so that it can be
+    replaced later without anything that is not ours.
 
     Parameters
     ----------
     path : path
     replaces : str, optional
-        A folder at `path` that holds a file of this name is replaced, whole. Nothing else ever is.
+        A folder at `path` that holds a file of this name is replaced, whole, if all in it was written by this
+        program. Nothing else ever is.
     remedy : str
         Of the error that says that `path` exists.
+    also : tuple of str
+        Files that the program adds later, and that may be replaced, too.
 
     Raises
     ------
-    MolSubError
-        If `path` is a file, or a folder that holds anything and may not be replaced.
+    MolSubError, OSError
+        As `check_free`.
     """
-    target = Path(path)
-    check_free(target, replaces=replaces, remedy=remedy)
+    check_free(Path(path), replaces=replaces, remedy=remedy)
+    target = _led_to(Path(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = hidden_name(target, "tmp")
     temporary.mkdir()
     try:
         yield temporary
+        note_files(temporary, also)
         with named_folder(temporary, target, replaces=replaces, remedy=remedy):
             pass
     except BaseException:
@@ -103,12 +211,92 @@ def atomic_folder(
         raise
 
 
-def hidden_name(target: Path, kind: str) -> Path:
-    """A new name beside `target`.
+def note_files(folder: Path, also: tuple[str, ...] = ()) -> None:
+    """List all that a folder holds, and `also`, as written by this program: it may be removed later, and only it."""
+    held = [entry.relative_to(folder).as_posix() for entry in folder.rglob("*")]
+    own = sorted({*held, *also, MANIFEST} - set(_LOCKS))
+    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": own})
 
-    Not by the process number alone: what a killed process left would be in the way of a later one.
+
+def remove_stale(folder: Path, made: set[str], endings: tuple[str, ...]) -> None:
+    """Remove the files of these endings that this program once wrote to a folder and now no longer makes.
+
+    Parameters
+    ----------
+    made : set of str
+        Names of all that it makes now; the others in the folder's list (`MANIFEST`) are removed, and nothing else.
     """
-    return target.with_name(f".{kind}-{secrets.token_hex(4)}-{target.name}")
+    listed = read_json(folder / MANIFEST).get("files", []) if (folder / MANIFEST).is_file() else []
+    kept = {str(name) for name in listed if not str(name).endswith(endings)}
+    for name in {str(name) for name in listed} - kept - made:
+        if Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
+    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": sorted(kept | made | {MANIFEST})})
+
+
+def check_ours(folder: Path, mark: str) -> None:
+    """Refuse to replace or remove a folder in which not everything is known to be this program's.
+
+    Parameters
+    ----------
+    mark : str
+        A file that is in every folder of the kind.
+
+    Raises
+    ------
+    MolSubError
+        If it lacks the mark or the list of its files, or holds anything that is not listed.
+    """
+    if not (folder / mark).is_file():
+        found = f"holds something else (no {mark}), which is not replaced"
+        raise MolSubError(folder, found, "Choose another folder, or empty it")
+    listed = read_json(folder / MANIFEST).get("files") if (folder / MANIFEST).is_file() else None
+    if not isinstance(listed, list):
+        found = f"has no list of what this program wrote to it ({MANIFEST}), so that nothing of it is removed"
+        raise MolSubError(folder, found, "Choose another folder, or remove it yourself")
+    held = {entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.name not in _NOBODYS}
+    if others := sorted(held - set(map(str, listed)) - set(_LOCKS)):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        found = f"holds what this program did not write ({others[0]}{more}), which is never removed"
+        raise MolSubError(folder, found, "Move that away, or choose another folder")
+
+
+def hidden_name(target: Path, kind: str) -> Path:
+    """A new name beside `target` that nobody can guess, with the same ending and never too long.
+
+    `sweep` knows such names again.
+    """
+    name = target.name
+    while len(os.fsencode(name)) > _NAME_CAP:
+        name = name[1:]
+    return target.with_name(f".{kind}-{secrets.token_hex(8)}-{name}")
+
+
+def new_hidden_file(target: Path) -> Path:
+    """A new, empty file beside `target`, made so that nobody else can have put a file or a link there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.lstat(target)  # a name that is too long is told at once
+    temporary = hidden_name(target, "tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    return temporary
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only for whoever holds its lock, when nobody else writes there.
+
+    A former result that was moved aside, and in whose place nothing came, is put back.
+    """
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        found = _HIDDEN.match(entry.name)
+        if found is None or entry.is_symlink():
+            continue
+        former = entry.with_name(entry.name[found.end() :])
+        if found[1] == "old" and not former.exists():
+            os.replace(entry, former)
+        elif entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -125,6 +313,12 @@ def named_folder(new: Path, target: Path, *, replaces: str | None = None, remedy
                 os.replace(target, old)
             _put(new, target, replaces, remedy)
         yield
+        former = new if exchanged else old
+        if replaces and former.is_dir() and any(former.iterdir()):
+            try:
+                check_ours(former, replaces)  # somebody may have put a file there meanwhile
+            except MolSubError as error:
+                raise MolSubError(target, error.problem, error.remedy) from None
     except BaseException:
         if exchanged:
             _exchanged(new, target)

@@ -1,22 +1,27 @@
 """A lock on a folder or a file, for one process at a time. Standard library only.
 
 It is the operating system's own (flock, or LockFile on Windows): a killed process leaves nothing behind that would be
-in the way. `filelock` does the same where the whole library is installed; this one is for the interpreter of
-3D Slicer, too, where nothing may be.
+in the way. On a file system without locks (some network drives), a file that only one process can make stands for it;
+a killed process leaves that file, and the next one is told to remove it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import sweep
 
 _PID_DIGITS = 20
+#: How the system says that another one holds a lock; whatever else it says, it has no locks there.
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK, getattr(errno, "EDEADLOCK", errno.EDEADLK))
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,8 +40,11 @@ else:
 def _patiently(file: int) -> None:
     """Lock it; somebody who only looks (`Lock.is_taken`) holds it for a moment, too."""
     for _ in range(4):
-        with contextlib.suppress(OSError):
+        try:
             return _lock(file)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
         time.sleep(0.05)
     return _lock(file)
 
@@ -53,6 +61,9 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._alone = path.with_name(f"{path.name}-held")  # where there are no locks
+        self._made: list[Path] = []  # folders, and whether the file itself is new
+        self._new = False
 
     @property
     def held(self) -> bool:
@@ -62,6 +73,8 @@ class Lock:
     def acquire(self, remedy: str = "Close it there first") -> None:
         """Take the lock; nothing happens where this object holds it already.
 
+        Folders that are missing are made; where the lock cannot be had, nothing of it stays.
+
         Raises
         ------
         MolSubError
@@ -69,23 +82,96 @@ class Lock:
         """
         if self._file is not None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._made = [folder for folder in (self.path.parent, *self.path.parent.parents) if not folder.exists()]
+        try:
+            self._file = self._locked(remedy)
+        except BaseException:
+            self._unmake()
+            raise
+        with contextlib.suppress(OSError):  # on a full disk it is held all the same
+            os.lseek(self._file, 1, os.SEEK_SET)
+            os.write(self._file, f"{os.getpid():<{_PID_DIGITS}}".encode())
+
+    def _locked(self, remedy: str) -> int:
+        """The open file, once it is locked."""
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._new = not self.path.exists()
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            try:
+                if self._got(file, remedy):
+                    return file
+            except BaseException as error:
+                os.close(file)
+                if self._new and not isinstance(error, MolSubError):
+                    self.path.unlink(missing_ok=True)
+                raise
+            os.close(file)  # whoever held it has removed it meanwhile, with the folder it had made
+
+    def _got(self, file: int, remedy: str) -> bool:
+        """Whether the file is now locked by this object, and still the one at its path."""
         try:
             _patiently(file)
-        except OSError:
-            os.close(file)
-            raise MolSubError(self.path.parent, f"is in use by {self._holder()}", remedy) from None
-        self._file = file
-        with contextlib.suppress(OSError):  # on a full disk it is held all the same
-            os.lseek(file, 1, os.SEEK_SET)
-            os.write(file, f"{os.getpid():<{_PID_DIGITS}}".encode())
+        except OSError as error:
+            if error.errno in _TAKEN:
+                raise MolSubError(self.path.parent, f"is in use by {self._holder()}", remedy) from None
+            self._without_locks(remedy, error)
+            return True
+        return self._is_there(file)
 
-    def release(self) -> None:
-        """Let others have it."""
-        if self._file is not None:
-            os.close(self._file)  # which unlocks it
-            self._file = None
+    def _is_there(self, file: int) -> bool:
+        if sys.platform == "win32":  # which removes no open file
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(file), self.path.stat())
+        return False
+
+    def _without_locks(self, remedy: str, error: OSError) -> None:
+        """A file that only one can make in the place of a lock."""
+        try:
+            own = os.open(self._alone, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                holder = self._alone.read_text(encoding="utf-8").strip()
+                found = (
+                    f"is in use by {holder or 'another program'}, or was until that was killed: the file system "
+                    f"there has no locks ({error.strerror or error})"
+                )
+                way = f"{remedy}; where it runs no more, remove {self._alone}"
+                raise MolSubError(self.path.parent, found, way) from None
+            raise
+        with contextlib.suppress(OSError):
+            os.write(own, f"process {os.getpid()} on {platform.node()}".encode())
+        os.close(own)
+
+    def release(self, *, unused: bool = False) -> None:
+        """Let others have it.
+
+        Parameters
+        ----------
+        unused : bool
+            Whether nothing came of it: where the folder holds nothing else, what was made for the lock goes.
+        """
+        if self._file is None:
+            return
+        if unused and self._new and {entry.name for entry in self.path.parent.iterdir()} <= self._names():
+            with contextlib.suppress(OSError):  # before it is unlocked: see _is_there
+                self.path.unlink()
+        with contextlib.suppress(OSError):
+            self._alone.unlink()
+        os.close(self._file)  # which unlocks it
+        self._file = None
+        if unused:
+            self._unmake()
+
+    def _names(self) -> set[str]:
+        return {self.path.name, self._alone.name}
+
+    def _unmake(self) -> None:
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+        self._made = []
 
     def is_taken(self) -> bool:
         """Whether anybody holds it."""
@@ -97,8 +183,8 @@ class Lock:
             return False
         try:
             _lock(file)
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno in _TAKEN or self._alone.exists()
         finally:
             os.close(file)
         return False
@@ -119,8 +205,17 @@ class Lock:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, writes: tuple[str, ...] = ()) -> Iterator[None]:
     """Keep other processes from writing their results to a folder while this one does.
+
+    What killed processes left there is removed first. If the block fails, and nothing is in the folder that was made
+    for it, the folder goes.
+
+    Parameters
+    ----------
+    folder : Path
+    writes : tuple of str
+        Patterns of folders below, to which nobody writes without this lock.
 
     Raises
     ------
@@ -130,6 +225,10 @@ def alone_in(folder: Path) -> Iterator[None]:
     lock = Lock(folder / ".lock")
     lock.acquire("Wait for it to end, or choose another --out")
     try:
+        for place in (folder, *(found for pattern in writes for found in folder.glob(pattern))):
+            sweep(place)
         yield
-    finally:
-        lock.release()
+    except BaseException:
+        lock.release(unused=True)
+        raise
+    lock.release()

@@ -24,6 +24,7 @@ from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 from MolSubCore.prediction_warnings import bundle_warnings, image_warnings
+from MolSubCore.provenance import made_of
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
 ImageAndLesion = tuple[str | PathLike[str], str | PathLike[str]]
@@ -74,11 +75,14 @@ class Prediction:
         One per lesion and image.
     warnings : tuple of str
         Sentences that a reader of the result must see.
+    made : dict
+        What it was made of; see `MolSubCore.provenance.made_of`.
     """
 
     bundle_card: dict[str, Any]
     items: tuple[LesionPrediction, ...]
     warnings: tuple[str, ...] = field(default=())
+    made: dict[str, Any] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -95,15 +99,24 @@ class Prediction:
         return dict(zip(self.classes, map(float, mean), strict=True))
 
     def save(
-        self, out: str | PathLike[str], *, identified: bool = False, overwrite: bool = False, dicom: bool = False
+        self,
+        out: str | PathLike[str],
+        *,
+        identified: bool = False,
+        overwrite: bool = False,
+        dicom: bool = False,
+        command: str = "",
     ) -> Path:
         """Write ``prediction.json``, heatmaps, overlays, ``report.html`` and ``report.pdf`` to the folder `out`.
 
-        With `dicom`, also ``dicom/*.dcm`` (segmentation, structured report, heatmaps), which name the patient.
+        `command` is kept as it is: without `identified` it must name nobody. With `dicom`, also ``dicom/*.dcm``
+        (segmentation, structured report, heatmaps), which name the patient.
         """
         from MolSubCore.prediction_files import save_prediction
 
-        return save_prediction(self, Path(out), identified=identified, overwrite=overwrite, dicom=dicom)
+        return save_prediction(
+            self, Path(out), identified=identified, overwrite=overwrite, dicom=dicom, command=command
+        )
 
 
 def predict(
@@ -161,7 +174,14 @@ def predict(
             f"the images belong to {len(patients - {None})} patients by their PatientID, expected one",
             "Predict each patient on its own, or give a table",
         )
-    return Prediction(bundle.card, tuple(items), tuple(dict.fromkeys(warnings)))
+    made = made_of(images, bundle.card, recorded(chosen, classes, method))
+    return Prediction(bundle.card, tuple(items), tuple(dict.fromkeys(warnings)), made)
+
+
+def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -> dict[str, Any]:
+    """The settings of a prediction for its record; `layers` as `check_request` gives them."""
+    wanted = classes if isinstance(classes, str) else list(classes)
+    return {"layers": list(layers), "classes": wanted, "method": method}
 
 
 def check_request(

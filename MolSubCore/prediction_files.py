@@ -10,7 +10,8 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.explain.overlay import Scene, draw_sheet, make_scene
 from MolSubCore.files import OVERWRITE, atomic_folder, file_word, write_json
-from MolSubCore.models.card import model_summary
+from MolSubCore.models.card import model_summary, now
+from MolSubCore.provenance import result_key
 from MolSubCore.report.html import prediction_report
 from MolSubCore.report.pdf import prediction_pdf
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def save_prediction(
-    prediction: Prediction, out: Path, *, identified: bool, overwrite: bool, dicom: bool = False
+    prediction: Prediction, out: Path, *, identified: bool, overwrite: bool, dicom: bool = False, command: str = ""
 ) -> Path:
     """Write all files of `prediction` to the folder `out`, whole or not at all; return `out`.
 
@@ -29,6 +30,8 @@ def save_prediction(
         Whether file names and patient identifiers may be written.
     dicom : bool
         Whether to write DICOM objects, too, to ``dicom``; needs `identified`.
+    command : str
+        For the record; without `identified` it must name nobody.
 
     Raises
     ------
@@ -52,6 +55,7 @@ def save_prediction(
             "classes": prediction.classes,
             "positive": prediction.bundle_card.get("positive"),
             "model": model_summary(prediction.bundle_card),
+            "made": _made(prediction, identified, command),
             "images": images,
             "patient": {"probabilities": prediction.patient},
             "heatmap_method": next((item.maps.method for item in prediction.items if item.maps), None),
@@ -69,6 +73,15 @@ def save_prediction(
         prediction_report(result, pictures, prediction.bundle_card, folder / "report.html")
         prediction_pdf(result, pictures, prediction.bundle_card, folder / "report.pdf")
     return out
+
+
+def _made(prediction: Prediction, identified: bool, command: str) -> dict[str, Any]:
+    """Date, command, and hashes of all that decided the result."""
+    made = {"date": now(), "command": command, **prediction.made}
+    if "key" in made:
+        files = list({item.image_index: item.files for item in prediction.items}.values())
+        made["key"] = result_key(made, files, identified=identified)
+    return made
 
 
 def file_label(label: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import check_folder
 from MolSubCore.lock import alone_in
 from MolSubCore.progress import Bar, Bars, JobsBar
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from MolSubCore.evaluation.study_results import StudyResults
     from MolSubCore.study.job import StudyJob
     from MolSubCore.study.plan import Study, StudyOptions
+
+#: Folders of a study to which only it writes; the folds' own belong to the jobs, which may outlive it.
+_WRITES = ("results", "runs", "runs/*")
 
 
 def study(options: argparse.Namespace) -> int:
@@ -28,12 +32,14 @@ def study(options: argparse.Namespace) -> int:
         from MolSubCore.jobs.slurm import check_names
 
         check_names(Path(options.out), options.partition)
+    if not options.dry_run:
+        check_folder(Path(options.out))
     with Bars() as bars:
         planned = plan_study(_options(options), bars)
     waiting = [job for job in planned.jobs if not job.finished]
     if options.dry_run:
         return _dry_run(planned, waiting)
-    with alone_in(Path(options.out)):
+    with alone_in(Path(options.out), writes=_WRITES):
         planned.write()
         failed = _run(options, planned, waiting)
         with Bar("evaluating") as bar:
@@ -163,6 +169,6 @@ def study_report(options: argparse.Namespace) -> int:
 
     results = read_study(Path(options.study))
     _print_results(results)
-    with alone_in(results.folder):
+    with alone_in(results.folder, writes=_WRITES):
         _report(results)
     return 0

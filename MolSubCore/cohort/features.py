@@ -1,7 +1,7 @@
 """Radiomics features of a cohort: computed from the images once, and from a cache ever after.
 
-Each image has one file in the cache, under the hash of settings, libraries, image and lesion (path,
-size, time of change: the patch store's own key). Files are written whole or not at all and carry a
+Each image has one file in the cache, under the hash of settings, libraries, and what image and lesion
+hold (the patch store's own key). Files are written whole or not at all and carry a
 hash of their content, so several processes may fill one cache, a damaged file is made again, and what
 was stopped goes on.
 """
@@ -79,8 +79,9 @@ def build_features(
     """
     made_by = json.dumps(radiomics_versions(), sort_keys=True)
     decided_by = settings.key() + made_by
-    keys = [entry_key(case, decided_by) for case in cohort.cases]
-    files = [(cache_dir or default_cache()) / "features" / key[:2] / f"{key[:40]}.safetensors" for key in keys]
+    cache = cache_dir or default_cache()
+    keys = [entry_key(case, decided_by, cache) for case in cohort.cases]
+    files = [cache / "features" / key[:2] / f"{key[:40]}.safetensors" for key in keys]
     found = [_read(file) for file in files]
     missing = [number for number, entry in enumerate(found) if entry is None]
     todo = [(cohort.cases[number], settings, files[number]) for number in missing]

@@ -113,7 +113,8 @@ def open_pack(folder: Path, subtypes: tuple[str, ...]) -> PatchStore | None:
         content = json.loads(description.read_text(encoding="utf-8"))
         patches = np.lib.format.open_memmap(file, mode="r")
         # Not read whole at every start, but whenever anybody has touched it since it was hashed.
-        untouched = file.stat().st_mtime_ns <= description.stat().st_mtime_ns
+        found = file.stat()
+        untouched = max(found.st_mtime_ns, found.st_ctime_ns) <= description.stat().st_mtime_ns
         known = content["sha256"] if untouched else None
         return as_store((patches, content["case_index"], content["meta"]), subtypes, known)
     except Exception:  # whatever is wrong with it, it is made again from the entries

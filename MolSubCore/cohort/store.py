@@ -1,9 +1,9 @@
 """The patch store: patches of a cohort, read from the images once and from a cache ever after.
 
-Each image has one entry in the cache, a safetensors file under the hash of recipe, image and lesion
-(path, size, time of change). Entries are written whole or not at all, so several processes may
-fill one cache, and a build that was stopped goes on. On top lies one pack per cohort, which a later
-start maps into memory without opening the entries.
+Each image has one entry in the cache, a safetensors file under the hash of the recipe and of what the files of image
+and lesion hold (``hashes/`` keeps those of files that nobody has touched since). Entries are written whole or not at
+all, so several processes may fill one cache, and a build that was stopped goes on. On top lies one pack per cohort,
+which a later start maps into memory without opening the entries.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pa
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_path
+from MolSubCore.imaging.content import content_hash
 from MolSubCore.imaging.lesion import Box, read_lesions
+from MolSubCore.imaging.lesion_files import KNOWN_ENDINGS
 from MolSubCore.imaging.mammogram import Spacing
+from MolSubCore.imaging.raster import facts_from_name
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import extract_rois
 
 Progress = Callable[[int, int, str], None]
 
-#: Of what an entry holds; another number leaves older entries aside.
-_ENTRY_VERSION = 3
+#: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
+#: and older predictions of a table that is resumed, are then left aside.
+READING_VERSION = 4
 
 
 def default_cache() -> Path:
@@ -55,7 +59,7 @@ def build_store(
     """
     cache = cache_dir or default_cache()
     settings = recipe.key()
-    keys = [entry_key(case, settings) for case in cohort.cases]
+    keys = [entry_key(case, settings, cache) for case in cohort.cases]
     pack = cache / "packs" / hashlib.sha256("".join(keys).encode()).hexdigest()[:40]
     subtypes = tuple(case.subtype.value if case.subtype else "" for case in cohort.cases)
     if (store := open_pack(pack, subtypes)) is None:
@@ -85,7 +89,7 @@ def usable_cases(
     """
     cache, settings, usable, failed = cache_dir or default_cache(), recipe.key(), [], []
     for number, case in enumerate(cohort.cases, start=1):
-        key = entry_key(case, settings)
+        key = entry_key(case, settings, cache)
         try:
             _entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors")
             usable.append(case)
@@ -109,21 +113,34 @@ def _refuse_duplicates(cohort: Cohort, store: PatchStore) -> None:
             raise CohortError(f"row {case.row}", found, "Leave out one of them, or give both the same patient_id")
 
 
-def entry_key(case: Case, settings: str) -> str:
+def entry_key(case: Case, settings: str, cache: Path | None = None) -> str:
     """SHA-256 of all that decides an entry of a cache; a missing file gives its own error later.
 
     Parameters
     ----------
     settings : str
         Key of the recipe, or of whatever else turns an image and its lesions into numbers.
+    cache : Path, optional
+        Remembers the hashes of files.
     """
-    parts: list[object] = [_ENTRY_VERSION, settings, case.box]
+    parts: list[object] = [READING_VERSION, settings, case.box]
     for path in (case.image, case.mask):
         if path is not None:
             with contextlib.suppress(OSError):
-                status = path.stat()
-                parts.append((os.path.realpath(path), status.st_size, status.st_mtime_ns))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+                parts.append(content_key(path, cache))
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_key(path: Path, cache: Path | None = None) -> list[object]:
+    """All of a file that decides what is read from it: its content, its ending, and side and view that its name says.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    ending = next((ending for ending in KNOWN_ENDINGS if path.name.lower().endswith(ending)), "")
+    return [content_hash(path, cache / "hashes" if cache else None), ending, *facts_from_name(path.stem)]
 
 
 def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:

@@ -21,7 +21,7 @@ from typing import Any
 from MolSubCore.cohort.worklist_files import STATE, Entry, new_state, read_state, reader_folder, write_table
 from MolSubCore.cohort.worklist_source import MASKS, Item, mask_names, read_source
 from MolSubCore.errors import CohortError
-from MolSubCore.files import sha256_file, write_json
+from MolSubCore.files import new_hidden_file, sha256_file, sweep, write_json
 from MolSubCore.lock import Lock
 from MolSubCore.tasks import parse_subtype
 
@@ -32,8 +32,7 @@ class Worklist:
     def __init__(self, folder: Path, items: Sequence[Item], reader: str, lock: Lock, blind: bool) -> None:
         self.folder, self.reader, self._items, self._lock = folder, reader, list(items), lock
         self._place = reader_folder(folder, reader)
-        for leftover in self._place.glob(".tmp-*"):
-            leftover.unlink()
+        sweep(self._place)
         self._state: dict[str, Any] = read_state(self._place / STATE) or new_state(reader)
         # Who was blind once stays so: opening the list again must not unveil anything.
         self.blind = bool(self._state.setdefault("blind", blind))
@@ -142,7 +141,7 @@ class Worklist:
         own = self._own(number)
         target = self._place / own["mask"]
         self._check_ours(target, own)
-        temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        temporary = new_hidden_file(target)
         try:
             yield temporary
             with temporary.open("rb+") as file:

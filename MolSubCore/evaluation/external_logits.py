@@ -49,7 +49,7 @@ def begin(out: Path, card: dict[str, Any], *, resume: bool) -> Salt:
         if stored.get("model") != model:
             raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
         return Salt.read(out / "plan.json", stored)
-    check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
+    check_free(out, remedy="Choose another --out, or add --resume to keep what is done", whole=False)
     return Salt.new()
 
 

@@ -14,7 +14,6 @@ import difflib
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +28,15 @@ from MolSubCore.evaluation.fusion_clinical import clinical, clinical_only
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Fused, NotMade, read_base
 from MolSubCore.evaluation.fusion_views import flips, views_learned, views_mean
 from MolSubCore.evaluation.run_files import FUSION
-from MolSubCore.files import atomic_folder, read_json, sha256_file, write_json
+from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
 from MolSubCore.predictions import write_predictions
 from MolSubCore.training.extra_files import FEATURES, TTA_TEST, TTA_VALIDATION
 
 #: Raised whenever the code behind a fusion gives other numbers: what an older one made is then made again.
 _VERSION = 1
 _BASE_FILES = ("predictions.csv", "test_predictions.csv")
+#: What the evaluation adds to a derived run.
+_LATER = ("evaluation.json", "evaluation.png")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _write(folder: Path, base: BaseRun, name: str, fused: Fused, inputs: str) ->
         | {package: version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }
     remedy = "Choose another folder for the study, or remove it"
-    with atomic_folder(folder, replaces="plan.json", remedy=remedy) as temporary:
+    with atomic_folder(folder, replaces="plan.json", remedy=remedy, also=_LATER) as temporary:
         for number, fold in fused.folds.items():
             for file, part in zip(_BASE_FILES, (fold.validation, fold.test), strict=True):
                 write_predictions(temporary / f"fold-{number}" / file, part)
@@ -176,6 +177,7 @@ def _discard(folder: Path) -> None:
     """Remove what an earlier call made of other files: it no longer follows from the run."""
     file = folder / "plan.json"
     if file.is_file() and "fusion" in read_json(file):
-        old = folder.with_name(f".old-{secrets.token_hex(4)}-{folder.name}")
+        check_ours(folder, "plan.json")
+        old = hidden_name(folder, "old")
         os.replace(folder, old)
         shutil.rmtree(old, ignore_errors=True)

@@ -122,6 +122,12 @@ class LesionSet:
         return mask
 
 
+def box_of(source: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """The four numbers of a box, where a lesion is given as one and not as a file."""
+    match = _BOX.fullmatch(os.fspath(source))
+    return tuple(map(int, match.groups())) if match else None
+
+
 def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split: Split = "auto") -> LesionSet:
     """Read the lesions of a mammogram.
 
@@ -142,8 +148,8 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         If it cannot be read, is empty, or lies on another grid (both shapes are named).
     """
     text = os.fspath(source)
-    if match := _BOX.fullmatch(text):
-        row0, col0, row1, col1 = map(int, match.groups())
+    if box := box_of(text):
+        row0, col0, row1, col1 = box
         return _from_box(text, Box(row0, row1, col0, col1), mammogram.shape)
     if "," in text and re.fullmatch(r"[\s\d.,+-]+", text):
         raise LesionError(f"box {text}", "is not four whole numbers", "Give row0,col0,row1,col1")

@@ -31,6 +31,8 @@ _VOLUMES = {
     ".mhd": "MetaImage",
 }
 _PICTURES = (".png", ".tif", ".tiff", ".bmp")
+#: Endings that decide how a lesion file is read.
+KNOWN_ENDINGS = (*_VOLUMES, *_PICTURES, ".json")
 _POINTS_CAP, _JSON_CAP = 100_000, 16 << 20
 
 

@@ -18,11 +18,11 @@ from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.lost_block import lost_block
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.quiet import no_remarks, no_stderr
+from MolSubCore.imaging.volume_header import META_START, NRRD_START
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
 _SUPPORTED = "Give a mammogram as DICOM, PNG, JPEG, TIFF, NIfTI, NRRD or MHA"
-_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment|ID|ObjectSubType)\s*=")
 
 
 def read_mammogram(path: str | os.PathLike[str]) -> Mammogram:
@@ -104,9 +104,9 @@ def _kind_of(file: Path) -> Kind:
         return "picture"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0") or head.startswith(b"\x1f\x8b"):
         return "NIfTI"
-    if head.startswith(b"NRRD000"):
+    if head.startswith(NRRD_START):
         return "NRRD"
-    if _META_IMAGE.match(head):
+    if META_START.match(head):
         return "MetaImage"
     raise ImageError(file, f"is not an image this program knows (its first bytes are {head[:4].hex(' ')})", _SUPPORTED)
 

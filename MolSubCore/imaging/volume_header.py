@@ -22,6 +22,26 @@ _AGAIN = "Export or copy the file again"
 _NRRD_ENCODINGS = ("raw", "gzip", "gz", "ascii", "txt", "text", "hex", "bzip2", "bz2")
 _NRRD_DATA, _META_DATA = ("data file", "datafile"), "elementdatafile"
 
+#: How files of these kinds begin.
+NRRD_START, META_START = b"NRRD000", re.compile(rb"\s*(ObjectType|NDims|Comment|ID|ObjectSubType)\s*=")
+
+
+def data_beside(path: Path) -> Path | None:
+    """The file beside a NRRD or MetaImage header that holds its data; None where there is no such file."""
+    with path.open("rb") as stream:
+        head = stream.read(352)
+        kind = "NRRD" if head.startswith(NRRD_START) else "MetaImage" if META_START.match(head) else None
+        if kind is None:
+            return None
+        head += stream.read(MAX_HEADER - len(head))
+    try:
+        fields = _nrrd_fields(path, head) if kind == "NRRD" else _meta_fields(path, head)
+        name = next((fields[key] for key in (*_NRRD_DATA, _META_DATA) if key in fields), "LOCAL")
+        _check_beside(path, name)
+    except ImageError:  # also of data in the file itself; whoever reads it says what is wrong with it
+        return None
+    return path.parent / name
+
 
 def check_text_header(path: Path, kind: str) -> list[Path]:
     """Refuse a NRRD or MetaImage header that is no such text, or that names another file than one beside it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import LesionError, MolSubError
+from MolSubCore.files import try_place
 from MolSubCore.imaging.agreement import RULES, agreement, consensus
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
@@ -58,6 +60,8 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def _one(options: Mapping[str, Any], rule: str | None, *, among_others: bool = False) -> dict[str, Any]:
     """One image; where it is one of many, an empty consensus is told in its result and does not end the job."""
     require("agreement", options, "image", "first", "second")
+    if rule and options.get("out"):
+        _check_out(Path(options["out"]))
     mammogram = read_mammogram(options["image"])
     first, second = (read_lesions(options[name], mammogram) for name in ("first", "second"))
     result = agreement(first, second, mammogram.spacing).to_dict()
@@ -87,12 +91,18 @@ def _alone(pair: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
 def _write(options: Mapping[str, Any], mammogram: Mammogram, mask: NDArray[np.uint8]) -> Path:
     """Write a mask as ITK-SNAP does: one slice on the image's grid."""
     out = Path(options.get("out") or "")
-    if not out.name.endswith((".nii.gz", ".nrrd")):
-        raise MolSubError("consensus", f"is to be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
-    if out.exists():
-        raise MolSubError(out, "exists already", "Choose another file")
+    _check_out(out)
     write_mask(out, mask, row_mm=mammogram.spacing.row_mm, col_mm=mammogram.spacing.col_mm)
     return out
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a place for a mask before any work."""
+    if not out.name.endswith((".nii.gz", ".nrrd")):
+        raise MolSubError("consensus", f"is to be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
+    if os.path.lexists(out):
+        raise MolSubError(out, "exists already", "Choose another file")
+    try_place(out)
 
 
 def _summary(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from MolSubCore.imaging.content import file_state
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
 
@@ -50,19 +50,6 @@ class Kept(Generic[_Value]):
 
 _mammograms: Kept[Mammogram] = Kept(_MAMMOGRAMS)
 _bundles: Kept[Bundle] = Kept(_BUNDLES)
-
-
-def file_state(path: PathText) -> Hashable:
-    """What tells whether a file, or a folder of files, is still the same: names, sizes, times of change.
-
-    Something that cannot be looked at is never the same as anything.
-    """
-    place = Path(os.path.abspath(path))  # noqa: PTH100
-    try:
-        files = sorted(entry for entry in place.iterdir() if entry.is_file()) if place.is_dir() else [place]
-        return str(place), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
-    except OSError:
-        return object()
 
 
 def cached_mammogram(path: PathText) -> Mammogram:

@@ -9,7 +9,7 @@ from typing import Any
 from MolSubCore.errors import MolSubError
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.options import Progress, require
-from MolSubCore.models.card import CARD, copy_bundle, find_bundle, library_folder, read_card, scan_library
+from MolSubCore.models.card import check_target, copy_bundle, find_bundle, library_folder, read_card, scan_library
 
 
 def list_library(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def import_checkpoint(options: Mapping[str, Any], progress: Progress) -> dict[st
     """
     require("import-checkpoint", options, "checkpoint", "task", "out")
     out, overwrite = Path(options["out"]), bool(options.get("overwrite"))
-    _check_free(out, overwrite)
+    check_target(out, overwrite=overwrite, remedy="Choose another name")
     progress(0.0, stage="loading PyTorch")
     published = load("MolSubCore.models.published")
     progress(0.5, stage="importing")
@@ -94,15 +94,7 @@ def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, A
     source, out, overwrite = find_bundle(options["bundle"]), Path(options["out"]), bool(options.get("overwrite"))
     if out.exists() and out.samefile(source):
         raise MolSubError(out, "is the bundle itself", "Choose another place")
-    _check_free(out, overwrite)
+    check_target(out, overwrite=overwrite, remedy="Choose another name")
     progress(0.0, stage="copying")
     copy_bundle(source, out, overwrite=overwrite)
     return {"path": str(out)}
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    taken = out.is_file() or (out.is_dir() and any(out.iterdir()))
-    if taken and not overwrite:
-        raise MolSubError(out, "exists already", "Choose another name")
-    if overwrite and out.is_dir() and any(out.iterdir()) and not (out / CARD).is_file():
-        raise MolSubError(out, "holds something else than a bundle, which is not replaced", "Choose another name")

@@ -101,6 +101,9 @@ def run_slurm(
         try:
             known = {job.key for job in watch.open.values()}
             if waiting := [job for job in jobs if job.key not in known]:
+                folder.mkdir(parents=True, exist_ok=True)
+                # Before any job: the folder is known as ours, should this be killed.
+                write_json(folder / _JOBS, {name: job.key for name, job in watch.open.items()})
                 executor = submitit.SlurmExecutor(folder, max_num_timeout=TIMEOUTS)
                 executor.update_parameters(**_parameters(waiting, partition, at_once, timeout_min, gpus))
                 watch.open |= _submitted(executor, waiting, folder)
@@ -200,6 +203,9 @@ def _still_queued(jobs: Sequence[StudyJob], folder: Path) -> dict[str, StudyJob]
     earlier = {name: by_key[key] for name, key in stored.items() if key in by_key}
     states = job_states(earlier)
     queued = {name: job for name, job in earlier.items() if states.get(name, "") not in ENDED}
-    if not queued:
+    if not queued and (folder / _JOBS).is_file():
         shutil.rmtree(folder, ignore_errors=True)
+    if not queued and folder.is_dir() and any(folder.iterdir()):
+        found = f"holds something else than jobs of this program (no {_JOBS}), and would be removed at the end"
+        raise MolSubError(folder, found, "Move it away, or choose another --out")
     return queued

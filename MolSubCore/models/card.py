@@ -18,7 +18,7 @@ from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError, explain_error, printable
-from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path
+from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
 from MolSubCore.models.card_checks import CARD_CHECKS, check_classes
 from MolSubCore.tasks import get_task
 
@@ -164,6 +164,34 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
         raise BundleError(path, found, "Give a .molsub file or folder, or copy it again") from None
 
 
+def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE) -> None:
+    """Refuse before any work a place to which `write_entries` would not write a bundle.
+
+    Raises
+    ------
+    MolSubError
+        If something is there and `overwrite` is false, or it is no bundle.
+    OSError
+        Of `path`, if it cannot be made.
+    """
+    if path.suffix != ".molsub" or path.is_dir():
+        check_free(path, replaces=CARD if overwrite else None, remedy=remedy)
+        return
+    if os.path.lexists(path):
+        if not overwrite:
+            raise MolSubError(path, "exists already", remedy)
+        try:
+            read_entry(path, CARD, _CARD_CAP)
+        except BundleError:
+            raise MolSubError(path, "is no bundle, and is not replaced", "Choose another name") from None
+    try_place(path)
+
+
+def bundle_hash(card: dict[str, Any]) -> str:
+    """SHA-256 of a bundle: of its card, which holds those of its members."""
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+
 def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = False) -> None:
     """Write the files of a bundle, whole or not at all: to one file if `path` ends in ``.molsub``, else to a folder.
 
@@ -172,13 +200,12 @@ def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = Fa
     MolSubError
         If `path` exists and `overwrite` is false.
     """
+    check_target(path, overwrite=overwrite)
     if path.suffix != ".molsub":
         with atomic_folder(path, replaces=CARD if overwrite else None, remedy=OVERWRITE) as folder:
             for name, data in entries.items():
                 (folder / name).write_bytes(data)
         return
-    if path.exists() and not overwrite:
-        raise MolSubError(path, "exists already", OVERWRITE)
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, data in entries.items():
             archive.writestr(zipfile.ZipInfo(name), data)

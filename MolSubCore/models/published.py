@@ -12,6 +12,7 @@ from torch import Tensor
 from MolSubCore.errors import BundleError
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.bundle import write_bundle
+from MolSubCore.models.card import check_target
 from MolSubCore.models.registry import Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_finite, read_tensors
 from MolSubCore.tasks import get_task
@@ -145,6 +146,7 @@ def import_published(
             remedy = f"Give each of {', '.join(chosen.classes)} once"
             raise BundleError("class order", f"is {', '.join(names)}", remedy)
         known = _Published(names, True, "given by the user", known.warnings if task == "her2" else ())
+    check_target(out, overwrite=overwrite)
     tensors = read_published(path, architecture)
     count = tensors[f"{get_architecture(architecture).head}.weight"].shape[0]
     if count != len(known.classes):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.models.card import CARD, card_bytes, now, read_card, read_member, write_entries
+from MolSubCore.models.card import CARD, card_bytes, check_target, now, read_card, read_member, write_entries
 
 
 def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -> None:
@@ -24,8 +24,7 @@ def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -
     """
     if target.resolve() == source.resolve():
         raise MolSubError(target, "is the bundle itself, which is not touched", "Choose another name for the new one")
-    if target.exists() and not overwrite:
-        raise MolSubError(target, "exists already", "Choose another name, or remove it")
+    check_target(target, overwrite=overwrite, remedy="Choose another name, or remove it")
     if read_card(source).get("recalibration"):
         raise BundleError(source, "is recalibrated already", "Give the bundle that it was made of")
 

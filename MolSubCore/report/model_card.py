@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.files import write_text
+from MolSubCore.files import try_place, write_text
 from MolSubCore.models.card import calibration_note, earlier, patient_level, trained_on
 from MolSubCore.models.metadata import monai_metadata
 from MolSubCore.report.external_figures import curves_figure
@@ -33,6 +35,9 @@ def write_model_card(card: dict[str, Any], out: Path) -> Path:
     out : Path
         The HTML file.
     """
+    if os.path.lexists(out):
+        raise MolSubError(out, "exists already", "Choose another name, or remove it")
+    try_place(out)
     tables = (_metrics(card), _calibration(card), _thresholds(card), _recalibration(card))
     drift = {part: _stored(card, part) for part in ("validation", "test")}
     figure = curves_figure(drift, bool(card.get("synthetic")), earlier(card)) if any(drift.values()) else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.evaluation.study_results import StudyResults
-from MolSubCore.files import write_text
+from MolSubCore.files import remove_stale, write_text
 from MolSubCore.report import study_text as text
 from MolSubCore.report.checklists import checklists
 from MolSubCore.report.page import environment
@@ -132,17 +132,13 @@ def _write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
     made = [table for table in tables if not table.why]
     for table in made:
         table.write(folder)
-    for file in folder.glob("[!.]*.csv"):
-        if file.stem not in {table.key for table in made}:
-            file.unlink()
+    remove_stale(folder, {f"{table.key}.csv" for table in made}, (".csv",))
     return tables
 
 
 def _remove_stale(folder: Path, pictures: list[tuple[Picture, str]]) -> None:
-    made = {picture.key for picture, uri in pictures if uri}
-    for file in (*folder.glob("[!.]*.png"), *folder.glob("[!.]*.svg")):
-        if file.stem not in made:
-            file.unlink()
+    endings = (".png", ".svg")
+    remove_stale(folder, {f"{picture.key}{ending}" for picture, uri in pictures if uri for ending in endings}, endings)
 
 
 def _content(

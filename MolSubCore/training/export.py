@@ -11,6 +11,7 @@ from torch import Tensor
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import write_bundle
+from MolSubCore.models.card import check_target
 from MolSubCore.native import native_name
 from MolSubCore.training.feature_models import BASELINES
 from MolSubCore.training.plan import Plan
@@ -43,6 +44,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     if content.get("architecture") in BASELINES:
         found = f"is a run of the baseline {content['architecture']}, which has no network to export"
         raise TrainingError(run, found, "Choose the run of an architecture")
+    check_target(out, overwrite=overwrite)
     plan = Plan.from_dict(content)
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from MolSubCore.training.augmentation import draw_transforms, warp
 from MolSubCore.training.checkpoint import load_checkpoint, save_checkpoint
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.sampling import epoch_order
+
+#: Temporary names of the library that writes checkpoints.
+_OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,9 @@ class FoldTrainer:
         if distributed.broadcast(last.exists()):
             self.history = load_checkpoint(last, self.model, self.optimizer)["history"]
         if distributed.is_first():
-            for leftover in self.folder.glob(".tmp*"):  # ours, and those of safetensors
-                leftover.unlink()
+            for leftover in self.folder.iterdir():  # of safetensors; ours went when the fold was locked
+                if _OF_SAFETENSORS.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
             if self.history:
                 self._write_metrics()
         distributed.barrier()

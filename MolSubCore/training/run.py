@@ -27,7 +27,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import nn
 
@@ -223,13 +222,7 @@ def unfinished_fold(out: Path, fold: int) -> Iterator[Path | None]:
         If another process works on it.
     """
     folder = out / f"fold-{fold}"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        held = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        remedy = "Wait for it to end, or choose another --out"
-        raise TrainingError(folder, "is in use by another process", remedy) from None
-    with held:
+    with alone_in(folder):
         yield None if (folder / "done.json").exists() else folder
 
 

@@ -13,7 +13,7 @@ from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import TrainingError
-from MolSubCore.files import read_json
+from MolSubCore.files import check_folder, read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
 from MolSubCore.models.device import resolve_device, resolve_precision
 from MolSubCore.models.pretrained import Pretrained, read_pretrained
@@ -97,6 +97,8 @@ def prepare_training(
     MolSubError
         For anything in the table, the split, the options or the run folder that does not fit.
     """
+    if distributed.is_first():
+        check_folder(options.out)
     stored = _stored_plan(options)
     settings = {**_stored_settings(stored), **options.settings}
     cohort = read_cohort(options.table)
@@ -122,8 +124,6 @@ def prepare_training(
 
 def _stored_plan(options: TrainingOptions) -> Plan | None:
     file = options.out / "plan.json"
-    if options.out.is_file():
-        raise TrainingError(options.out, "is a file, expected a folder to make", "Choose another --out")
     if not options.resume:
         if file.exists():
             raise TrainingError(

@@ -93,6 +93,8 @@ def test_a_table_gets_them_for_each_patient_and_later_too(
         "dicom/seg_1_" + after["images"][0]["image"][2:].replace(" ", "_") + ".dcm",
         "dicom/sr.dcm",
     ]
+    assert after["made"].pop("date") >= before["made"].pop("date")
+    assert after["made"].pop("command") == before["made"].pop("command") + " --dicom --resume"
     assert after == before
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from MolSubCore import lock
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import atomic_folder, atomic_path, read_json, write_json, write_text
+from MolSubCore.files import (
+    MANIFEST,
+    atomic_folder,
+    atomic_path,
+    check_folder,
+    check_free,
+    read_json,
+    remove_stale,
+    try_place,
+    write_json,
+    write_text,
+)
+from MolSubCore.lock import Lock, alone_in
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -37,7 +52,7 @@ def test_an_existing_folder_is_kept_unless_asked(tmp_path: Path) -> None:
         pass
     with atomic_folder(out, replaces="first") as temporary:
         (temporary / "second").touch()
-    assert [p.name for p in out.iterdir()] == ["second"]
+    assert sorted(p.name for p in out.iterdir()) == [MANIFEST, "second"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -59,7 +74,7 @@ def test_leftovers_of_a_killed_process_are_not_in_the_way(tmp_path: Path) -> Non
     (leftover / "half").touch()
     with atomic_folder(tmp_path / "out") as temporary:
         (temporary / "whole").touch()
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["whole"]
+    assert (tmp_path / "out" / "whole").is_file()
 
 
 def test_nan_is_no_json(tmp_path: Path) -> None:
@@ -88,3 +103,135 @@ def test_names_that_are_no_utf8_come_back_from_json_and_tables(tmp_path: Path) -
     write_text(tmp_path / "table.csv", f'patient_id,image,box\n1,{name},"1,1,2,2"\n')
     (case,) = read_cohort(tmp_path / "table.csv", need_subtype=False).cases
     assert case.image.exists()
+
+
+def test_only_what_was_written_here_is_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic_folder(out) as temporary:
+        write_json(temporary / "first.json", 1)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(MolSubError, match=r"did not write \(notes.txt\)"), atomic_folder(out, replaces="first.json"):
+        pass
+    (out / "notes.txt").unlink()
+    (out / ".DS_Store").touch()
+
+    def replaced(late: bool) -> None:
+        with atomic_folder(out, replaces="first.json") as temporary:
+            write_json(temporary / "first.json", 2)
+            if late:  # while the work lasts
+                (out / "notes.txt").write_text("mine")
+
+    with pytest.raises(MolSubError, match="did not write"):
+        replaced(late=True)
+    assert (read_json(out / "first.json"), (out / "notes.txt").read_text()) == (1, "mine")
+    (out / "notes.txt").unlink()
+    replaced(late=False)
+    assert read_json(out / "first.json") == 2
+    (out / MANIFEST).unlink()  # as of an older version
+    with pytest.raises(MolSubError, match="remove it yourself"):
+        replaced(late=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_list_of_results_is_brought_up_to_date(tmp_path: Path) -> None:
+    for name in ("table-1.csv", "table-2.csv", "own.csv"):
+        (tmp_path / name).touch()
+    remove_stale(tmp_path, {"table-1.csv", "table-2.csv"}, (".csv",))
+    remove_stale(tmp_path, {"table-1.csv"}, (".csv",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "own.csv", "table-1.csv"]
+
+
+def test_temporary_names_cannot_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even a link with the very name does not lead to another file."""
+    victim, target = tmp_path / "victim", tmp_path / "a.json"
+    victim.write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
+    (tmp_path / f".tmp-{'0' * 16}-a.json").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_json(target, 1)
+    assert victim.read_text() == "precious"
+    monkeypatch.undo()
+    names = []
+    for _ in range(2):
+        with atomic_path(target) as temporary:
+            names.append(temporary.name)
+            temporary.write_text("1")
+    assert len(set(names)) == 2
+
+
+def test_everything_about_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    (tmp_path / "file").touch()
+    check_free(tmp_path / "link")
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "x").touch()
+    assert (tmp_path / "disk" / "x").is_file() and (tmp_path / "link").is_symlink()
+    for name in ("n" * 256, "new/" + "n" * 256, "file/out"):
+        for tried in (check_free, check_folder, try_place):
+            with pytest.raises(OSError, match=r"too long|Not a directory") as caught:
+                tried(tmp_path / name)
+            assert caught.value.filename == str(tmp_path / name)
+    longest = "\u00fc" * 127  # bytes, not letters
+    with atomic_folder(tmp_path / longest) as temporary:
+        write_json(temporary / f"{'n' * 250}.json", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file", "link", longest]
+    if sys.platform == "linux":
+        with pytest.raises(MolSubError, match="mount point"):
+            check_free(Path("/proc"))
+        with pytest.raises(MolSubError, match="exists already"):
+            check_free(Path("/proc"), whole=False)
+
+
+def test_leftovers_are_swept_by_whoever_holds_the_lock(tmp_path: Path) -> None:
+    mine = [tmp_path / ".tmp-x", tmp_path / ".tmp-notes-0123456789abcdef-x", tmp_path / "a.txt"]
+    for file in mine:
+        file.touch()
+    (tmp_path / ".tmp-0123456789abcdef-link").symlink_to("a.txt")
+    (tmp_path / ".tmp-0123456789abcdef-folder" / "inner").mkdir(parents=True)
+    (tmp_path / ".tmp-0123456789abcdef-file").touch()
+    (tmp_path / ".old-0123456789abcdef-case").mkdir()
+    (tmp_path / ".old-0123456789abcdef-case" / "former").touch()
+    (tmp_path / ".old-0123456789abcdef-a.txt").touch()
+    with alone_in(tmp_path):
+        kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {*(file.name for file in mine), ".tmp-0123456789abcdef-link", "case", ".lock"}
+    assert (tmp_path / "case" / "former").is_file()
+
+
+def test_a_failed_lock_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError), alone_in(tmp_path / "new" / "out"):
+        raise RuntimeError
+    assert not any(tmp_path.iterdir())
+    first = Lock(tmp_path / "out" / ".lock")
+    first.acquire()
+    with pytest.raises(MolSubError, match="in use by process"), alone_in(tmp_path / "out"):
+        pass
+    assert Lock(first.path).is_taken()
+    first.release(unused=True)
+    assert not any(tmp_path.iterdir())
+
+    def failing(file: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock, "_lock", failing)
+    with pytest.raises(KeyboardInterrupt), alone_in(tmp_path / "out"):
+        pass
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_without_locks_one_works_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def without(file: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock, "_lock", without)
+    with alone_in(tmp_path / "out"):
+        assert Lock(tmp_path / "out" / ".lock").is_taken()
+        with pytest.raises(MolSubError, match=rf"process {os.getpid()} on .*no locks.*remove .*lock-held") as caught:
+            Lock(tmp_path / "out" / ".lock").acquire()
+        assert os.strerror(number) in str(caught.value)
+        (tmp_path / "out" / "result").touch()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "result"]
+    with alone_in(tmp_path / "out"):
+        pass

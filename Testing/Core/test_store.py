@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError
+from MolSubCore.files import sha256_file
+from MolSubCore.imaging import content
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import get_recipe
@@ -122,6 +126,69 @@ def test_changes_are_noticed(cohort: Cohort, tmp_path: Path, read: list[str]) ->
     other = build_store(cohort, get_recipe("default", bound=20), tmp_path / "cache")
     assert len(read) == 6
     assert other.data_hash() != second.data_hash()
+
+
+def test_files_are_known_by_what_they_hold(cohort: Cohort, tmp_path: Path, read: list[str]) -> None:
+    """Another mask of the same size and time under the same name; and the same files in another place."""
+    cases = []
+    for case in cohort.cases:  # uncompressed: all masks have one size
+        assert case.mask is not None
+        plain = case.mask.with_name(case.mask.name.removesuffix(".gz"))
+        sitk.WriteImage(sitk.ReadImage(str(case.mask)), str(plain))
+        os.utime(plain, ns=(1, 1))
+        cases.append(replace(case, mask=plain))
+    plain_cohort = Cohort(tuple(cases), cohort.source)
+    first = build_store(plain_cohort, RECIPE, tmp_path / "cache")
+    one, other = cases[0].mask, cases[2].mask
+    assert one is not None and other is not None
+    assert one.read_bytes() != other.read_bytes() and one.stat().st_size == other.stat().st_size
+    spare = one.with_name("spare")
+    one.rename(spare)
+    other.rename(one)
+    spare.rename(other)
+    assert [one.stat().st_mtime_ns, other.stat().st_mtime_ns] == [1, 1]
+    second = build_store(plain_cohort, RECIPE, tmp_path / "cache")
+    assert_same(second, build_store(plain_cohort, RECIPE, tmp_path / "other"))
+    assert second.data_hash() != first.data_hash()
+    del read[:]
+    folder = Path(shutil.copytree(cohort.source.parent, tmp_path / "elsewhere"))
+    build_store(read_cohort(folder / "table.csv"), RECIPE, tmp_path / "cache")
+    assert len(read) == 6  # of these the compressed masks were never read
+    build_store(cohort, RECIPE, tmp_path / "cache")
+    assert len(read) == 6
+
+
+def test_hashes_of_files_are_remembered_by_their_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, hashed = tmp_path / "a.png", []
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_file(path)
+
+    monkeypatch.setattr(content, "sha256_file", counting)
+    monkeypatch.setattr(content, "_SETTLED", 0)
+    file.write_bytes(b"one")
+    known = content.content_hash(file, tmp_path / "hashes")
+    monkeypatch.setattr(content, "_known", {})  # as in another process
+    assert content.content_hash(file, tmp_path / "hashes") == known == hashlib.sha256(b"one").hexdigest()
+    assert hashed == ["a.png"]
+    for kept in (tmp_path / "hashes").rglob("*"):
+        assert kept.is_dir() or kept.write_text("damaged")
+    monkeypatch.setattr(content, "_known", {})
+    assert content.content_hash(file, tmp_path / "hashes") == known
+    status = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert content.content_hash(file, tmp_path / "hashes") == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_header_is_known_with_the_data_beside_it(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    for name, data in (("a.mhd", "a.raw"), ("a.nhdr", "a.raw")):
+        sitk.WriteImage(image, str(tmp_path / name))
+        before = content.content_hash(tmp_path / name)
+        (tmp_path / data).write_bytes(bytes(reversed(range(64))))
+        assert content.content_hash(tmp_path / name) != before
 
 
 def damage(file: Path, how: str) -> None:

@@ -17,7 +17,16 @@ from MolSubCore.cohort.importers.masks import find_mask
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import OVERWRITE, atomic_path, check_free, hidden_name, json_text, named_folder, plain_cell
+from MolSubCore.files import (
+    OVERWRITE,
+    atomic_path,
+    check_free,
+    hidden_name,
+    json_text,
+    named_folder,
+    note_files,
+    plain_cell,
+)
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import get_task
 
@@ -164,6 +173,7 @@ def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Pat
         _read_back(new_table, table, len(rows))
         new_report.write_text(json_text(content), encoding="utf-8", newline="\n")
         if masks.place.exists():
+            note_files(masks.place)
             named.enter_context(named_folder(masks.place, masks_folder(table), replaces=masks.replaces))
         named.enter_context(_kept(report))
 

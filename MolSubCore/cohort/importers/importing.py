@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.importers.finish import choose, drop_twins, make_masks, masks_folder, masks_of, save_import
+from MolSubCore.cohort.importers.finish import (
+    MARKER,
+    choose,
+    drop_twins,
+    make_masks,
+    masks_folder,
+    masks_of,
+    save_import,
+)
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.errors import CohortError
-from MolSubCore.files import OVERWRITE, check_free
+from MolSubCore.files import OVERWRITE, check_free, read_json, try_place
 from MolSubCore.tasks import TASKS, SubtypeLabel
 
 
@@ -40,6 +49,7 @@ class Source:
     caution: str = ""
 
 
+_FORMAT = "molsub-import"
 _NO_SUBTYPE = "it has no molecular subtypes; it is of use for images and masks only"
 _NO_KI67 = "it has no Ki-67, so that Luminal A and B cannot be told apart"
 
@@ -137,11 +147,22 @@ def _check(source: Source, table: Path, report: Path, options: ImportOptions, ov
         raise CohortError(source.title, f"cannot support task {options.task}: {source.refused[options.task]}", remedy)
     if table.suffix.lower() != ".csv":
         raise CohortError(table, f"ends in '{table.suffix}', expected .csv", "Choose such a name for --out")
-    if not overwrite:
-        for place in (table, report):
-            if place.exists():
-                raise CohortError(place, "exists already", OVERWRITE)
-        check_free(masks_folder(table), remedy=OVERWRITE)
+    for place in (table, report):
+        if os.path.lexists(place) and not overwrite:
+            raise CohortError(place, "exists already", OVERWRITE)
+        if place.is_dir():
+            raise CohortError(place, "is a folder", "Choose another --out")
+        try_place(place)
+    if table.exists() and not _is_import(report):
+        found = f"was not made by an import (no {report.name} beside it), and is not replaced"
+        raise CohortError(table, found, "Choose another --out, or move it away")
+    check_free(masks_folder(table), replaces=MARKER if overwrite else None, remedy=OVERWRITE)
+
+
+def _is_import(report: Path) -> bool:
+    """Whether a file is the report of an import."""
+    content = read_json(report) if report.is_file() else None
+    return isinstance(content, dict) and content.get("format") == _FORMAT
 
 
 def _balance(found: Found, rows: list[Row]) -> None:
@@ -178,7 +199,7 @@ def _content(
             classes = Counter(task.class_of.get(subtype) for subtype in patients.values() if subtype)
             tasks[name] = {"patients": {cls: classes[cls] for cls in task.classes}, "not_told": classes[None]}
     return {
-        "format": "molsub-import",
+        "format": _FORMAT,
         "format_version": 1,
         "cohort": kind,
         "options": asdict(options),
