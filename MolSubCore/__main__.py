@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from types import FrameType
 
 from MolSubCore.cli import build_parser
 from MolSubCore.errors import MolSubError, explain_error
+from MolSubCore.signals import on_end
 from MolSubCore.terminal import PlainText
 from MolSubCore.training.distributed import PATIENCE, cause_to_tell, launched
 
@@ -30,10 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if rank and end.code:
                 time.sleep(PATIENCE)  # the first process says it
             raise
-        for name in ("SIGTERM", "SIGHUP"):  # a kill, and a terminal that was closed; not where nohup wants none of it
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, _interrupt)
+        on_end(_interrupt)
         try:
             return _run(options, processes)
         except KeyboardInterrupt as interruption:

@@ -170,6 +170,7 @@ def explain_study(options: argparse.Namespace) -> int:
     from MolSubCore.explain_study import ExplanationPlan, explain_cohort
     from MolSubCore.models.bundle import read_bundle
     from MolSubCore.models.card import find_bundle
+    from MolSubCore.provenance import command_line
 
     layers = _layers(options.layers)
     plan = ExplanationPlan(
@@ -180,9 +181,18 @@ def explain_study(options: argparse.Namespace) -> int:
         randomised=options.randomised,
         seed=options.seed,
     )
+    names = ("layers", "rim_mm", "rim_px", "faithful", "randomised", "seed", "device", "overwrite")
+    command = command_line(
+        "explain-study",
+        {f"--{name.replace('_', '-')}": getattr(options, name) for name in names},
+        {"table": options.table, "--model": options.model, "--out": options.out},
+        identified=False,
+    )
     bundle, out = read_bundle(find_bundle(options.model), device=options.device), Path(options.out)
     with Bar("explaining") as bar:
-        result = explain_cohort(Path(options.table), bundle, out, plan, overwrite=options.overwrite, progress=bar)
+        result = explain_cohort(
+            Path(options.table), bundle, out, plan, overwrite=options.overwrite, command=command, progress=bar
+        )
     print(f"{'layer':28}{'inside':>9}{'rim':>9}{'beyond':>9}   (mean share of the energy)")
     for layer, groups in result["layers"].items():
         means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-from MolSubCore.files import read_json
+from MolSubCore.files import MANIFEST, check_free, note_files, read_json, remove_listed
+from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.predict import predict
@@ -22,6 +21,9 @@ from MolSubCore.training.run import train
 from MolSubCore.training.session import TrainingOptions, prepare_training
 
 TASK = "her2"
+#: What is in every demo, and all that it makes.
+_MARK = "demo.txt"
+_PARTS = (_MARK, "cohort", "unseen", "cache", "run", "prediction", "synthetic-her2.molsub", "report.*")
 PATIENTS = {
     Subtype.LUMINAL_A: 5,
     Subtype.LUMINAL_B: 5,
@@ -45,15 +47,20 @@ def run_demo(out: Path, *, seed: int = 7) -> None:
     Raises
     ------
     MolSubError
-        If `out` holds something else than a demo.
+        If `out` holds anything that is not of a demo.
     """
-    mark = out / "demo.txt"
-    if out.exists():
-        if any(out.iterdir()) and not mark.exists():
-            raise MolSubError(out, "exists already and is no demo", "Choose another --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    mark.write_text(f"Everything here is synthetic: no patient. {DISCLAIMER}\n", encoding="utf-8")
+    check_free(out, replaces=_MARK, remedy="Choose another --out", whole=False)
+    with alone_in(out):
+        if (out / MANIFEST).is_file():
+            remove_listed(out)
+        try:
+            _make(out, seed)
+        finally:
+            note_files(out, only=_PARTS)
+
+
+def _make(out: Path, seed: int) -> None:
+    (out / _MARK).write_text(f"Everything here is synthetic: no patient. {DISCLAIMER}\n", encoding="utf-8")
     print("MolSubSlicer demo. Every picture is SYNTHETIC, no patient; the numbers say nothing about real cancers.")
     cohort, unseen = _cohorts(out, seed)
     run = out / "run"

@@ -93,6 +93,21 @@ def _external_options(options: argparse.Namespace) -> ExternalOptions:
         resamples=options.resamples,
         resume=options.resume,
         cache=Path(options.cache) if options.cache else None,
+        command=_command(options),
+    )
+
+
+def _command(options: argparse.Namespace) -> str:
+    from MolSubCore.provenance import command_line
+
+    shown = ("recalibration", "resamples", "device", "identified", "resume")
+    hidden = ("out", "cache", "recalibrated", "subgroup", "recalibrate_on")
+    return command_line(
+        "evaluate",
+        {f"--{name}": getattr(options, name) for name in shown},
+        {"source": options.source, "table": options.table}
+        | {f"--{name.replace('_', '-')}": getattr(options, name) for name in hidden},
+        identified=False,
     )
 
 

@@ -19,10 +19,12 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
 from MolSubCore.explain.figures import draw_explanations
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
+from MolSubCore.imaging.content import content_hash
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import model_summary
+from MolSubCore.models.card import bundle_hash, model_summary, now
 from MolSubCore.models.device import to_input
 from MolSubCore.predict import LesionPrediction, check_request, predict
+from MolSubCore.provenance import program
 from MolSubCore.tasks import SubtypeLabel, get_task
 
 Row = dict[str, Any]
@@ -84,6 +86,7 @@ def explain_cohort(
     plan: ExplanationPlan,
     *,
     overwrite: bool = False,
+    command: str = "",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
     """Test a bundle's heatmaps on every lesion of a cohort.
@@ -100,6 +103,8 @@ def explain_cohort(
     out : Path
     plan : ExplanationPlan
     overwrite : bool
+    command : str
+        For the record; it must name nobody.
 
     Raises
     ------
@@ -111,6 +116,7 @@ def explain_cohort(
         patients.setdefault(case.patient_id, []).append(case)
     check_request(bundle, layers=plan.layers)
     rows: list[Row] = []
+    inputs: list[list[dict[str, str]]] = []  # of each patient
     left_out: list[dict[str, str]] = []
     sanity: list[dict[str, dict[str, float]]] = []
     faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
@@ -124,6 +130,7 @@ def explain_cohort(
                 if number in randomised:
                     sanity.append(_sanity(prediction.items[0], bundle, plan))
                 rows += own
+                inputs.append(prediction.made["inputs"])
             except Exception as error:  # whatever it is, it is this patient's
                 numbers = " ".join(str(case.row) for case in cases)
                 left_out.append({"rows": numbers, "reason": without_paths(error, cases)})
@@ -132,7 +139,15 @@ def explain_cohort(
         if not rows:
             found = f"has no patient that can be explained; rows {left_out[0]['rows']}: {left_out[0]['reason']}"
             raise MolSubError(table, found, "molsub cohort check lists all such rows")
-        result = _result(rows, sanity, bundle, plan) | {"left_out": left_out}
+        made = {
+            "date": now(),
+            "command": command,
+            "program": program(),
+            "table_sha256": content_hash(table),
+            "inputs": inputs,
+            "bundle_sha256": bundle_hash(bundle.card),
+        }
+        result = _result(rows, sanity, bundle, plan) | {"left_out": left_out, "made": made}
         _write_rows(folder / "explanations.csv", rows)
         write_json(folder / "explanations.json", result)
         draw_explanations(folder / "explanations.png", result)

@@ -211,11 +211,26 @@ def atomic_folder(
         raise
 
 
-def note_files(folder: Path, also: tuple[str, ...] = ()) -> None:
-    """List all that a folder holds, and `also`, as written by this program: it may be removed later, and only it."""
-    held = [entry.relative_to(folder).as_posix() for entry in folder.rglob("*")]
-    own = sorted({*held, *also, MANIFEST} - set(_LOCKS))
-    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": own})
+def note_files(folder: Path, also: tuple[str, ...] = (), *, only: tuple[str, ...] = ("*",)) -> None:
+    """List all that a folder holds, and `also`, as written by this program: it may be removed later, and only it.
+
+    `only` are patterns of what to list right below the folder, where others may have put something, too.
+    """
+    own = [entry for pattern in only for entry in folder.glob(pattern)]
+    inner = [entry for one in own if one.is_dir() and not one.is_symlink() for entry in one.rglob("*")]
+    held = [entry.relative_to(folder).as_posix() for entry in (*own, *inner)]
+    listed = sorted({*held, *also, MANIFEST} - set(_LOCKS))
+    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": listed})
+
+
+def remove_listed(folder: Path) -> None:
+    """Remove all of a folder that `note_files` has listed; the folder itself stays."""
+    listed = [folder / str(name) for name in read_json(folder / MANIFEST)["files"]]
+    for entry in sorted(listed, reverse=True):  # what a folder holds comes before it
+        if not entry.resolve().is_relative_to(folder.resolve()):
+            continue
+        with contextlib.suppress(OSError):  # a folder that holds something else
+            entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def remove_stale(folder: Path, made: set[str], endings: tuple[str, ...]) -> None:

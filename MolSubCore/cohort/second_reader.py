@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.worklist_files import STATE, read_state, reader_folder
+from MolSubCore.cohort.worklist_files import STATE, is_changed, read_state, reader_folder
 from MolSubCore.cohort.worklist_source import read_source
 from MolSubCore.errors import CohortError
+from MolSubCore.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def pairs(
     Raises
     ------
     CohortError
-        If one of them has images left, or has no worklist.
+        If one of them has images left, or has no worklist; if an image or a mask was changed since.
     """
     if first == second:
         raise CohortError("readers", f"are both '{first}'", "Choose two")
@@ -47,9 +48,19 @@ def pairs(
             raise CohortError(
                 f"reader {reader}", f"has {left} image(s) left", "Compare when both readers have done all"
             )
+        for number, item in enumerate(items, start=1):
+            if is_changed(known[item.key].get("image"), item.image):
+                change = f"was changed after reader {reader} outlined it"
+                raise CohortError(f"image {number}", change, "Let them open their worklist again, and outline it anew")
         found.append([_mask(reader_folder(folder, reader), known[item.key]) for item in items])
     return [Pair(item.patient, item.image, *masks) for item, *masks in zip(items, *found, strict=True)]
 
 
 def _mask(place: Path, own: dict[str, Any]) -> Path | None:
-    return place / own["mask"] if own["sha256"] and (place / own["mask"]).is_file() else None
+    """The mask that the reader's worklist wrote."""
+    mask = place / own["mask"]
+    if not own["sha256"] or not mask.is_file():
+        return None
+    if sha256_file(mask) not in own["sha256"]:
+        raise CohortError(mask, "was changed by another program since", "Let its reader adopt it, or outline it again")
+    return mask

@@ -13,15 +13,25 @@ another's: `MolSubCore.cohort.second_reader.pairs` gives two readers' masks once
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.worklist_files import STATE, Entry, new_state, read_state, reader_folder, write_table
+from MolSubCore.cohort.worklist_files import (
+    STATE,
+    Entry,
+    image_facts,
+    new_state,
+    read_state,
+    reader_folder,
+    reopen_changed,
+    table_text,
+)
 from MolSubCore.cohort.worklist_source import MASKS, Item, mask_names, read_source
 from MolSubCore.errors import CohortError
-from MolSubCore.files import new_hidden_file, sha256_file, sweep, write_json
+from MolSubCore.files import new_hidden_file, sha256_file, sweep, write_json, write_text
 from MolSubCore.lock import Lock
 from MolSubCore.tasks import parse_subtype
 
@@ -40,6 +50,7 @@ class Worklist:
         names = mask_names(items, {key: entry["mask"] for key, entry in entries.items()})
         for item in items:
             entries.setdefault(item.key, {"mask": names[item.key], "state": "todo", "note": "", "sha256": []})
+            reopen_changed(entries[item.key], item.image)
         self._keys = [item.key for item in items]
         if self._state.get("current") not in self._keys:
             self._state["current"] = self._keys[0]
@@ -95,7 +106,8 @@ class Worklist:
 
     def set_done(self, number: int, done: bool = True) -> Entry:
         """Mark an image as done, or as still to do."""
-        return self._change(number, state="done" if done else "todo")
+        seen = {"image": image_facts(self._items[number - 1].image)} if done else {}
+        return self._change(number, state="done" if done else "todo", **seen)
 
     def set_note(self, number: int, text: str) -> Entry:
         """Write a note on an image."""
@@ -150,7 +162,7 @@ class Worklist:
             # Both are ours until the rename has happened.
             self._change(number, sha256=[*known, new])
             os.replace(temporary, target)
-            self._change(number, sha256=[new])
+            self._change(number, sha256=[new], image=image_facts(self._items[number - 1].image))
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -196,11 +208,26 @@ class Worklist:
         Raises
         ------
         CohortError
-            If no lesion is done, or `path` is no csv.
+            If no lesion is done, or `path` is no csv, or is there already and is no table of this worklist as it was
+            written: what somebody has filled in since is not lost.
         """
         target = Path(os.path.abspath(path or self._place / "cohort.csv"))  # noqa: PTH100
         rows = [(entry, item.extra) for entry, item in zip(self.entries, self._items, strict=True)]
-        return write_table(target, [(entry, extra) for entry, extra in rows if entry.state == "done"])
+        text = table_text(target, [(entry, extra) for entry, extra in rows if entry.state == "done"])
+        tables = self._state.setdefault("tables", {})
+        name = target.name if target.parent == self._place else str(target)
+        known = tables.get(name, [])
+        if target.exists() and sha256_file(target) not in known:
+            found = "is there already, and is not as this worklist wrote it"
+            raise CohortError(target, found, "Choose another name, or move it away")
+        new = hashlib.sha256(text.encode()).hexdigest()
+        # Both are ours until the new one is there.
+        tables[name] = [*known[-1:], new]
+        self._write()
+        write_text(target, text)
+        tables[name] = [new]
+        self._write()
+        return target
 
     def close(self) -> None:
         """Let others open it."""

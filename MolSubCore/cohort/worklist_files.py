@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from MolSubCore.cohort.worklist_source import MASKS
 from MolSubCore.errors import CohortError
-from MolSubCore.files import read_json, write_text
+from MolSubCore.files import read_json
+from MolSubCore.imaging.content import content_hash
 
 STATE = "worklist.json"
+#: Note of an image that was outlined and then became another one.
+_CHANGED = "The image was changed after it was outlined."
 _FORMAT, _VERSION = "molsub-worklist", 1
 _READER = re.compile(r"\w[\w .+-]{0,62}(?<![ .])")
 
@@ -91,8 +94,38 @@ def _is_entry(entry: Any) -> bool:
     return plain and isinstance(entry.get("note"), str) and isinstance(hashes, list)
 
 
-def write_table(target: Path, entries: Sequence[tuple[Entry, Mapping[str, str]]]) -> Path:
-    """Write a cohort table of entries, each with its source's other columns; return `target`.
+def image_facts(image: Path) -> dict[str, Any] | None:
+    """The content of an image that is being outlined, and how its file looks; None where it cannot be read."""
+    try:
+        return {"sha256": content_hash(image), "file": list(_looks(image))}
+    except OSError:
+        return None
+
+
+def is_changed(known: Any, image: Path) -> bool:
+    """Whether an image has another content than `image_facts` told; it is read only where its file looks different."""
+    if not isinstance(known, dict):
+        return False
+    try:
+        return known.get("file") != list(_looks(image)) and content_hash(image) != known.get("sha256")
+    except OSError:
+        return False  # whoever opens it says so
+
+
+def reopen_changed(entry: dict[str, Any], image: Path) -> None:
+    """Put an image whose content has changed since it was outlined back to those that are to do, with a note."""
+    if is_changed(entry.get("image"), image):
+        note = entry["note"] if _CHANGED in entry["note"] else f"{entry['note']} {_CHANGED}".strip()
+        entry |= {"state": "todo", "note": note, "image": image_facts(image)}
+
+
+def _looks(image: Path) -> tuple[int, ...]:
+    found = image.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def table_text(target: Path, entries: Sequence[tuple[Entry, Mapping[str, str]]]) -> str:
+    """A cohort table of entries, each with its source's other columns, for a file at `target`.
 
     Raises
     ------
@@ -109,8 +142,7 @@ def write_table(target: Path, entries: Sequence[tuple[Entry, Mapping[str, str]]]
     writer = csv.DictWriter(buffer, list(dict.fromkeys([*columns, "note"])), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(target, buffer.getvalue())
-    return target
+    return buffer.getvalue()
 
 
 def _rows(entry: Entry, extra: Mapping[str, str], folder: Path) -> Iterator[dict[str, str]]:

@@ -12,7 +12,7 @@ from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.intervals import estimates
 from MolSubCore.evaluation.metrics import confusion, metric_title
-from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
+from MolSubCore.evaluation.run_files import finished_plan, fold_predictions, run_inputs
 from MolSubCore.evaluation.thresholds import RULES, choose_threshold
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
@@ -69,6 +69,7 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
         "test": {"folds": {str(n): levels(part.scores()) for n, part in test.items()}, "ensemble": levels(together)},
         "thresholds": _all_thresholds(validation, positive),
         "best_fold": _best_fold(folds, positive),
+        "inputs": run_inputs(run, plan),
     }
     draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
     # Last: a study takes it for the sign that the evaluation is whole.

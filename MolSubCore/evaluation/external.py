@@ -33,9 +33,11 @@ from MolSubCore.evaluation.recalibration import Method, Recalibration, fit_recal
 from MolSubCore.evaluation.subgroups import subgroup_rows
 from MolSubCore.evaluation.thresholds import Threshold
 from MolSubCore.files import write_json
+from MolSubCore.imaging.content import content_hash
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import calibration_note, earlier, model_summary, patient_level
+from MolSubCore.models.card import bundle_hash, calibration_note, earlier, model_summary, now, patient_level
 from MolSubCore.predictions import Scores
+from MolSubCore.provenance import program
 
 Progress = Callable[[int, int, str], None]
 
@@ -59,6 +61,8 @@ class ExternalOptions:
         Go on in the folder.
     cache : Path or None
         Of the patches.
+    command : str
+        For the record; it must name nobody.
     """
 
     subgroups: tuple[str, ...] = ()
@@ -68,6 +72,7 @@ class ExternalOptions:
     seed: int = 0
     resume: bool = False
     cache: Path | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
@@ -147,6 +152,14 @@ def validate_bundle(
     if part:
         recalibration, judged = _recalibrate(scores, tuple(card["classes"]), part, options.method)
         result["recalibration"] = _judgement(recalibration, judged, card, options)
+    result["made"] = {
+        "date": now(),
+        "command": options.command,
+        "program": program(),
+        "table_sha256": content_hash(table),
+        "patches_sha256": external.data.store.data_hash(),
+        "bundle_sha256": bundle_hash(card),
+    }
     result["warnings"] += external_warnings(card, external, result)
     draw_evaluation(out / "evaluation.png", result, scores, {})
     write_json(out / "evaluation.json", result)

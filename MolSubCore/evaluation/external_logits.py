@@ -26,6 +26,7 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import bundle_hash
 from MolSubCore.models.device import to_input
 from MolSubCore.pseudonyms import Salt
 
@@ -46,7 +47,7 @@ def begin(out: Path, card: dict[str, Any], *, resume: bool) -> Salt:
         stored = read_json(out / "plan.json")
         if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
             raise MolSubError(out, "holds something else than a validation of a bundle", "Choose another --out")
-        if stored.get("model") != model:
+        if stored.get("model") != model or stored.get("bundle_sha256", bundle_hash(card)) != bundle_hash(card):
             raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
         return Salt.read(out / "plan.json", stored)
     check_free(out, remedy="Choose another --out, or add --resume to keep what is done", whole=False)
@@ -67,7 +68,8 @@ def external_logits(
     bundle: Bundle, store: PatchStore, out: Path, salt: Salt, *, progress: Progress | None = None
 ) -> NDArray[np.float64]:
     """Logits of all patches by every member, shape (members, N, classes); those in `out` are not computed again."""
-    plan = {"format": _FORMAT, "format_version": 1, "model": _identity(bundle.card), **salt.to_dict()}
+    model = {"model": _identity(bundle.card), "bundle_sha256": bundle_hash(bundle.card)}
+    plan = {"format": _FORMAT, "format_version": 1, **model, **salt.to_dict()}
     write_json(out / "plan.json", plan)
     folder, shape = out / "logits", (len(bundle.models), len(bundle.card["classes"]))
     known = _read_blocks(folder, shape)

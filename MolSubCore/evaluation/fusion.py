@@ -27,14 +27,13 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.fusion_clinical import clinical, clinical_only
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Fused, NotMade, read_base
 from MolSubCore.evaluation.fusion_views import flips, views_learned, views_mean
-from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.run_files import FROZEN, FUSION, frozen
 from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
 from MolSubCore.predictions import write_predictions
 from MolSubCore.training.extra_files import FEATURES, TTA_TEST, TTA_VALIDATION
 
 #: Raised whenever the code behind a fusion gives other numbers: what an older one made is then made again.
 _VERSION = 1
-_BASE_FILES = ("predictions.csv", "test_predictions.csv")
 #: What the evaluation adds to a derived run.
 _LATER = ("evaluation.json", "evaluation.png")
 
@@ -139,7 +138,7 @@ def _inputs(base: BaseRun, name: str, clinical: Clinical | None) -> str:
     fusion = FUSIONS[name]
     parts: list[Any] = [_VERSION, name, base.key(), clinical if fusion.clinical else None]
     for number in base.folds:
-        for file in (*_BASE_FILES, *fusion.files):
+        for file in (*FROZEN, *fusion.files):
             path = base.folder / f"fold-{number}" / file
             if not path.is_file():
                 raise NotMade(f"fold {number} lacks {file}", "Run this fold as a job of a study")
@@ -167,9 +166,10 @@ def _write(folder: Path, base: BaseRun, name: str, fused: Fused, inputs: str) ->
     remedy = "Choose another folder for the study, or remove it"
     with atomic_folder(folder, replaces="plan.json", remedy=remedy, also=_LATER) as temporary:
         for number, fold in fused.folds.items():
-            for file, part in zip(_BASE_FILES, (fold.validation, fold.test), strict=True):
+            for file, part in zip(FROZEN, (fold.validation, fold.test), strict=True):
                 write_predictions(temporary / f"fold-{number}" / file, part)
-            write_json(temporary / f"fold-{number}" / "done.json", fold.facts)
+            place = temporary / f"fold-{number}"
+            write_json(place / "done.json", {**fold.facts, "sha256": frozen(place)})
         write_json(temporary / "plan.json", plan)
 
 

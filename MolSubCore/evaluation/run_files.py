@@ -8,15 +8,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore.errors import TrainingError
-from MolSubCore.files import read_json
+from MolSubCore.files import read_json, sha256_file
 from MolSubCore.predictions import Predictions, read_predictions
 
 #: Between a model's name and the kind of a fusion made of its run.
 FUSION = "+"
+
+
+#: A fold's predictions of its validation part and of the test set: written once, and then never changed.
+FROZEN = ("predictions.csv", "test_predictions.csv")
+
+
+def frozen(folder: Path) -> dict[str, str]:
+    """SHA-256 of a fold's predictions, for its ``done.json``."""
+    return {name: sha256_file(folder / name) for name in FROZEN}
+
+
+def run_inputs(run: Path, plan: dict[str, Any]) -> str:
+    """SHA-256 of all predictions of a finished run: what its evaluation was made of."""
+    hashes = [frozen(run / f"fold-{number}") for number in fold_numbers(plan)]
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def read_plan(run: Path) -> dict[str, Any]:
@@ -62,12 +79,17 @@ def fold_predictions(
     TrainingError
         If a file is of other classes than the plan.
     MolSubError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or no longer as the fold wrote it.
     """
     classes, found = tuple(plan["classes"]), {}
     for number in fold_numbers(plan):
         path = run / f"fold-{number}" / f"{part}.csv"
         found[number] = read_predictions(path)
+        done = path.with_name("done.json")
+        written = (read_json(done).get("sha256") or {}).get(path.name) if done.is_file() else None
+        if written not in (None, sha256_file(path)):
+            remedy = "Put it back, or remove the fold's folder and train it again"
+            raise TrainingError(path, "is not as the training wrote it", remedy)
         if found[number].classes != classes:
             named = f"is of the classes {', '.join(found[number].classes)}, the plan has {', '.join(classes)}"
             raise TrainingError(path, named, "Remove this run, and train it again")

@@ -102,7 +102,8 @@ def write_attention(
     MolSubError
         If the model gives other probabilities than the run's predictions, or an image cannot be read again.
     """
-    plan, fold = read_json(run / "plan.json"), int(read_json(run / "evaluation.json")["best_fold"])
+    plan, evaluation = read_json(run / "plan.json"), read_json(run / "evaluation.json")
+    fold = int(evaluation["best_fold"])
     predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
     names = tuple(layers or get_architecture(plan["architecture"]).default_layers)
     examples = choose_examples(predictions)
@@ -126,7 +127,7 @@ def write_attention(
     shape = (0, recipe.size, recipe.size)
     record = {"task": plan["task"], "architecture": plan["architecture"], "fold": fold, "layers": list(names),
               "classes": list(predictions.classes), "synthetic": bool(plan.get("synthetic")),
-              "examples": examples}  # fmt: skip
+              "examples": examples, "inputs": evaluation.get("inputs")}  # fmt: skip
     pictures = np.stack(patches).astype(np.uint8) if patches else np.zeros(shape, np.uint8)
     found = {name: np.concatenate([one[name] for one in raw]) if raw else np.zeros(shape, np.float32) for name in names}
     return save_attention(run, record, pictures, found)

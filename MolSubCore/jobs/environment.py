@@ -42,7 +42,6 @@ NEEDED: Mapping[str, str] = {
     "reportlab": "4.1",
     "tqdm": "4.66",
     "platformdirs": "4",
-    "filelock": "3.12",
 }
 #: Other distributions that bring the same module.
 _SAME = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}

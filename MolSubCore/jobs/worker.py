@@ -18,6 +18,7 @@ from MolSubCore.jobs.environment import distribution_of, version_of
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.options import check_kinds
 from MolSubCore.jobs.schema import Cancel, Event, EventKind, Request, read_request, request_id
+from MolSubCore.signals import on_end
 
 #: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
 JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -172,5 +173,5 @@ def serve_standard_streams() -> None:
     sys.stdout = sys.stderr
     # A byte that is no UTF-8 belongs to one request, which tells of it; it does not end the input.
     worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events)
-    signal.signal(signal.SIGTERM, worker.end)
+    on_end(worker.end)
     worker.serve()

@@ -11,7 +11,7 @@ from MolSubCore.cohort.table import without_paths
 from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
-from MolSubCore.evaluation.run_files import FUSION
+from MolSubCore.evaluation.run_files import FUSION, read_plan, run_inputs
 from MolSubCore.evaluation.study_results import SEPARATOR, StudyResults, read_study
 from MolSubCore.explain.examples import write_attention
 from MolSubCore.files import read_json
@@ -63,10 +63,9 @@ def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyR
 
 
 def bring_up_to_date(run: Path) -> None:
-    """Evaluate a finished run, unless its evaluation is younger than all of its folds."""
+    """Evaluate a finished run, unless its evaluation was made of the same predictions."""
     evaluation = run / "evaluation.json"
-    folds = [file.stat().st_mtime_ns for file in run.glob("fold-*/done.json")]
-    if not evaluation.exists() or evaluation.stat().st_mtime_ns < max(folds):
+    if not evaluation.exists() or read_json(evaluation).get("inputs") != run_inputs(run, read_plan(run)):
         evaluate_run(run)
 
 
@@ -87,7 +86,7 @@ def _fuse(study: Study, run: Path) -> list[str]:
 
 def _attention(study: Study, run: Path) -> list[str]:
     file = run / "attention.json"
-    if file.exists() and file.stat().st_mtime_ns >= (run / "evaluation.json").stat().st_mtime_ns:
+    if file.exists() and read_json(file).get("inputs") == read_json(run / "evaluation.json").get("inputs"):
         return []
     plan = Plan.from_dict(read_json(run / "plan.json"))
 

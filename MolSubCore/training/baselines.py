@@ -23,6 +23,7 @@ import numpy as np
 
 from MolSubCore.cohort.features import FeatureTable
 from MolSubCore.errors import TrainingError
+from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import write_json
 from MolSubCore.imaging.radiomics import RadiomicsSettings
 from MolSubCore.predictions import write_predictions
@@ -163,7 +164,8 @@ def _train(plan: BaselinePlan, data: TrainingData, features: FeatureTable, folde
     for name, part in (("predictions", data.select({fold})), ("test_predictions", data.select({"test"}))):
         logits = model.log_probabilities(features.values[part.indices])
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
-    write_json(folder / "done.json", _summary(model, features, fold, len(training.indices)))
+    summary = _summary(model, features, fold, len(training.indices))
+    write_json(folder / "done.json", summary | {"sha256": frozen(folder)})
 
 
 def _summary(model: FittedModel, features: FeatureTable, fold: int, rows: int) -> dict[str, Any]:

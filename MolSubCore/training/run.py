@@ -35,6 +35,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, write_split
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.errors import TrainingError
+from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.lock import alone_in
@@ -259,7 +260,7 @@ def _train_fold(
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
     if after:
         after(model, plan, data, fold, folder)
-    write_json(folder / "done.json", summary)
+    write_json(folder / "done.json", summary | {"sha256": frozen(folder)})
     if listener:
         listener(Event("fold", fold, values=summary))
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from MolSubCore.cohort.features import FeatureTable, build_features
 from MolSubCore.cohort.splits import Split, make_split
@@ -20,6 +19,7 @@ from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.imaging.radiomics import RadiomicsSettings
 from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lock import alone_in
 from MolSubCore.predictions import read_predictions
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.training import baselines
@@ -170,8 +170,7 @@ def test_a_stopped_fold_is_done_again_and_a_finished_one_is_passed_over(
 
 
 def test_a_fold_in_use_is_refused(ready: Ready, tmp_path: Path) -> None:
-    (tmp_path / "fold-1").mkdir()
-    with FileLock(tmp_path / "fold-1" / ".lock"), pytest.raises(TrainingError, match="in use by another process"):
+    with alone_in(tmp_path / "fold-1"), pytest.raises(MolSubError, match="in use by process"):
         train_baseline_fold(ready.plan("radiomics-svm"), ready.data, ready.features, tmp_path, 1)
 
 

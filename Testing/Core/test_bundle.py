@@ -19,7 +19,7 @@ from scipy.special import softmax
 from tiny_network import randomised
 
 from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.files import write_json
+from MolSubCore.files import MANIFEST, write_json
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.card import card_lines, find_bundle, find_bundles, read_card
@@ -88,7 +88,7 @@ def test_file_and_folder_hold_the_same_and_no_pickle(folder: Path, members: list
     assert data == (folder / "model-1.safetensors").read_bytes()
     assert all(torch.equal(value, members[0][name]) for name, value in load(data).items())
     assert sorted(path.name for path in folder.iterdir()) == [
-        "bundle.json", "model-1.safetensors", "model-2.safetensors",
+        MANIFEST, "bundle.json", "model-1.safetensors", "model-2.safetensors",
     ]  # fmt: skip
     assert b"pickle" not in data
     assert torch.equal(read_bundle(file).logits(PATCHES)[0], read_bundle(folder).logits(PATCHES)[0])

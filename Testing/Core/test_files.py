@@ -235,3 +235,32 @@ def test_without_locks_one_works_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "result"]
     with alone_in(tmp_path / "out"):
         pass
+
+
+def test_a_demo_is_made_anew_without_removing_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from MolSubCore import demo
+
+    out, made = tmp_path / "d2", []
+
+    def make(out: Path, seed: int) -> None:
+        assert {path.name for path in out.iterdir()} <= {".lock", MANIFEST, ".DS_Store"}
+        (out / "demo.txt").touch()
+        (out / "cohort").mkdir()
+        (out / "cohort" / "table.csv").touch()
+        made.append(seed)
+        if seed == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_make", make)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(out, seed=1)
+    demo.run_demo(out, seed=2)
+    for name in ("thesis.docx", "cohort/notes.txt"):
+        (out / name).write_text("mine")
+        with pytest.raises(MolSubError, match=f"did not write \\({name}\\)"):
+            demo.run_demo(out, seed=3)
+        assert (out / name).read_text() == "mine" and (out / "cohort" / "table.csv").is_file()
+        (out / name).unlink()
+    (out / ".DS_Store").touch()
+    demo.run_demo(out, seed=4)
+    assert made == [1, 2, 4]

@@ -169,7 +169,8 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_signal_for_the_worker_ends_it_with_its_job() -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:
     script = (
         "import sys, time\n"
         "from MolSubCore.jobs import worker\n"
@@ -186,7 +187,7 @@ def test_a_signal_for_the_worker_ends_it_with_its_job() -> None:
         process.stdin.flush()
         heard = [read_event(process.stdout.readline().decode()).event for _ in range(2)]
         assert heard == ["ready", "started"]
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(getattr(signal, name))
         assert [read_event(line.decode()).event for line in process.stdout] == ["cancelled"]
         assert process.wait(20) == 130
 

@@ -85,12 +85,15 @@ def test_nothing_is_written_over_unasked(library: Path, tmp_path: Path) -> None:
         export_bundle(options, quiet)
     with pytest.raises(MolSubError, match="exists already"):
         import_checkpoint({"checkpoint": "none.pth", "task": "tn", "out": str(out)}, quiet)
+    with pytest.raises(MolSubError, match="is no bundle, and is not replaced"):
+        export_bundle(options | {"overwrite": True}, quiet)
     assert out.read_bytes() == b"mine"
+    out.write_bytes((library / "one.molsub").read_bytes())
     export_bundle(options | {"overwrite": True}, quiet)
     assert zipfile.is_zipfile(out)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"mine")
-    with pytest.raises(MolSubError, match="something else than a bundle"):
+    with pytest.raises(MolSubError, match="something else"):
         export_bundle(options | {"overwrite": True, "out": str(tmp_path / "photos")}, quiet)
     with pytest.raises(MolSubError, match="is the bundle itself"):
         export_bundle(options | {"overwrite": True, "out": str(library / "one.molsub")}, quiet)

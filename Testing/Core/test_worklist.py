@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -196,6 +198,53 @@ def test_the_table_that_it_becomes(table: Path) -> None:
         assert cohort.cases[2].extra["note"] == 'two, "near"\nlesions'
         with pytest.raises(MolSubError, match=r"no \.csv"):
             worklist.export(table.parent / "x.xlsx")
+
+
+def test_a_table_that_somebody_has_filled_in_is_not_written_over(table: Path) -> None:
+    with open_worklist(table, "A") as worklist:
+        outline(worklist, 1)
+        worklist.set_done(1)
+        written = worklist.export()
+        worklist.set_note(1, "n")
+        assert worklist.export() == written  # its own
+        written.write_text(written.read_text().replace("Luminal A", "TN"))
+        with pytest.raises(MolSubError, match="not as this worklist wrote it"):
+            worklist.export()
+        assert "TN" in written.read_text()
+        with pytest.raises(MolSubError, match="not as this worklist wrote it"):
+            worklist.export(table)
+
+
+def test_an_image_that_became_another_one_is_to_do_again(pictures: Path) -> None:
+    """Whether or not its size and time are as before; a file that was only copied anew is the same image."""
+    for reader in "AB":
+        with open_worklist(pictures, reader) as worklist:
+            for entry in worklist.entries:
+                outline(worklist, entry.number)
+                worklist.set_done(entry.number)
+    first, second = pictures / "p1-R-CC.png", pictures / "p1_R_MLO.png"
+    status = first.stat()
+    first.write_bytes(b"y")
+    os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
+    shutil.copy(second, pictures / "copy")
+    (pictures / "copy").replace(second)
+    with pytest.raises(MolSubError, match="image 2: was changed after reader A outlined it"):
+        pairs(pictures, "A", "B")
+    for _ in range(2):
+        with open_worklist(pictures, "A") as worklist:
+            assert [entry.state for entry in worklist.entries] == ["done", "todo", "done", "done"]
+            assert [entry.note for entry in worklist.entries if entry.note] == [
+                "The image was changed after it was outlined."
+            ]
+    with pytest.raises(MolSubError, match="1 image"):
+        pairs(pictures, "A", "B")
+    for reader in "AB":
+        with open_worklist(pictures, reader) as worklist:
+            worklist.set_done(2)
+    pairs(pictures, "A", "B")
+    (pictures / "masks" / "B" / "p2_L_CC_lesion.nii.gz").write_bytes(b"by another hand")
+    with pytest.raises(MolSubError, match="changed by another program"):
+        pairs(pictures, "A", "B")
 
 
 @pytest.fixture
