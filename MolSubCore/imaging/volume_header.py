@@ -37,10 +37,9 @@ def data_beside(path: Path) -> Path | None:
     try:
         fields = _nrrd_fields(path, head) if kind == "NRRD" else _meta_fields(path, head)
         name = next((fields[key] for key in (*_NRRD_DATA, _META_DATA) if key in fields), "LOCAL")
-        _check_beside(path, name)
+        return _beside(path, name)
     except ImageError:  # also of data in the file itself; whoever reads it says what is wrong with it
         return None
-    return path.parent / name
 
 
 def check_text_header(path: Path, kind: str) -> list[Path]:
