@@ -40,7 +40,7 @@ def add_predict(commands: Commands) -> None:
     add("--identified", action="store_true", help="write file names and patient identifiers into the result")
     text = "write DICOM objects of the images' own studies, too (SEG, SR, parametric maps); needs --identified"
     add("--dicom", action="store_true", help=text)
-    add("--overwrite", action="store_true", help="replace what is in DIR")
+    add("--overwrite", action="store_true", help="replace an earlier prediction in DIR, and nothing else")
     add("--resume", action="store_true", help="with a table: keep the patients that are done")
 
 
