@@ -86,6 +86,11 @@ class Recipe:
             found = f"{recipe.name} version {recipe.version}"
             have = ", ".join(f"{r.name} version {r.version}" for r in RECIPES.values())
             raise MolSubError("recipe", f"is {found}, this program has {have}", "Use the version that made it")
+        whole = replace(known, bound=recipe.bound, bound_unit=recipe.bound_unit)
+        if recipe != whole or not _is_bound(recipe.bound, recipe.bound_unit):
+            wrong = [name for name in values if getattr(recipe, name) != getattr(whole, name)] or ["bound"]
+            found = f"{recipe.name} has another {', '.join(wrong)} than the recipe of that name"
+            raise MolSubError("recipe", found, "Export or import the model again")
         return recipe
 
     def normalise(self, patches: NDArray[Any]) -> NDArray[np.float32]:
@@ -109,6 +114,11 @@ RECIPES = MappingProxyType(
         )
     }
 )
+
+
+def _is_bound(bound: Any, unit: Any) -> bool:
+    number = isinstance(bound, int | float) and not isinstance(bound, bool)
+    return number and 0 <= bound <= 2000 and unit in ("px", "mm")
 
 
 def get_recipe(name: str, *, bound: float | None = None, bound_unit: Literal["px", "mm"] | None = None) -> Recipe:

@@ -19,7 +19,7 @@ from typing import Any
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError, explain_error, printable
 from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
-from MolSubCore.models.card_checks import CARD_CHECKS, check_classes
+from MolSubCore.models.card_checks import check_classes, check_values
 from MolSubCore.tasks import get_task
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
@@ -101,10 +101,7 @@ def read_card(path: Path) -> dict[str, Any]:
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
         raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
-    for key, valid in CARD_CHECKS.items():
-        if key in card and not valid(card[key]):
-            found = f"has '{key}' of an unexpected kind or value in {CARD} ({str(card[key])[:60]})"
-            raise BundleError(path, found, "Export or import the model again")
+    check_values(path, card)
     check_classes(path, card)
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
@@ -288,7 +285,7 @@ def calibration_note(card: dict[str, Any]) -> str:
 
 def card_lines(card: dict[str, Any]) -> list[str]:
     """The card for people."""
-    makers = ", ".join(((card.get("training") or {}).get("cohort") or {}).get("manufacturers", {}))
+    makers = ", ".join(((card.get("training") or {}).get("cohort") or {}).get("manufacturers") or {})
     lines = [
         f"{card.get('name', 'unnamed')}: {card['architecture']}, task {card['task']}, {len(card['members'])} member(s)",
         f"Classes in the order of the logits: {', '.join(card['classes'])}",
@@ -316,7 +313,7 @@ def trained_on(card: dict[str, Any]) -> str:
     pictures = f"images{', synthetic' * bool(card.get('synthetic'))}"
     total = f"{cohort.get('patients')} patients, {cohort.get('images')} {pictures}"
     test, validation = (patient_level(card, part).get("n_patients") for part in ("test", "validation"))
-    if test is None or validation is None:
+    if test is None or validation is None or cohort.get("patients") is None:
         return f"part of a cohort of {total}; how many were kept for validation and testing is not recorded"
     rest, folds = cohort["patients"] - test, len(training.get("folds") or ())
     if folds > 1:  # each patient outside the test set is in the training part of all folds but one

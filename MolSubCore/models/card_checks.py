@@ -2,70 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import BundleError
 from MolSubCore.tasks import TASKS
 
+#: A part of a card: gives the path of what is wrong in it, such as ``.test.n``; empty for the value itself.
+Shape = Callable[[Any], str | None]
+
+#: Deeper or longer parts are no card's.
+_DEEPEST, _LONGEST_TEXT = 24, 20_000
+_ARCHITECTURE = re.compile(r"[\w.+-]{1,100}")
+
+
+def _is(kind: Callable[[Any], bool]) -> Shape:
+    return lambda value: None if kind(value) else ""
+
+
+def _number_in(low: float, high: float) -> Shape:
+    return _is(lambda value: _is_number(value) and low <= value <= high)
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
 
 
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _optional(shape: Shape) -> Shape:
+    return lambda value: None if value is None else shape(value)
 
 
-def _are_members(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, dict) and isinstance(one.get("file"), str) and isinstance(one.get("sha256"), str)
-        for one in value
-    )
+def _list_of(shape: Shape) -> Shape:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, list):
+            return ""
+        wrong = ((number, shape(one)) for number, one in enumerate(value))
+        return next((f"[{number}]{path}" for number, path in wrong if path is not None), None)
+
+    return check
 
 
-def _is_recipe(value: Any) -> bool:
-    if not isinstance(value, dict) or value.get("bound_unit") not in ("px", "mm"):
-        return False
-    return isinstance(value.get("name"), str) and _is_number(value.get("bound"))
+def _mapping_of(shape: Shape) -> Shape:
+    def check(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return ""
+        wrong = ((key, shape(one)) for key, one in value.items())
+        return next((f".{key}{path}" for key, path in wrong if path is not None), None)
+
+    return check
 
 
-def _is_recalibration(value: Any) -> bool:
-    if value is None:
-        return True
-    if not isinstance(value, dict) or not isinstance(value.get("method"), str):
-        return False
-    slope, intercepts = value.get("slope", 0), value.get("intercepts")
-    return bool(_is_number(slope) and slope > 0 and isinstance(intercepts, list) and all(map(_is_number, intercepts)))
+def _record(needed: Mapping[str, Shape], **known: Shape) -> Shape:
+    """An object: `needed` keys are there, `known` ones may be absent or null; any other may hold anything."""
+
+    def check(value: Any) -> str | None:
+        if not isinstance(value, dict):
+            return ""
+        if lacking := [key for key in needed if key not in value]:
+            return f".{lacking[0]}"
+        parts = {**needed, **{key: _optional(shape) for key, shape in known.items() if key in value}}
+        wrong = ((key, shape(value.get(key))) for key, shape in parts.items())
+        return next((f".{key}{path}" for key, path in wrong if path is not None), None)
+
+    return check
 
 
-def _are_thresholds(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(one, dict)
-        and all(isinstance(one.get(key), str) for key in ("rule", "positive"))
-        and all(_is_number(one.get(key)) for key in ("value", "sensitivity", "specificity"))
-        for one in value
-    )
+_TEXT = _is(lambda value: isinstance(value, str))
+_TRUTH = _is(lambda value: isinstance(value, bool))
+_NUMBER = _is(_is_number)
+_COUNT = _is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9)
+_MAYBE = _optional(_NUMBER)
+_METRIC = _record({"value": _MAYBE}, low=_NUMBER, high=_NUMBER, method=_TEXT, why=_TEXT)
+_BIN = _record(dict.fromkeys(("start", "end", "patients", "predicted", "observed", "low", "high"), _NUMBER))
+_OF_CLASS = _record(
+    {"patients": _NUMBER, "observed": _NUMBER, "expected": _NUMBER},
+    **dict.fromkeys(("brier", "slope", "intercept", "expected_observed"), _METRIC),
+)
+_OVERALL = _record({"bins": _list_of(_BIN), "brier": _NUMBER, "patients": _NUMBER, "of": _TEXT})
+_CALIBRATION = _record({"classes": _mapping_of(_OF_CLASS), "overall": _OVERALL})
+_LEVEL = _record(
+    {}, n=_COUNT, n_patients=_COUNT, metrics=_mapping_of(_METRIC), confusion=_list_of(_list_of(_NUMBER)),
+    calibration=_CALIBRATION,
+)  # fmt: skip
+_PART = _record({}, image=_LEVEL, patient=_LEVEL)
+_COUNTS = _mapping_of(_COUNT)
+_COHORT = _record(
+    {}, patients=_COUNT, images=_COUNT, lesions=_COUNT, manufacturers=_COUNTS, views=_COUNTS, presentation=_COUNTS,
+    spacing_sources=_COUNTS, roi_side_px=_list_of(_NUMBER), synthetic=_TRUTH,
+)  # fmt: skip
+_JUDGED = _record({}, before=_record({"classes": _mapping_of(_OF_CLASS)}), after=_record({}))
+_RECIPE = _record(
+    {"name": _TEXT, "bound": _number_in(0, 2000), "bound_unit": _is(lambda value: value in ("px", "mm"))},
+    version=_COUNT, display=_TEXT, clahe_clip=_NUMBER, together=_TRUTH, square=_TEXT, resize=_TEXT, patch_dtype=_TEXT,
+    mean=_number_in(-10, 10), std=_number_in(1e-6, 10),
+    size=_is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 1024),
+)  # fmt: skip
+
+#: What every reader of a card may rely on.
+CARD_CHECKS: dict[str, Shape] = {
+    "name": _optional(_TEXT),
+    "architecture": _is(lambda value: isinstance(value, str) and _ARCHITECTURE.fullmatch(value) is not None),
+    "task": _TEXT,
+    "classes": _list_of(_TEXT),
+    "positive": _optional(_TEXT),
+    "class_order_verified": _optional(_TRUTH),
+    "class_order_source": _optional(_TEXT),
+    "recipe": _RECIPE,
+    "dropout": _is(lambda value: _is_number(value) and 0 <= value < 1),
+    "members": _list_of(_record({"file": _TEXT, "sha256": _TEXT})),
+    "temperature": _optional(_is(lambda value: _is_number(value) and value > 0)),
+    "recalibration": _optional(
+        _record(
+            {"method": _TEXT, "intercepts": _list_of(_NUMBER), "slope": _number_in(1e-9, 1e9)},
+            patients=_COUNT, fitted_on=_TEXT, judged_on=_COUNT, judged=_JUDGED,
+        )
+    ),
+    "thresholds": _list_of(
+        _record(
+            {"rule": _TEXT, "positive": _TEXT, "value": _NUMBER, "sensitivity": _NUMBER, "specificity": _NUMBER},
+            patients=_COUNT,
+        )
+    ),
+    "training": _record({}, summary=_TEXT, cohort=_COHORT, plan=_record({}, data_hash=_TEXT), folds=_list_of(_COUNT)),
+    "metrics": _record({}, test=_PART, validation=_PART),
+    "warnings": _list_of(_TEXT),
+    "vendors": _list_of(_TEXT),
+    "synthetic": _optional(_TRUTH),
+    "intended_use": _optional(_TEXT),
+    "version": _optional(_TEXT),
+    "changelog": _optional(_mapping_of(_TEXT)),
+    "software": _optional(_record({}, torch=_TEXT, numpy=_TEXT, MolSubCore=_TEXT)),
+    "created": _optional(_TEXT),
+}  # fmt: skip
 
 
-#: What every reader of a card may rely on; the recipe's other fields are checked where it is used.
-CARD_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "architecture": lambda value: isinstance(value, str),
-    "task": lambda value: isinstance(value, str),
-    "classes": _are_texts,
-    "positive": lambda value: value is None or isinstance(value, str),
-    "recipe": _is_recipe,
-    "dropout": lambda value: _is_number(value) and 0 <= value < 1,
-    "members": _are_members,
-    "temperature": lambda value: value is None or (_is_number(value) and value > 0),
-    "recalibration": _is_recalibration,
-    "thresholds": _are_thresholds,
-    "training": lambda value: isinstance(value, dict),
-    "metrics": lambda value: isinstance(value, dict),
-    "warnings": _are_texts,
-    "vendors": _are_texts,
-}
+def check_values(path: Path, card: dict[str, Any]) -> None:
+    """Check the kinds and limits of all that a card's readers use, at any depth.
+
+    Raises
+    ------
+    BundleError
+        That names the first wrong value.
+    """
+    for key, shape in CARD_CHECKS.items():
+        if key in card and (where := shape(card[key])) is not None:
+            found = f"has '{key}{where}' of an unexpected kind or value in its card"
+            raise BundleError(path, found, "Export or import the model again")
+    if (where := _unwritable(card)) is not None:
+        found = f"has '{where.strip('.')}' in its card that is no text or number, too long, or too deep"
+        raise BundleError(path, found, "Export or import the model again")
+
+
+def _unwritable(value: Any, depth: int = 0) -> str | None:
+    """Where a card holds a number without end, half of a character, or more than any card does; None where nowhere."""
+    if isinstance(value, dict):
+        pairs = [(f".{key}"[:60], one) for key, one in value.items()]
+        if any(_unwritable(key) is not None for key in value):
+            return ""
+    elif isinstance(value, list):
+        pairs = [(f"[{number}]", one) for number, one in enumerate(value)]
+    elif isinstance(value, str):
+        fine = len(value) <= _LONGEST_TEXT and not any("\ud800" <= sign <= "\udfff" for sign in value)
+        return None if fine else ""
+    else:
+        return "" if isinstance(value, float) and not math.isfinite(value) else None
+    if depth > _DEEPEST:
+        return ""
+    wrong = ((key, _unwritable(one, depth + 1)) for key, one in pairs)
+    return next((f"{key}{path}" for key, path in wrong if path is not None), None)
 
 
 def check_classes(path: Path, card: dict[str, Any]) -> None:

@@ -39,13 +39,16 @@ def cell(metric: dict[str, Any] | None, digits: int = 2) -> str:
         return _NONE
     if metric["value"] is None:
         return str(metric.get("why", "undefined")).partition(":")[0]
-    return interval(metric["value"], metric["low"], metric["high"], digits)
+    low, high = metric.get("low"), metric.get("high")
+    return (
+        f"{metric['value']:.{digits}f}" if low is None or high is None else interval(metric["value"], low, high, digits)
+    )
 
 
 def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:
     """Rows of `MEASURES` of one class: the measure, what is right, and a cell of each part, or `absent`."""
     return [
-        (title, f"{right:g}", *(cell(part[measure]) if part else absent for part in parts))
+        (title, f"{right:g}", *(cell(part.get(measure)) if part else absent for part in parts))
         for measure, (title, right) in MEASURES.items()
     ]
 

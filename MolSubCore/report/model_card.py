@@ -128,7 +128,7 @@ def _calibration(card: dict[str, Any]) -> Table:
     rows: list[tuple[str, ...]] = []
     for name in next(part for part in parts if part)["classes"]:
         rows.append((f"{name} against the rest",))
-        rows += measure_rows([part["classes"][name] if part else None for part in parts])
+        rows += measure_rows([part["classes"].get(name) if part else None for part in parts])
     note = f"Of the probabilities {earlier(card)} below." if earlier(card) else ""
     return Table("calibration", title, note, ("", "Right is", "Validation", "Test set"), tuple(rows))
 

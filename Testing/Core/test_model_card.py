@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from test_study_page import Page
 
 from MolSubCore.__main__ import main
+from MolSubCore.errors import BundleError
 from MolSubCore.imaging.recipes import Recipe, get_recipe
 from MolSubCore.models.card import card_lines, read_card, trained_on
 from MolSubCore.models.metadata import monai_metadata
 from MolSubCore.models.recalibrated import write_recalibrated
+from MolSubCore.prediction_warnings import bundle_warnings
 from MolSubCore.report.model_card import write_model_card
 from MolSubCore.report.prediction_facts import how_to_read, prediction_facts
 
@@ -130,3 +136,90 @@ def test_published_figures_stand_on_cards_of_the_published_network_only(architec
 def test_heatmaps_are_explained_by_their_own_method(method: str | None, words: str) -> None:
     assert words in how_to_read(method)
     assert ("(Grad-CAM)" in how_to_read(method)) is (method is None)
+
+
+_METRIC = {"value": 0.8, "low": 0.7, "high": 0.9}
+_CLASS = {"patients": 9, "observed": 4, "expected": 4.5, "brier": _METRIC, "slope": _METRIC, "intercept": _METRIC}
+_BIN = {"start": 0, "end": 1, "patients": 9, "predicted": 0.5, "observed": 0.4, "low": 0.2, "high": 0.6}
+_CALIBRATION = {
+    "overall": {"brier": 0.2, "patients": 9, "of": "HER2-positive", "bins": [_BIN]},
+    "classes": {"HER2-positive": _CLASS},
+}
+_LEVEL = {"n": 9, "n_patients": 9, "metrics": {"auc": _METRIC, "accuracy": _METRIC}, "calibration": _CALIBRATION}
+_COHORT = {
+    "patients": 40,
+    "images": 80,
+    "manufacturers": {"A": 80},
+    "views": {"CC": 80},
+    "roi_side_px": [200, 300],
+}
+_THRESHOLD = {"rule": "r", "value": 0.5, "positive": "HER2-positive", "sensitivity": 0.9, "specificity": 0.5}
+WHOLE: dict[str, Any] = {
+    **OLD,
+    "format": "molsub-bundle",
+    "format_version": 1,
+    "thresholds": [_THRESHOLD],
+    "training": {"plan": {"data_hash": "d", "epochs": 3}, "folds": [1], "cohort": _COHORT},
+    "metrics": {part: {"patient": _LEVEL} for part in ("validation", "test")},
+    "recalibration": {"method": "m", "slope": 1.0, "intercepts": [0.1, -0.1], "patients": 5, "fitted_on": "part=A"},
+    "vendors": ["A"],
+    "software": {"torch": "2"},
+    "changelog": {"1.0.0": "first"},
+}
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in pairs:
+        yield (*path, key)
+        yield from _places(one, (*path, key))
+
+
+def _read_with(place: tuple[Any, ...], value: object, folder: Path) -> dict[str, Any]:
+    """The card above with one value exchanged, read."""
+    card = copy.deepcopy(WHOLE)
+    part: Any = card
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (folder / "bundle.json").write_text(json.dumps(card))
+    return read_card(folder)
+
+
+def test_a_card_with_any_wrong_value_is_refused_or_shown(tmp_path: Path) -> None:
+    """Each of its values in turn exchanged for one of another kind."""
+    refused = 0
+    for place, wrong in itertools.product(list(_places(WHOLE)), (None, 10**6, "x", [1], {"a": 1}, float("inf"))):
+        try:
+            found = _read_with(place, wrong, tmp_path)
+        except BundleError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            continue
+        card_lines(found)
+        monai_metadata(found)
+        bundle_warnings(found)
+        prediction_facts(PREDICTION, found)
+    assert refused > 250
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("recipe", "size"), 10**6),
+        (("recipe", "bound"), 1e9),
+        (("architecture",), "\x1b[31mx"),
+        (("name",), "\ud800"),
+        (("metrics", "test", "patient", "metrics", "auc"), {"value": "x"}),
+        (("training", "cohort", "manufacturers"), 5),
+    ],
+)
+def test_values_that_no_card_has_are_named(tmp_path: Path, path: tuple[str, ...], value: object) -> None:
+    with pytest.raises(BundleError, match=path[-1]):
+        _read_with(path, value, tmp_path)
+
+
+def test_a_metric_without_its_interval_is_shown(tmp_path: Path) -> None:
+    card = _read_with(("metrics", "test", "patient", "metrics", "auc"), {"value": 0.5}, tmp_path)
+    assert "AUC 0.50, accuracy 0.80 (95 % CI 0.70 to 0.90)" in "\n".join(card_lines(card))
+    assert "0.50" in Page(write_model_card(card, tmp_path / "card.html")).text

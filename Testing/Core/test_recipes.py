@@ -87,7 +87,7 @@ def test_every_field_changes_the_key() -> None:
 def test_recipes_come_back_from_their_files() -> None:
     recipe = get_recipe("default", bound=7, bound_unit="mm")
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    for change in ({"version": 99}, {"name": "other"}, {"unknown": 1}):
+    for change in ({"version": 99}, {"name": "other"}, {"unknown": 1}, {"size": 10**6}, {"bound": "x"}, {"std": 0}):
         with pytest.raises(MolSubError, match="recipe"):
             Recipe.from_dict(recipe.to_dict() | change)
 
