@@ -9,6 +9,9 @@ from MolSubCore.imaging.lesion import LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.roi import Roi
 
+#: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
+_SPACING = 0.1
+
 
 def bundle_warnings(card: dict[str, Any]) -> list[str]:
     """What is doubtful about every prediction of a model."""
@@ -42,12 +45,42 @@ def image_warnings(
         known = ", ".join(card["vendors"])
         own = mammogram.manufacturer or "unknown"
         found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
-    found += _outside_training(label, mammogram, rois, (card.get("training") or {}).get("cohort") or {})
+    cohort = (card.get("training") or {}).get("cohort") or {}
+    found += _outside_training(label, mammogram, rois, cohort)
+    if (mean := mammogram.spacing.mean_mm) and (why := unlike_spacing([mean, mean], cohort.get("spacing_mm"))):
+        margin = rois[0].recipe.bound if rois and rois[0].recipe.bound_unit == "px" else 0
+        here = f" The margin of {margin:g} pixels around the lesion is {margin * mean:.3g} mm here." if margin else ""
+        found.append(f"Image {label}: {why}{here}")
     if len(rois) > 1:
         found.append(
             f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean."
         )
     return found
+
+
+def unlike_spacing(here: Sequence[float] | None, trained: Sequence[float] | None) -> str:
+    """That images have pixels of another size than those of the training, in a sentence; empty where they have not.
+
+    Parameters
+    ----------
+    here, trained : (smallest, largest) distance of pixels in mm, or None
+        Where nothing is known nothing is said.
+    """
+    if not _is_range(here) or not _is_range(trained):
+        return ""
+    assert here is not None and trained is not None
+    if here[0] >= trained[0] * (1 - _SPACING) and here[1] <= trained[1] * (1 + _SPACING):
+        return ""
+    own, known = (" to ".join(dict.fromkeys(f"{value:.3g}" for value in pair)) for pair in (here, trained))
+    return f"the pixels are {own} mm apart, those of the training were {known} mm: lesions appear in another size."
+
+
+def _is_range(values: Any) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 2
+        and all(isinstance(value, int | float) and 0 < value < 1e3 for value in values)
+    )
 
 
 def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], cohort: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ class PatchStore:
     lesion : list of str
         Label within the image.
     meta : list of dict
-        Per patch: laterality, view, manufacturer, presentation, spacing_source, synthetic, pixels (the
+        Per patch: laterality, view, manufacturer, presentation, spacing_source, spacing_mm, synthetic, pixels (the
         image's hash), geometry, lesion_mm (larger side of the lesion's box; None without a spacing), warnings. No
         identifiers, no paths.
     patches_hash : str, optional

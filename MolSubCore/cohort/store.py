@@ -34,7 +34,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
 #: and older predictions of a table that is resumed, are then left aside.
-READING_VERSION = 4
+READING_VERSION = 5
 
 
 def default_cache() -> Path:
@@ -181,6 +181,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         "manufacturer": mammogram.manufacturer,
         "presentation": mammogram.presentation,
         "spacing_source": mammogram.spacing.source,
+        "spacing_mm": mammogram.spacing.mean_mm,
         "synthetic": mammogram.synthetic,
         "pixels": mammogram.pixel_hash(),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from MolSubCore.evaluation.external_data import ExternalCohort
+from MolSubCore.prediction_warnings import unlike_spacing
 
 #: Patients of a class below which a figure is called uncertain.
 FEW = 30
@@ -31,6 +32,9 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     if trained and trained == external.data.store.data_hash():
         found.append("This is the cohort that the model was trained on: its figures are no validation.")
     found += _unseen(result["cohort"])
+    parts = result["cohort"]
+    if why := unlike_spacing(parts["here"].get("spacing_mm"), parts["training"].get("spacing_mm")):
+        found.append(why[0].upper() + why[1:])
     counts = result["prevalence"]["test"]["patients"]
     found += [f"There are {n} patient(s) of {name}: what rests on them is uncertain." for name, n in counts.items()
               if n < FEW]  # fmt: skip

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.display import DisplayStep, display_step
+from MolSubCore.imaging.display import PERCENTILES, DisplayStep, display_step
 from MolSubCore.imaging.foreground import foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram
 
 _TYPES = (np.uint8, np.int16, np.uint16)
-_BREAST = (0.5, 99.5)
+_PERCENTILE = "percentile-2"
+_BREAST = PERCENTILES[_PERCENTILE]
 #: Outputs of a table at which a straight line is laid through it.
 _LINE = (0.1, 0.9)
 
@@ -66,15 +67,15 @@ def _smallest(values: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def canonical_window(mammogram: Mammogram) -> Window:
-    """The display step that predictions use (`display_step` of ``auto``), as a window over canonical values.
+    """The display step that predictions use (`display_step`), as a window over canonical values.
 
     A sigmoid is replaced by its tangent in the middle, a table by the line through its outputs 0.1 and 0.9; the
-    note says so. Where the file offers nothing of use it is the breast's 0.5 and 99.5 percentile.
+    note says so. Where the file offers nothing of use it is two percentiles of the breast.
     """
     step = display_step(mammogram)
     ends, how = _ends(mammogram, step)
     if ends is None:
-        step, ends = DisplayStep("percentile"), _percentiles(mammogram)
+        step, ends = DisplayStep(_PERCENTILE), _percentiles(mammogram)
         how = f"{how}, so it is the breast's {_BREAST[0]:g} to {_BREAST[1]:g} percentile"
     elif mammogram.inverted:
         total = sum(mammogram.value_range)

@@ -64,7 +64,7 @@ def read_dicom(path: Path) -> Mammogram:
     inverted, history, doubts = facts.read_polarity(header, presentation, rescale.falling)
     side, side_warnings = facts.read_side(header)
     view, view_warnings = facts.read_view(header)
-    spacing, spacing_warnings = facts.read_spacing(header, (stored.shape[0], stored.shape[1]))
+    spacing, corrected, spacing_warnings = facts.read_spacing(header, (stored.shape[0], stored.shape[1]))
     voi, voi_warnings = read_voi(header, signed=rescale.value_range[0] < 0)
     warnings += [*pixel_warnings, *doubts, *facts.read_doubts(header, presentation)]
     warnings += [*side_warnings, *view_warnings, *spacing_warnings, *voi_warnings]
@@ -84,7 +84,7 @@ def read_dicom(path: Path) -> Mammogram:
         manufacturer=maker or None,
         model_name=model or None,
         presentation=presentation,
-        photometric_history=tuple(_stored_as(file, stored) + rescale.history + history),
+        photometric_history=tuple(_stored_as(file, stored) + rescale.history + history + corrected),
         voi=voi,
         warnings=tuple(warnings),
         synthetic=SYNTHETIC_MODEL.casefold() in f"{maker} {model}".casefold(),

@@ -6,6 +6,7 @@ Every function takes a data set and gives the fact and the sentences a user must
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -52,6 +53,18 @@ _VIEW_CODES = {
 _VIEWS = set(_VIEW_CODES.values())
 # CID 4015: modifiers that make the picture another kind than the standard views
 _UNUSUAL = {
+    "441752004": "anterior compression",
+    "P2-00161": "anterior compression",
+    "442593008": "inframammary fold",
+    "R-40ABE": "inframammary fold",
+    "414493004": "rolled",
+    "R-102CA": "rolled",
+    "399197002": "rolled",
+    "R-102D3": "rolled",
+    "399226006": "rolled",
+    "R-102D4": "rolled",
+    "415670009": "rolled",
+    "R-102C9": "rolled",
     "399163009": "magnification",
     "R-102D6": "magnification",
     "399055006": "spot compression",
@@ -67,7 +80,15 @@ _UNUSUAL = {
     "442580003": "axillary tissue",
     "R-40AB2": "axillary tissue",
 }
+#: Also in CID 4015, but of standard views too: nipple in profile.
+_USUAL = {"442581004", "R-40AB3"}
+# ACR's letters around a view, as in View Position: magnified and spot views before it, the others behind it
+_BEFORE = {"M": "magnification", "S": "spot compression"}
+_BEHIND = {"ID": "implant displaced", "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled"}
 _MAX_MM, _MIN_SPACING = 600.0, 0.005
+#: Factors of contact views lie between these; outside, what is shown is as large as nowhere in training.
+_CONTACT = 1.15
+_FACTORS = (0.95, 4.0)
 _LONGEST = 1024
 
 
@@ -113,8 +134,17 @@ def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
 
 def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     """View in ACR's short form: View Code Sequence (CID 4014), View Position, Patient Orientation (CBIS-DDSM)."""
-    coded, notes = _coded_view(dataset)
-    position = short_view(text(dataset, "ViewPosition"))
+    coded, unusual, notes = _coded_view(dataset)
+    position, named = _view_and_kind(text(dataset, "ViewPosition"))
+    view = coded or position
+    paddle = text(dataset, "PaddleDescription").upper()
+    named += [kind for word, kind in (("MAG", "magnification"), ("SPOT", "spot compression")) if word in paddle]
+    if unusual := list(dict.fromkeys([*unusual, *named])):
+        notes.append(f"This is not a standard view: {', '.join(unusual)}.")
+    if view == "SPECIMEN":
+        notes.append("This is an image of a specimen, not of the breast.")
+    if text(dataset, "PartialView").upper() == "YES":
+        notes.append("This is a partial view: it does not show the whole breast.")
     if coded and position and coded != position:
         notes.append(
             f"The file contradicts itself about the view (code {coded}, View Position {position}); {coded} was taken."
@@ -133,26 +163,42 @@ def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
     return {"A": "left", "P": "right"}.get(rows[:1])  # type: ignore[return-value]
 
 
-def _coded_view(dataset: Dataset) -> tuple[str | None, list[str]]:
+def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
+    """The coded view, what kind of picture its modifiers make of it, and doubts."""
     items = dataset.get("ViewCodeSequence") or []
-    if not items:
-        return None, []
-    code = text(items[0], "CodeValue")
-    modifiers = [text(item, "CodeValue") for item in items[0].get("ViewModifierCodeSequence") or []]
-    unusual = dict.fromkeys(_UNUSUAL[modifier] for modifier in modifiers if modifier in _UNUSUAL)
-    notes = [f"This is not a standard view: {', '.join(unusual)}."] if unusual else []
+    code = text(items[0], "CodeValue") if items else ""
+    places = [dataset, *items[:1]]  # some files have the modifiers beside the view instead of in it
+    modifiers = [text(item, "CodeValue") for place in places for item in place.get("ViewModifierCodeSequence") or []]
+    unusual = [_UNUSUAL[modifier] for modifier in modifiers if modifier in _UNUSUAL]
+    notes = []
     if code and code not in _VIEW_CODES:
         notes.append(f"The view code {code} is not in DICOM's list for mammography (CID 4014).")
-    return _VIEW_CODES.get(code), notes
+    for modifier in dict.fromkeys(modifiers):
+        if modifier and modifier not in _UNUSUAL and modifier not in _USUAL:
+            notes.append(f"The view modifier {modifier} is not in DICOM's list for mammography (CID 4015).")
+    return _VIEW_CODES.get(code), unusual, notes
 
 
 def short_view(position: str) -> str | None:
     """A View Position such as ``MLO``, ``RCC``, ``L CC`` or ``CCID`` in short form; None if it is none known."""
-    word = position.upper().replace(" ", "")
-    for candidate in (word, word[1:] if word[:1] in ("L", "R") else "", word.removesuffix("ID")):
+    return _view_and_kind(position)[0]
+
+
+def _view_and_kind(position: str) -> tuple[str | None, list[str]]:
+    """A View Position in short form, and what ACR's letters around it say: ``MCC`` is magnified, ``CCID`` displaced."""
+    word = "".join(re.findall(r"[A-Z]", position.upper()))
+    for candidate in (word, word[1:] if word[:1] in ("L", "R") else ""):
         if candidate in _VIEWS:
-            return candidate
-    return None
+            return candidate, []
+    for candidate in (word, word[1:] if word[:1] in ("L", "R") else ""):
+        behind = next((letters for letters in _BEHIND if candidate.endswith(letters)), "")
+        core = candidate.removesuffix(behind)
+        for count in range(3):
+            before = core[:count]
+            if core[count:] in _VIEWS and all(letter in _BEFORE for letter in before):
+                kinds = [_BEFORE[letter] for letter in before]
+                return core[count:], [*kinds, *([_BEHIND[behind]] if behind else [])]
+    return None, []
 
 
 def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> str | None:
@@ -167,12 +213,64 @@ def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -
     return None
 
 
-def read_spacing(dataset: Dataset, shape: tuple[int, int]) -> tuple[Spacing, list[str]]:
-    """Pixel spacing and its source (PS3.3 10.7.1.3).
+def read_spacing(dataset: Dataset, shape: tuple[int, int]) -> tuple[Spacing, list[str], list[str]]:
+    """Distance between pixels in the breast, with its source (PS3.3 10.7.1.3, C.8.7.11.3.1.1).
 
-    Pixel Spacing (0028,0030) is taken first; where it only repeats Imager Pixel Spacing (0018,1164) it
-    has not been calibrated and is reported as that. Impossible values count as absent, with a warning.
+    Pixel Spacing (0028,0030) that differs from Imager Pixel Spacing (0018,1164) has been calibrated and is taken.
+    Else the Imager Pixel Spacing, which is at the detector, is divided by the Estimated Radiographic Magnification
+    Factor (0018,1114), or by the ratio of the distances of the detector and of the breast from the source. Where a
+    magnification is told without its factor, or it is open whether a Pixel Spacing has it in it, the spacing is
+    unknown. Impossible values count as absent. Whatever is not plain is told.
+
+    Returns
+    -------
+    spacing : Spacing
+    history : list of str
+    warnings : list of str
     """
+    found, warnings = _spacings(dataset, shape)
+    factor, source, doubts = _magnification(dataset)
+    warnings += doubts
+    pixel, imager = found.get("PixelSpacing"), found.get("ImagerPixelSpacing")
+    calibration = text(dataset, "PixelSpacingCalibrationType").upper()
+    if pixel and imager and all(math.isclose(p, i, rel_tol=1e-4) for p, i in zip(pixel, imager, strict=True)):
+        pixel = None
+    magnified = factor is not None and factor > _CONTACT
+    if magnified:
+        warnings.append(f"This is a magnification view: {source} says {factor:.3g}; lengths are those in the breast.")
+    if pixel:
+        if imager and magnified and factor and calibration in ("", "GEOMETRY"):
+            expected = imager[0] / factor
+            if not math.isclose(pixel[0], expected, rel_tol=0.1):
+                warnings[-1] = (
+                    f"This is a magnification view: {source} says {factor:.3g}, so that pixels are {expected:.3g} mm "
+                    f"apart in the breast; Pixel Spacing says {pixel[0]:.3g} mm. The spacing is taken as unknown."
+                )
+                return Spacing(), [], warnings
+        if not imager and not calibration:
+            if magnified:
+                warnings[-1] = (
+                    f"This is a magnification view: {source} says {factor:.3g}. The file does not say whether its "
+                    "Pixel Spacing is corrected for that; the spacing is taken as unknown."
+                )
+                return Spacing(), [], warnings
+            warnings.append(
+                "The file does not say whether its Pixel Spacing is calibrated to the breast or the detector's."
+            )
+        return Spacing(*pixel, "PixelSpacing"), [], warnings
+    if not imager:
+        return Spacing(), [], warnings
+    if factor is None and _told_magnified(dataset):
+        warnings.append("This is a magnification view without its factor: the pixel spacing is taken as unknown.")
+        return Spacing(), [], warnings
+    if factor is None or factor == 1.0:
+        return Spacing(*imager, "ImagerPixelSpacing"), [], warnings
+    note = f"Imager Pixel Spacing {imager[0]:.4g} x {imager[1]:.4g} mm divided by {factor:.4g} ({source})."
+    return Spacing(imager[0] / factor, imager[1] / factor, "ImagerPixelSpacing"), [note], warnings
+
+
+def _spacings(dataset: Dataset, shape: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], list[str]]:
+    """Pixel Spacing and Imager Pixel Spacing, where they are possible."""
     warnings: list[str] = []
     found: dict[str, tuple[float, float]] = {}
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
@@ -185,16 +283,29 @@ def read_spacing(dataset: Dataset, shape: tuple[int, int]) -> tuple[Spacing, lis
             warnings.append(f"{keyword} is not used: {problem}.")
         else:
             found[keyword] = (values[0], values[1])
-    pixel, imager = found.get("PixelSpacing"), found.get("ImagerPixelSpacing")
-    if pixel and imager and all(math.isclose(p, i, rel_tol=1e-4) for p, i in zip(pixel, imager, strict=True)):
-        pixel = None
-    if pixel:
-        if not imager and not text(dataset, "PixelSpacingCalibrationType"):
-            warnings.append(
-                "The file does not say whether its Pixel Spacing is calibrated to the breast or the detector's."
-            )
-        return Spacing(*pixel, "PixelSpacing"), warnings
-    return (Spacing(*imager, "ImagerPixelSpacing") if imager else Spacing()), warnings
+    return found, warnings
+
+
+def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
+    """How much larger the breast is at the detector than it is, who says so, and what was not used."""
+    told, title = numbers(dataset, "EstimatedRadiographicMagnificationFactor"), "the magnification factor"
+    warnings = []
+    if told is None or (told and not _FACTORS[0] <= told[0] <= _FACTORS[1]):
+        value = f"{told[0]:g}" if told else text(dataset, "EstimatedRadiographicMagnificationFactor")
+        warnings.append(f"The magnification factor is not used: '{value}' is no possible one.")
+    elif told:
+        return told[0], title, warnings
+    detector, patient = (numbers(dataset, f"DistanceSourceTo{place}") or () for place in ("Detector", "Patient"))
+    if detector and patient and patient[0] > 0 and _CONTACT < detector[0] / patient[0] <= _FACTORS[1]:
+        return detector[0] / patient[0], "the distance of the source from detector and breast", warnings
+    return None, "", warnings
+
+
+def _told_magnified(dataset: Dataset) -> bool:
+    """Whether the view's codes, its position or the paddle speak of magnification."""
+    _, unusual, _ = _coded_view(dataset)
+    _, named = _view_and_kind(text(dataset, "ViewPosition"))
+    return "magnification" in (*unusual, *named) or "MAG" in text(dataset, "PaddleDescription").upper()
 
 
 def read_polarity(dataset: Dataset, presentation: str | None, falling: bool) -> tuple[bool, list[str], list[str]]:

@@ -26,13 +26,19 @@ class Spacing:
     row_mm, col_mm : float or None
         Between rows and between columns, in mm; None when unknown.
     source : SpacingSource
-        Where it came from. `PixelSpacing` is calibrated (0028,0030); `ImagerPixelSpacing` is at
-        the detector (0018,1164), a few per cent larger than in the breast.
+        Where it came from. `PixelSpacing` is calibrated (0028,0030); `ImagerPixelSpacing` is that of the
+        detector (0018,1164), divided by the magnification factor where the file has one, else a few per cent
+        larger than in the breast.
     """
 
     row_mm: float | None = None
     col_mm: float | None = None
     source: SpacingSource = "unknown"
+
+    @property
+    def mean_mm(self) -> float | None:
+        """One number for both directions; None when unknown."""
+        return None if self.row_mm is None or self.col_mm is None else (self.row_mm + self.col_mm) / 2
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from MolSubCore.errors import ImageError, LesionError, MolSubError
-from MolSubCore.imaging.display import display_array
+from MolSubCore.imaging.display import AUTO, display_array
 from MolSubCore.imaging.lesion import Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
 
@@ -79,7 +79,7 @@ class RadiomicsSettings:
     """
 
     version: int = 1
-    display: str = "auto"
+    display: str = AUTO
     together: bool = False
     spacing_mm: float | None = None
     bins: int = 32

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.imaging.display import display_step
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.lost_block import lost_block
 from MolSubCore.imaging.mammogram import Mammogram
@@ -173,4 +174,5 @@ def _checked(mammogram: Mammogram) -> Mammogram:
             "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
             "results on a negative mean nothing."
         )
+    found += display_step(mammogram).notes
     return dataclasses.replace(mammogram, warnings=tuple(found))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.display import AUTO
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ class Recipe:
             raise MolSubError(
                 "recipe", f"has other fields than expected ({error})", "Use the version that made it"
             ) from None
-        known = RECIPES.get(recipe.name)
-        if known is None or known.version != recipe.version:
+        known = next((r for r in _KNOWN if (r.name, r.version) == (recipe.name, recipe.version)), None)
+        if known is None:
             found = f"{recipe.name} version {recipe.version}"
-            have = ", ".join(f"{r.name} version {r.version}" for r in RECIPES.values())
+            have = ", ".join(f"{r.name} version {r.version}" for r in _KNOWN)
             raise MolSubError("recipe", f"is {found}, this program has {have}", "Use the version that made it")
         whole = replace(known, bound=recipe.bound, bound_unit=recipe.bound_unit)
         if recipe != whole or not _is_bound(recipe.bound, recipe.bound_unit):
@@ -107,13 +108,17 @@ RECIPES = MappingProxyType(
     {
         recipe.name: recipe
         for recipe in (
-            Recipe("default", 1, 100.0, "px", "auto", None, False, "centred", "antialiased", "float16"),
+            Recipe("default", 2, 100.0, "px", AUTO, None, False, "centred", "antialiased", "float16"),
             # The published preprocessing, bit for bit in its uint8 stages, with the clamp's rows and
             # columns the right way round.
             Recipe("published-2025", 1, 100.0, "px", "stored", 0.003, True, "published", "opencv-linear", "uint8"),
         )
     }
 )
+
+#: Those of models of before, which keep their former display so that their results stay the same.
+_FORMER = (Recipe("default", 1, 100.0, "px", "auto", None, False, "centred", "antialiased", "float16"),)
+_KNOWN = (*RECIPES.values(), *_FORMER)
 
 
 def _is_bound(bound: Any, unit: Any) -> bool:

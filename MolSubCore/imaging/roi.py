@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.display import display_array
+from MolSubCore.imaging.display import AUTO, display_array, display_step
 from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.recipes import Recipe
@@ -250,8 +250,20 @@ def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe
         )
     if float(shown.max()) == float(shown.min()):
         warnings += ("The region around the lesion holds one grey value only: the prediction means nothing.",)
+    if former := former_display(mammogram, recipe.display):
+        warnings += (former,)
     picture = Image.fromarray(shown).resize((recipe.size, recipe.size), Image.Resampling.BILINEAR)
     return Roi(np.asarray(picture).astype(recipe.patch_dtype), geometry, lesion.label, recipe, warnings)
+
+
+def former_display(mammogram: Mammogram, display: str) -> str:
+    """That a model of before shows the image as the step of now does not, in a sentence; empty where it does."""
+    if display == AUTO or not display.startswith("auto"):
+        return ""
+    before, now = display_step(mammogram, display), display_step(mammogram)
+    if before.voi is now.voi:
+        return ""
+    return f"The model was trained with a former rule for the display, which takes {before.name} all the same."
 
 
 def _border_value(mammogram: Mammogram, display: str) -> float:

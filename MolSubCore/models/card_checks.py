@@ -91,7 +91,7 @@ _PART = _record({}, image=_LEVEL, patient=_LEVEL)
 _COUNTS = _mapping_of(_COUNT)
 _COHORT = _record(
     {}, patients=_COUNT, images=_COUNT, lesions=_COUNT, manufacturers=_COUNTS, views=_COUNTS, presentation=_COUNTS,
-    spacing_sources=_COUNTS, roi_side_px=_list_of(_NUMBER), synthetic=_TRUTH,
+    spacing_sources=_COUNTS, spacing_mm=_list_of(_NUMBER), roi_side_px=_list_of(_NUMBER), synthetic=_TRUTH,
 )  # fmt: skip
 _JUDGED = _record({}, before=_record({"classes": _mapping_of(_OF_CLASS)}), after=_record({}))
 _RECIPE = _record(

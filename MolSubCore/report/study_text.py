@@ -8,6 +8,7 @@ from typing import Any
 
 from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
+from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import known
 from MolSubCore.report.published import published
@@ -131,14 +132,14 @@ def preprocessing_facts(results: StudyResults) -> Facts:
     recipe = results.study.get("recipe") or {}
     if not recipe:
         return [("Recipe", "not recorded")]
-    clahe = recipe.get("clahe_clip")
+    clahe, shown = recipe.get("clahe_clip"), described(str(recipe.get("display")))
     box = "one region around all lesions of an image" if recipe.get("together") else "one region for each lesion"
     margin = f"{recipe.get('bound'):g} {recipe.get('bound_unit')} on every side"
     normal = f"(v - {recipe.get('mean')}) / {recipe.get('std')}, one grey channel, v from 0 to 1"
     return [
         ("Recipe", f"{recipe.get('name')}, version {recipe.get('version')}"),
         ("Predictor", "the pixels of the region of interest; lesions were outlined by the users of this software"),
-        ("Grey levels", f"{recipe.get('display')}; adaptive histogram equalisation: {clahe if clahe else 'none'}"),
+        ("Grey levels", f"{shown}; adaptive histogram equalisation: {clahe if clahe else 'none'}"),
         ("Region of interest", f"{box}, {margin}, made square ({recipe.get('square')})"),
         (
             "Patch",

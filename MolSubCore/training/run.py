@@ -89,6 +89,7 @@ class TrainingData:
 
         places = [entry["geometry"] for entry in meta]
         sides = [max(place[f"{axis}_stop"] - place[f"{axis}_start"] for axis in ("row", "col")) for place in places]
+        spacings = [entry["spacing_mm"] for entry in meta if entry.get("spacing_mm")]
         return {
             "patients": len(set(self.study_ids)),
             "images": len(set(self.store.case_index.tolist())),
@@ -97,6 +98,7 @@ class TrainingData:
             "views": count("view"),
             "presentation": count("presentation"),
             "spacing_sources": count("spacing_source"),
+            "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
             "roi_side_px": [min(sides), max(sides)],
             "synthetic": any(entry.get("synthetic") for entry in meta),
         }

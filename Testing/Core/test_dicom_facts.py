@@ -100,6 +100,64 @@ def test_spacing_and_its_source(read: Any) -> None:
     assert any("calibrated" in warning for warning in alone.warnings)
 
 
+def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
+    """Of pixels 0.1 mm apart at the detector; PS3.3 C.8.7.11.3.1.1."""
+    plain, factor = {"ImagerPixelSpacing": [0.1, 0.1]}, "EstimatedRadiographicMagnificationFactor"
+    contact = read(**plain, **{factor: 1.04})
+    assert contact.spacing.row_mm == pytest.approx(0.1 / 1.04)
+    assert contact.warnings == ()
+    assert any("divided by 1.04" in line for line in contact.photometric_history)
+    for magnified in (
+        read(**plain, **{factor: 1.8}),
+        read(PixelSpacing=[0.1, 0.1], **plain, **{factor: 1.8}),  # a copy, not calibrated
+        read(PixelSpacing=[0.0556, 0.0556], **plain, **{factor: 1.8}),
+        read(**plain, DistanceSourceToDetector=650, DistanceSourceToPatient=361.1),
+    ):
+        assert magnified.spacing.row_mm == pytest.approx(0.1 / 1.8, rel=2e-3)
+        assert any("magnification view" in text and "says 1.8" in text for text in magnified.warnings)
+    for doubtful in (
+        read(PixelSpacing=[0.09, 0.09], **plain, **{factor: 1.8}),
+        read(PixelSpacing=[0.1, 0.1], **{factor: 1.8}),
+        read(**plain, ViewCodeSequence=[coded("399162004", ("399163009",))]),
+        read(**plain, ViewPosition="RMCC"),
+    ):
+        assert doubtful.spacing == Spacing()
+        assert any("magnification" in text and "unknown" in text for text in doubtful.warnings)
+    fiducial = read(PixelSpacing=[0.07, 0.07], PixelSpacingCalibrationType="FIDUCIAL", **plain, **{factor: 1.8})
+    assert fiducial.spacing == Spacing(0.07, 0.07, "PixelSpacing")
+    absurd = read(**plain, **{factor: 0})
+    assert absurd.spacing == Spacing(0.1, 0.1, "ImagerPixelSpacing")
+    assert any("factor is not used: '0'" in text for text in absurd.warnings)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "view", "words"),
+    [
+        ({"ViewPosition": "CCID"}, "CC", "implant displaced"),
+        ({"ViewPosition": "L MLO ID"}, "MLO", "implant displaced"),
+        ({"ViewPosition": "RSCC"}, "CC", "spot compression"),
+        ({"ViewPosition": "SMML"}, "ML", "spot compression, magnification"),
+        ({"ViewPosition": "CCRL"}, "CC", "rolled"),
+        ({"ViewCodeSequence": [("399162004", ("414493004",))]}, "CC", "rolled"),
+        ({"ViewCodeSequence": [("399162004", ("399055006", "399163009"))]}, "CC", "spot compression, magnification"),
+        ({"ViewCodeSequence": [("399162004", ("12345",))]}, "CC", "modifier 12345 is not in"),
+        ({"ViewCodeSequence": [("127457009", ())]}, "SPECIMEN", "image of a specimen"),
+        ({"ViewPosition": "SPECIMEN"}, "SPECIMEN", "image of a specimen"),
+        ({"PartialView": "YES"}, "CC", "partial view"),
+        ({"PaddleDescription": "7.5CM SPOT CONTACT"}, "CC", "spot compression"),
+    ],
+)
+def test_views_of_another_kind_are_told(read: Any, attributes: dict[str, Any], view: str, words: str) -> None:
+    if isinstance(attributes.get("ViewCodeSequence"), list):
+        sequence = [coded(*pair) for pair in attributes["ViewCodeSequence"]]
+        attributes = {**attributes, "ViewCodeSequence": sequence, "ViewPosition": ""}
+    mammogram = read(**attributes)
+    assert mammogram.view == view
+    assert [text for text in mammogram.warnings if words in text], mammogram.warnings
+    usual = read(ViewCodeSequence=[coded("399368009", ("442581004",))], ViewPosition="MLO", PartialView="NO")
+    assert (usual.view, usual.warnings) == ("MLO", ())
+
+
 @pytest.mark.parametrize("values", [[0, 0], [-0.1, -0.1], [1e-7, 1e-7], [0.1, 0.5], [30, 30], [0.1]])
 def test_impossible_spacing_is_not_used_and_told(read: Any, values: list[float]) -> None:
     mammogram = read(PixelSpacing=values, ImagerPixelSpacing=[0.1, 0.1])

@@ -90,7 +90,8 @@ def test_a_window_of_impossible_width_is_passed_over(tmp_path: Path, function: s
     mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
     step = display_step(mammogram)
     assert step.name == "window:1"
-    assert "window:0 was passed over" in step.notes[0]
+    assert step.notes[0].startswith(f"Display step window:0 (centre 5, width {width:g}) was passed over")
+    assert step.notes[0] in mammogram.warnings
     with pytest.raises(ImageError, match="Window Width"):
         display_array(mammogram, "window:0")
 
@@ -187,12 +188,52 @@ def test_automatic_step_takes_the_lut_then_the_window_then_percentiles() -> None
     blind = VoiTransform("window:0", "linear", 60_000, 10)
     for offered, expected in (
         ((window, lut), "voi-lut:0"), ((window, blind_lut), "window:0"), ((window,), "window:0"),
-        ((blind,), "percentile"), ((), "percentile"),
+        ((blind,), "percentile-2"), ((), "percentile-2"),
     ):  # fmt: skip
         step = display_step(Mammogram(breast(), value_range=(0, 65535), voi=offered))
         assert step.name == expected
         passed = [voi.name for voi in offered if voi in (blind, blind_lut)]
         assert [note.split()[2] for note in step.notes] == passed
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(
+    ("center", "width", "reason"),
+    [
+        (32768, 65536, "in 3 % of the grey scale"),
+        (8192, 16384, "in 12 % of the grey scale"),
+        (128, 256, "in one grey value"),
+        (1200, 1500, "of the breast plain white (saturated)"),
+        (2500, 800, "of the breast plain black (saturated)"),
+    ],
+)
+def test_a_window_for_other_pixels_is_passed_over_for_one_that_fits(
+    inverted: bool, center: float, width: float, reason: str
+) -> None:
+    """Of a breast of 1000 to 3000: what a window shows of it, by arithmetic."""
+    stored = (4095 - breast()).astype(np.uint16) if inverted else breast()
+    center = 4095 - center if inverted else center
+    other = VoiTransform("window:0", "linear-exact", center, width)
+    fits = VoiTransform("window:1", "linear-exact", 4095 - 2000 if inverted else 2000, 2600)
+    mammogram = Mammogram(stored, value_range=(0, 4095), inverted=inverted, voi=(other, fits))
+    step = display_step(mammogram)
+    assert step.name == "window:1"
+    assert step.notes[0].startswith(f"Display step window:0 (centre {center:g}, width {width:g}) was passed over: it")
+    assert reason in step.notes[0]
+    assert (
+        display_step(Mammogram(stored, value_range=(0, 4095), inverted=inverted, voi=(other,))).name == "percentile-2"
+    )
+    kept = display_step(mammogram, "auto").name  # the rule of models of before
+    assert kept == ("window:1" if "one grey value" in reason else "window:0")
+
+
+def test_bright_lesions_are_not_clipped() -> None:
+    """A lesion of half a per cent of the breast, brighter than all else: the first percentiles made it white."""
+    stored = breast()
+    stored[50:56, 5:10] = np.arange(3100, 4000, 30).reshape(6, 5)
+    mammogram = Mammogram(stored, value_range=(0, 4095))
+    assert (display_array(mammogram)[50:56, 5:10] == 1).sum() <= 1
+    assert (display_array(mammogram, "auto")[50:56, 5:10] == 1).sum() == 30
 
 
 @pytest.mark.parametrize("inverted", [False, True])
@@ -293,7 +334,7 @@ def test_full_range_and_an_unknown_step() -> None:
     stored = picture(12)
     mammogram = Mammogram(stored, value_range=(0, 4095), voi=(VoiTransform("window:0", "linear", 1, 2),))
     assert np.allclose(display_array(mammogram, "full"), stored / 4095)
-    with pytest.raises(ImageError, match="auto, percentile, full, window:0"):
+    with pytest.raises(ImageError, match="auto, auto-2, percentile, percentile-2, full, window:0"):
         display_array(mammogram, "window:7")
     step = DisplayStep("mine", low=0, high=1000)
     assert np.allclose(display_array(mammogram, step), np.clip(stored / 1000, 0, 1), atol=1e-6)

@@ -56,6 +56,17 @@ def test_another_kind_of_image(changes: dict[str, Any], text: str) -> None:
     assert said(replace(KNOWN, **changes), "100,100,140,130", CARD) == [text]
 
 
+@pytest.mark.parametrize(("here", "trained"), [(0.094, [0.234, 0.234]), (0.2, [0.05, 0.1]), (0.08, [0.09, 0.1])])
+def test_pixels_of_another_size_than_in_training(here: float, trained: list[float]) -> None:
+    card = {"vendors": ["Hologic"], "training": {"cohort": {**COHORT, "spacing_mm": trained}}}
+    (text,) = said(replace(KNOWN, spacing=Spacing(here, here, "PixelSpacing")), "100,100,140,130", card)
+    known = f"{trained[0]:g}" + (f" to {trained[1]:g}" if trained[0] != trained[1] else "")
+    assert text.startswith(f"Image 1 R CC: the pixels are {here:g} mm apart, those of the training were {known} mm")
+    assert text.endswith(f"The margin of 20 pixels around the lesion is {20 * here:.3g} mm here.")
+    for near in (trained[0] * 0.92, trained[1] * 1.08):
+        assert said(replace(KNOWN, spacing=Spacing(near, near, "PixelSpacing")), "100,100,140,130", card) == []
+
+
 @pytest.mark.parametrize(("box", "side"), [("100,100,119,110", 59), ("20,20,221,150", 241)])
 def test_a_region_smaller_or_larger_than_any_of_the_training(box: str, side: int) -> None:
     """Side of the square: the longer side of the box and twice the margin of 20 pixels."""
@@ -84,8 +95,11 @@ def test_a_run_records_the_sizes_of_its_regions(workplace: Path) -> None:
     from MolSubCore.files import read_json
     from MolSubCore.imaging.reader import read_mammogram
 
-    sides = []
+    sides, spacings = [], []
     for case in read_cohort(workplace / "cohort" / "table.csv").cases:
-        for lesion in read_lesions(case.lesion, read_mammogram(case.image)).lesions:
+        mammogram = read_mammogram(case.image)
+        spacings.append(mammogram.spacing.row_mm)
+        for lesion in read_lesions(case.lesion, mammogram).lesions:
             sides.append(max(lesion.box.shape) + 200)
+    assert read_json(workplace / "run" / "cohort.json")["spacing_mm"] == pytest.approx([min(spacings), max(spacings)])
     assert read_json(workplace / "run" / "cohort.json")["roi_side_px"] == [min(sides), max(sides)]

@@ -72,7 +72,8 @@ def test_siemens(shared_data: Path) -> None:
     assert np.array_equal(mammogram.stored, dcmread(shared_data / SIEMENS).pixel_array)
     assert mammogram.stored.max() <= 4095
     assert mammogram.label == "L CC"
-    assert mammogram.spacing == Spacing(0.085, 0.085, "ImagerPixelSpacing")
+    factor = dcmread(shared_data / SIEMENS).EstimatedRadiographicMagnificationFactor
+    assert mammogram.spacing == Spacing(0.085 / factor, 0.085 / factor, "ImagerPixelSpacing")
     assert any("stereotactic" in warning for warning in mammogram.warnings)
     assert any("Overlays are not drawn" in line for line in mammogram.photometric_history)
 
@@ -123,6 +124,9 @@ def test_cdd_cesm_pictures_and_masks(shared_data: Path, case: str) -> None:
     assert np.array_equal(mammogram.stored, channels[..., 1])
     assert mammogram.label == f"{case[-1]} CC"
     assert mammogram.warnings == ()
+    outlined = np.asarray(Image.open(folder / "masks" / f"{name}_mask.png")) > 0
+    clipped = (display_array(mammogram) == 1)[outlined].mean() - (mammogram.stored == 255)[outlined].mean()
+    assert clipped < 0.005  # what the file itself has white is not counted
     mask = cv2.imread(str(folder / "masks" / f"{name}_mask.png"), cv2.IMREAD_UNCHANGED)
     assert mask is not None
     volume = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "masks_nii" / f"{name}_mask.nii.gz")))
