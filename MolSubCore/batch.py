@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, without_paths
@@ -35,6 +35,7 @@ def predict_table(
     dicom: bool = False,
     resume: bool = False,
     command: str = "",
+    heatmap_grid: Literal["region", "image"] = "region",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> int:
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
@@ -51,6 +52,8 @@ def predict_table(
         Write each patient's DICOM objects, too; needs `identified`.
     command : str
         For the record; without `identified` it must name nobody.
+    heatmap_grid : {'region', 'image'}
+        Of the heatmaps' files.
 
     Raises
     ------
@@ -67,7 +70,8 @@ def predict_table(
         patients.setdefault(case.patient_id, []).append(case)
     chosen, _ = check_request(bundle, **request)
     asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))
-    plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, **program()}
+    plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, "heatmap_grid": heatmap_grid}
+    plan |= program()
     _check_begun(out, plan, resume)
     with alone_in(out):
         _check_begun(out, plan, resume)  # another process may have begun it meanwhile
@@ -87,7 +91,14 @@ def predict_table(
                     if dicom:
                         check_sources([case.image for case in cases], identified=identified)
                     found = predict(images, bundle, **request)
-                    found.save(folder, identified=identified, overwrite=done, dicom=dicom, command=command)
+                    found.save(
+                        folder,
+                        identified=identified,
+                        overwrite=done,
+                        dicom=dicom,
+                        command=command,
+                        heatmap_grid=heatmap_grid,
+                    )
                 result = read_json(folder / "prediction.json")
                 row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}

@@ -99,10 +99,10 @@ def predict(options: argparse.Namespace) -> int:
         "method": options.method,
     }
     out = Path(options.out)
-    names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "overwrite")
+    names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "overwrite", "heatmap_grid")
     command = command_line(
         "predict",
-        {f"--{name}": getattr(options, name) for name in names},
+        {f"--{name.replace('_', '-')}": getattr(options, name) for name in names},
         {"images": options.images, "--lesion": options.lesion, "--model": options.model, "--out": options.out},
         identified=options.identified,
     )
@@ -120,6 +120,7 @@ def predict(options: argparse.Namespace) -> int:
             dicom=options.dicom,
             resume=options.resume,
             command=command,
+            heatmap_grid=options.heatmap_grid,
             progress=bar,
         )
 
@@ -153,7 +154,7 @@ def _predict_patient(
     check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
     prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
     wishes = {"identified": options.identified, "overwrite": options.overwrite, "dicom": options.dicom}
-    prediction.save(out, **wishes, command=command)
+    prediction.save(out, **wishes, command=command, heatmap_grid=options.heatmap_grid)
     for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
         print(f"{value:6.3f}  {name}")
     print(f"Probabilities: {calibration_note(bundle.card)}")

@@ -106,16 +106,24 @@ class Prediction:
         overwrite: bool = False,
         dicom: bool = False,
         command: str = "",
+        heatmap_grid: Literal["region", "image"] = "region",
     ) -> Path:
         """Write ``prediction.json``, heatmaps, overlays, ``report.html`` and ``report.pdf`` to the folder `out`.
 
         `command` is kept as it is: without `identified` it must name nobody. With `dicom`, also ``dicom/*.dcm``
-        (segmentation, structured report, heatmaps), which name the patient.
+        (segmentation, structured report, heatmaps), which name the patient. Heatmaps are on the grid of their region of
+        interest, or of the whole `image`.
         """
         from MolSubCore.prediction_files import save_prediction
 
         return save_prediction(
-            self, Path(out), identified=identified, overwrite=overwrite, dicom=dicom, command=command
+            self,
+            Path(out),
+            identified=identified,
+            overwrite=overwrite,
+            dicom=dicom,
+            command=command,
+            heatmap_grid=heatmap_grid,
         )
 
 

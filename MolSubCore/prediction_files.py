@@ -1,4 +1,4 @@
-"""A prediction as files: JSON, heatmaps on the mammogram's grid, overlay sheets, the report as HTML and PDF."""
+"""A prediction as files: JSON, heatmaps, overlay sheets, the report as HTML and PDF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.explain.heatmaps import write_heatmap
+from MolSubCore.explain.heatmaps import Grid, write_heatmap
 from MolSubCore.explain.overlay import Scene, draw_sheet, make_scene
 from MolSubCore.files import OVERWRITE, atomic_folder, file_word, write_json
 from MolSubCore.models.card import model_summary, now
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 def save_prediction(
-    prediction: Prediction, out: Path, *, identified: bool, overwrite: bool, dicom: bool = False, command: str = ""
+    prediction: Prediction,
+    out: Path,
+    *,
+    identified: bool,
+    overwrite: bool,
+    dicom: bool = False,
+    command: str = "",
+    heatmap_grid: Grid = "region",
 ) -> Path:
     """Write all files of `prediction` to the folder `out`, whole or not at all; return `out`.
 
@@ -32,6 +39,8 @@ def save_prediction(
         Whether to write DICOM objects, too, to ``dicom``; needs `identified`.
     command : str
         For the record; without `identified` it must name nobody.
+    heatmap_grid : {'region', 'image'}
+        Of the heatmaps' files; see `MolSubCore.explain.heatmaps.write_heatmap`.
 
     Raises
     ------
@@ -45,7 +54,7 @@ def save_prediction(
         check_sources([item.files[0] for item in prediction.items], identified=identified)
     with atomic_folder(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE) as folder:
         with ThreadPoolExecutor(max_workers=2) as pool:  # zlib and file writes leave the interpreter
-            waiting = [(item, _start_maps(item, prediction, folder, pool)) for item in prediction.items]
+            waiting = [(item, _start_maps(item, prediction, folder, pool, heatmap_grid)) for item in prediction.items]
             images = [_entry(item, prediction, maps, identified) for item, maps in waiting]
         result = {
             "format": "molsub-prediction",
@@ -58,6 +67,7 @@ def save_prediction(
             "made": _made(prediction, identified, command),
             "images": images,
             "patient": {"probabilities": prediction.patient},
+            "heatmap_grid": heatmap_grid,
             "heatmap_method": next((item.maps.method for item in prediction.items if item.maps), None),
             "warnings": list(prediction.warnings),
         }
@@ -140,7 +150,7 @@ def _add_maps(
 
 
 def _start_maps(
-    item: LesionPrediction, prediction: Prediction, folder: Path, pool: ThreadPoolExecutor
+    item: LesionPrediction, prediction: Prediction, folder: Path, pool: ThreadPoolExecutor, grid: Grid
 ) -> list[Future[dict[str, Any]]]:
     """Begin to write one lesion's heatmaps and overlays, class by class."""
     if item.maps is None:
@@ -149,13 +159,13 @@ def _start_maps(
     synthetic = bool(prediction.bundle_card.get("synthetic"))
     scene = make_scene(item.mammogram, item.lesions, item.roi.geometry, item.lesion, synthetic_model=synthetic)
     return [
-        pool.submit(_write_class, item, prediction.classes, scene, position, folder)
+        pool.submit(_write_class, item, prediction.classes, scene, position, folder, grid)
         for position in range(len(item.maps.classes))
     ]
 
 
 def _write_class(
-    item: LesionPrediction, classes: list[str], scene: Scene, position: int, folder: Path
+    item: LesionPrediction, classes: list[str], scene: Scene, position: int, folder: Path, grid: Grid
 ) -> dict[str, Any]:
     """One class's overlay and its heatmaps, scaled and (where the method gives them) raw: file names."""
     assert item.maps is not None
@@ -175,6 +185,7 @@ def _write_class(
                 "heatmap kind": kind,
                 "heatmap method": item.maps.method,
             }
-            write_heatmap(folder / file, source[layer][position], item.roi.geometry, item.mammogram.spacing, fields)
+            place = item.roi.geometry, item.mammogram.spacing
+            write_heatmap(folder / file, source[layer][position], *place, fields, grid=grid)
             files[layer][kind] = file
     return {"class": name, "overlay": f"{prefix}.png", "files": files}

@@ -1,15 +1,15 @@
-"""Heatmaps on the mammogram's own grid, as NRRD files.
+"""Heatmaps as compressed NRRD files, on the grid of their region of interest or of the whole mammogram.
 
-Outside the region of interest a heatmap is zero, and that is most of it. The file is uncompressed and
-sparse: its size is set at once, and only the rows of the region are written, in one piece (written without
-the zeros beside the region, the file would lie on the disk in hundreds of fragments and take long to delete).
-A reader sees an ordinary NRRD.
+A region's file has the mammogram's pixels within the region, and their place as its origin: a viewer that shows both
+lays it where it belongs. Outside the region a heatmap is zero, and the file of the whole grid says nothing more.
 """
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,22 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.imaging.roi import RoiGeometry
 
+Grid = Literal["region", "image"]
+
+#: Higher levels of zlib take five times as long, for some per cent of floats.
+_LEVEL = 1
+
 
 def write_heatmap(
-    path: Path, patch_map: NDArray[np.float32], geometry: RoiGeometry, spacing: Spacing, fields: Mapping[str, str]
+    path: Path,
+    patch_map: NDArray[np.float32],
+    geometry: RoiGeometry,
+    spacing: Spacing,
+    fields: Mapping[str, str],
+    *,
+    grid: Grid = "region",
 ) -> None:
-    """Write a map over a patch as a float32 volume of one slice on the image's grid.
+    """Write a map over a patch as a float32 volume of one slice, on the image's pixels.
 
     Not atomic by itself: write into a folder that appears whole (`MolSubCore.files.atomic_folder`).
 
@@ -38,20 +49,21 @@ def write_heatmap(
         The image's; 1 mm where unknown, and the field ``spacing source`` says so.
     fields : mapping
         Further key/value pairs of the header.
+    grid : {'region', 'image'}
+        The part of the region that lies on the image, with its first pixel as the origin; or the whole image.
     """
     values, rows, columns = geometry.paste(patch_map)
-    height, width = geometry.image_shape
-    header = _header((height, width), spacing, fields)
-    band = np.zeros((len(values), width), "<f4")
-    band[:, columns] = values
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(len(header) + 4 * height * width)
-        file.seek(len(header) + 4 * rows.start * width)
-        file.write(band.data)
+    corner = (rows.start, columns.start)
+    if grid == "image":
+        whole = np.zeros(geometry.image_shape, np.float32)
+        whole[rows, columns] = values
+        values, corner = whole, (0, 0)
+    shape = (values.shape[0], values.shape[1])
+    data = gzip.compress(np.ascontiguousarray(values, "<f4").tobytes(), _LEVEL, mtime=0)
+    path.write_bytes(_header(shape, corner, spacing, fields) + data)
 
 
-def _header(shape: tuple[int, int], spacing: Spacing, fields: Mapping[str, str]) -> bytes:
+def _header(shape: tuple[int, int], corner: tuple[int, int], spacing: Spacing, fields: Mapping[str, str]) -> bytes:
     """A NRRD header (format version 4); axes run column, row, slice, as SimpleITK and 3D Slicer expect."""
     column_mm, row_mm = float(spacing.col_mm or 1.0), float(spacing.row_mm or 1.0)  # NumPy's print as np.float64(...)
     lines = [
@@ -63,8 +75,8 @@ def _header(shape: tuple[int, int], spacing: Spacing, fields: Mapping[str, str])
         f"space directions: ({column_mm!r},0,0) (0,{row_mm!r},0) (0,0,1)",
         "kinds: domain domain domain",
         "endian: little",
-        "encoding: raw",
-        "space origin: (0,0,0)",
+        "encoding: gzip",
+        f"space origin: ({corner[1] * column_mm!r},{corner[0] * row_mm!r},0)",
         f"spacing source:={spacing.source}",
         f"intended use:={DISCLAIMER}",
         *(f"{key}:={' '.join(value.split())}" for key, value in fields.items()),

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import TRAIN, case, failing
+from heatmap_files import on_image
 from PIL import Image
 
 from MolSubCore import batch
@@ -69,8 +70,7 @@ def test_a_prediction_is_whole_and_says_what_it_is(workplace: Path, tmp_path: Pa
         assert len(entry["heatmaps"]) == 6
         roi = entry["roi"]
         for file in entry["heatmaps"].values():
-            volume = sitk.GetArrayFromImage(sitk.ReadImage(str(out / file)))[0]
-            assert volume.shape == sitk.GetArrayFromImage(sitk.ReadImage(image))[0].shape
+            volume = on_image(out / file, sitk.GetArrayFromImage(sitk.ReadImage(image))[0].shape)
             outside = volume.copy()
             outside[roi["row_start"] : roi["row_stop"], roi["col_start"] : roi["col_stop"]] = 0
             assert not outside.any()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from heatmap_files import on_image
 from written_files import mammogram_dataset, write_dicom
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
@@ -97,7 +98,7 @@ def test_numbers_and_maps_are_those_of_the_command_line(place: Path, tmp_path: P
         for layer, name in enumerate(item["layers"]):
             for position, class_ in enumerate(item["classes"]):
                 file = tmp_path / "cli" / entry["heatmaps_by_class"][class_][name]["scaled"]
-                full = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]
+                full = on_image(file, tuple(entry["image_shape"]))
                 assert np.array_equal(maps[layer, position], full[row0:row1, col0:col1])
                 blind = {"layer": name, "class": class_} in entry["blind_heatmaps"]
                 assert item["blind"][layer][position] == blind

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from command_line import failing
+from heatmap_files import on_image
 from PIL import Image
 from torch import nn
 
@@ -81,7 +82,7 @@ def test_a_map_of_brightness_lies_on_the_picture(
     image, mask = files(shared_data, case)
     out = predict([(image, mask)], Bundle(card, (model,), torch.device("cpu")), layers=["look"], classes=["TN"])
     entry = read_json(out.save(tmp_path / "out") / "prediction.json")["images"][0]
-    heat = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / entry["heatmaps"]["look"])))[0]
+    heat = on_image(tmp_path / "out" / entry["heatmaps"]["look"], tuple(entry["image_shape"]))
     outline = sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))[0] > 0
     picture = np.asarray(Image.open(image).convert("L"), np.float32)
     assert heat.shape == outline.shape == picture.shape

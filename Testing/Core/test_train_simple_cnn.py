@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from command_line import case, failing
+from heatmap_files import on_image
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -83,8 +84,7 @@ def test_it_predicts_with_heatmaps_of_its_own_layers(place: Path, tmp_path: Path
     assert list(entry["heatmaps"]) == list(ARCHITECTURES["simple-cnn"].default_layers)
     shape = sitk.GetArrayFromImage(sitk.ReadImage(image)).shape[-2:]
     for file in entry["heatmaps"].values():
-        volume = sitk.GetArrayFromImage(sitk.ReadImage(str(out / file)))[0]
-        assert volume.shape == shape
+        volume = on_image(out / file, shape)
         assert 0 <= volume.min() <= volume.max() <= 1.0001
         assert np.isfinite(volume).all()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -120,18 +121,21 @@ def test_results_from_the_archive_say_the_same(
         assert back.warnings == ()
         np.testing.assert_array_equal(back.full_mask(), given)
         (name,) = tmp_path.glob(f"map_{label}_*.dcm")
-        check_maps(name, work / "result", image["heatmaps"])
+        check_maps(name, work / "result", image)
 
 
-def check_maps(path: Path, result: Path, files: dict[str, str]) -> None:
+def check_maps(path: Path, result: Path, image: dict[str, Any]) -> None:
     """A parametric map says what the NRRD files beside the prediction say."""
     import SimpleITK as sitk
 
-    frames = read_parametric_map(path)
+    frames, files = read_parametric_map(path), image["heatmaps"]
     assert [frame.layer for frame in frames] == list(files)
+    first = tuple(max(image["roi"][name], 0) for name in ("row_start", "col_start"))
     for frame in frames:
-        expected = sitk.GetArrayFromImage(sitk.ReadImage(str(result / files[frame.layer])))[0]
+        region = sitk.GetArrayFromImage(sitk.ReadImage(str(result / files[frame.layer])))[0]
         values = frame.values["scaled"]
+        expected = np.zeros(values.shape, np.float32)
+        expected[first[0] : first[0] + region.shape[0], first[1] : first[1] + region.shape[1]] = region
         inside = np.isfinite(values)
         np.testing.assert_allclose(values[inside], expected[inside], atol=2e-5)
         assert (expected[~inside] == 0).all()
