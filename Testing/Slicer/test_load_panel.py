@@ -242,8 +242,8 @@ def test_a_chosen_row_is_the_mammogram_of_the_other_panels(
 def test_the_hang_button_shows_the_chosen_views(panel: Any, load: Any, files: dict[str, str], tmp_path: Path) -> None:
     from PySide6.QtWidgets import QTableWidgetSelectionRange
 
-    third = of_patient(files["molsub_sample_R_MLO.dcm"], str(pydicom.dcmread(files["molsub_sample_R_CC.dcm"]).PatientID),
-                       tmp_path / "third.dcm")  # fmt: skip
+    own = str(pydicom.dcmread(files["molsub_sample_R_CC.dcm"]).PatientID)
+    third = of_patient(files["molsub_sample_R_MLO.dcm"], own, tmp_path / "third.dcm")
     load(files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"], third)
     panel.ui.hangButton.click()
     assert len(hung()) == 3
