@@ -89,10 +89,10 @@ class Window:
         with tempfile.TemporaryDirectory() as folder:
             self.module.parent.grab().save(f"{folder}/panel.png")
             panel = Image.open(f"{folder}/panel.png").convert("RGB")
-        whole = Image.new("RGB", (PANEL + VIEWS[0], VIEWS[1] + TITLE), _DARK)
+        whole = Image.new("RGB", (panel.width + VIEWS[0], VIEWS[1] + TITLE), _DARK)
         ImageDraw.Draw(whole).text((12, 7), "3D Slicer: MolSub", _LIGHT, ImageFont.load_default(15))
         whole.paste(panel, (0, TITLE))
-        whole.paste(views(), (PANEL, TITLE))
+        whole.paste(views(), (panel.width, TITLE))
         path.parent.mkdir(parents=True, exist_ok=True)
         whole.save(path, optimize=True)
         print(path.relative_to(ROOT))

@@ -237,6 +237,30 @@ def test_no_other_mammograms_heatmap_takes_the_place_of_a_deleted_one(
     assert front(volumes[1]) is other
 
 
+def legends(volume: Any) -> list[list[str]]:
+    """The views in which each legend that is switched on is seen."""
+    import slicer
+
+    from MolSubSlicerLib.Scene import Heatmaps
+
+    found = [slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node) for node in Heatmaps.heatmaps_of(volume)]
+    return [list(legend.GetViewNodeIDs() or ()) for legend in found if legend is not None and legend.GetVisibility()]
+
+
+def test_the_next_patient_is_not_under_the_formers_legend(
+    module: Any, panel: Any, volumes: list[Any], files: Path
+) -> None:
+    from MolSubSlicerLib.Scene import Hanging, Mammograms
+
+    assert legends(volumes[0]) == [Hanging.views_of(volumes[0])] != [[]]
+    names = {"patient": "another", "study_instance_uid": "1.2.3", "sop_instance_uid": "1.2.4"}
+    other = Mammograms.add_mammogram(facts(files, "R MLO", **names))
+    module.panels["LoadPanel"].controller.choose(other)
+    assert legends(volumes[0]) == [["MolSubNowhere"]]
+    module.panels["LoadPanel"].controller.choose(volumes[0])
+    assert legends(volumes[0]) == [Hanging.views_of(volumes[0])]
+
+
 def test_another_picture_in_a_view_comes_with_its_own_heatmap(panel: Any, volumes: list[Any]) -> None:
     """As Slicer's volume selector, or its DICOM module, puts it there."""
     composites = {node.GetBackgroundVolumeID(): node for node in _composites()}

@@ -100,6 +100,7 @@ def test_two_patients_are_never_hung_as_one(
     _first, second = load(of_patient(mlo, "Beta", tmp_path / "b.dcm"))
     assert hung() == ["B: R MLO"]
     assert module.session.parameters.mammogram is second
+    assert panel.chosen() == [second]
     assert "images of 2 patients, A to B: those of B are hung" in said(module)
     assert [row[:3] for row in cells(panel.ui.viewsTable)] == [["A", "R", "CC"], ["B", "R", "MLO"]]
     assert not panel.ui.viewsTable.isColumnHidden(0)

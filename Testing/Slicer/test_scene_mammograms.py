@@ -149,6 +149,25 @@ def own_nodes(scene: Any) -> list[str]:
     )
 
 
+def test_a_full_disk_is_a_sentence_where_voxels_must_be_written(
+    volume: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The original is gone: ITK's own error is no error of the program."""
+    import SimpleITK as sitk
+
+    from MolSubSlicerLib.Scene import Mammograms
+    from MolSubSlicerLib.Scene.SceneError import SceneError
+
+    def full(image: Any, path: str) -> None:
+        raise RuntimeError("Exception thrown in SimpleITK WriteImage:\nNrrdImageIO: No space left on device")
+
+    monkeypatch.setattr(sitk, "WriteImage", full)
+    volume.SetAttribute("MolSub.SourceFile", str(tmp_path / "gone.dcm"))
+    with pytest.raises(SceneError, match=r"No space left on device\. Free space on the disk"):
+        Mammograms.source_of(volume, tmp_path)
+    assert not list(tmp_path.glob("voxels*"))
+
+
 @pytest.mark.parametrize("how", ["remove_mammogram", "removed by the user", "before the user removes it"])
 def test_a_mammogram_leaves_nothing_behind(tmp_path: Path, scene: Any, volume: Any, how: str) -> None:
     from MolSubSlicerLib.Scene import Mammograms

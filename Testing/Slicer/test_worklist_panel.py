@@ -148,6 +148,28 @@ def test_what_is_erased_is_gone_and_closing_saves(reader: Reader, table: Path) -
     np.testing.assert_array_equal(on_disk(reader), more)
 
 
+def test_outlines_deleted_by_hand_cost_no_mask(reader: Reader, module: Any, table: Path, process_until: Until) -> None:
+    """In Slicer's module Data, for example: outlining goes on, and what was saved stays until something is outlined."""
+    import slicer
+
+    from MolSubSlicerLib.Scene import Lesions
+
+    reader.open(table, "Dr. A")
+    name = reader.volume.GetName()
+    labels = reader.paint((150, 100))
+    reader.wait_for_mask()
+    annotate = module.panels["AnnotatePanel"]
+    slicer.mrmlScene.RemoveNode(Lesions.segmentation_for(reader.volume, create=False))
+    process_until(lambda: annotate.controller.volume is reader.volume)
+    assert module.message.text == f"The outlines of {name} were deleted. An empty lesion was begun."
+    assert annotate.ui.addLesionButton.enabled
+    reader.click("nextButton")
+    assert reader.volume.GetName() in ("R CC", "R MLO", "L CC", "L MLO")  # names do not count up
+    reader.click("previousButton")
+    np.testing.assert_array_equal(on_disk(reader), labels)
+    np.testing.assert_array_equal(case.labels_of(reader.volume), labels)
+
+
 def test_a_mask_of_another_program_is_never_written_over(reader: Reader, module: Any, table: Path) -> None:
     reader.open(table, "Dr. A")
     shape = case.labels_of(reader.volume).shape

@@ -101,9 +101,22 @@ class AnnotateController:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_removed(self, _caller: Any, _event: str, node: Any) -> None:
-        if node is not None and (node is self._volume or node is self._segmentation):
-            self._forget()
-            self.update()
+        if node is None or (node is not self._volume and node is not self._segmentation):
+            return
+        volume = self._volume if node is self._segmentation else None
+        self._forget()
+        self.update()
+        if in_scene(volume) and not slicer.mrmlScene.IsClosing():
+            # After the removal: in the middle of it no node can take the place of the other.
+            qt.QTimer.singleShot(0, lambda: self._begin_again(volume))
+
+    def _begin_again(self, volume: Any) -> None:
+        """The outlines were deleted by hand: outlining goes on with an empty lesion."""
+        if in_scene(volume) and self.volume is None and self.session.parameters.mammogram is volume:
+            text = _("The outlines of {name} were deleted. An empty lesion was begun.")
+            self.session.say(text.format(name=volume.GetName()), "warning")
+            self.set_volume(volume)
+            self.session.lesions_changed.emit(volume)
 
     def _on_modified(self, *_arguments: Any) -> None:
         # Not restarted by further changes: during a long stroke the square follows.

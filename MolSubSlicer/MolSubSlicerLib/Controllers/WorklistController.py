@@ -58,6 +58,7 @@ class WorklistController:
         self._former: Any = None
         self._saved: NDArray[np.uint8] | None = None
         self._reader = CaseReader(session)
+        self._shown: Any = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(AUTOSAVE)
@@ -211,6 +212,8 @@ class WorklistController:
         self.changed.emit()
 
     def _put(self, entry: Entry, facts: dict[str, Any], found: Sequence[NDArray[np.uint8]]) -> None:
+        if in_scene(self._former):
+            self._former.SetName("")  # it goes at once: its name is free for the next one
         try:
             self._volume = Mammograms.add_mammogram(facts, source=str(entry.image))
             if found:
@@ -224,6 +227,7 @@ class WorklistController:
         self._choose(self.volume)
         if self.volume is not None:
             self._saved = outline_of(self.volume)
+            self._shown = Lesions.segmentation_for(self.volume, create=False)
         self.changed.emit()
 
     def _choose(self, volume: Any) -> None:
@@ -242,6 +246,8 @@ class WorklistController:
                 return True
             if self._saved is not None and np.array_equal(labels, self._saved):
                 return True
+            if not labels.any() and Lesions.segmentation_for(self.volume, create=False) is not self._shown:
+                return True  # an empty one took the place of one that was removed
             write_outline(labels, self.volume, self.worklist)
         except (ValueError, OSError) as error:
             self._refuse(str(error))

@@ -140,6 +140,8 @@ class LoadPanel:
                 table.setItem(number, column, item)
         table.clearSelection()
         current = self.session.parameters.mammogram
+        if current is not None and current.GetID() not in kept:
+            kept = set()  # another one was chosen: what is marked is what the panels work on
         for number, volume in enumerate(self._volumes):
             if volume.GetID() in kept or (not kept and volume is current):
                 table.selectRow(number)

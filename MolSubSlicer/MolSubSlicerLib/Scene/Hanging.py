@@ -21,7 +21,7 @@ from MolSubSlicerLib.Scene.HangingOrder import arrangement, chest_wall_on_screen
 from MolSubSlicerLib.Scene.Nodes import KIND, belongings, matrix_of, ras_of, shape_of
 from MolSubSlicerLib.Scene.Patients import name_of
 from MolSubSlicerLib.Scene.SceneError import SceneError
-from MolSubSlicerLib.Scene.ViewLabel import show_label
+from MolSubSlicerLib.Scene.ViewLabel import rename_label, show_label
 
 MOST = 4
 _LAYOUT, _VIEW = 5400, "MolSub"
@@ -105,10 +105,13 @@ def restrict_to_views(volume: Any) -> None:
     """
     views = views_of(volume) or [_NOWHERE]
     for node in belongings(volume):
-        if node.GetAttribute(KIND) not in ("lesions", "roi", "label"):
+        kind = node.GetAttribute(KIND)
+        if kind not in ("lesions", "roi", "label", "heatmap"):
             continue
         for index in range(node.GetNumberOfDisplayNodes()):
             display = node.GetNthDisplayNode(index)
+            if kind == "heatmap" and not display.IsA("vtkMRMLColorLegendDisplayNode"):
+                continue  # a layer is where a composite node has it
             if list(display.GetViewNodeIDs() or ()) != views:
                 disabled = display.StartModify()
                 display.RemoveAllViewNodeIDs()
@@ -158,6 +161,8 @@ def name_views() -> None:
             name = "" if volume is None else header_of(volume)
             if node.GetLayoutLabel() != name:
                 node.SetLayoutLabel(name)
+            if volume is not None and volume.GetAttribute(KIND) == "mammogram":
+                rename_label(volume)
 
 
 def header_of(volume: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene.Hanging import composites_of, is_ours, views_of
+from MolSubSlicerLib.Scene.Hanging import composites_of, is_ours, restrict_to_views, views_of
 from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen
 from MolSubSlicerLib.Scene.Heatmaps import find, heatmaps_of, is_blind
 from MolSubSlicerLib.Scene.Nodes import KIND, all_of_kind
@@ -126,6 +126,7 @@ def refresh(volume: Any) -> None:
             composite.SetForegroundVolumeID(visible.GetID() if visible else None)
     for other in heatmaps_of(volume):  # after the layers: legends look at them when they are touched
         _show_legend(other, volume, state, other is visible)
+    restrict_to_views(volume)
     _keep_window_level(volume)
 
 

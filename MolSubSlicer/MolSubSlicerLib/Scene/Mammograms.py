@@ -275,6 +275,11 @@ def _write_voxels(volume: Any, folder: Path) -> Path:
     image = sitk.GetImageFromArray(pixels_of(volume)[None])
     image.SetSpacing(volume.GetSpacing())
     path = folder / f"voxels-{volume.GetID()}.nrrd"
-    with atomic_path(path) as temporary:
-        sitk.WriteImage(image, str(temporary))
+    try:
+        with atomic_path(path) as temporary:
+            sitk.WriteImage(image, str(temporary))
+    except (OSError, RuntimeError) as error:  # ITK's own where the disk is full
+        reason = " ".join(str(error).split())[-160:]
+        text = _("The pixels of {name} could not be written: {reason}. Free space on the disk, then try again.")
+        raise SceneError(text.format(name=volume.GetName(), reason=reason)) from error
     return path

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen, is_turned_over
 from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, belongings, ras_of, shape_of
+from MolSubSlicerLib.Scene.Patients import letter_of
 
 _COLOUR = (1.0, 0.86, 0.35)
 
@@ -37,10 +38,23 @@ def show_label(volume: Any) -> None:
     place = 0.03 if chest_wall_on_screen(volume) == "right" else 0.76  # the text begins there
     column = columns * (1 - place if is_turned_over(volume) else place)
     node.RemoveAllControlPoints()
-    text = " ".join(volume.GetAttribute(f"MolSub.{key}") or "?" for key in ("Laterality", "View"))
+    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.07 * rows, column)), _text(volume))
+
+
+def rename_label(volume: Any) -> None:
+    """Write into the picture's text, where it has one, what is true now: other patients come and go."""
+    for node in belongings(volume, "label"):
+        if node.GetNumberOfControlPoints() and node.GetNthControlPointLabel(0) != _text(volume):
+            node.SetNthControlPointLabel(0, _text(volume))
+
+
+def _text(volume: Any) -> str:
+    lines = [" ".join(volume.GetAttribute(f"MolSub.{key}") or "?" for key in ("Laterality", "View"))]
+    if letter := letter_of(volume):
+        lines.append(_("patient {letter}").format(letter=letter))
     if volume.GetAttribute("MolSub.SpacingSource") in (None, "unknown"):
-        text += "\n" + _("no mm scale")
-    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.07 * rows, column)), text)
+        lines.append(_("no mm scale"))
+    return "\n".join(lines)
 
 
 def _new_node() -> Any:
