@@ -266,7 +266,8 @@ def read_spacing(dataset: Dataset, shape: tuple[int, int]) -> tuple[Spacing, lis
     if factor is None or factor == 1.0:
         return Spacing(*imager, "ImagerPixelSpacing"), [], warnings
     note = f"Imager Pixel Spacing {imager[0]:.4g} x {imager[1]:.4g} mm divided by {factor:.4g} ({source})."
-    return Spacing(imager[0] / factor, imager[1] / factor, "ImagerPixelSpacing"), [note], warnings
+    corrected = Spacing(imager[0] / factor, imager[1] / factor, "ImagerPixelSpacing, magnification corrected")
+    return corrected, [note], warnings
 
 
 def _spacings(dataset: Dataset, shape: tuple[int, int]) -> tuple[dict[str, tuple[float, float]], list[str]]:

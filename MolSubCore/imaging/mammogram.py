@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SpacingSource = Literal["PixelSpacing", "ImagerPixelSpacing", "file header", "unknown"]
+SpacingSource = Literal[
+    "PixelSpacing", "ImagerPixelSpacing", "ImagerPixelSpacing, magnification corrected", "file header", "unknown"
+]
 
 #: Manufacturer's Model Name (0008,1090) of all that the synthetic generator writes; the reader knows it by this.
 SYNTHETIC_MODEL = "MolSub synthetic"
@@ -27,8 +29,8 @@ class Spacing:
         Between rows and between columns, in mm; None when unknown.
     source : SpacingSource
         Where it came from. `PixelSpacing` is calibrated (0028,0030); `ImagerPixelSpacing` is that of the
-        detector (0018,1164), divided by the magnification factor where the file has one, else a few per cent
-        larger than in the breast.
+        detector (0018,1164), a few per cent larger than in the breast, unless it was divided by a magnification
+        factor.
     """
 
     row_mm: float | None = None

@@ -105,6 +105,7 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
     plain, factor = {"ImagerPixelSpacing": [0.1, 0.1]}, "EstimatedRadiographicMagnificationFactor"
     contact = read(**plain, **{factor: 1.04})
     assert contact.spacing.row_mm == pytest.approx(0.1 / 1.04)
+    assert contact.spacing.source == "ImagerPixelSpacing, magnification corrected"
     assert contact.warnings == ()
     assert any("divided by 1.04" in line for line in contact.photometric_history)
     for magnified in (

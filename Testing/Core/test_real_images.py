@@ -73,7 +73,7 @@ def test_siemens(shared_data: Path) -> None:
     assert mammogram.stored.max() <= 4095
     assert mammogram.label == "L CC"
     factor = dcmread(shared_data / SIEMENS).EstimatedRadiographicMagnificationFactor
-    assert mammogram.spacing == Spacing(0.085 / factor, 0.085 / factor, "ImagerPixelSpacing")
+    assert mammogram.spacing == Spacing(0.085 / factor, 0.085 / factor, "ImagerPixelSpacing, magnification corrected")
     assert any("stereotactic" in warning for warning in mammogram.warnings)
     assert any("Overlays are not drawn" in line for line in mammogram.photometric_history)
 

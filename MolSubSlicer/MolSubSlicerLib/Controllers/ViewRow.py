@@ -13,6 +13,7 @@ from MolSubSlicerLib.Scene import Mammograms, Patients
 #: Where a spacing comes from: at the detector the breast is up to a tenth smaller than it seems.
 _SOURCES = {
     "ImagerPixelSpacing": _("detector"),
+    "ImagerPixelSpacing, magnification corrected": _("in the breast"),
     "PixelSpacing": _("calibrated"),
     "file header": _("file header"),
 }
