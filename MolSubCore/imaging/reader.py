@@ -164,7 +164,8 @@ def _checked(mammogram: Mammogram) -> Mammogram:
     if (block := lost_block(mammogram.stored)) is not None:
         row, column, count = block
         found_there = (
-            f"has damaged pixels: {count} of one value in a row, from row {row}, column {column} on, amid others"
+            f"has damaged pixels: {count} of one value one after another, from row {row}, column {column} on, "
+            "as of lost data or of a line drawn into the picture"
         )
         raise ImageError(mammogram.source or mammogram.label, found_there, "Export or copy the file again")
     if mammogram.stored.min() == mammogram.stored.max():
