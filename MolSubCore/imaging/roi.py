@@ -289,6 +289,10 @@ def _equalised(mammogram: Mammogram, recipe: Recipe) -> NDArray[np.uint8]:
     if stored.min() == stored.max():
         found = f"holds the one value {stored.flat[0]} in every pixel, recipe {recipe.name} needs contrast"
         raise ImageError(mammogram.source or mammogram.label, found, "Check that this is the right file")
+    if stored.dtype.kind == "f" and (stored.min() < -1 or stored.max() > 1):  # more than the equalisation takes
+        found = f"holds fractions from {stored.min():g} to {stored.max():g}, recipe {recipe.name} is of whole numbers"
+        remedy = "Export it as 8- or 16-bit greyscale, give the DICOM file, or use a model of the recipe default"
+        raise ImageError(mammogram.source or mammogram.label, found, remedy)
     known[recipe.clahe_clip] = (equalize_adapthist(stored, clip_limit=recipe.clahe_clip) * 255).astype(np.uint8)
     return known[recipe.clahe_clip]
 

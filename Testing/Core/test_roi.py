@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
+from MolSubCore.imaging.lesion import Box, Lesion, LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.imaging.roi import RoiGeometry, extract_rois, published_roi, square_roi
@@ -187,3 +187,13 @@ def test_published_rectangles(drawn: tuple[Box, tuple[int, int]], bound: int) ->
 def test_geometry_is_json() -> None:
     geometry = RoiGeometry(1, 5, 2, 6, 224, (10, 10))
     assert geometry.to_dict()["image_shape"] == [10, 10]
+
+
+def test_fractions_beyond_the_published_recipe_are_refused_in_one_line() -> None:
+    """Its equalisation takes whole numbers, or fractions of 1."""
+    stored = np.linspace(0, 1000, 300 * 250, dtype=np.float32).reshape(300, 250)
+    mammogram = Mammogram(stored, value_range=(0.0, 1000.0))
+    lesions = read_lesions("100,80,140,120", mammogram)
+    with pytest.raises(ImageError, match="fractions from 0 to 1000"):
+        extract_rois(mammogram, lesions, get_recipe("published-2025"))
+    assert len(extract_rois(mammogram, lesions, get_recipe("default"))) == 1

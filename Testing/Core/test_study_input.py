@@ -10,6 +10,8 @@ import pytest
 from command_line import failing
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.errors import MolSubError
+from MolSubCore.jobs.slurm import check_names
 from MolSubCore.tasks import Subtype
 
 COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 2, Subtype.TN: 4}
@@ -129,3 +131,12 @@ def test_a_folder_of_something_else_is_left_alone(cohort: Path, capsys: pytest.C
     assert "exists already and holds no study" in line
     assert [file.name for file in place.iterdir()] == ["thesis.txt"]
     assert "holds no study" in failing(capsys, "study-report", str(place))
+
+
+@pytest.mark.parametrize("out", ["a\n#SBATCH --wrap=x", "a\rb", "a\x1bb", "100%", 'a"b'])
+def test_no_name_writes_a_line_into_the_script_of_slurm(tmp_path: Path, out: str) -> None:
+    check_names(tmp_path / "a study, really", "gpu-long,cpu")
+    with pytest.raises(MolSubError, match="Slurm's script"):
+        check_names(tmp_path / out, None)
+    with pytest.raises(MolSubError, match="--partition"):
+        check_names(tmp_path, out)

@@ -217,7 +217,7 @@ def _set_attributes(volume: Any, facts: dict[str, Any], source: str | None) -> N
         "MolSub.SpacingSource": (facts.get("spacing") or {}).get("source", "unknown"),
         "MolSub.ChestWall": facts.get("chest_wall", "unknown"),
         "MolSub.Manufacturer": facts.get("manufacturer"),
-        "MolSub.Facts": json.dumps(kept, ensure_ascii=False),
+        "MolSub.Facts": json.dumps(kept),
         "MolSub.SourceFile": source,
         "DICOM.instanceUIDs": facts.get("sop_instance_uid"),
     }

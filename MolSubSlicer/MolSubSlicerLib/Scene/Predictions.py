@@ -60,7 +60,7 @@ def set_items(node: Any, items: Sequence[dict[str, Any]]) -> None:
 def _write(node: Any, prediction: dict[str, Any]) -> None:
     kept = dict(prediction)
     kept["items"] = [{key: item[key] for key in item if key != "maps"} for item in prediction.get("items", [])]
-    node.SetText(json.dumps(kept, ensure_ascii=False))
+    node.SetText(json.dumps(kept))
 
 
 def stored() -> list[Any]:
