@@ -19,8 +19,9 @@ from MolSubCore.files import check_free, plain_cell, read_json, write_json, writ
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, calibration_note
-from MolSubCore.predict import ImageAndLesion, check_request, predict, recorded
+from MolSubCore.predict import ImageAndLesion, check_request, predict, recorded, told
 from MolSubCore.provenance import made_of, program, result_key
+from MolSubCore.report.prediction_facts import results_of
 
 _PLAN, _FORMAT = "plan.json", "molsub-predictions"
 
@@ -39,6 +40,9 @@ def predict_table(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> int:
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
+
+    There is a line per result: one per breast, and per lesion where the column ``lesion_id`` names them. The column
+    ``laterality`` says the side where a file does not.
 
     With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
     rows stand now; what is new gets a new number. A patient that cannot be predicted is reported and the others go
@@ -85,13 +89,14 @@ def predict_table(
                 row["patient_id"] = patient_id
             folder = out / f"case-{number:04d}"
             try:
-                key = _key(images, bundle, asked, identified)
+                said = _said_of(cases)
+                key = _key(images, bundle, asked | told(**said), identified)
                 folder, done = cases_of.take(number, key)
                 if not done or (dicom and not (folder / "dicom").is_dir()):
                     if dicom:
                         check_sources([case.image for case in cases], identified=identified)
-                    found = predict(images, bundle, **request)
-                    found.save(
+                    prediction = predict(images, bundle, **request, **said)
+                    prediction.save(
                         folder,
                         identified=identified,
                         overwrite=done,
@@ -100,15 +105,16 @@ def predict_table(
                         heatmap_grid=heatmap_grid,
                     )
                 result = read_json(folder / "prediction.json")
-                row |= {f"p:{name}": f"{p:.6f}" for name, p in result["patient"]["probabilities"].items()}
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
+                found = [row | _result_cells(one) for one in results_of(result)]
             except Exception as error:  # whatever it is, it is this patient's
                 if is_output_error(error):
                     raise
                 failed += 1
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
                 print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
-            rows.append(row | {"case": folder.name})
+                found = [row]
+            rows += [one | {"case": folder.name} for one in found]
             if progress:
                 progress(number, len(patients), folder.name)
         _write_summary(out / "predictions.csv", rows, bundle, identified)
@@ -189,9 +195,26 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
         raise MolSubError(out, found, "Choose another --out, or give the settings of before")
 
 
+def _said_of(cases: Sequence[Case]) -> dict[str, Any]:
+    """What the table says of the images of one patient: sides, and which lesion is which."""
+    sides = [case.extra.get("laterality", "").strip().upper()[:1] for case in cases]
+    lesions = [case.extra.get("lesion_id", "").strip() for case in cases]
+    return {
+        "sides": [side if side in ("L", "R") else None for side in sides],
+        "lesion_ids": lesions if any(lesions) else (),
+    }
+
+
+def _result_cells(result: dict[str, Any]) -> dict[str, str]:
+    cells = {"breast": result["breast"] or "", "lesion_id": result.get("lesion") or ""}
+    if result["probabilities"] is None:
+        return cells | {"error": "its prediction means nothing"}
+    return cells | {f"p:{name}": f"{p:.6f}" for name, p in result["probabilities"].items()}
+
+
 def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, identified: bool) -> None:
     names = ["case", "rows", *(["patient_id"] if identified else [])]
-    names += [f"p:{name}" for name in bundle.card["classes"]] + ["warnings", "error"]
+    names += ["breast", "lesion_id"] + [f"p:{name}" for name in bundle.card["classes"]] + ["warnings", "error"]
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
     writer.writeheader()

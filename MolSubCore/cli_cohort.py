@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MolSubCore.cli_parts import Commands, add_command, add_group
+from MolSubCore.cli_parts import TRUST_IDS, Commands, add_command, add_group
 from MolSubCore.tasks import TASKS
 
 
@@ -21,6 +21,7 @@ def _check(group: Commands) -> None:
     check.add_argument("table", metavar="TABLE", help="csv, tsv or xlsx")
     check.add_argument("--task", choices=sorted(TASKS), help="check the classes of this task too")
     check.add_argument("--folds", type=int, help="check that the classes fill this many folds")
+    check.add_argument("--trust-ids", action="store_true", help=TRUST_IDS)
 
 
 def _import(group: Commands) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MolSubCore.cli_parts import EVALUATION_KEPT, Commands, add_command
+from MolSubCore.cli_parts import EVALUATION_KEPT, TRUST_IDS, Commands, add_command
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -36,6 +36,13 @@ def add_evaluate(commands: Commands) -> None:
         help="slope and intercept (default), or a temperature alone",
     )
     add("--recalibrated", metavar="BUNDLE", help="write the recalibrated model as a new bundle")
+    add(
+        "--overlap",
+        choices=("refuse", "leave-out", "keep"),
+        help="patients with images that the model was trained on: refuse the cohort (default), leave these patients "
+        "out, or keep them; the page says it",
+    )
+    add("--trust-ids", action="store_true", help=TRUST_IDS)
     add("--resamples", type=int, default=2000, help="bootstrap resamples (default 2000)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")

@@ -24,6 +24,23 @@ def add_predict(commands: Commands) -> None:
         metavar="MASK",
         help="mask or polygon file, or row0,col0,row1,col1; once per image, in the same order",
     )
+    add(
+        "--side",
+        action="append",
+        default=[],
+        choices=("L", "R", "file"),
+        help="breast in the image, where its file does not say it; once per image, in the same order",
+    )
+    add(
+        "--lesion-id",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="which of the patient's lesions it is; once per image: views of one lesion are averaged, others never "
+        "(without it: one result per breast)",
+    )
+    text = "all images are of one patient, though their files do not say whose they are"
+    add("--same-patient", action="store_true", help=text)
     text = "model bundle: a folder, a .molsub file, or a name in the library"
     add("--model", required=True, metavar="BUNDLE", help=text)
     add("--out", required=True, metavar="DIR", help="folder to make")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from MolSubCore.cli_parts import RESUMABLE, STUDY_KEPT, Commands, add_command
+from MolSubCore.cli_parts import RESUMABLE, STUDY_KEPT, TRUST_IDS, Commands, add_command
 from MolSubCore.tasks import TASKS
 
 
@@ -24,6 +24,7 @@ def add_train(commands: Commands) -> None:
     add("--resume", action="store_true", help="go on with the run in RUN")
     add("--split", metavar="FILE", help="split file of an earlier run, or a csv with patient_id,partition")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
+    add("--trust-ids", action="store_true", help=TRUST_IDS)
     add("--only-fold", type=int, action="append", metavar="N", help="train this fold only; may be repeated")
     add(
         "--pretrained",
@@ -91,6 +92,7 @@ def add_study(commands: Commands) -> None:
     add("--time-limit", type=int, default=24 * 60, metavar="MINUTES", help="of a job on Slurm (default a day)")
     add("--split", metavar="FILE", help="split file of an earlier study, or a csv with patient_id,partition")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
+    add("--trust-ids", action="store_true", help=TRUST_IDS)
     add(
         "--pretrained",
         default="",

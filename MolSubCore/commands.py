@@ -31,7 +31,9 @@ def cohort_check(options: argparse.Namespace) -> int:
     from MolSubCore.cohort.check import check_cohort
 
     with Bar("checking") as bar:
-        report = check_cohort(Path(options.table), task=options.task, folds=options.folds, progress=bar)
+        report = check_cohort(
+            Path(options.table), task=options.task, folds=options.folds, trust_ids=options.trust_ids, progress=bar
+        )
     for line in report.lines():
         print(line)
     return 2 if report.problems else 0
@@ -70,6 +72,8 @@ def train(options: argparse.Namespace) -> int:
         )
     if launched()[0] > 0:
         return 0
+    for note in trained.notes:
+        print(f"Note: {note}")
     if trained.evaluation is None:
         print(f"Trained in {trained.run}; folds not trained yet: {', '.join(map(str, trained.missing))}.")
         return 0
@@ -134,9 +138,16 @@ def _table_of(options: argparse.Namespace) -> Path | None:
                 f"{len(options.images)} images and {len(options.lesion)} lesions were given, expected as many of each"
             )
             raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
+        for option, values in (("--side", options.side), ("--lesion-id", options.lesion_id)):
+            if values and len(values) != len(options.images):
+                found = f"is given {len(values)} time(s) for {len(options.images)} images"
+                raise MolSubError(option, found, "Give it once per image, in the same order")
         if options.resume:
             raise MolSubError("--resume", "is for tables", "With images use --overwrite, or choose another --out")
         return None
+    if options.side or options.lesion_id or options.same_patient:
+        remedy = "In a table the columns laterality, lesion_id and patient_id say it"
+        raise MolSubError("--side, --lesion-id and --same-patient", "are for images", remedy)
     if len(options.images) > 1 or options.lesion:
         raise MolSubError(tables[0], "is a table beside other images or --lesion", "Give the table alone")
     if options.overwrite:
@@ -152,11 +163,22 @@ def _predict_patient(
     from MolSubCore.predict import predict as predict_patient
 
     check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
-    prediction = predict_patient(list(zip(options.images, options.lesion, strict=True)), bundle, **request)
+    prediction = predict_patient(
+        list(zip(options.images, options.lesion, strict=True)),
+        bundle,
+        **request,
+        sides=[None if side == "file" else side for side in options.side],
+        lesion_ids=options.lesion_id,
+        unnamed="confirmed" if options.same_patient else "refuse",
+    )
     wishes = {"identified": options.identified, "overwrite": options.overwrite, "dicom": options.dicom}
     prediction.save(out, **wishes, command=command, heatmap_grid=options.heatmap_grid)
-    for name, value in sorted(prediction.patient.items(), key=lambda entry: -entry[1]):
-        print(f"{value:6.3f}  {name}")
+    for result in prediction.results:
+        values = result.probabilities
+        if len(prediction.results) > 1:
+            print(f"{result.title[0].upper()}{result.title[1:]}:{'' if values else ' no result'}")
+        for name, value in sorted((values or {}).items(), key=lambda entry: -entry[1]):
+            print(f"{value:6.3f}  {name}")
     print(f"Probabilities: {calibration_note(bundle.card)}")
     for warning in prediction.warnings:
         print(f"Warning: {printable(warning, 2000)}")

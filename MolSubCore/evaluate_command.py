@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation
 
 #: Options that a run has no use for, with what they are where they are not given.
-_OF_A_BUNDLE = ("out", "subgroup", "recalibrate_on", "recalibrated", "resume", "identified", "cache")
+_OF_A_BUNDLE = (
+    "out",
+    "subgroup",
+    "recalibrate_on",
+    "recalibrated",
+    "resume",
+    "identified",
+    "cache",
+    "overlap",
+    "trust_ids",
+)
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -93,6 +103,8 @@ def _external_options(options: argparse.Namespace) -> ExternalOptions:
         resamples=options.resamples,
         resume=options.resume,
         cache=Path(options.cache) if options.cache else None,
+        overlap=options.overlap or "refuse",
+        trust_ids=options.trust_ids,
         command=_command(options),
     )
 
@@ -100,7 +112,7 @@ def _external_options(options: argparse.Namespace) -> ExternalOptions:
 def _command(options: argparse.Namespace) -> str:
     from MolSubCore.provenance import command_line
 
-    shown = ("recalibration", "resamples", "device", "identified", "resume")
+    shown = ("recalibration", "resamples", "device", "identified", "resume", "overlap", "trust_ids")
     hidden = ("out", "cache", "recalibrated", "subgroup", "recalibrate_on")
     return command_line(
         "evaluate",
@@ -135,4 +147,4 @@ def _write_bundle(path: Path, target: Path, found: ExternalValidation) -> Path:
     kept = ("before", "after")
     judged = {side: fitted[side]["calibration"] for side in kept}
     change = {key: value for key, value in fitted.items() if key not in kept} | {"judged": judged}
-    return write_recalibrated(path, target, change)
+    return write_recalibrated(path, target, change, images=found.fitted_images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MolSubCore.cohort.identity import is_placeholder
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library
@@ -23,10 +25,12 @@ from MolSubCore.imaging.roi import Roi, extract_rois
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
-from MolSubCore.prediction_warnings import bundle_warnings, image_warnings
+from MolSubCore.prediction_warnings import NEGATIVE, bundle_warnings, image_warnings, means_nothing
 from MolSubCore.provenance import made_of
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
+Side = Literal["L", "R"]
+
 ImageAndLesion = tuple[str | PathLike[str], str | PathLike[str]]
 
 
@@ -49,6 +53,12 @@ class LesionPrediction:
         Heatmaps at layer resolution; None when no layer was asked for.
     files : ImageAndLesion
         What was read; never to be written unless asked.
+    breast : {'L', 'R'} or None
+        Side of the breast, by the file or by whoever asked.
+    lesion_id : str
+        Which of the patient's lesions this is, where the user says so: the same in every view of it.
+    means_nothing : str
+        Why the probabilities mean nothing; empty where they may.
     """
 
     image: str
@@ -61,6 +71,63 @@ class LesionPrediction:
     probabilities: NDArray[np.float64]
     maps: Maps | None
     files: ImageAndLesion
+    breast: Side | None = None
+    lesion_id: str = ""
+    means_nothing: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The result for one breast, or for one lesion of it where the user says which lesion is which.
+
+    Attributes
+    ----------
+    breast : {'L', 'R'} or None
+        None where no image says which breast it shows.
+    lesion_id : str
+        Empty where the user did not name lesions.
+    items : tuple of LesionPrediction
+        All of it, also those that mean nothing.
+    classes : tuple of str
+    """
+
+    breast: Side | None
+    lesion_id: str
+    items: tuple[LesionPrediction, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called, such as ``left breast`` or ``left breast, lesion A``."""
+        where = {"L": "left breast", "R": "right breast"}.get(self.breast or "", "breast of unknown side")
+        return f"{where}, lesion {self.lesion_id}" if self.lesion_id else where
+
+    @property
+    def counted(self) -> tuple[LesionPrediction, ...]:
+        """The lesions that the mean is made of."""
+        return tuple(item for item in self.items if not item.means_nothing)
+
+    @property
+    def probabilities(self) -> dict[str, float] | None:
+        """Probability per class: mean over the lesions of an image, then over the images; None where none counts."""
+        by_image: dict[int, list[NDArray[np.float64]]] = {}
+        for item in self.counted:
+            by_image.setdefault(item.image_index, []).append(item.probabilities)
+        if not by_image:
+            return None
+        mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
+        return dict(zip(self.classes, map(float, mean), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``results`` in ``prediction.json``."""
+        return {
+            "title": self.title,
+            "breast": self.breast,
+            "lesion": self.lesion_id or None,
+            "images": list(dict.fromkeys(item.image for item in self.counted)),
+            "left_out": [item.lesion for item in self.items if item.means_nothing],
+            "probabilities": self.probabilities,
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +157,32 @@ class Prediction:
         return list(self.bundle_card["classes"])
 
     @property
-    def patient(self) -> dict[str, float]:
-        """Probability per class: mean over the lesions of an image, then over the patient's images."""
-        by_image: dict[str, list[NDArray[np.float64]]] = {}
+    def results(self) -> tuple[Result, ...]:
+        """One result per breast, and per lesion where the user names them; never a mean over two of these."""
+        found: dict[tuple[Side | None, str], list[LesionPrediction]] = {}
         for item in self.items:
-            by_image.setdefault(item.image, []).append(item.probabilities)
-        mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
-        return dict(zip(self.classes, map(float, mean), strict=True))
+            found.setdefault((item.breast, item.lesion_id), []).append(item)
+        return tuple(Result(*key, tuple(items), tuple(self.classes)) for key, items in found.items())
+
+    @property
+    def patient(self) -> dict[str, float]:
+        """Probabilities of the only result.
+
+        Raises
+        ------
+        MolSubError
+            If there are several: they are never averaged.
+        """
+        only = self.only_result
+        if only is None:
+            found = f"has {len(self.results)} results: {', '.join(one.title for one in self.results)}"
+            raise MolSubError("prediction", found, "Take each by itself (results)")
+        return only
+
+    @property
+    def only_result(self) -> dict[str, float] | None:
+        """Probabilities where there is one result, of one breast; None where there are several."""
+        return self.results[0].probabilities if len(self.results) == 1 else None
 
     def save(
         self,
@@ -135,8 +221,13 @@ def predict(
     classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
     method: str = "gradcam",
     read: Callable[[str | PathLike[str]], Mammogram] = read_mammogram,
+    sides: Sequence[str | None] = (),
+    lesion_ids: Sequence[str] = (),
+    unnamed: Literal["refuse", "warn", "confirmed"] = "confirmed",
 ) -> Prediction:
-    """Predict the molecular subtype of one patient's lesion from one or more mammograms.
+    """Predict the molecular subtype of one patient's lesions from one or more mammograms.
+
+    There is one result per breast, and one per lesion where `lesion_ids` names them: the mean over its views.
 
     Parameters
     ----------
@@ -152,6 +243,13 @@ def predict(
         ``gradcam`` is the one-pass path; other names are the grad-cam library's.
     read : callable
         Gives the mammogram of a file, for callers that have read it already.
+    sides : sequence of {'L', 'R'} or None
+        Side of the breast in each image, where its file does not say it.
+    lesion_ids : sequence of str
+        Which of the patient's lesions each image's is; images of a breast with the same are averaged.
+    unnamed : {'refuse', 'warn', 'confirmed'}
+        What becomes of several images of which one does not say whose it is, or whose birth dates differ;
+        ``confirmed`` where somebody knows that they are of one patient.
 
     Raises
     ------
@@ -162,12 +260,15 @@ def predict(
         raise MolSubError("predict", "got no image", "Give at least one image with its lesion")
     recipe = Recipe.from_dict(bundle.card["recipe"])
     chosen, wanted = check_request(bundle, layers=layers, classes=classes, method=method)
+    for name, values in (("sides", sides), ("lesion_ids", lesion_ids)):
+        if values and len(values) != len(images):
+            raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
     items: list[LesionPrediction] = []
     warnings = bundle_warnings(bundle.card)
-    patients = set()
+    mammograms: list[Mammogram] = []
     for number, files in enumerate(images, start=1):
-        mammogram = read(files[0])
-        patients.add(mammogram.identifiers.get("PatientID") or None)
+        mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
+        mammograms.append(mammogram)
         lesions = read_lesions(files[1], mammogram)
         label = f"{number} {mammogram.label}"
         rois = extract_rois(mammogram, lesions, recipe)
@@ -175,21 +276,132 @@ def predict(
         for index, roi in enumerate(rois):
             probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method)
             name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
-            items.append(LesionPrediction(label, name, *place, mammogram, lesions, roi, probabilities, maps, files))
-    if len(patients - {None}) > 1:
+            items.append(
+                LesionPrediction(
+                    label, name, *place, mammogram, lesions, roi, probabilities, maps, files,
+                    mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
+                    means_nothing(mammogram, roi),
+                )
+            )  # fmt: skip
+    warnings += check_one_patient(mammograms, unnamed)
+    made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids))
+    prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
+    warnings += _result_warnings(prediction)
+    return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def with_side(number: int, mammogram: Mammogram, side: str | None) -> Mammogram:
+    """The image with the side that the user gives, where its file does not say it.
+
+    Raises
+    ------
+    ImageError
+        If the file says another.
+    """
+    if not side or side == mammogram.laterality:
+        return mammogram
+    if mammogram.laterality:
+        found = f"shows the {mammogram.laterality} breast by its own header, {side} was given"
+        raise ImageError(f"image {number}", found, "Correct the side, or leave it out")
+    return dataclasses.replace(mammogram, laterality="L" if side == "L" else "R")
+
+
+def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") -> list[str]:
+    """Refuse images of several patients; of images that do not say whose they are, ask or warn.
+
+    Raises
+    ------
+    ImageError
+        If Patient IDs differ; where `unnamed` is ``refuse``, also if an image has none, or birth dates differ.
+    """
+    people = [mammogram.person for mammogram in mammograms]
+    ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
+    issuers = {person.issuer for person in people if person.patient_id in ids and person.issuer}
+    if len(ids) > 1 or len(issuers) > 1:
+        what = f"{len(ids)} patients by their PatientID" if len(ids) > 1 else "patients of several hospitals (issuers)"
         raise ImageError(
             "predict",
-            f"the images belong to {len(patients - {None})} patients by their PatientID, expected one",
+            f"the images belong to {what}, expected one patient",
             "Predict each patient on its own, or give a table",
         )
-    made = made_of(images, bundle.card, recorded(chosen, classes, method))
-    return Prediction(bundle.card, tuple(items), tuple(dict.fromkeys(warnings)), made)
+    if len(mammograms) < 2 or unnamed == "confirmed":
+        return []
+    without = [str(n) for n, person in enumerate(people, start=1) if person.patient_id not in ids]
+    constant = not ids and len({person.patient_id for person in people}) == 1 and people[0].patient_id
+    studies = {person.study for person in people}
+    births = {person.birth_date for person in people if person.birth_date}
+    if len(births) > 1:
+        found = "the images have different birth dates in their headers"
+    elif without and len(studies - {""}) == 1 and "" not in studies:
+        return []  # of one study, so of one patient
+    elif without and not constant:
+        found = f"image(s) {', '.join(without)} of {len(people)} do not say whose they are (no PatientID)"
+    elif constant:  # whoever anonymised them gave all the same: probably one study, but nobody knows
+        return ["The images have a placeholder for their PatientID: that they are of one patient was not checked."]
+    else:
+        return []
+    if unnamed == "refuse":
+        remedy = "Add --same-patient if all are of one patient; else predict each on its own, or give a table"
+        raise ImageError("predict", found, remedy)
+    return [f"{found[0].upper()}{found[1:]}: they were taken as one patient's."]
+
+
+def _negatives_counted(items: list[LesionPrediction]) -> tuple[LesionPrediction, ...]:
+    """What may be a negative is left out only beside images that are none: it is a suspicion, and is warned of."""
+    found = []
+    for item in items:
+        same = [other for other in items if (other.breast, other.lesion_id) == (item.breast, item.lesion_id)]
+        if item.means_nothing == NEGATIVE and all(other.means_nothing for other in same):
+            item = dataclasses.replace(item, means_nothing="")
+        found.append(item)
+    return tuple(found)
+
+
+def _result_warnings(prediction: Prediction) -> list[str]:
+    """What a reader must know of how the results came about.
+
+    Raises
+    ------
+    ImageError
+        If there is no result.
+    """
+    results, found = prediction.results, []
+    for item in prediction.items:
+        if item.means_nothing:
+            found.append(f"{item.lesion} was left out of the result, as its prediction means nothing: "
+                         f"{item.means_nothing}.")  # fmt: skip
+    if all(one.probabilities is None for one in results):
+        reason = prediction.items[0].means_nothing
+        raise ImageError("predict", f"there is nothing to predict from: {reason}", "Check the image and its lesion")
+    breasts = {one.breast for one in results}
+    if {"L", "R"} <= breasts:
+        found.append(
+            "The images show both breasts, left and right: each has its own result, and there is no mean of both."
+        )
+    unknown = [item for item in prediction.items if item.breast is None]
+    names = ", ".join(dict.fromkeys(item.image for item in unknown))
+    if unknown and len({item.image_index for item in prediction.items}) > 1:
+        if len(breasts) > 1:
+            found.append(f"Which breast {names} shows is unknown: it has a result of its own. Say it with --side.")
+        else:
+            found.append(f"Which breast is shown is unknown ({names}): they were averaged as views of one. "
+                         "If they are not, say it with --side.")  # fmt: skip
+    named = {item.lesion_id for item in prediction.items}
+    if len(named) > 1 and "" in named:
+        found.append("Some lesions were named and others not: those without a name have a result of their own.")
+    return found
 
 
 def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -> dict[str, Any]:
     """The settings of a prediction for its record; `layers` as `check_request` gives them."""
     wanted = classes if isinstance(classes, str) else list(classes)
     return {"layers": list(layers), "classes": wanted, "method": method}
+
+
+def told(sides: Sequence[str | None] = (), lesion_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """What the user said of the images, for the record of a prediction; empty where that is nothing."""
+    found: dict[str, list[Any]] = {"sides": list(sides), "lesion_ids": list(lesion_ids)}
+    return {name: values for name, values in found.items() if any(values)}
 
 
 def check_request(

@@ -66,7 +66,9 @@ def save_prediction(
             "model": model_summary(prediction.bundle_card),
             "made": _made(prediction, identified, command),
             "images": images,
-            "patient": {"probabilities": prediction.patient},
+            "results": [one.to_dict() for one in prediction.results],
+            # Of the only result; null where there are several, such as of both breasts.
+            "patient": None if prediction.only_result is None else {"probabilities": prediction.only_result},
             "heatmap_grid": heatmap_grid,
             "heatmap_method": next((item.maps.method for item in prediction.items if item.maps), None),
             "warnings": list(prediction.warnings),
@@ -107,6 +109,9 @@ def _entry(
     entry: dict[str, Any] = {
         "image": item.image,
         "lesion": item.lesion,
+        "breast": item.breast,
+        "lesion_id": item.lesion_id or None,
+        "means_nothing": item.means_nothing or None,
         "roi": {key: getattr(geometry, key) for key in ("row_start", "row_stop", "col_start", "col_stop")},
         "image_shape": list(item.mammogram.shape),
         "spacing": {

@@ -12,6 +12,17 @@ from MolSubCore.imaging.roi import Roi
 #: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
 _SPACING = 0.1
 
+#: Why a prediction means nothing, in words that go after a colon.
+CONSTANT = "the region around the lesion holds one grey value only"
+NEGATIVE = "the picture may be a negative (dense tissue dark)"
+
+
+def means_nothing(mammogram: Mammogram, roi: Roi) -> str:
+    """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
+    if roi.patch.min() == roi.patch.max():
+        return CONSTANT
+    return NEGATIVE if mammogram.negative else ""
+
 
 def bundle_warnings(card: dict[str, Any]) -> list[str]:
     """What is doubtful about every prediction of a model."""
@@ -52,9 +63,7 @@ def image_warnings(
         here = f" The margin of {margin:g} pixels around the lesion is {margin * mean:.3g} mm here." if margin else ""
         found.append(f"Image {label}: {why}{here}")
     if len(rois) > 1:
-        found.append(
-            f"Image {label} has {len(rois)} lesions: each is predicted alone, the patient's value is their mean."
-        )
+        found.append(f"Image {label} has {len(rois)} lesions: each is predicted alone, the result is their mean.")
     return found
 
 

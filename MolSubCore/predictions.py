@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,12 +51,12 @@ class Predictions:
 
     def scores(self) -> Scores:
         """One row per lesion."""
-        return Scores(self.probabilities(), self.label, self.study_id, self.case)
+        return Scores(self.probabilities(), self.label, self.study_id, self.case, self.laterality)
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Probabilities of N units (lesions, images or patients) with label, patient and image.
+    """Probabilities of N units (lesions, images, or breasts of patients) with label, patient and image.
 
     Attributes
     ----------
@@ -63,20 +64,56 @@ class Scores:
     label : ndarray of int, shape (N,)
     patient : ndarray of str, shape (N,)
     case : ndarray of int, shape (N,)
+    breast : ndarray of str, shape (N,), optional
+        Side of the breast, ``L`` or ``R``; empty where it is not known.
     """
 
     probabilities: NDArray[np.float64]
     label: NDArray[np.int64]
     patient: NDArray[np.str_]
     case: NDArray[np.int64]
+    breast: NDArray[np.str_] | None = None
+
+    @cached_property
+    def unit(self) -> NDArray[np.str_]:
+        """Name of each row's unit of analysis: its patient; of patients with both breasts, the breast of the patient.
+
+        Two breasts are two tumours: their mean is the prediction of neither. Both units keep their patient, so that
+        intervals draw them together.
+        """
+        if self.breast is None:
+            return self.patient
+        sides: dict[str, set[str]] = {}
+        rows = list(zip(self.patient.tolist(), self.breast.tolist(), strict=True))
+        for patient, side in rows:
+            sides.setdefault(patient, set()).add(side)
+        return np.array([f"{patient}/{side}" if len(sides[patient]) > 1 else patient for patient, side in rows])
+
+    def select(self, rows: NDArray[np.generic]) -> Scores:
+        """Some rows, by their positions or a mask."""
+        breast = None if self.breast is None else self.breast[rows]
+        return Scores(self.probabilities[rows], self.label[rows], self.patient[rows], self.case[rows], breast)
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Scores]) -> Scores:
+        """All rows of several."""
+        breasts = [part.breast for part in parts if part.breast is not None]
+        return cls(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.label for part in parts]),
+            np.concatenate([part.patient for part in parts]),
+            np.concatenate([part.case for part in parts]),
+            np.concatenate(breasts) if len(breasts) == len(parts) else None,
+        )
 
     def per_image(self) -> Scores:
         """Mean over the lesions of each image."""
         return self._mean_by(self.case)
 
     def per_patient(self) -> Scores:
-        """Mean over the images of each patient, an image being the mean of its lesions."""
-        return self.per_image()._mean_by(self.per_image().patient)
+        """Mean over the images of each patient, an image being the mean of its lesions; of each breast (`unit`)."""
+        images = self.per_image()
+        return images._mean_by(images.unit)
 
     def _mean_by(self, key: NDArray[np.generic]) -> Scores:
         first, group = by_appearance(key)
@@ -85,7 +122,8 @@ class Scores:
         sums = np.zeros((len(first), self.probabilities.shape[1]))
         np.add.at(sums, group, self.probabilities)
         mean = sums / np.bincount(group)[:, None]
-        return Scores(mean, self.label[first], self.patient[first], self.case[first])
+        breast = None if self.breast is None else self.breast[first]
+        return Scores(mean, self.label[first], self.patient[first], self.case[first], breast)
 
 
 def by_appearance(keys: NDArray[np.generic] | Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -120,7 +158,7 @@ def ensemble(members: Sequence[Predictions]) -> Scores:
                 "predictions", "of the folds are of different lesions or classes", "Train the folds on one split"
             )
     mean = np.mean([member.probabilities() for member in members], axis=0)
-    return Scores(mean, first.label, first.study_id, first.case)
+    return Scores(mean, first.label, first.study_id, first.case, first.laterality)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -36,6 +36,8 @@ def study(options: argparse.Namespace) -> int:
         check_folder(Path(options.out))
     with Bars() as bars:
         planned = plan_study(_options(options), bars)
+    for note in planned.notes:
+        print(f"Note: {note}")
     waiting = [job for job in planned.jobs if not job.finished]
     if options.dry_run:
         return _dry_run(planned, waiting)
@@ -56,7 +58,7 @@ def _options(options: argparse.Namespace) -> StudyOptions:
     from MolSubCore.study.plan import StudyOptions
 
     own = {"table", "out", "tasks", "architectures", "clinical", "dry_run", "jobs", "executor", "partition"}
-    own |= {"time_limit", "split", "cache", "pretrained", "handler", "after_interrupt"}
+    own |= {"time_limit", "split", "cache", "pretrained", "trust_ids", "handler", "after_interrupt"}
     return StudyOptions(
         table=Path(options.table),
         out=Path(options.out),
@@ -66,6 +68,7 @@ def _options(options: argparse.Namespace) -> StudyOptions:
         split=Path(options.split) if options.split else None,
         cache=Path(options.cache) if options.cache else None,
         pretrained=options.pretrained,
+        trust_ids=options.trust_ids,
         workers=options.jobs,
         settings={key: value for key, value in vars(options).items() if key not in own},
     )

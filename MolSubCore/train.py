@@ -27,12 +27,15 @@ class TrainedRun:
         Folds that are not trained yet.
     evaluation : dict or None
         Content of ``evaluation.json``; None while folds are missing, and in all but the first process of torchrun.
+    notes : tuple of str
+        What should be known of the cohort.
     """
 
     run: Path
     plan: Plan
     missing: tuple[int, ...]
     evaluation: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
 
 
 def train_run(
@@ -74,7 +77,7 @@ def train_run(
     folds = set(range(1, session.plan.folds + 1))
     missing = tuple(sorted(folds - set(finished_folds(options.out))))
     if missing or launched()[0] > 0:
-        return TrainedRun(options.out, session.plan, missing, None)
+        return TrainedRun(options.out, session.plan, missing, None, session.notes)
     if evaluating:
         evaluating()
-    return TrainedRun(options.out, session.plan, (), evaluate_run(options.out))
+    return TrainedRun(options.out, session.plan, (), evaluate_run(options.out), session.notes)

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.cohort.identity import Sighting, compare_identities, look_alikes, thumbnail
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.errors import CohortError, ImageError
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.lesion import Box, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import TASKS, get_task
@@ -47,6 +51,7 @@ def check_cohort(
     *,
     task: str | None = None,
     folds: int | None = None,
+    trust_ids: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> CheckReport:
     """Read every row of a table, its image and its lesion, and list every problem.
@@ -55,6 +60,8 @@ def check_cohort(
     ----------
     task, folds : optional
         Check also that the classes of this task fill this many folds and a test set.
+    trust_ids : bool
+        What images say of their patients against the table is a note, not a problem.
 
     Raises
     ------
@@ -68,15 +75,17 @@ def check_cohort(
         problems.append(Problem(None, "rows", "there are none below the header"))
     problems += _patients(cohort)
     notes = [*_names(cohort), *_shared_masks(cohort)]
-    seen: dict[str, Case] = {}
+    sightings: list[Sighting] = []
+    thumbnails: list[NDArray[np.float32]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     lesions = 0
     for number, case in enumerate(cohort.cases, start=1):
-        mammogram, count, wrong = _open(case)
+        mammogram, boxes, wrong = _open(case)
         problems += wrong
-        lesions += count
+        lesions += len(boxes)
         if mammogram is not None:
-            problems += _same_pixels(case, mammogram, seen)
+            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes or None))
+            thumbnails.append(thumbnail(mammogram))
             problems += _contradictions(case, mammogram)
             notes += [Problem(case.row, "image", text) for text in mammogram.warnings]
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
@@ -84,23 +93,27 @@ def check_cohort(
             counters["Spacing"][mammogram.spacing.source] += 1
         if progress:
             progress(number, len(cohort.cases), "")
+    identity = compare_identities(sightings, trust=trust_ids)
+    problems += identity.problems
+    notes += [*identity.notes, *look_alikes(sightings, thumbnails)]
     if task is not None and not problems:
         problems += _division(cohort, task, folds)
     problems.sort(key=lambda problem: problem.row or 0)
     return CheckReport(tuple(problems), tuple(notes), _counts(cohort, lesions, counters))
 
 
-def _open(case: Case) -> tuple[Mammogram | None, int, list[Problem]]:
+def _open(case: Case) -> tuple[Mammogram | None, tuple[Box, ...], list[Problem]]:
+    """A row's image, the boxes of its lesions, and what is wrong with them."""
     try:
         mammogram = read_mammogram(case.image)
     except Exception as error:  # whatever it is, it is this row's
-        return None, 0, [Problem(case.row, "image", without_paths(error, [case]))]
+        return None, (), [Problem(case.row, "image", without_paths(error, [case]))]
     try:
-        return mammogram, len(read_lesions(case.lesion, mammogram).lesions), []
+        return mammogram, tuple(lesion.box for lesion in read_lesions(case.lesion, mammogram).lesions), []
     except ImageError as error:
-        return mammogram, 0, [Problem(case.row, "image", without_paths(error, [case]))]
+        return mammogram, (), [Problem(case.row, "image", without_paths(error, [case]))]
     except Exception as error:
-        return mammogram, 0, [Problem(case.row, "mask" if case.mask else "box", without_paths(error, [case]))]
+        return mammogram, (), [Problem(case.row, "mask" if case.mask else "box", without_paths(error, [case]))]
 
 
 def _patients(cohort: Cohort) -> list[Problem]:
@@ -142,14 +155,6 @@ def _shared_masks(cohort: Cohort) -> list[Problem]:
         if earlier.image != case.image:
             found.append(Problem(case.row, "mask", f"is that of row {earlier.row}, which is another image"))
     return found
-
-
-def _same_pixels(case: Case, mammogram: Mammogram, seen: dict[str, Case]) -> list[Problem]:
-    """The same pixels under two patients."""
-    earlier = seen.setdefault(mammogram.pixel_hash(), case)
-    if earlier.patient_id == case.patient_id:
-        return []
-    return [Problem(case.row, "image", f"has the same pixels as row {earlier.row}, which is another patient")]
 
 
 def _contradictions(case: Case, mammogram: Mammogram) -> list[Problem]:

@@ -73,7 +73,6 @@ def build_store(
         store = open_pack(pack, subtypes) or as_store(joined, subtypes)
     elif progress:
         progress(len(keys), len(keys), "from the cache")
-    _refuse_duplicates(cohort, store)
     return store
 
 
@@ -100,17 +99,6 @@ def usable_cases(
     if not usable:
         raise failed[0][1] if failed else CohortError(cohort.source, "has no case to use", "Add rows to it")
     return Cohort(tuple(usable), cohort.source), failed
-
-
-def _refuse_duplicates(cohort: Cohort, store: PatchStore) -> None:
-    """One picture under two patients would lie on both sides of a split."""
-    seen: dict[str, Case] = {}
-    for number, meta in zip(store.case_index.tolist(), store.meta, strict=True):
-        case = cohort.cases[number]
-        earlier = seen.setdefault(meta["pixels"], case)
-        if earlier.patient_id != case.patient_id:
-            found = f"has the same pixels as row {earlier.row}, which is another patient"
-            raise CohortError(f"row {case.row}", found, "Leave out one of them, or give both the same patient_id")
 
 
 def entry_key(case: Case, settings: str, cache: Path | None = None) -> str:

@@ -174,6 +174,9 @@ def _parse_row(
     number: int, values: dict[str, str], folder: Path, need_subtype: bool, need_lesion: bool
 ) -> tuple[Case | None, list[Problem]]:
     wrong = [Problem(number, name, "is empty") for name in ("patient_id", "image") if not values.get(name)]
+    if re.fullmatch(r"\d+[.,]\d+E\+?\d+|\d+E\+\d+", values.get("patient_id", ""), re.IGNORECASE):
+        text = "is a long number that a spreadsheet rounded: several patients may have one id; give it as text"
+        wrong.append(Problem(number, "patient_id", text))
     wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
     mask, box = named_file(values.get("mask", "")) or None, values.get("box") or None
     if mask and box:

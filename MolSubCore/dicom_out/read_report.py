@@ -15,7 +15,6 @@ from MolSubCore.dicom_out.codes import (
     WARNING,
     class_of_probability,
 )
-from MolSubCore.dicom_out.report import PATIENT
 from MolSubCore.errors import MolSubError
 
 _GROUP, _TRACKING_ID, _TRACKING_UID = "125007", "112039", "112040"
@@ -24,12 +23,12 @@ _ALGORITHM, _VERSION = "111001", "111003"
 
 @dataclass(frozen=True)
 class ReportedGroup:
-    """One measurement group: of a lesion, or of the patient.
+    """One measurement group: of a lesion, or of a result (the mean over the lesions of a breast).
 
     Attributes
     ----------
     name, uid : str
-        Tracking identifier, such as ``1 R MLO lesion 1``, and its UID.
+        Tracking identifier, such as ``1 R MLO lesion 1``, ``patient`` (the only result) or ``left breast``; its UID.
     probabilities : dict of str to float
         By class, in the order of the report.
     predicted : str or None
@@ -58,15 +57,29 @@ class PredictionReport:
     Attributes
     ----------
     lesions : tuple of ReportedGroup
-    patient : ReportedGroup
+    results : tuple of ReportedGroup
     intended_use : str
     warnings : tuple of str
     """
 
     lesions: tuple[ReportedGroup, ...]
-    patient: ReportedGroup
+    results: tuple[ReportedGroup, ...]
     intended_use: str
     warnings: tuple[str, ...]
+
+    @property
+    def patient(self) -> ReportedGroup:
+        """The only result.
+
+        Raises
+        ------
+        MolSubError
+            If there are several, such as of both breasts.
+        """
+        if len(self.results) > 1:
+            names = ", ".join(group.name for group in self.results)
+            raise MolSubError("report", f"has {len(self.results)} results: {names}", "Take each by itself (results)")
+        return self.results[0]
 
 
 def read_prediction_sr(path: Path) -> PredictionReport:
@@ -87,9 +100,11 @@ def read_prediction_sr(path: Path) -> PredictionReport:
         texts = [(_code(item), str(item.TextValue)) for item in dataset.ContentSequence if item.ValueType == "TEXT"]
         intended = [text for code, text in texts if code == (SCHEME, INTENDED_USE.value)]
         warned = tuple(text for code, text in texts if code == (SCHEME, WARNING.value))
-        patient = [group for group in found if group.name == PATIENT]
-        lesions = tuple(group for group in found if group.name != PATIENT)
-        return PredictionReport(lesions, patient[0], intended[0], warned)
+        results = tuple(group for group in found if group.segment is None)
+        lesions = tuple(group for group in found if group.segment is not None)
+        if not results:
+            raise ValueError("it has no result")
+        return PredictionReport(lesions, results, intended[0], warned)
     except FileNotFoundError:
         raise MolSubError(path, "does not exist", "Check the path") from None
     except Exception as error:

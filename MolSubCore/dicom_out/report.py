@@ -106,7 +106,7 @@ def make_report(prediction: Prediction, lesions: list[ReportedLesion], series: U
     report = MeasurementReport(
         ObservationContext(observer_device_context=_observer(card)),
         MAMMOGRAPHY,
-        [*groups, _patient_group(prediction, lesions)],
+        [*groups, *_result_groups(prediction, lesions)],
         title=codes.DCM.ImagingMeasurementReport,
     )
     for name, value in _texts(prediction):
@@ -194,23 +194,35 @@ def _lesion_group(lesion: ReportedLesion, prediction: Prediction) -> PlanarROIMe
     return group
 
 
-def _patient_group(prediction: Prediction, lesions: list[ReportedLesion]) -> MeasurementsAndQualitativeEvaluations:
-    """The means over lesions and images."""
-    sources = {str(lesion.source.SOPInstanceUID): lesion.source for lesion in lesions}
-    values = prediction.patient
-    return MeasurementsAndQualitativeEvaluations(
-        TrackingIdentifier(new_uid(), PATIENT),
-        finding_type=LESION,
-        finding_sites=[FindingSite(BREAST)],
-        algorithm_id=_algorithm(prediction.bundle_card),
-        measurements=[
-            Measurement(probability_code(key), value, NO_UNITS, derivation=MEAN) for key, value in values.items()
-        ],
-        qualitative_evaluations=_predicted(values),
-        source_images=[
-            SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID) for source in sources.values()
-        ],
-    )
+def _result_groups(
+    prediction: Prediction, lesions: list[ReportedLesion]
+) -> list[MeasurementsAndQualitativeEvaluations]:
+    """The means over lesions and images: one group per breast, or per lesion that the user names."""
+    groups = []
+    for result in prediction.results:
+        values, counted = result.probabilities, {id(item) for item in result.counted}
+        if values is None:
+            continue
+        own = [lesion.source for lesion in lesions if id(lesion.item) in counted]
+        sources = {str(source.SOPInstanceUID): source for source in own}
+        groups.append(
+            MeasurementsAndQualitativeEvaluations(
+                TrackingIdentifier(new_uid(), PATIENT if len(prediction.results) == 1 else result.title),
+                finding_type=LESION,
+                finding_sites=[FindingSite(BREAST, SIDES.get(result.breast or ""))],
+                algorithm_id=_algorithm(prediction.bundle_card),
+                measurements=[
+                    Measurement(probability_code(key), value, NO_UNITS, derivation=MEAN)
+                    for key, value in values.items()
+                ],
+                qualitative_evaluations=_predicted(values),
+                source_images=[
+                    SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
+                    for source in sources.values()
+                ],
+            )
+        )
+    return groups
 
 
 def _site(item: LesionPrediction) -> FindingSite:

@@ -187,10 +187,10 @@ def _aligned(patients: Mapping[str, Scores]) -> dict[str, Scores]:
     found: dict[str, Scores] = {}
     for name, part in patients.items():
         first = next(iter(found.values()), part)
-        place = {patient: row for row, patient in enumerate(part.patient.tolist())}
-        rows = np.array([place.get(patient, -1) for patient in first.patient.tolist()], np.int64)
+        place = {unit: row for row, unit in enumerate(part.unit.tolist())}
+        rows = np.array([place.get(unit, -1) for unit in first.unit.tolist()], np.int64)
         if len(part.label) != len(rows) or (rows < 0).any() or not np.array_equal(first.label, part.label[rows]):
             problem = f"'{next(iter(found))}' and '{name}' are of other patients or labels"
             raise MolSubError("models", problem, "Compare models of one task on one test set")
-        found[name] = Scores(part.probabilities[rows], part.label[rows], part.patient[rows], part.case[rows])
+        found[name] = part.select(rows)
     return found

@@ -14,7 +14,7 @@ Where nothing varies DeLong's variance is 0 and would claim certainty. Then, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ from scipy import special, stats
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.intervals import LEVEL, newcombe
-from MolSubCore.predictions import Scores
+from MolSubCore.predictions import Scores, by_appearance
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +41,8 @@ class Auc:
     ----------
     value : float
     influence : ndarray, shape (N,)
-        Each patient's share of the deviation: the squares sum to DeLong's variance.
+        Each patient's share of the deviation: the squares sum to DeLong's variance. Fewer than N where patients have
+        two breasts.
     ranks : ndarray, shape (curves, N)
         Ranks of the patients' scores: one curve, or one per class of a macro mean.
     label : ndarray, shape (N,)
@@ -161,9 +162,15 @@ def patient_auc(scores: Scores, classes: tuple[str, ...], positive: str | None) 
     """AUC of the patients' mean scores: of one class against all others, or (None) the macro mean."""
     patients = scores.per_patient()
     if positive is None:
-        return macro_auc(patients.probabilities, patients.label)
-    index = classes.index(positive)
-    return auc(patients.probabilities[:, index], patients.label == index)
+        found = macro_auc(patients.probabilities, patients.label)
+    else:
+        index = classes.index(positive)
+        found = auc(patients.probabilities[:, index], patients.label == index)
+    _, group = by_appearance(patients.patient)
+    if group.max() + 1 == len(group):
+        return found
+    # Both breasts of a patient are not independent: their influences add up before they are squared (Obuchowski 1997).
+    return replace(found, influence=np.bincount(group, found.influence).astype(np.float64))
 
 
 def _macro(scores: Floats, positive: NDArray[np.bool_], label: NDArray[np.int64]) -> Auc:

@@ -80,7 +80,10 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
 def evaluation_level(
     scores: Scores, classes: tuple[str, ...], positive: str | None, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Counts, metrics with intervals and confusion matrix of one unit of analysis, JSON-ready."""
+    """Counts, metrics with intervals and confusion matrix of one unit of analysis, JSON-ready.
+
+    Of patients with both breasts each breast is a unit: ``n`` is then larger than ``n_patients``.
+    """
     found = estimates(scores, classes, positive, resamples=resamples, seed=seed)
     return {
         "n": len(scores.label),
@@ -91,13 +94,7 @@ def evaluation_level(
 
 
 def _pooled(parts: dict[int, Predictions]) -> Scores:
-    scores = [part.scores() for part in parts.values()]
-    return Scores(
-        np.concatenate([s.probabilities for s in scores]),
-        np.concatenate([s.label for s in scores]),
-        np.concatenate([s.patient for s in scores]),
-        np.concatenate([s.case for s in scores]),
-    )
+    return Scores.pooled([part.scores() for part in parts.values()])
 
 
 def threshold_text(positive: str | None) -> str:
@@ -170,6 +167,11 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         f"{what}, task {evaluation['task']}, {how}: {level['n_patients']} patients, "
         f"positive class: {evaluation['positive'] or 'none (one against the rest)'}"
         + (" - SYNTHETIC COHORT" if evaluation["synthetic"] else ""),
+        *(
+            [f"{level['n']} breasts: those of patients with both are not averaged, and drawn together in intervals"]
+            if level["n"] > level["n_patients"]
+            else []
+        ),
         f"{'per patient':28}{'value':>8}   95 % interval",
     ]
     for name, metric in level["metrics"].items():

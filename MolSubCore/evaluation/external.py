@@ -24,7 +24,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
-from MolSubCore.evaluation.external_data import ExternalCohort, read_external, read_external_table
+from MolSubCore.evaluation.external_data import ExternalCohort, OverlapChoice, read_external, read_external_table
 from MolSubCore.evaluation.external_groups import column_groups, named_part, patient_levels
 from MolSubCore.evaluation.external_logits import begin, external_logits, probabilities
 from MolSubCore.evaluation.external_notes import external_warnings
@@ -63,6 +63,10 @@ class ExternalOptions:
         Of the patches.
     command : str
         For the record; it must name nobody.
+    overlap : {"refuse", "leave-out", "keep"}
+        What becomes of patients with images that the model was trained on.
+    trust_ids : bool
+        Take the table's word where the images name other patients.
     """
 
     subgroups: tuple[str, ...] = ()
@@ -73,6 +77,8 @@ class ExternalOptions:
     resume: bool = False
     cache: Path | None = None
     command: str = ""
+    overlap: OverlapChoice = "refuse"
+    trust_ids: bool = False
 
     def __post_init__(self) -> None:
         if self.resamples < 1:
@@ -98,6 +104,8 @@ class ExternalValidation:
     recalibration : Recalibration or None
     judged : tuple of Scores
         Of lesions of the patients it was not fitted on, before and after; empty without a recalibration.
+    fitted_images : tuple of str
+        Hashes of the images that the recalibration was fitted on.
     """
 
     result: dict[str, Any]
@@ -106,6 +114,7 @@ class ExternalValidation:
     levels: dict[str, dict[str, str]]
     recalibration: Recalibration | None = None
     judged: tuple[Scores, ...] = field(default=())
+    fitted_images: tuple[str, ...] = ()
 
 
 def validate_bundle(
@@ -139,13 +148,21 @@ def validate_bundle(
     rows = read_external_table(table, card["task"])
     column_groups(rows.cases_of(), options.subgroups)
     named_part(rows.cases_of(), options.recalibrate_on)
-    external = read_external(rows, card, salt.value, options.cache, progress=steps("reading images"))
+    external = read_external(
+        rows,
+        card,
+        salt.value,
+        options.cache,
+        overlap=options.overlap,
+        trust_ids=options.trust_ids,
+        progress=steps("reading images"),
+    )
     levels = patient_levels(external, options.subgroups)
     part = named_part(external.cases_of(), options.recalibrate_on)
     logits = external_logits(bundle, external.data.store, out, salt, progress=steps("predicting"))
     data = external.data
     case = np.asarray(data.store.case_index).astype(np.int64)
-    scores = Scores(probabilities(bundle, logits), data.labels, np.array(data.study_ids), case)
+    scores = Scores(probabilities(bundle, logits), data.labels, np.array(data.study_ids), case, data.sides())
     result = _result(bundle, external, scores, levels, options)
     recalibration: Recalibration | None = None
     judged: tuple[Scores, ...] = ()
@@ -163,7 +180,8 @@ def validate_bundle(
     result["warnings"] += external_warnings(card, external, result)
     draw_evaluation(out / "evaluation.png", result, scores, {})
     write_json(out / "evaluation.json", result)
-    return ExternalValidation(result, external, scores, levels, recalibration, judged)
+    fitted_on = {meta["pixels"] for name, meta in zip(data.study_ids, data.store.meta, strict=True) if name in part}
+    return ExternalValidation(result, external, scores, levels, recalibration, judged, tuple(sorted(fitted_on)))
 
 
 def _result(
@@ -194,6 +212,7 @@ def _result(
         "model": {**model_summary(card), "calibration": calibration_note(card)},
         "bootstrap": {"resamples": options.resamples, "seed": options.seed, "unit": "patient, within class"},
         "flow": external.flow,
+        "overlap": external.overlap,
         "left_out_rows": [{"row": row, "reason": reason} for row, reason in external.left_out],
         "cohort": {"here": summary, "training": (card.get("training") or {}).get("cohort") or {}},
         "prevalence": {"test": prevalence(scores, classes), "training": trained.get("prevalence") or {}},
@@ -228,8 +247,7 @@ def _recalibrate(
 ) -> tuple[Recalibration, tuple[Scores, ...]]:
     """Fit on a part; the others before and after."""
     inside = np.array([str(name) in part for name in scores.patient])
-    names = ("probabilities", "label", "patient", "case")
-    fitted_on, rest = (Scores(*(getattr(scores, name)[rows] for name in names)) for rows in (inside, ~inside))
+    fitted_on, rest = scores.select(inside), scores.select(~inside)
     found = fit_recalibration(fitted_on, classes, method)
     return found, (rest, found.apply(rest))
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from MolSubCore.cohort.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
+from MolSubCore.cohort.identity import check_identities
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
 from MolSubCore.cohort.table import Case, Cohort, parse_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.tasks import SubtypeLabel, get_task
-from MolSubCore.training.run import TrainingData
+from MolSubCore.training.run import TrainingData, told_side
 
 #: Why a row was left out.
 NO_SUBTYPE, OPEN_CLASS, UNUSABLE = "no subtype", "class left open by the subtype", "image or lesion cannot be used"
+SEEN = "patient with an image that the model was trained on"
+
+#: What becomes of patients whose images the model was trained on.
+OverlapChoice = Literal["refuse", "leave-out", "keep"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,11 @@ class ExternalCohort:
         Numbers of rows and patients: in the table, left out by reason, used; both add up.
     errors : tuple of CohortError
         Of the rows whose image or lesion cannot be used, by their numbers.
+    overlap : dict
+        ``checked`` (whether the model came with what that needs), ``choice``, and by part of the model's own cohort
+        (`MolSubCore.cohort.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
+    notes : tuple of str
+        What should be known of the patients' identities.
     """
 
     data: TrainingData
@@ -44,6 +56,8 @@ class ExternalCohort:
     left_out: tuple[tuple[int, str], ...]
     flow: dict[str, Any]
     errors: tuple[CohortError, ...]
+    overlap: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def cases_of(self) -> dict[str, list[Case]]:
         """Cases of each patient by salted id."""
@@ -85,7 +99,14 @@ def _grouped(named: Iterable[tuple[str, Case]]) -> dict[str, list[Case]]:
 
 
 def read_external(
-    table: ExternalTable, card: dict[str, Any], salt: str, cache: Path | None, *, progress: Progress | None = None
+    table: ExternalTable,
+    card: dict[str, Any],
+    salt: str,
+    cache: Path | None,
+    *,
+    overlap: OverlapChoice = "refuse",
+    trust_ids: bool = False,
+    progress: Progress | None = None,
 ) -> ExternalCohort:
     """Read the images of a table for a model; rows that cannot be used are left out and counted.
 
@@ -96,24 +117,77 @@ def read_external(
         The model bundle's card: its task, class order and recipe.
     salt : str
         Of the patients' ids.
+    overlap : {'refuse', 'leave-out', 'keep'}
+        What becomes of patients with images that the model was trained on.
+    trust_ids : bool
+        Take the table's word where the images name other patients.
 
     Raises
     ------
     CohortError
-        If a patient has two subtypes, one picture is of two patients, or no row can be used.
+        If a patient has two subtypes, the images contradict the table's patients, images are those of the training
+        and `overlap` does not allow it, or no row can be used.
     """
     recipe = Recipe.from_dict(card["recipe"])
     usable, failed = usable_cases(Cohort(table.chosen, table.source), recipe, cache, progress=progress)
     left_out = [*table.left_out, *((case.row, UNUSABLE) for case, _ in failed)]
     subtypes_of(usable)
     store = build_store(usable, recipe, cache)
+    identity = check_identities(usable, store, trust=trust_ids)
+    shared, seen = find_overlap(usable, store, card, overlap)
+    if seen and overlap == "leave-out":
+        gone = [case for case in usable.cases if case.patient_id in seen]
+        left_out += [(case.row, SEEN) for case in gone]
+        usable = Cohort(tuple(case for case in usable.cases if case.patient_id not in seen), usable.source)
+        if not usable.cases:
+            raise CohortError(table.source, "holds only patients that the model was trained on", "Give another cohort")
+        store = build_store(usable, recipe, cache)
     split, task = Split({}, salt, 1, -1), get_task(card["task"])
     chosen = [usable.cases[number] for number in store.case_index.tolist()]
     labels = [card["classes"].index(task.class_of[_subtype(case)]) for case in chosen]
     ids = tuple(split.study_id(case.patient_id) for case in chosen)
-    data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids))
+    told = tuple(told_side(case) for case in chosen)
+    data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
     flow = _flow(table.everything, usable.cases, left_out)
-    return ExternalCohort(data, usable, tuple(sorted(left_out)), flow, tuple(error for _, error in failed))
+    errors, notes = tuple(error for _, error in failed), tuple(map(str, identity.notes))
+    return ExternalCohort(data, usable, tuple(sorted(left_out)), flow, errors, shared, notes)
+
+
+def find_overlap(
+    cohort: Cohort, store: PatchStore, card: dict[str, Any], choice: OverlapChoice
+) -> tuple[dict[str, Any], set[str]]:
+    """Images of a cohort that a model has seen: in numbers, and the patients of whom it was trained on any.
+
+    Raises
+    ------
+    CohortError
+        If there are such patients, and the choice is to refuse them.
+    """
+    training = card.get("training") or {}
+    known = read_fingerprints(training.get("fingerprints"))
+    images: dict[str, set[str]] = {name: set() for name in (DEVELOPMENT, TEST, RECALIBRATION)}
+    patients: dict[str, set[str]] = {name: set() for name in images}
+    if known:
+        for number, meta in zip(store.case_index.tolist(), store.meta, strict=True):
+            if (part := known.part_of(meta["pixels"])) in images:
+                images[part].add(meta["pixels"])
+                patients[part].add(cohort.cases[number].patient_id)
+    told: dict[str, Any] = {"checked": known is not None, "choice": choice}
+    told |= {name: {"images": len(images[name]), "patients": len(patients[name])} for name in images}
+    seen = patients[DEVELOPMENT] | patients[RECALIBRATION]
+    # Bundles of before know the hash of their whole cohort only.
+    whole = not known and (training.get("plan") or {}).get("data_hash") == store.data_hash()
+    if whole and choice != "keep":
+        found = "is the cohort that the model was trained on: its figures would be no validation"
+        raise CohortError(cohort.source, found, "Give another cohort, or add --overlap keep to see them all the same")
+    if seen and choice == "refuse":
+        count = len(images[DEVELOPMENT] | images[RECALIBRATION])
+        found = (
+            f"holds {count} image(s) of {len(seen)} patient(s) that the model was trained on, of "
+            f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would be no validation"
+        )
+        raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
+    return told | {"whole": whole}, seen
 
 
 def _subtype(case: Case) -> SubtypeLabel:
@@ -156,8 +230,10 @@ def _flow(everything: Sequence[Case], used: Sequence[Case], left_out: list[tuple
         raise CohortError("flow", f"{len(used)} + {len(left_out)} rows are not {len(rows)}", "Report this fault")
     kept = {case.patient_id for case in used}
     reasons, told = {}, set(kept)
-    for reason in (NO_SUBTYPE, OPEN_CLASS, UNUSABLE):
+    for reason in (NO_SUBTYPE, OPEN_CLASS, UNUSABLE, SEEN):
         own = [rows[row] for row, why in left_out if why == reason]
+        if reason == SEEN and not own:
+            continue
         lost = {case.patient_id for case in own} - told
         told |= lost
         reasons[reason] = {"rows": len(own), "patients": len(lost)}

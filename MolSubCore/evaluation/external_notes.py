@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from MolSubCore.cohort.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
 from MolSubCore.evaluation.external_data import ExternalCohort
 from MolSubCore.prediction_warnings import unlike_spacing
 
@@ -28,9 +29,14 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     found = []
     if result["synthetic"]:
         found.append("Pictures or training data are synthetic: nothing here is about patients.")
-    trained = ((card.get("training") or {}).get("plan") or {}).get("data_hash")
-    if trained and trained == external.data.store.data_hash():
-        found.append("This is the cohort that the model was trained on: its figures are no validation.")
+    found += _overlap(external)
+    found += [f"{note}." for note in external.notes]
+    level = result["test"]["ensemble"]["patient"]
+    if level["n"] > level["n_patients"]:
+        found.append(
+            f"{level['n'] - level['n_patients']} patient(s) have both breasts here: figures per patient are per breast "
+            f"(n={level['n']}), which are never averaged; intervals draw both together."
+        )
     found += _unseen(result["cohort"])
     parts = result["cohort"]
     if why := unlike_spacing(parts["here"].get("spacing_mm"), parts["training"].get("spacing_mm")):
@@ -48,6 +54,34 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     elif result["calibration_drift"]["validation"] is None:
         found.append("The model came without the calibration of its training, so a drift cannot be seen.")
     return found + _recalibration(result["recalibration"], result["classes"])
+
+
+def _overlap(external: ExternalCohort) -> list[str]:
+    """What of the cohort the model has seen."""
+    shared, found = external.overlap, []
+    if shared["whole"]:
+        found.append("This is the cohort that the model was trained on: its figures are no validation.")
+    elif not shared["checked"]:
+        found.append(
+            "The model came without fingerprints of its training images: whether patients of its training are in this "
+            "cohort could not be checked."
+        )
+    for part, what in (
+        (DEVELOPMENT, "the model was trained on"),
+        (RECALIBRATION, "the model was recalibrated on"),
+        (TEST, "are of the test set of the model's own cohort"),
+    ):
+        count = shared[part]
+        if not count["images"]:
+            continue
+        numbers = f"{count['images']} image(s) of {count['patients']} patient(s)"
+        if part == TEST:
+            found.append(f"{numbers} {what}: they are not new.")
+        elif shared["choice"] == "leave-out":
+            found.append(f"{numbers} that {what} were found; these patients were left out.")
+        else:
+            found.append(f"{numbers} {what}: on them the figures are no validation.")
+    return found
 
 
 def _unseen(cohort: dict[str, dict[str, Any]]) -> list[str]:

@@ -124,7 +124,7 @@ def _fold(base: BaseRun, number: int, values: Clinical, kinds: dict[str, Kind], 
         results = []
         for part in (own.validation, own.test):
             scores, columns = _patients(part, values, kinds, image=image)
-            results.append(base.per_patient(scores.patient, scores.label, logits_of(model, columns)))
+            results.append(base.per_patient(scores, logits_of(model, columns)))
     names = [*(log_odds_names(base.classes) if image else ()), *kinds]
     return FusedFold(results[0], results[1], _facts(model, names, len(label)))
 

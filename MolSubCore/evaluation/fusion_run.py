@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
 from MolSubCore.evaluation.validation import Validation
-from MolSubCore.predictions import Predictions
+from MolSubCore.predictions import Predictions, Scores
 
 Floats = NDArray[np.float64]
 
@@ -93,12 +93,16 @@ class BaseRun:
         content = {name: value for name, value in self.plan.items() if name != "software"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def per_patient(self, patient: NDArray[np.str_], label: NDArray[np.int64], logits: Floats) -> Predictions:
-        """Predictions with one row per patient; a patient has the same case number in every fold."""
-        blank = np.full(len(patient), "", dtype=str)
-        number = {name: n for n, name in enumerate(self.patients)}
-        case = np.array([number[name] for name in patient.tolist()], np.int64)
-        return Predictions(patient, case, blank, blank, blank, label, logits, self.classes)
+    def per_patient(self, scores: Scores, logits: Floats) -> Predictions:
+        """Predictions with one row per unit of `scores`; a unit has the same case number in every fold."""
+        blank = np.full(len(scores.label), "", dtype=str)
+        names = list(zip(scores.patient.tolist(), scores.unit.tolist(), strict=True))
+        # The side only where it makes the unit.
+        breast = np.array([unit.removeprefix(patient).removeprefix("/") for patient, unit in names], dtype=str)
+        number, sides = {name: n for n, name in enumerate(self.patients)}, {"": 0, "L": 1, "R": 2}
+        rows = zip(scores.patient.tolist(), breast.tolist(), strict=True)
+        case = np.array([3 * number[name] + sides[side] for name, side in rows], np.int64)
+        return Predictions(scores.patient, case, blank, breast, blank, scores.label, logits, self.classes)
 
 
 def read_base(run: Path) -> BaseRun:

@@ -66,12 +66,12 @@ def _views_by_patient(rows: Predictions) -> dict[str, set[str]]:
 def _mean(base: BaseRun, rows: Predictions) -> Predictions:
     # Scores averages any columns, here logits: first by image; then, a view's number in the place of the image's,
     # by view and by patient.
-    images = Scores(rows.logits, rows.label, rows.study_id, rows.case).per_image()
+    images = Scores(rows.logits, rows.label, rows.study_id, rows.case, rows.laterality).per_image()
     view_of = dict(zip(rows.case.tolist(), rows.view.tolist(), strict=True))
-    names = np.array([f"{p}/{view_of[c]}" for p, c in zip(images.patient.tolist(), images.case.tolist(), strict=True)])
+    names = np.array([f"{p}/{view_of[c]}" for p, c in zip(images.unit.tolist(), images.case.tolist(), strict=True)])
     number = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    patients = Scores(images.probabilities, images.label, images.patient, number).per_patient()
-    return base.per_patient(patients.patient, patients.label, patients.probabilities)
+    patients = Scores(images.probabilities, images.label, images.patient, number, images.breast).per_patient()
+    return base.per_patient(patients, patients.probabilities)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +80,15 @@ class ViewTable:
 
     Attributes
     ----------
-    patient, partition : ndarray of str, shape (P,)
-    label : ndarray of int, shape (P,)
+    scores : Scores
+        One row per patient, or breast of a patient who has both; the probabilities are the network's.
+    partition : ndarray of str, shape (P,)
     values : ndarray, shape (P, 2 D + 2)
         Features of CC, features of MLO, and two columns that are 1 where a view is missing, its features being NaN.
     """
 
-    patient: NDArray[np.str_]
+    scores: Scores
     partition: NDArray[np.str_]
-    label: NDArray[np.int64]
     values: Floats
 
 
@@ -96,7 +96,7 @@ def view_table(features: Features) -> ViewTable:
     """Mean features over the patches of each view; patches of other views are passed over."""
     rows = features.predictions
     patients = rows.scores().per_patient()
-    first, group = by_appearance(rows.study_id)
+    first, group = by_appearance(rows.scores().unit)
     blocks, missing = [], []
     for view in VIEWS:
         seen = rows.view == view
@@ -107,7 +107,7 @@ def view_table(features: Features) -> ViewTable:
         missing.append(count == 0)
     partition = features.partition[first]
     values = np.hstack([*blocks, np.stack(missing, axis=1)])
-    return ViewTable(patients.patient, partition, patients.label, values)
+    return ViewTable(patients, partition, values)
 
 
 def views_learned(base: BaseRun, _: Clinical | None) -> Fused:
@@ -147,13 +147,13 @@ def _learn(base: BaseRun, number: int) -> FusedFold:
         raise NotMade(f"no patient has the views {' and '.join(VIEWS)}", "Give both of a patient, one row each")
     training = ~np.isin(table.partition, ["test", str(number)])
     seed = derive_seed(int(base.plan["seed"]), "fusion", "views-learned", number)
-    model, facts = _fit(table.values[training], table.label[training], base.classes, number, seed)
+    model, facts = _fit(table.values[training], table.scores.label[training], base.classes, number, seed)
 
     def predict(partition: str) -> Predictions:
         chosen = table.partition == partition
         with threadpool_limits(1):
             logits = logits_of(model, table.values[chosen])
-        return base.per_patient(table.patient[chosen], table.label[chosen], logits)
+        return base.per_patient(table.scores.select(chosen), logits)
 
     return FusedFold(predict(str(number)), predict("test"), facts)
 

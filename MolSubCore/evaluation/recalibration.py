@@ -62,7 +62,7 @@ class Recalibration:
         """Scores of lesions, recalibrated; MolSubError where it was fitted on one of the patients."""
         refuse_fitted(self.patients, scores.patient, "recalibration")
         changed = recalibrated(scores.probabilities, self.slope, self.intercepts)
-        return Scores(changed, scores.label, scores.patient, scores.case)
+        return Scores(changed, scores.label, scores.patient, scores.case, scores.breast)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy, without the patients' ids."""
@@ -97,7 +97,7 @@ def fit_recalibration(scores: Scores, classes: tuple[str, ...], method: Method =
     """
     if method not in METHODS:
         raise MolSubError("recalibration", f"is by '{method}'", f"Choose one of {', '.join(METHODS)}")
-    first, patient = by_appearance(scores.patient)
+    first, patient = by_appearance(scores.unit)
     label = scores.label[first]
     counts = {name: int((label == n).sum()) for n, name in enumerate(classes)}
     absent = [name for name, count in counts.items() if not count]

@@ -54,7 +54,7 @@ def subgroup_rows(
     for attribute, column in columns.items():
         for level in sorted(set(column.tolist()), key=_order):
             chosen = column == level
-            part = Scores(*(getattr(scores, name)[chosen] for name in ("probabilities", "label", "patient", "case")))
+            part = scores.select(chosen)
             rows.append({"attribute": attribute, "level": level, **_row(part, classes, positive, resamples, seed)})
     return rows
 

@@ -55,8 +55,7 @@ class Validation:
     def scores(self) -> Scores:
         """One row per patient, folds pooled."""
         parts = [fold.scores().per_patient() for fold in self.folds if len(fold.label)]
-        columns = ("probabilities", "label", "patient", "case")
-        return Scores(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        return Scores.pooled(parts)
 
     def scaled(self, temperature: float) -> Validation:
         """The same with all logits divided by a temperature."""

@@ -89,6 +89,7 @@ def read_dicom(path: Path) -> Mammogram:
         warnings=tuple(warnings),
         synthetic=SYNTHETIC_MODEL.casefold() in f"{maker} {model}".casefold(),
         identifiers=facts.identifiers_of(header),
+        person=facts.person_of(header),
         source=path,
     )
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 
 from MolSubCore.errors import printable
-from MolSubCore.imaging.mammogram import Spacing
+from MolSubCore.imaging.mammogram import Person, Spacing
 
 Side = Literal["L", "R"]
 
@@ -398,3 +399,15 @@ def identifiers_of(dataset: Dataset) -> dict[str, str]:
         "SOPInstanceUID",
     )
     return {keyword: value for keyword in keywords if (value := text(dataset, keyword))}
+
+
+def person_of(dataset: Dataset) -> Person:
+    """Whom the header names, in the form in which two headers are compared."""
+    name = re.sub(r"[\s^=,]+", " ", _compared(dataset, "PatientName")).strip()
+    keywords = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SOPInstanceUID")
+    patient_id, issuer, birth_date, study, instance = (_compared(dataset, keyword) for keyword in keywords)
+    return Person(patient_id, issuer, name, birth_date, study, instance)
+
+
+def _compared(dataset: Dataset, keyword: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text(dataset, keyword)).casefold().split())

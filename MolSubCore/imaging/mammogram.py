@@ -11,6 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+#: Number types in which pixel values are compared, the narrowest first, with their ends.
+_KINDS = (("<u2", (0, 2**16 - 1)), ("<i4", (-(2**31), 2**31 - 1)))
+
 SpacingSource = Literal[
     "PixelSpacing", "ImagerPixelSpacing", "ImagerPixelSpacing, magnification corrected", "file header", "unknown"
 ]
@@ -94,6 +97,28 @@ class VoiTransform:
     explanation: str = ""
 
 
+@dataclass(frozen=True)
+class Person:
+    """Whom an image shows by its own header: to be compared in memory, never to be written or printed.
+
+    Attributes
+    ----------
+    patient_id, issuer : str
+        Patient ID (0010,0020) and Issuer of Patient ID (0010,0021), as compared: case and spaces do not count.
+    name, birth_date : str
+        Patient's Name and Birth Date: evidence beside an id, no id themselves.
+    study, instance : str
+        Study Instance UID and SOP Instance UID.
+    """
+
+    patient_id: str = ""
+    issuer: str = ""
+    name: str = ""
+    birth_date: str = ""
+    study: str = ""
+    instance: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Mammogram:
     """One mammographic view.
@@ -131,10 +156,14 @@ class Mammogram:
         Display transforms the file offers; none is applied to `pixels`.
     warnings : tuple of str
         Sentences a user of the result must see.
+    negative : bool
+        Whether it may be a negative, by its background: a warning says it, and predictions mean nothing.
     synthetic : bool
         Made by the generator of this project, not a patient's.
     identifiers : mapping
         PatientID and the like, for joining tables; never to be written unless asked.
+    person : Person
+        Whom the file names; empty for files that name nobody. Never to be written.
     source : Path or None
         The file; never to be written unless asked.
     """
@@ -156,8 +185,10 @@ class Mammogram:
     photometric_history: tuple[str, ...] = ()
     voi: tuple[VoiTransform, ...] = ()
     warnings: tuple[str, ...] = ()
+    negative: bool = False
     synthetic: bool = False
     identifiers: dict[str, str] = field(default_factory=dict)
+    person: Person = field(default=Person(), repr=False)
     source: Path | None = None
 
     @property
@@ -172,9 +203,16 @@ class Mammogram:
         return f"{self.laterality or '?'} {self.view or '?'}"
 
     def pixel_hash(self) -> str:
-        """SHA-256 of the stored pixels and their shape: the same picture, whatever the file says around it."""
-        digest = hashlib.sha256(repr((self.shape, self.stored.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(self.stored).data)
+        """SHA-256 of the stored values and their shape: the same picture, whatever file and number type hold it."""
+        values = self.stored
+        low, high = float(values.min()), float(values.max())
+        # As the narrowest type that holds them, so that 16 bits in a DICOM file and floats in a NIfTI are the same.
+        if np.isfinite(low) and np.isfinite(high) and (values.dtype.kind in "iub" or bool((values % 1 == 0).all())):
+            kind = next((name for name, ends in _KINDS if ends[0] <= low and high <= ends[1]), "<f8")
+        else:
+            kind = "<f8"
+        digest = hashlib.sha256(repr((self.shape, kind)).encode())
+        digest.update(np.ascontiguousarray(values, kind).data)
         return digest.hexdigest()
 
     def rescale(self, stored: NDArray[Any]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.imaging.display import display_step
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.lost_block import lost_block
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, Person
 from MolSubCore.imaging.quiet import no_remarks, no_stderr
 from MolSubCore.imaging.volume_header import META_START, NRRD_START
 
@@ -72,6 +72,24 @@ def check_header(path: str | os.PathLike[str]) -> Kind:
     with one_line(file):
         check(file)
     return kind
+
+
+def read_person(path: str | os.PathLike[str]) -> Person:
+    """Whom a file names; no pixel is decoded, and a picture names nobody.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be opened, or its header is damaged.
+    """
+    file = Path(path)
+    if _kind_of(file) != "DICOM":
+        return Person()
+    from MolSubCore.imaging import dicom_facts
+    from MolSubCore.imaging.dicom_file import open_dicom
+
+    with one_line(file):
+        return dicom_facts.person_of(open_dicom(file).header)
 
 
 @contextlib.contextmanager
@@ -160,7 +178,7 @@ def _looks_like_bare_dicom(head: bytes) -> bool:
 
 def _checked(mammogram: Mammogram) -> Mammogram:
     """Add what holds for every kind of file: a constant picture, a bright background, a block of lost pixels."""
-    found = list(mammogram.warnings)
+    found, negative = list(mammogram.warnings), False
     if (block := lost_block(mammogram.stored)) is not None:
         row, column, count = block
         found_there = (
@@ -171,9 +189,10 @@ def _checked(mammogram: Mammogram) -> Mammogram:
     if mammogram.stored.min() == mammogram.stored.max():
         found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
     elif bright_background(mammogram):
+        negative = True
         found.append(
             "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
             "results on a negative mean nothing."
         )
     found += display_step(mammogram).notes
-    return dataclasses.replace(mammogram, warnings=tuple(found))
+    return dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)

@@ -85,3 +85,17 @@ def _is_text(value: Any) -> bool:
     if not isinstance(value, str) or "\0" in value:
         return False
     return not any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in value)
+
+
+def named_images(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Sides and names of lesions among a job's ``images``, as `MolSubCore.predict.predict` takes them.
+
+    Whoever uses a panel sees the images side by side: where they do not say whose they are, that is a warning.
+    """
+    images = options["images"]
+    found: dict[str, Any] = {"unnamed": "confirmed" if options.get("same_patient") else "warn"}
+    if any(entry.get("side") for entry in images):
+        found["sides"] = [entry.get("side") or None for entry in images]
+    if any(entry.get("lesion_id") for entry in images):
+        found["lesion_ids"] = [str(entry.get("lesion_id") or "") for entry in images]
+    return found

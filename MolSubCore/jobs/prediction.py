@@ -19,7 +19,7 @@ from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, RoiGeometry
 from MolSubCore.jobs.arrays import write_array
 from MolSubCore.jobs.cache import cached_bundle, cached_mammogram, forget
-from MolSubCore.jobs.options import Progress
+from MolSubCore.jobs.options import Progress, named_images
 from MolSubCore.models.card import calibration_note, model_summary
 from MolSubCore.predict import LesionPrediction, Prediction, check_request, predict, predict_roi
 
@@ -30,8 +30,11 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
     Returns
     -------
     dict
-        The maps of the n-th of ``items`` are in ``OUT/maps-n.npy``: float32 (layers, classes, rows, columns), each
-        stretched to [0, 1] at its layer's resolution, on the mammogram's pixels within ``maps_box`` =
+        ``results`` has one entry per breast (and per named lesion): ``title, breast, lesion, probabilities`` (null
+        where its predictions mean nothing), and ``items``, the positions of what its mean is made of. ``patient``
+        holds the probabilities of the only result; null where there are several. The maps of the n-th of ``items``
+        are in ``OUT/maps-n.npy``: float32 (layers, classes, rows, columns), each stretched to [0, 1] at its layer's
+        resolution, on the mammogram's pixels within ``maps_box`` =
         ``[row0, row1, col0, col1]``; null without layers.
     """
     pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
@@ -43,7 +46,7 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         progress(0.2, stage="reading")
         read = {str(image): cached_mammogram(image) for image, _ in pairs}  # held for as long as the job runs
         progress(0.4, stage="predicting")
-        found = predict(pairs, bundle, **request, read=lambda path: read[str(path)])
+        found = predict(pairs, bundle, **request, **named_images(options), read=lambda path: read[str(path)])
         progress(0.8, stage="writing")
         content = _content(found, out)
     write_json(out / "prediction.json", content)
@@ -57,7 +60,11 @@ def _content(prediction: Prediction, out: Path) -> dict[str, Any]:
         "classes": prediction.classes,
         "positive": card.get("positive"),
         "model": model_summary(card),
-        "patient": {"probabilities": prediction.patient},
+        "results": [
+            {**one.to_dict(), "items": [prediction.items.index(item) for item in one.counted]}
+            for one in prediction.results
+        ],
+        "patient": None if prediction.only_result is None else {"probabilities": prediction.only_result},
         "temperature": card.get("temperature"),
         "recalibration": card.get("recalibration"),
         "calibration": calibration_note(card),
@@ -73,6 +80,8 @@ def _item(item: LesionPrediction, classes: list[str], file: Path) -> dict[str, A
     entry: dict[str, Any] = {
         "image": item.image,
         "lesion": item.lesion,
+        "breast": item.breast,
+        "means_nothing": item.means_nothing or None,
         "image_index": item.image_index,
         "lesion_index": item.lesion_index,
         "probabilities": dict(zip(classes, map(float, item.probabilities), strict=True)),

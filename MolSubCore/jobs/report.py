@@ -9,7 +9,7 @@ from typing import Any
 
 from MolSubCore.files import OVERWRITE, check_free
 from MolSubCore.jobs.cache import cached_bundle, cached_mammogram
-from MolSubCore.jobs.options import Progress, require
+from MolSubCore.jobs.options import Progress, named_images, require
 from MolSubCore.predict import predict
 
 
@@ -19,7 +19,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     Parameters
     ----------
     options : mapping
-        ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's) and ``out`` (a folder to make);
+        ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R, and
+        ``lesion_id``) and ``out`` (a folder to make);
         optional: ``notes`` (warnings of the program's own, which the report tells first), ``identified``,
         ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
     progress : callable
@@ -43,7 +44,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     progress(0.1, stage="predicting")
     pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
     classes = options.get("classes") or "predicted"
-    prediction = predict(pairs, bundle, layers=options.get("layers"), classes=classes, read=cached_mammogram)
+    layers, named = options.get("layers"), named_images(options)
+    prediction = predict(pairs, bundle, layers=layers, classes=classes, read=cached_mammogram, **named)
     notes = dict.fromkeys([*(options.get("notes") or ()), *prediction.warnings])
     prediction = replace(prediction, warnings=tuple(notes))
     progress(0.6, stage="writing")

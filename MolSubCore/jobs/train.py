@@ -25,7 +25,7 @@ from MolSubCore.training.session import RECIPE_OPTIONS, TrainingOptions
 #: Seconds between two reports of steps.
 _INTERVAL = 0.5
 _METRICS = ("train_loss", "val_loss", "train_auc", "val_auc")
-_OWN = {"table", "run", "task", "resume", "cache", "split", "pretrained"}
+_OWN = {"table", "run", "task", "resume", "cache", "split", "pretrained", "trust_ids"}
 _OWN |= {"only_folds", "library", "name", "export_fold"}
 _DERIVED = {"task", "recipe", "data_hash", "split_hash", "pretrained", "processes", "classes", "positive", "synthetic"}
 _SETTINGS = ({field.name for field in dataclasses.fields(Plan)} - _DERIVED - {"augmentation"}) | set(RECIPE_OPTIONS)
@@ -40,7 +40,7 @@ def check(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Parameters
     ----------
     options : mapping
-        ``table``; ``task`` and ``folds``, optional.
+        ``table``; ``task``, ``folds`` and ``trust_ids``, optional.
 
     Returns
     -------
@@ -52,6 +52,7 @@ def check(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         Path(options["table"]),
         task=options.get("task"),
         folds=options.get("folds"),
+        trust_ids=bool(options.get("trust_ids")),
         progress=_reading(progress, 1.0),
     )
     found = {name: [dataclasses.asdict(one) for one in getattr(report, name)] for name in ("problems", "notes")}
@@ -67,6 +68,7 @@ def train(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``table``, ``run`` (folder) and ``task``; optional: ``resume`` (go on with the run there, or begin where none
         is), ``library`` (folder; default the user's), ``name`` (of the bundle; default task and architecture),
         ``export_fold`` (``best``, ``ensemble`` or a number), ``cache``, ``split``, ``pretrained``, ``only_folds``,
+        ``trust_ids``,
         and fields of the plan and of the recipe, such as ``epochs`` or ``bound``.
     progress : callable
         ``progress(share, stage=...)``. The stages are ``reading``, ``training``, ``evaluating``, ``exporting``. An
@@ -123,6 +125,7 @@ def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
         only_folds=tuple(options.get("only_folds") or ()),
         split=Path(options["split"]) if options.get("split") else None,
         cache=Path(options["cache"]) if options.get("cache") else None,
+        trust_ids=bool(options.get("trust_ids")),
         pretrained=options.get("pretrained"),
         settings={key: value for key, value in options.items() if key in _SETTINGS and value is not None},
     )

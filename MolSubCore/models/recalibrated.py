@@ -7,9 +7,11 @@ mean p of its members into ``softmax(slope * log p + intercepts)``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from MolSubCore.cohort.fingerprints import RECALIBRATION, read_fingerprints
 from MolSubCore.errors import BundleError, MolSubError
 from MolSubCore.models.card import CARD, card_bytes, check_target, now, read_card, read_member, write_entries
 
@@ -29,7 +31,9 @@ def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -
         raise BundleError(source, "is recalibrated already", "Give the bundle that it was made of")
 
 
-def write_recalibrated(source: Path, target: Path, change: dict[str, Any], *, overwrite: bool = False) -> Path:
+def write_recalibrated(
+    source: Path, target: Path, change: dict[str, Any], *, images: Sequence[str] = (), overwrite: bool = False
+) -> Path:
     """Write a bundle with the weights of `source` and a recalibration, whole or not at all.
 
     Parameters
@@ -38,6 +42,8 @@ def write_recalibrated(source: Path, target: Path, change: dict[str, Any], *, ov
         Folders, or files ending in ``.molsub``.
     change : dict
         ``method``, ``slope`` (above 0), ``intercepts`` and what else is known of it, JSON-ready.
+    images : sequence of str
+        Hashes of the images that it was fitted on, for their fingerprints.
 
     Raises
     ------
@@ -49,7 +55,12 @@ def write_recalibrated(source: Path, target: Path, change: dict[str, Any], *, ov
     members = {member["file"]: read_member(source, member) for member in card["members"]}
     version = _next_version(str(card.get("version", "1.0.0")))
     text = f"recalibrated ({change['method']}) on {change.get('patients')} patients: {change.get('fitted_on')}"
+    training = dict(card.get("training") or {})
+    known = read_fingerprints(training.get("fingerprints"))
+    if known and images:
+        training["fingerprints"] = known.with_part(RECALIBRATION, images).to_dict()
     new = card | {
+        "training": training,
         "name": target.stem,
         "recalibration": change,
         "thresholds": [_moved(one, card["classes"], change) for one in card.get("thresholds", ())],

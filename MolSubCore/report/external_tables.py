@@ -285,16 +285,18 @@ def predictions_table(found: ExternalValidation, *, identified: bool) -> Table:
     classes, after = found.result["classes"], {}
     if found.recalibration:
         changed = found.judged[1].per_patient()
-        after = dict(zip(map(str, changed.patient), changed.probabilities.tolist(), strict=True))
+        after = dict(zip(map(str, changed.unit), changed.probabilities.tolist(), strict=True))
     records: list[Record] = []
-    for place, name in enumerate(map(str, patients.patient)):
+    for place, (name, unit) in enumerate(zip(map(str, patients.patient), map(str, patients.unit), strict=True)):
         record: dict[str, Any] = {"study_id": name, "rows": " ".join(str(case.row) for case in cases[name])}
         if identified:
             record["patient_id"] = cases[name][0].patient_id
+        if patients.breast is not None:
+            record["breast"] = unit.removeprefix(name).removeprefix("/")
         record["class"] = classes[patients.label[place]]
         if found.recalibration:
-            record["part"] = "judged" if name in after else "recalibration was fitted on it"
+            record["part"] = "judged" if unit in after else "recalibration was fitted on it"
         record |= {f"p:{cls}": p for cls, p in zip(classes, patients.probabilities[place].tolist(), strict=True)}
-        record |= {f"recalibrated p:{cls}": p for cls, p in zip(classes, after.get(name, ()), strict=False)}
+        record |= {f"recalibrated p:{cls}": p for cls, p in zip(classes, after.get(unit, ()), strict=False)}
         records.append(record | {f"group:{key}": levels[name] for key, levels in found.levels.items()})
     return Table("predictions", "Predictions", records=records)

@@ -126,12 +126,15 @@ def _text(text: str, style: str = "body") -> Paragraph:
 
 
 def _summary(facts: Facts, warnings: Sequence[str]) -> list[Flowable]:
-    bars = [_Bar(name, value, first=number == 0) for number, (name, value) in enumerate(facts.ranked)]
     story: list[Flowable] = [
         _text(_TITLE, "title"),
         _text(facts.subtitle, "dim"),
-        KeepTogether([_text("Prediction for the patient", "heading"), *bars, Spacer(1, 4), _text(facts.note, "dim")]),
     ]
+    for title, ranked in facts.results:
+        bars: list[Flowable] = [_Bar(name, value, first=number == 0) for number, (name, value) in enumerate(ranked)]
+        bars = bars or [_text("None: what there is of it means nothing.")]
+        story.append(KeepTogether([_text(f"Prediction for the {title}", "heading"), *bars, Spacer(1, 4)]))
+    story.append(_text(facts.note, "dim"))
     if warnings:
         story += [Spacer(1, 10), _warnings(warnings)]
     return [*story, _text("Per image and lesion", "heading"), _lesions(facts)]

@@ -49,8 +49,9 @@ class Facts:
     Attributes
     ----------
     subtitle : str
-    ranked : list of (str, float)
-        Classes of the patient's prediction with their probabilities, the largest first.
+    results : list of (str, list of (str, float))
+        Title of each result, such as ``left breast``, and its classes with their probabilities, the largest first;
+        none where its predictions mean nothing.
     note : str
         What the probabilities are.
     synthetic : bool
@@ -64,7 +65,7 @@ class Facts:
     """
 
     subtitle: str
-    ranked: list[tuple[str, float]]
+    results: list[tuple[str, list[tuple[str, float]]]]
     note: str
     synthetic: bool
     lesion_header: list[str]
@@ -87,14 +88,23 @@ def prediction_facts(result: dict[str, Any], card: dict[str, Any]) -> Facts:
     return Facts(
         subtitle=f"Task {result['task']} · model {known(result['model']['name'])} ({card['architecture']}, "
         f"{members} member{'s' * (members > 1)}) · {views} lesion view{'s' * (views > 1)}",
-        ranked=sorted(result["patient"]["probabilities"].items(), key=lambda entry: -entry[1]),
-        note=f"Mean of the model's softmax outputs over the views. {calibration_note(card)}",
+        results=[
+            (one["title"], sorted((one["probabilities"] or {}).items(), key=lambda entry: -entry[1]))
+            for one in results_of(result)
+        ],
+        note=f"Mean of the model's softmax outputs over the views of one breast or lesion. {calibration_note(card)}",
         synthetic=bool(card.get("synthetic")) or any("synthetic" in text.lower() for text in result["warnings"]),
         lesion_header=["Lesion", *result["classes"], "Region (rows, columns)", "Pixel spacing"],
         lesions=[_lesion(image, result["classes"]) for image in result["images"]],
         card=_card(card),
         identity=_identity(result),
     )
+
+
+def results_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results in the content of a ``prediction.json``; of one of before, its mean over everything."""
+    found: list[dict[str, Any]] = result.get("results") or [{"title": "patient", "breast": None, **result["patient"]}]
+    return found
 
 
 def _lesion(image: dict[str, Any], classes: list[str]) -> list[str]:

@@ -39,6 +39,8 @@ class StudyOptions:
     split, cache : Path or None
     pretrained : str
         ``kept``, ``auto``, ``none``, or a folder of torchvision's weight files.
+    trust_ids : bool
+        Take the table's word where the images name other patients.
     workers : int
         Jobs at a time; the processor's threads are divided among them when the study is first planned.
     settings : dict
@@ -53,6 +55,7 @@ class StudyOptions:
     split: Path | None = None
     cache: Path | None = None
     pretrained: str = ""
+    trust_ids: bool = False
     workers: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
 

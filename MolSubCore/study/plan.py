@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.features import build_features
+from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
@@ -59,6 +60,8 @@ class Study:
         Values by study id and column.
     jobs : tuple of StudyJob
         Task by task, model by model, fold by fold.
+    notes : tuple of str
+        What should be known of the cohort.
     """
 
     options: StudyOptions
@@ -70,6 +73,7 @@ class Study:
     weights: Weights
     clinical: Clinical | None
     jobs: tuple[StudyJob, ...]
+    notes: tuple[str, ...] = ()
 
     def run_folder(self, task: str, model: str) -> Path:
         """Where a run lies."""
@@ -148,14 +152,15 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
         radiomics_versions()
         _check_baselines(cohort, split, tasks)
     store = build_store(cohort, recipe, options.cache, progress=show("reading images"))
+    identity = check_identities(cohort, store, trust=options.trust_ids)
     radiomics = RadiomicsSettings.for_images(store.meta, together=recipe.together)
     if set(options.models) & set(BASELINES):  # the jobs take them from the cache
         show_features = show("radiomics features")
         build_features(cohort, radiomics, options.cache, workers=os.cpu_count() or 1, progress=show_features)
-    data = {task.name: TrainingData.gather(cohort, store, split, task.name) for task in tasks}
+    data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary) for task in tasks}
     plans = _with_data(drafts, data, radiomics)
     jobs = _jobs(options, plans, weights)
-    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs)
+    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, tuple(map(str, identity.notes)))
 
 
 def _split(options: StudyOptions, cohort: Cohort) -> Split:

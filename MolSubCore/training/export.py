@@ -48,7 +48,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     plan = Plan.from_dict(content)
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)
-    cohort = read_json(run / "cohort.json")
+    cohort, images = read_json(run / "cohort.json"), run / "images.json"
     weights = [_weights(run / f"fold-{number}" / "best.safetensors") for number in folds]
     return write_bundle(
         out,
@@ -58,7 +58,13 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
         classes=plan.classes,
         recipe=plan.recipe,
         dropout=plan.dropout,
-        training={"plan": plan.to_dict(), "folds": folds, "fold_choice": fold, "cohort": cohort},
+        training={
+            "plan": plan.to_dict(),
+            "folds": folds,
+            "fold_choice": fold,
+            "cohort": cohort,
+            "fingerprints": read_json(images) if images.is_file() else None,
+        },
         metrics=_metrics(evaluation, folds),
         thresholds=_thresholds(evaluation, folds),
         vendors=[name for name in cohort["manufacturers"] if name != "unknown"],

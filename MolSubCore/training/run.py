@@ -5,6 +5,7 @@
     RUN/plan.json             the plan, with the software's versions
     RUN/split.json            which patient is in which partition (salted ids)
     RUN/cohort.json           counts, manufacturers, views, sizes of the regions
+    RUN/images.json           keyed hashes of the images (`MolSubCore.cohort.fingerprints`)
     RUN/fold-N/metrics.csv    one row per epoch
     RUN/fold-N/last.safetensors, best.safetensors
     RUN/fold-N/predictions.csv, test_predictions.csv
@@ -18,7 +19,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -31,9 +32,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 import MolSubCore
+from MolSubCore.cohort import fingerprints
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, write_split
-from MolSubCore.cohort.table import Cohort
+from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import read_json, write_json
@@ -52,17 +54,30 @@ AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the trainer sees: the patch store, and one class index and one study id per patch."""
+    """What the trainer sees: the patch store, and one class index and one study id per patch.
+
+    `identity` is what came of holding the images' patients against the table, in numbers; `told` is the side of the
+    breast that the table says, by patch, for images that do not.
+    """
 
     store: PatchStore
     labels: NDArray[np.int64]
     study_ids: tuple[str, ...]
     partitions: tuple[str | int, ...]
+    identity: Mapping[str, Any] | None = None
+    told: tuple[str, ...] = ()
 
     @classmethod
-    def gather(cls, cohort: Cohort, store: PatchStore, split: Split, task: str) -> TrainingData:
+    def gather(
+        cls,
+        cohort: Cohort,
+        store: PatchStore,
+        split: Split,
+        task: str,
+        identity: Mapping[str, Any] | None = None,
+    ) -> TrainingData:
         """Join store, cohort and split by the case of every patch."""
-        chosen, ids = get_task(task), []
+        chosen, ids, told = get_task(task), [], []
         labels = np.empty(len(store.case_index), np.int64)
         for patch, case_number in enumerate(store.case_index):
             case = cohort.cases[int(case_number)]
@@ -70,7 +85,9 @@ class TrainingData:
                 raise TrainingError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
             labels[patch] = chosen.index_of(case.subtype)
             ids.append(split.study_id(case.patient_id))
-        return cls(store, labels, tuple(ids), tuple(split.partition[study_id] for study_id in ids))
+            told.append(told_side(case))
+        partitions = tuple(split.partition[study_id] for study_id in ids)
+        return cls(store, labels, tuple(ids), partitions, identity, tuple(told))
 
     def partition_hash(self) -> str:
         """SHA-256 of which patches lie in which partition, whatever the salt of the study ids."""
@@ -101,7 +118,23 @@ class TrainingData:
             "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
             "roi_side_px": [min(sides), max(sides)],
             "synthetic": any(entry.get("synthetic") for entry in meta),
+            **({"identity": dict(self.identity)} if self.identity is not None else {}),
         }
+
+    def fingerprints(self) -> fingerprints.Fingerprints:
+        """Keyed hashes of the images, those of the test set apart, under a new key."""
+        parts: dict[str, set[str]] = {fingerprints.DEVELOPMENT: set(), fingerprints.TEST: set()}
+        for partition, entry in zip(self.partitions, self.store.meta, strict=True):
+            parts[fingerprints.TEST if partition == "test" else fingerprints.DEVELOPMENT].add(entry["pixels"])
+        found = fingerprints.new_fingerprints()
+        for name, hashes in parts.items():
+            found = found.with_part(name, hashes)
+        return found
+
+    def sides(self) -> NDArray[np.str_]:
+        """Side of the breast by patch, ``L`` or ``R``: the file's word, else the table's, else empty."""
+        told = self.told or ("",) * len(self.labels)
+        return np.array([entry.get("laterality") or side for entry, side in zip(self.store.meta, told, strict=True)])
 
     def select(self, partitions: set[str | int]) -> PatchSet:
         """The patches of these partitions."""
@@ -116,12 +149,18 @@ class TrainingData:
             study_id=np.array([self.study_ids[row] for row in rows]),
             case=np.asarray(self.store.case_index)[rows].astype(np.int64),
             lesion=np.array([self.store.lesion[row] for row in rows]),
-            laterality=np.array([entry.get("laterality") or "" for entry in meta]),
+            laterality=self.sides()[rows],
             view=np.array([entry.get("view") or "" for entry in meta]),
             label=data.labels,
             logits=logits.astype(np.float64),
             classes=classes,
         )
+
+
+def told_side(case: Case) -> str:
+    """Side of the breast in the table's column ``laterality``: ``L``, ``R`` or empty."""
+    side = case.extra.get("laterality", "").strip().upper()[:1]
+    return side if side in ("L", "R") else ""
 
 
 @cache
@@ -183,6 +222,7 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
         write_split(split, out / "split.json")
         write_json(out / "cohort.json", data.summary())
+        write_json(out / "images.json", data.fingerprints().to_dict())
         write_json(file, plan.to_dict() | {"software": software()})
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
@@ -40,6 +41,8 @@ class TrainingOptions:
         Folds to train now; all when empty.
     split, cache : Path or None
         Split file to use; folder of the patch cache.
+    trust_ids : bool
+        Take the table's word where the images name other patients.
     pretrained : str or None
         ``kept``, ``auto``, ``none`` or a file; None means ``kept``, or what the run began with when it is resumed.
     settings : dict
@@ -53,13 +56,14 @@ class TrainingOptions:
     only_folds: tuple[int, ...] = ()
     split: Path | None = None
     cache: Path | None = None
+    trust_ids: bool = False
     pretrained: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_namespace(cls, options: argparse.Namespace) -> TrainingOptions:
         """From the command line; options left out there are absent from the namespace."""
-        own = {"table", "out", "task", "resume", "split", "cache", "pretrained"}
+        own = {"table", "out", "task", "resume", "split", "cache", "pretrained", "trust_ids"}
         other = {"handler", "after_interrupt", "only_fold"}
         given = vars(options)
         return cls(
@@ -70,6 +74,7 @@ class TrainingOptions:
             only_folds=tuple(options.only_fold or ()),
             split=Path(options.split) if options.split else None,
             cache=Path(options.cache) if options.cache else None,
+            trust_ids=bool(given.get("trust_ids")),
             pretrained=given.get("pretrained"),
             settings={key: value for key, value in given.items() if key not in own | other},
         )
@@ -77,11 +82,12 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """A run that is ready: its folder is there, its patches are read."""
+    """A run that is ready: its folder is there, its patches are read; `notes` are for whoever asked for it."""
 
     plan: Plan
     data: TrainingData
     pretrained: Pretrained
+    notes: tuple[str, ...] = ()
 
 
 def prepare_training(
@@ -108,7 +114,8 @@ def prepare_training(
     distributed.check_devices(draft.device)
     pretrained = distributed.in_turn(lambda: _pretrained(options, draft.architecture, stored))
     store = distributed.in_turn(lambda: build_store(cohort, recipe, options.cache, progress=progress))
-    data = TrainingData.gather(cohort, store, split, options.task)
+    identity = check_identities(cohort, store, trust=options.trust_ids)
+    data = TrainingData.gather(cohort, store, split, options.task, identity.summary)
     plan = replace(
         draft,
         data_hash=store.data_hash(),
@@ -119,7 +126,7 @@ def prepare_training(
     if distributed.is_first():
         prepare_run(options.out, plan, split, data, resume=options.resume)
     distributed.barrier()
-    return TrainingSession(plan, data, pretrained)
+    return TrainingSession(plan, data, pretrained, tuple(map(str, identity.notes)))
 
 
 def _stored_plan(options: TrainingOptions) -> Plan | None:

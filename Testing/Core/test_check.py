@@ -63,6 +63,7 @@ def faulty(clean: Path, tmp_path: Path) -> Path:
     # The same pixels in another file, under another name.
     copied = pydicom.dcmread(folder / rows[7]["image"])
     copied.PatientName, copied.SOPInstanceUID = "SYNTHETIC^X", "2.25.1"
+    copied.PatientID, copied.StudyInstanceUID = "", "2.25.2"
     copied.save_as(folder / "images" / "copied.dcm")
     rows[8] |= {"image": "images/copied.dcm", "view": "", "laterality": ""}
     rows[9]["laterality"] = {"L": "right", "R": "left"}[rows[9]["laterality"]]
@@ -133,6 +134,8 @@ def test_image_names_given_for_patients_are_noted(clean: Path, tmp_path: Path) -
     folder = Path(shutil.copytree(clean, tmp_path / "copy"))
     rows = [row | {"patient_id": Path(row["image"]).stem} for row in read_rows(folder)]
     report = check_cohort(write_rows(folder, rows))
+    assert {problem.column for problem in report.problems} == {"patient_id"}
+    report = check_cohort(folder / "table.csv", trust_ids=True)
     assert not report.problems
     assert any("leak" in note.text for note in report.notes)
     assert not any("leak" in note.text for note in check_cohort(clean / "table.csv").notes)

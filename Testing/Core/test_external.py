@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from test_study_page import Page
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.fingerprints import new_fingerprints, read_fingerprints
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
@@ -148,7 +150,9 @@ def test_it_goes_on_and_takes_new_rows(cohort: Path, tmp_path: Path) -> None:
     before = read_json(tmp_path / "out" / "evaluation.json")
     validated(few, tmp_path / "out", second, resume=True)
     assert second.asked == []
-    assert read_json(tmp_path / "out" / "evaluation.json") == before
+    after = read_json(tmp_path / "out" / "evaluation.json")
+    assert after["made"].pop("date") >= before["made"].pop("date")
+    assert after == before
     (tmp_path / "out" / "logits" / "00000.safetensors").write_bytes(b"damaged")
     more = write_rows(cohort.with_name("more.csv"), rows_of(cohort)[6:30])
     result = validated(more, tmp_path / "out", third, resume=True)
@@ -218,16 +222,50 @@ def test_the_page_is_whole_and_names_nobody(found: tuple[ExternalValidation, Pat
         assert file.is_dir() or SECRET.encode() not in file.read_bytes(), file.name
 
 
+def test_patients_of_the_training_are_counted_refused_left_out_or_kept(
+    cohort: Path, found: tuple[ExternalValidation, Path], tmp_path: Path
+) -> None:
+    """The old patients less one row, and nine new ones; whatever the table calls them."""
+    data = found[0].external.data
+    names = sorted(set(data.study_ids))
+    old, tested = set(names[:28]), set(names[28:30])
+    hashes: dict[str, set[str]] = {name: set() for name in names}
+    for name, meta in zip(data.study_ids, data.store.meta, strict=True):
+        hashes[name].add(meta["pixels"])
+    trained = set().union(*(hashes[name] for name in old)) - {min(hashes[names[0]])}
+    prints = new_fingerprints().with_part("development", trained)
+    prints = prints.with_part("test", set().union(*(hashes[name] for name in tested)))
+    assert not any(each in str(prints.to_dict()) for each in trained)
+    seen = known(training={"fingerprints": json.loads(json.dumps(prints.to_dict()))})
+    counted = rf"{len(trained)} image\(s\) of (27|28) patient\(s\) that the model was trained on, of 39 patients"
+    with pytest.raises(MolSubError, match=counted):
+        validated(cohort, tmp_path / "refused", seen)
+    assert not (tmp_path / "refused").exists()
+    result = validated(cohort, tmp_path / "kept", seen, overlap="keep").result
+    assert result["overlap"]["development"]["images"] == len(trained)
+    assert any("on them the figures are no validation" in text for text in result["warnings"])
+    assert any("patient(s) are of the test set" in text for text in result["warnings"])
+    result = validated(cohort, tmp_path / "left", seen, overlap="leave-out").result
+    left = result["flow"]["left_out"]["patient with an image that the model was trained on"]["patients"]
+    assert left in (27, 28)  # the first may have had one usable row only
+    assert result["flow"]["used"]["patients"] == 39 - left
+    assert any("could not be checked" in text for text in found[0].result["warnings"])  # a bundle of before
+
+
 def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On the very cohort of the training, which it says; with a recalibrated bundle, which then is one."""
     table, bundle = str(workplace / "cohort" / "table.csv"), str(workplace / "m.molsub")
     cache = ["--cache", str(workplace / "cache"), "--resamples", "100"]
     new, before = tmp_path / "new.molsub", (workplace / "m.molsub").read_bytes()
     command = ["evaluate", bundle, table, "--out", str(tmp_path / "v"), *cache, "--identified"]
+    assert "that the model was trained on" in failing(capsys, *command)
+    assert not (tmp_path / "v").exists()
+    command += ["--overlap", "keep"]
     assert main([*command, "--recalibrate-on", "laterality=L", "--recalibrated", str(new)]) == 0
     printed = capsys.readouterr().out
     assert "External validation, task luminal" in printed
-    assert "This is the cohort that the model was trained on" in printed
+    assert "the model was trained on: on them the figures are no validation" in printed
+    assert "are of the test set of the model's own cohort" in printed
     assert (workplace / "m.molsub").read_bytes() == before
     change = read_json(tmp_path / "v" / "evaluation.json")["recalibration"]
     assert read_card(new)["recalibration"]["slope"] == change["slope"]
@@ -236,6 +274,9 @@ def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFix
     first = next(line for line in lines if line["part"] == "judged")
     rows = [rows_of(Path(table))[int(number) - 2] for number in first["rows"].split()]
     images = [(workplace / "cohort" / row["image"], workplace / "cohort" / row["mask"]) for row in rows]
+    fitted = read_fingerprints(read_card(new)["training"]["fingerprints"])
+    assert fitted
+    assert len(fitted.parts["recalibration"]) == sum(row["laterality"] == "L" for row in rows_of(Path(table)))
     share = predict(images, read_bundle(new), layers=[]).patient["Luminal"]
     assert share == pytest.approx(float(first["recalibrated p:Luminal"]), abs=1e-5)
     card = read_card(workplace / "m.molsub")

@@ -123,6 +123,7 @@ def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, s
     run("models", "info", str(out / "m.molsub"), "--json")
     run("models", "info", str(out / "m.molsub"), "--html", str(out / "card.html"))
     elsewhere = ["evaluate", str(out / "m.molsub"), str(damaged), *cache, "--resamples", "50"]
+    elsewhere += ["--overlap", "keep"]
     run(*elsewhere, "--subgroup", "laterality", "--out", str(out / "elsewhere"), code=2)
     fitted = ["--recalibrate-on", "part=A", "--recalibrated", str(out / "fitted.molsub")]
     run(*elsewhere, *fitted, "--out", str(out / "recalibration"), code=2)

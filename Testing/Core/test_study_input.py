@@ -87,7 +87,7 @@ def test_one_image_under_two_patients(cohort: Path, capsys: pytest.CaptureFixtur
     other |= {"image": "copy.dcm", "mask": first["mask"]}
     table = changed(cohort, "duplicate", content)
     line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2")
-    assert f"row {content.index(other) + 2}: has the same pixels as row 2, which is another patient" in line
+    assert f"row {content.index(other) + 2}: image has the same pixels as row 2, which is another patient" in line
 
 
 def test_a_missing_clinical_value(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,7 +80,7 @@ def check_bars(panel: Any, volumes: list[Any], patient: dict[str, float], *own: 
         pytest.approx(p, abs=1e-5) for p in own
     ]
     tip = panel.ui.chartLabel.toolTip.splitlines()
-    assert tip[0] == "Patient: mean over 2 lesion views: " + ", ".join(f"{k} {v:.2f}" for k, v in patient.items())
+    assert tip[0] == "Mean over 2 lesion views: " + ", ".join(f"{k} {v:.2f}" for k, v in patient.items())
     assert [line.partition(",")[0] for line in tip[1:]] == [volume.GetName() for volume in volumes]
     assert "synthetic" in panel.ui.warningsLabel.text
     assert "Research use only" in panel.ui.researchLabel.text

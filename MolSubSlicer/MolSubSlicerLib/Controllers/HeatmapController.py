@@ -191,8 +191,9 @@ class HeatmapController:
             parameters.layer = self.layers[-1]
         is_new = any(item.get("maps") for _volume, item in self._maker.items)
         if self.classes and (is_new or parameters.heatmap_class not in self.classes):
-            probabilities = prediction["patient"]["probabilities"]
-            parameters.heatmap_class = max(self.classes, key=lambda name: probabilities.get(name, 0.0))
+            # Of both breasts, the class that is the surest in either.
+            each = [result["probabilities"] or {} for result in prediction.get("results") or [prediction["patient"]]]
+            parameters.heatmap_class = max(self.classes, key=lambda name: max(one.get(name, 0.0) for one in each))
         for volume in self.volumes():
             self._lesions[volume.GetID()] = 0 if is_new else HeatmapDisplay.shown(volume).lesion
 

@@ -106,14 +106,13 @@ class PredictPanel:
 
     def _show_result(self) -> None:
         from MolSubCore import DISCLAIMER
-        from MolSubCore.tasks import prediction_title
 
         prediction = self._shown = self.controller.prediction
         self.ui.resultFrame.visible = prediction is not None
         if prediction is None:
             self.chart.clear()
             return
-        self.ui.resultTitleLabel.text = prediction_title(prediction["patient"]["probabilities"])
+        self.ui.resultTitleLabel.text = "\n".join(result_titles(prediction))
         self.chart.show(bars_of(prediction), prediction.get("positive"))
         self.ui.noteLabel.text = result_note(prediction)
         show_notes(self.ui.warningsLabel, prediction.get("warnings") or ())
@@ -125,21 +124,55 @@ class PredictPanel:
         show_notes(self.ui.outdatedLabel, [text.format(names=", ".join(names))] if names else [])
 
 
+def results_of(prediction: dict[str, Any]) -> list[dict[str, Any]]:
+    """One result per breast; of a prediction of before, the one over everything that was shown then."""
+    everything = list(range(len(prediction["items"])))
+    if "results" in prediction:
+        return list(prediction["results"])
+    return [{"breast": None, "lesion": None, "items": everything, **prediction["patient"]}]
+
+
+def result_titles(prediction: dict[str, Any]) -> list[str]:
+    """What is predicted, a line per result; its breast is named where there are several."""
+    from MolSubCore.tasks import prediction_title
+
+    results = results_of(prediction)
+    found = []
+    for result in results:
+        values = result["probabilities"]
+        text = prediction_title(values) if values else _("No result: the prediction means nothing")
+        found.append(f"{_result_name(result)}: {text}" if len(results) > 1 else text)
+    return found
+
+
+def _result_name(result: dict[str, Any]) -> str:
+    names = {"L": _("Left breast"), "R": _("Right breast")}
+    name = names.get(result["breast"] or "", _("Breast of unknown side"))
+    return _("{breast}, lesion {lesion}").format(breast=name, lesion=result["lesion"]) if result.get("lesion") else name
+
+
 def bars_of(prediction: dict[str, Any]) -> list[Bars]:
-    """The patient's bars with the range over the lesion views, and each view's own."""
-    items, patient = prediction["items"], prediction["patient"]["probabilities"]
+    """The bars of each result with the range over its lesion views, then each view's own."""
+    items, results = prediction["items"], results_of(prediction)
     titles = [
         _("{image}, lesion {lesion}").format(image=view_name(prediction, item), lesion=_lesion(item)) for item in items
     ]
     if len(items) == 1:
-        return [Bars(titles[0], patient, _predicted(patient), main=True)]
-    values = {name: [item["probabilities"][name] for item in items] for name in patient}
-    ranges = {name: (min(each), max(each)) for name, each in values.items()}
-    title = _("Patient: mean over {count} lesion views").format(count=len(items))
-    own = [item["probabilities"] for item in items]
-    return [
-        Bars(title, patient, _predicted(patient), ranges, main=True),
-        *(Bars(title, each, _predicted(each)) for title, each in zip(titles, own, strict=True)),
+        only = results[0]["probabilities"]
+        return [Bars(titles[0], only, _predicted(only), main=True)]
+    found = []
+    for result in results:
+        mean, own = result["probabilities"], [items[place]["probabilities"] for place in result["items"]]
+        if not mean:
+            continue
+        ranges = {name: (min(each[name] for each in own), max(each[name] for each in own)) for name in mean}
+        title = _("Mean over {count} lesion views").format(count=len(own))
+        if len(results) > 1:
+            title = f"{_result_name(result)}: {title}"
+        found.append(Bars(title, mean, _predicted(mean), ranges, main=True))
+    return found + [
+        Bars(title, item["probabilities"], _predicted(item["probabilities"]))
+        for title, item in zip(titles, items, strict=True)
     ]
 
 

@@ -1,0 +1,167 @@
+"""What images say of their patients against the table: each direction, placeholders, pixels; and the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from command_line import failing
+from PIL import Image
+from written_files import mammogram_dataset, picture, write_dicom
+
+from MolSubCore.__main__ import main
+from MolSubCore.cohort.identity import Sighting, compare_identities, is_placeholder, look_alikes, thumbnail
+from MolSubCore.cohort.table import Case, parse_cohort
+from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.tasks import Subtype
+
+
+def seen(*rows: tuple[str, Person] | tuple[str, Person, str, Any]) -> list[Sighting]:
+    found = []
+    for number, (patient, person, *more) in enumerate(rows, start=2):
+        case = Case(number, patient, Path(f"{number}.dcm"), None, "1,1,2,2", Subtype.TN)
+        found.append(Sighting(case, person, *more))
+    return found
+
+
+def texts(problems: Any) -> list[str]:
+    return [str(problem) for problem in problems]
+
+
+def test_one_patient_under_two_ids() -> None:
+    anna = Person("p1", name="anna", birth_date="19500101")
+    found = compare_identities(seen(("A-2021", anna), ("B", Person("p2")), ("A-2023", anna)))
+    (problem,) = found.problems
+    assert (problem.row, problem.column) == (4, "patient_id")
+    assert "rows 2, 4 are of one patient by the Patient ID (0010,0020)" in problem.text
+    assert "birth dates agree" in problem.text
+    assert "--trust-ids" in problem.text
+    assert "p1" not in problem.text
+    assert "anna" not in problem.text
+
+
+def test_two_patients_under_one_id() -> None:
+    rounded = seen(("1.23457E+15", Person("123", birth_date="1950")), ("1.23457E+15", Person("124", birth_date="1960")))
+    (problem,) = compare_identities(rounded).problems
+    assert problem.row == 3
+    assert "2 different Patient IDs" in problem.text
+    assert "rows 2; 3" in problem.text
+    assert "birth dates differ" in problem.text
+
+
+def test_the_same_number_of_two_hospitals_is_of_two_patients() -> None:
+    first, second = Person("17", issuer="north"), Person("17", issuer="south")
+    assert not compare_identities(seen(("A", first), ("B", second))).problems
+    assert compare_identities(seen(("A", first), ("A", second))).problems
+    assert compare_identities(seen(("A", first), ("B", Person("17")))).problems  # the issuer is not always written
+
+
+@pytest.mark.parametrize("attribute", ["study", "instance"])
+def test_without_patient_ids_the_uids_tell(attribute: str) -> None:
+    shared = Person(**{attribute: "1.2.3"})
+    (problem,) = compare_identities(seen(("A", shared), ("B", shared), ("C", Person()))).problems
+    assert "rows 2, 3 are of one patient" in problem.text
+
+
+def test_placeholders_are_noted_once_and_accuse_nobody() -> None:
+    for name in ("ANON", "anonymized", "0", "000000", "XXX", "Unknown", "de-identified"):
+        assert is_placeholder(name), name
+    for name in ("P1", "0017", "Anon-17", "Patient 3", "X12"):
+        assert not is_placeholder(name), name
+    rows = [(f"P{n}", Person("site 4 study", study="1.2.3")) for n in range(9)] + [("P9", Person("p9"))]
+    found = compare_identities(seen(*rows))
+    assert not found.problems
+    (note,) = found.notes
+    assert "9 of 10 images have a placeholder" in note.text
+
+
+def test_trusting_the_table_makes_notes_of_headers_but_not_of_pixels() -> None:
+    rows = seen(("A", Person("p1"), "h", 1), ("B", Person("p1"), "h", 1))
+    found = compare_identities(rows, trust=True)
+    assert [problem.column for problem in found.problems] == ["image"]
+    assert "one patient by the Patient ID" in found.notes[0].text
+    assert found.summary["trusted"] is True
+
+
+def test_one_image_in_several_rows_of_a_patient() -> None:
+    same = seen(("A", Person(), "h", 1), ("A", Person(), "h", 1))
+    other = seen(("A", Person(), "h", 1), ("A", Person(), "h", 2))
+    (problem,) = compare_identities(same).problems
+    assert "would count twice" in problem.text
+    found = compare_identities(other)
+    assert not found.problems
+    assert "rows 3 show an image of an earlier row" in found.notes[0].text
+
+
+def test_one_picture_in_every_kind_of_file_has_one_hash(tmp_path: Path) -> None:
+    stored = picture(12)
+    write_dicom(tmp_path / "a.dcm", mammogram_dataset(stored, 12))
+    Image.fromarray(stored.astype(np.uint16)).save(tmp_path / "a.png")
+    sitk.WriteImage(sitk.GetImageFromArray(stored.astype(np.float32)[None]), str(tmp_path / "a.nii.gz"))
+    sitk.WriteImage(sitk.GetImageFromArray(stored.astype(np.int32)), str(tmp_path / "a.nrrd"))
+    hashes = {read_mammogram(tmp_path / f"a.{kind}").pixel_hash() for kind in ("dcm", "png", "nii.gz", "nrrd")}
+    assert len(hashes) == 1
+    stored[3, 3] ^= 1
+    write_dicom(tmp_path / "b.dcm", mammogram_dataset(stored, 12))
+    assert read_mammogram(tmp_path / "b.dcm").pixel_hash() not in hashes
+
+
+def test_a_resaved_picture_of_another_id_is_noted_and_different_pictures_are_not() -> None:
+    """A picture in another window, half its size, negative or mirrored is nearly the same; another is not."""
+    ramp = np.add.outer(np.arange(200), np.arange(160))
+    first = (60 + ramp + 50 * np.sin(ramp / 9)).astype(np.uint16)
+    copies = [first, np.clip(first, 90, 380)[::2, ::2], 4095 - first, first[:, ::-1]]
+    other = np.random.default_rng(3).integers(0, 400, first.shape).astype(np.uint16)
+    pictures = [Mammogram(stored.astype(np.uint16)) for stored in (*copies, other)]
+    rows = seen(*((f"P{n}", Person(), str(n), n) for n in range(5)))
+    (note,) = look_alikes(rows, [thumbnail(picture) for picture in pictures])
+    assert "rows 2, 3, 4, 5 look like copies of the same picture" in note.text
+
+
+def test_ids_that_a_spreadsheet_rounded(tmp_path: Path) -> None:
+    for number, name in enumerate(("1.23457E+15", "1,2e+11", "5E+10", "1E5", "P1.2E3")):
+        (tmp_path / "t.csv").write_text(f'patient_id;image;box;subtype\n{name};a.png;"1,1,5,5";TN\n')
+        problems = parse_cohort(tmp_path / "t.csv")[1]
+        assert [problem.column for problem in problems] == (["patient_id"] if number < 3 else [])
+
+
+@pytest.fixture
+def leak(tmp_path: Path) -> Path:
+    """Twelve ids of six patients, and the images say so."""
+    lines = ["patient_id,image,box,subtype"]
+    for n in range(6):
+        for year in (2021, 2023):
+            dataset = mammogram_dataset(picture(12, (96, 80), seed=10 * n + year), 12, PatientID=f"SECRET{n}")
+            dataset.StudyInstanceUID, dataset.SOPInstanceUID = f"1.2.{n}.{year}", f"1.3.{n}.{year}"
+            write_dicom(tmp_path / f"{n}-{year}.dcm", dataset)
+            lines.append(f'{n}-{year},{n}-{year}.dcm,"20,20,40,40",{"TN" if n % 2 else "Luminal A"}')
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "t.csv"
+
+
+def test_the_commands_refuse_a_leak_and_can_be_told_to_go_on(
+    leak: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setenv("MOLSUB_CACHE", str(leak.parent / "cache"))
+    assert main(["cohort", "check", str(leak)]) == 2
+    printed = capsys.readouterr().out
+    assert printed.count("of one patient by the Patient ID") == 6
+    assert "SECRET" not in printed
+    assert main(["cohort", "check", str(leak), "--trust-ids"]) == 0
+    assert capsys.readouterr().out.count("The table was trusted") == 6
+    small = ["--architecture", "simple-cnn", "--pretrained", "none", "--folds", "1", "--device", "cpu", "--bound", "5"]
+    out = leak.parent / "run"
+    line = failing(capsys, "train", str(leak), "--task", "tn", "--out", str(out), *small)
+    assert "row 3: rows 2, 3 are of one patient" in line
+    assert "and 5 more problem(s)" in line
+    assert not out.exists()
+    line = failing(
+        capsys, "study", str(leak), "--tasks", "tn", "--out", str(out), "--architectures", "simple-cnn", *small[2:]
+    )
+    assert "rows 2, 3 are of one patient" in line
+    assert not out.exists()

@@ -1,0 +1,173 @@
+"""One result per breast and named lesion, never a mean of two; what means nothing stays out; whose images they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import failing
+from other_cohort import known
+from PIL import Image
+
+from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.evaluation.delong import patient_auc
+from MolSubCore.evaluation.intervals import multiplicities
+from MolSubCore.files import read_json
+from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.predict import Prediction, predict
+from MolSubCore.predictions import Scores
+from MolSubCore.report.prediction_facts import prediction_facts
+
+BOX = "60,60,90,90"
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a prediction was made of is hashed: the images are files, if not those that are read."""
+    for n in range(5):
+        (tmp_path / str(n)).write_text(str(n))
+    monkeypatch.chdir(tmp_path)
+
+
+def view(seed: int, side: str | None = "L", **changes: Any) -> Mammogram:
+    drawn = np.random.default_rng(seed).integers(0, 200 + 300 * seed, (200, 160)).astype(np.uint16)
+    name = Person("p1", study="1.2.3", birth_date="19500101")
+    return replace(Mammogram(drawn, value_range=(0, 4095), laterality=side, view="CC", person=name), **changes)
+
+
+def predicted(*views: Mammogram, **options: Any) -> Prediction:
+    images = dict(enumerate(views))
+    pairs = [(str(n), BOX) for n in images]
+    return predict(pairs, known(), layers=[], read=lambda path: images[int(str(path))], **options)
+
+
+def alone(mammogram: Mammogram) -> float:
+    return predicted(mammogram).patient["TN"]
+
+
+def test_left_and_right_are_never_averaged() -> None:
+    views = [view(1), view(2, "R"), view(3), view(4, "R")]
+    found = predicted(*views)
+    shares = [alone(each) for each in views]
+    assert [one.title for one in found.results] == ["left breast", "right breast"]
+    left, right = (one.probabilities for one in found.results)
+    assert left
+    assert right
+    assert left["TN"] == pytest.approx((shares[0] + shares[2]) / 2)
+    assert right["TN"] == pytest.approx((shares[1] + shares[3]) / 2)
+    assert any("both breasts, left and right" in text for text in found.warnings)
+    assert found.only_result is None
+    with pytest.raises(MolSubError, match="has 2 results: left breast, right breast"):
+        _ = found.patient
+    assert not any("breasts" in text for text in predicted(view(1), view(3)).warnings)
+
+
+def test_named_lesions_are_matched_over_views_and_kept_apart() -> None:
+    views = [view(1), view(2), view(3)]
+    found = predicted(*views, lesion_ids=["A", "B", "A"])
+    assert [one.title for one in found.results] == ["left breast, lesion A", "left breast, lesion B"]
+    assert (found.results[0].probabilities or {})["TN"] == pytest.approx((alone(views[0]) + alone(views[2])) / 2)
+    assert (found.results[1].probabilities or {})["TN"] == pytest.approx(alone(views[1]))
+
+
+def test_a_side_that_nobody_says_is_told_and_can_be_said() -> None:
+    found = predicted(view(1), view(2, None))
+    assert [one.title for one in found.results] == ["left breast", "breast of unknown side"]
+    assert any("unknown" in text and "--side" in text for text in found.warnings)
+    assert any("averaged as views of one" in text for text in predicted(view(1, None), view(2, None)).warnings)
+    found = predicted(view(1), view(2, None), sides=[None, "R"])
+    assert [one.title for one in found.results] == ["left breast", "right breast"]
+    with pytest.raises(ImageError, match="shows the L breast by its own header, R was given"):
+        predicted(view(1), sides=["R"])
+
+
+def test_what_means_nothing_stays_out_of_the_mean() -> None:
+    flat = view(2)
+    flat.stored[40:120, 40:120] = 100
+    wide = replace(flat, stored=np.full_like(flat.stored, 100))
+    negative = view(3, negative=True)
+    found = predicted(view(1), wide, negative)
+    assert found.patient["TN"] == pytest.approx(alone(view(1)))
+    assert [text for text in found.warnings if "left out of the result" in text] == [
+        "2 L CC lesion 1 was left out of the result, as its prediction means nothing: the region around the lesion "
+        "holds one grey value only.",
+        "3 L CC lesion 1 was left out of the result, as its prediction means nothing: the picture may be a negative "
+        "(dense tissue dark).",
+    ]
+    with pytest.raises(ImageError, match="nothing to predict from: the region around the lesion holds one grey"):
+        predicted(wide)
+    assert predicted(negative).patient  # a suspicion: it is warned of
+    other = predicted(view(1), replace(wide, laterality="R"))
+    assert other.results[1].probabilities is None
+
+
+def test_images_of_several_people_are_refused_or_asked_about() -> None:
+    nobody = Person()
+    for other in (Person("p2"), Person("p1", issuer="x")):
+        first = view(1) if not other.issuer else view(1, person=Person("p1", issuer="y"))
+        with pytest.raises(ImageError, match="the images belong to"):
+            predicted(first, view(2, person=other), unnamed="confirmed")
+    for strange in (nobody, Person("p1", birth_date="19600101")):
+        with pytest.raises(ImageError, match="--same-patient"):
+            predicted(view(1), view(2, person=strange), unnamed="refuse")
+        assert any(
+            "taken as one patient" in t for t in predicted(view(1), view(2, person=strange), unnamed="warn").warnings
+        )
+        predicted(view(1), view(2, person=strange), unnamed="confirmed")
+    predicted(view(1), view(2), unnamed="refuse")
+    study = Person(study="1.2.9")
+    predicted(view(1, person=study), view(2, person=study), unnamed="refuse")  # nameless, but of one study
+
+
+def test_files_and_report_have_one_result_per_breast(tmp_path: Path) -> None:
+    found = predicted(view(1), view(2, "R"))
+    found.save(tmp_path / "out")
+    content = read_json(tmp_path / "out" / "prediction.json")
+    assert content["patient"] is None
+    assert [(one["breast"], one["images"]) for one in content["results"]] == [("L", ["1 L CC"]), ("R", ["2 R CC"])]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Prediction for the left breast" in page
+    assert "Prediction for the right breast" in page
+    old = {**content, "patient": {"probabilities": {"TN": 0.75, "non-TN": 0.25}}}
+    del old["results"]  # of a prediction of before
+    assert prediction_facts(old, found.bundle_card).results == [("patient", [("TN", 0.75), ("non-TN", 0.25)])]
+
+
+def test_the_command_asks_about_pictures_that_name_nobody(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(2):
+        Image.fromarray(view(n + 1).stored).save(tmp_path / f"{n}.png")
+    names = [str(tmp_path / f"{n}.png") for n in range(2)]
+    command = ["predict", *names, "--lesion", BOX, "--lesion", BOX, "--model", str(workplace / "m.molsub")]
+    line = failing(capsys, *command, "--layers", "none", "--out", str(tmp_path / "out"))
+    assert "image(s) 1, 2 of 2 do not say whose they are" in line
+    assert "--same-patient" in line
+    assert "--side: is given 1 time(s) for 2 images" in failing(capsys, *command, "--side", "L", "--out", "x")
+
+
+def test_both_breasts_of_a_patient_are_two_units_of_one_cluster() -> None:
+    """Four lesions of two patients: A has a lesion in each breast, B two views of one."""
+    share = np.array([0.9, 0.1, 0.6, 0.8])
+    scores = Scores(
+        np.stack([1 - share, share], axis=1),
+        np.array([1, 1, 0, 0]),
+        np.array(["A", "A", "B", "B"]),
+        np.arange(4),
+        np.array(["L", "R", "L", "L"]),
+    )
+    units = scores.per_patient()
+    assert units.unit.tolist() == ["A/L", "A/R", "B"]
+    assert units.patient.tolist() == ["A", "A", "B"]
+    assert units.probabilities[:, 1].tolist() == pytest.approx([0.9, 0.1, 0.7])
+    drawn = multiplicities(units.patient, units.label, 50, 0)
+    assert np.array_equal(drawn[:, 0], drawn[:, 1])
+    parts = [replace(scores, patient=np.char.add(scores.patient, str(n)), case=scores.case + 4 * n) for n in range(5)]
+    many = Scores.pooled(parts)
+    one_each = replace(many, breast=None)
+    assert len(patient_auc(many, ("non-TN", "TN"), "TN").influence) == 10  # patients, not breasts
+    assert len(one_each.per_patient().label) == 10
+    assert len(many.per_patient().label) == 15
