@@ -77,7 +77,7 @@ def _half_trained(folder: Path) -> None:
 
 def _read_training(folder: Path) -> object:
     model = tiny_model("", 2, dropout=0.3)
-    return [load_checkpoint(file, model) for file in folder.rglob("*.safetensors")], training.finished_folds(folder)
+    return [load_checkpoint(file, model) for file in folder.rglob("[!.]*.safetensors")], training.finished_folds(folder)
 
 
 def _store(folder: Path) -> str:
