@@ -99,6 +99,8 @@ def _fields(line: str) -> dict[str, Any]:
     MolSubError
         If it is none, or of another version.
     """
+    if any("\ud800" <= sign <= "\udfff" for sign in line):  # names that are no UTF-8 come as escapes, see `_line`
+        raise MolSubError("message", "holds bytes that are no UTF-8", "Send JSON in UTF-8, other bytes as \\udcXX")
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):

@@ -149,7 +149,7 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(worker_module.JOBS, "give", (__name__, "_give"))  # type: ignore[arg-type]
     lines = [
         b'{"molsub": 1, "id": "1", "job": "give", "options": {"value": "M\xfcller"}}',
-        b'{"molsub": 1, "id": "2", "job": "give", "options": {"value": "\\ud800"}}',
+        b'{"molsub": 1, "id": "2", "job": "give", "options": {"value": "\\ud800 M\\udcfcller"}}',
         b'{"molsub": 1, "id": "3", "job": "give", "options": {"value": [1e999]}}',
         b'{"molsub": 1, "id": "4", "job": "give"}',
         b'{"molsub": 1, "id": "5", "job": 5}',
@@ -162,9 +162,9 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
     worker.serve()
     assert written.getvalue().isascii()
     last = {event.id: event for event in _events(written) if event.event in LAST}
-    assert last["1"].values == {"result": "M\udcfcller"}  # as Python names such a file
-    assert last["2"].values == {"result": "\ud800"}
-    assert [last[name].event for name in "123456"] == ["done", "done", "failed", "failed", "failed", "done"]
+    assert "no UTF-8" in last["1"].values["message"] and last["1"].values["bad_input"]
+    assert last["2"].values == {"result": "\ud800 M\udcfcller"}  # the latter as Python names such a file
+    assert [last[name].event for name in "123456"] == ["failed", "done", "failed", "failed", "failed", "done"]
     assert "infinite" in last["3"].values["message"] and last["3"].values["bad_input"]
 
 
