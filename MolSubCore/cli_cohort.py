@@ -22,6 +22,9 @@ def _check(group: Commands) -> None:
     check.add_argument("--task", choices=sorted(TASKS), help="check the classes of this task too")
     check.add_argument("--folds", type=int, help="check that the classes fill this many folds")
     check.add_argument("--trust-ids", action="store_true", help=TRUST_IDS)
+    text = "write pages of pictures, every lesion on its mammogram, into this empty folder; rows by number, no names"
+    check.add_argument("--pictures", metavar="FOLDER", help=text)
+    check.add_argument("--identified", action="store_true", help="write patient ids and file names under the pictures")
 
 
 def _import(group: Commands) -> None:

@@ -30,12 +30,27 @@ def cohort_check(options: argparse.Namespace) -> int:
     """``molsub cohort check``: exit code 2 when there is a problem."""
     from MolSubCore.cohort.check import check_cohort
 
+    sheet = None
+    if options.pictures:
+        from MolSubCore.cohort.pictures import ContactSheet
+
+        sheet = ContactSheet(Path(options.pictures), identified=options.identified)
+    elif options.identified:
+        raise MolSubError("--identified", "is for --pictures", "Give --pictures FOLDER too")
     with Bar("checking") as bar:
         report = check_cohort(
-            Path(options.table), task=options.task, folds=options.folds, trust_ids=options.trust_ids, progress=bar
+            Path(options.table),
+            task=options.task,
+            folds=options.folds,
+            trust_ids=options.trust_ids,
+            pictures=sheet,
+            progress=bar,
         )
     for line in report.lines():
         print(line)
+    if sheet is not None and sheet.pages:
+        last = f" to {sheet.pages[-1].name}" if len(sheet.pages) > 1 else ""
+        print(f"Pictures of every lesion on its mammogram: {sheet.pages[0]}{last}")
     return 2 if report.problems else 0
 
 

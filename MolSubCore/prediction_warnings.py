@@ -44,7 +44,7 @@ def image_warnings(
     card : dict
         The model bundle's.
     """
-    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.warnings)]
+    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.remarks)]
     found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
     if mammogram.spacing.source == "unknown":
         found.append(f"The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only.")

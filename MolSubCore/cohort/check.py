@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,15 @@ from MolSubCore.cohort.identity import Sighting, compare_identities, look_alikes
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.errors import CohortError, ImageError
-from MolSubCore.imaging.lesion import Box, read_lesions
+from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.roi import extract_rois
 from MolSubCore.tasks import TASKS, get_task
+
+if TYPE_CHECKING:
+    from MolSubCore.cohort.pictures import ContactSheet
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ def check_cohort(
     task: str | None = None,
     folds: int | None = None,
     trust_ids: bool = False,
+    pictures: ContactSheet | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> CheckReport:
     """Read every row of a table, its image and its lesion, and list every problem.
@@ -62,6 +69,8 @@ def check_cohort(
         Check also that the classes of this task fill this many folds and a test set.
     trust_ids : bool
         What images say of their patients against the table is a note, not a problem.
+    pictures : ContactSheet, optional
+        Gets every row with its image and lesions, for a look at them.
 
     Raises
     ------
@@ -78,16 +87,19 @@ def check_cohort(
     sightings: list[Sighting] = []
     thumbnails: list[NDArray[np.float32]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
-    lesions = 0
+    count = 0
     for number, case in enumerate(cohort.cases, start=1):
-        mammogram, boxes, wrong = _open(case)
+        mammogram, lesions, wrong, doubts = _open(case)
         problems += wrong
-        lesions += len(boxes)
+        notes += doubts
+        count += len(lesions.lesions) if lesions is not None else 0
+        if pictures is not None:
+            pictures.add(case, mammogram, lesions, [problem.text for problem in wrong])
         if mammogram is not None:
-            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes or None))
+            boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
+            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes))
             thumbnails.append(thumbnail(mammogram))
             problems += _contradictions(case, mammogram)
-            notes += [Problem(case.row, "image", text) for text in mammogram.warnings]
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
@@ -98,22 +110,38 @@ def check_cohort(
     notes += [*identity.notes, *look_alikes(sightings, thumbnails)]
     if task is not None and not problems:
         problems += _division(cohort, task, folds)
+    if pictures is not None:
+        pictures.finish()
     problems.sort(key=lambda problem: problem.row or 0)
-    return CheckReport(tuple(problems), tuple(notes), _counts(cohort, lesions, counters))
+    return CheckReport(tuple(problems), tuple(notes), _counts(cohort, count, counters))
 
 
-def _open(case: Case) -> tuple[Mammogram | None, tuple[Box, ...], list[Problem]]:
-    """A row's image, the boxes of its lesions, and what is wrong with them."""
+def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem], list[Problem]]:
+    """A row's image and lesions, as far as they can be read; its problems, and what predictions would warn of."""
     try:
         mammogram = read_mammogram(case.image)
     except Exception as error:  # whatever it is, it is this row's
-        return None, (), [Problem(case.row, "image", without_paths(error, [case]))]
+        return None, None, [Problem(case.row, "image", without_paths(error, [case]))], []
+    notes = [Problem(case.row, "image", text) for text in mammogram.warnings]
+    if mammogram.spacing.source == "unknown":
+        text = "The pixel spacing is unknown: the margin around the lesion is in pixels only."
+        notes.append(Problem(case.row, "image", text))
+    column = "mask" if case.mask else "box"
+    lesions: LesionSet | None = None
     try:
-        return mammogram, tuple(lesion.box for lesion in read_lesions(case.lesion, mammogram).lesions), []
+        lesions = read_lesions(case.lesion, mammogram)
+        problems = [Problem(case.row, column, text) for text in lesions.problems]
+        notes += [Problem(case.row, column, text) for text in lesions.warnings]
+        for roi in extract_rois(mammogram, lesions, get_recipe("default")):
+            if not roi.is_constant:
+                notes += [Problem(case.row, column, text) for text in roi.warnings]
+            elif not problems:
+                roi.refuse_constant(case.lesion)
     except ImageError as error:
-        return mammogram, (), [Problem(case.row, "image", without_paths(error, [case]))]
+        return mammogram, lesions, [Problem(case.row, "image", without_paths(error, [case]))], notes
     except Exception as error:
-        return mammogram, (), [Problem(case.row, "mask" if case.mask else "box", without_paths(error, [case]))]
+        return mammogram, lesions, [Problem(case.row, column, without_paths(error, [case]))], notes
+    return mammogram, lesions, problems, notes
 
 
 def _patients(cohort: Cohort) -> list[Problem]:

@@ -120,7 +120,9 @@ def _compute(job: Job) -> Entry:
     case, settings, file = job
     with naming_the_row(case):
         mammogram = read_mammogram(case.image)
-        rows = lesion_features(mammogram, read_lesions(case.lesion, mammogram), settings)
+        lesions = read_lesions(case.lesion, mammogram)
+        lesions.refuse_problems(case.lesion)
+        rows = lesion_features(mammogram, lesions, settings)
     names = tuple(rows[0])
     values = np.array([list(row.values()) for row in rows], np.float64)
     meta = json.dumps({"names": names, "sha256": _digest(values, names)})

@@ -162,7 +162,10 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
     with naming_the_row(case):
         mammogram = read_mammogram(case.image)
         lesions = read_lesions(case.lesion, mammogram)
+        lesions.refuse_problems(case.lesion)
         rois = extract_rois(mammogram, lesions, recipe)
+        for roi in rois:
+            roi.refuse_constant(case.lesion)
     shared = {
         "laterality": mammogram.laterality,
         "view": mammogram.view,

@@ -17,6 +17,16 @@ from MolSubCore.imaging.lesion import MOST
 from MolSubCore.imaging.mammogram import Mammogram
 
 _AGAIN = "Export the segmentation again"
+#: Sequences that name other things than images.
+_NO_IMAGES = {
+    "ReferencedStudySequence",
+    "ReferencedPatientSequence",
+    "ReferencedPerformedProcedureStepSequence",
+    "RequestAttributesSequence",
+    "SegmentSequence",
+    "DimensionIndexSequence",
+    "DimensionOrganizationSequence",
+}
 
 
 def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np.integer]], list[str]]:
@@ -65,34 +75,40 @@ def _frames_of(path: Path, header: Dataset, mammogram: Mammogram) -> tuple[list[
     """The frames that lie on the mammogram, from 0, and a warning where that can only be told by their grid."""
     own = mammogram.identifiers.get("SOPInstanceUID")
     frames = list(range(int(header.get("NumberOfFrames") or 1)))
-    sources = [_sources(header, frame) for frame in frames]
-    named = set().union(*sources) or _referenced(header)
-    if not own or not named:
+    sources = [{uid for group in _groups(header, frame) for uid in _referenced(group)} for frame in frames]
+    named = set[str]().union(*sources) or _referenced(header)
+    if not own:
         return frames, []
     if own in named:
         return [frame for frame in frames if not sources[frame] or own in sources[frame]], []
     if len(named) > 1:
         found = f"is a segmentation of {len(named)} other images, not of this one"
         raise LesionError(path, found, "Give the segmentation of this image")
-    return frames, ["The DICOM segmentation refers to another image than this one; only its grid was compared."]
-
-
-def _sources(header: Dataset, frame: int) -> set[str]:
-    """SOP Instance UIDs of the images that a frame was derived from; empty where it does not say."""
-    return {
-        str(image.ReferencedSOPInstanceUID)
-        for group in _groups(header, frame)
-        for derivation in group.get("DerivationImageSequence") or []
-        for image in derivation.get("SourceImageSequence") or []
-    }
+    if named:
+        found = "The DICOM segmentation refers to another image than this one; only its grid was compared."
+        return frames, [found]
+    for keyword, what in (("PatientID", "patient"), ("StudyInstanceUID", "study")):
+        theirs, ours = text(header, keyword), mammogram.identifiers.get(keyword)
+        if theirs and ours and theirs != ours:
+            found = f"The DICOM segmentation names no image, and another {what} than this image's"
+            return frames, [f"{found}; only its grid was compared."]
+    return frames, []
 
 
 def _referenced(header: Dataset) -> set[str]:
-    return {
-        str(instance.ReferencedSOPInstanceUID)
-        for series in header.get("ReferencedSeriesSequence") or []
-        for instance in series.get("ReferencedInstanceSequence") or []
-    }
+    """SOP Instance UIDs of the images that a header, or a part of it, names: writers choose among many sequences.
+
+    Derivation Image, Source Image, Referenced Image and Referenced Series Sequence, of the whole and of frames, and
+    whatever else holds a reference; but for studies and procedure steps, which are no images.
+    """
+    found = set()
+    for element in header:
+        if element.VR == "SQ" and element.keyword not in _NO_IMAGES:
+            for item in element.value:
+                if uid := text(item, "ReferencedSOPInstanceUID"):
+                    found.add(uid)
+                found |= _referenced(item)
+    return found
 
 
 def _groups(header: Dataset, frame: int) -> Iterator[Dataset]:

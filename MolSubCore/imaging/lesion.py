@@ -1,14 +1,19 @@
 """Lesions on a mammogram: masks, polygons and boxes become boxes with their outline.
 
 Rule of the grid: a mask belongs to the mammogram pixel by pixel, row by row and column by column as
-stored. ITK-SNAP and 3D Slicer keep the voxel order of the picture they opened, whatever axes they
-write in the header (a mammogram has no patient orientation), so voxel (i, j, 0) is column i, row j.
-A mask of any other shape is refused, never resampled; only a .seg.nrrd that says that it was cut out
-of a larger grid (``Segmentation_ReferenceImageExtentOffset``) is put back in its place.
+stored: voxel (i, j, 0) is column i, row j, as ITK-SNAP and 3D Slicer save what they opened. Where a
+volume's header says that its rows or columns run the other way than the image's, it is turned if that
+can be known, else refused (`MolSubCore.imaging.mask_grid`). A mask of any other shape is refused, never
+resampled; only a .seg.nrrd that says that it was cut out of a larger grid
+(``Segmentation_ReferenceImageExtentOffset``) is put back in its place. Masks that are pictures are read
+as they are seen (`MolSubCore.imaging.painted`).
+
+Every set of lesions is held against its picture (`MolSubCore.imaging.placement`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import re
@@ -23,6 +28,7 @@ from numpy.typing import NDArray
 from MolSubCore.errors import LesionError
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.pieces import find_pieces, joined
+from MolSubCore.imaging.placement import judge_placement
 
 Split = Literal["auto", "label", "component", "none"]
 SourceKind = Literal["mask", "polygon", "box"]
@@ -108,11 +114,30 @@ class LesionSet:
     shape : tuple of int
         Rows and columns of the image.
     warnings : tuple of str
+        Sentences: what is unusual, or was done to read them.
+    problems : tuple of str
+        Sentences: why these cannot be outlines of lesions on this picture. What is computed of them means nothing.
+    wrong : tuple of str
+        Labels of the lesions that the problems are about.
     """
 
     lesions: tuple[Lesion, ...]
     shape: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Problems, then warnings: for results that are shown in spite of a problem."""
+        return tuple(f"{text} What is computed of it means nothing." for text in self.problems) + self.warnings
+
+    def refuse_problems(self, source: str | os.PathLike[str]) -> None:
+        """Raise the first problem as a LesionError about a file or box: for training, and what else counts cases."""
+        if self.problems:
+            found, _, remedy = self.problems[0].rpartition(". ")
+            found = f"is no outline of a lesion on this image: {found[:1].lower()}{found[1:]}"
+            raise LesionError(source, found, remedy.rstrip("."))
 
     def full_mask(self) -> NDArray[np.bool_]:
         """All lesions on the image grid; a box counts as filled."""
@@ -134,7 +159,7 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     Parameters
     ----------
     source : str or path
-        A mask (NIfTI, NRRD, .seg.nrrd, MHA, PNG, TIFF, DICOM SEG), a polygon file (.json), or a
+        A mask (NIfTI, NRRD, .seg.nrrd, MHA, PNG, JPEG, TIFF, BMP, DICOM SEG), a polygon file (.json), or a
         box ``row0,col0,row1,col1`` (half-open, pixels).
     mammogram : Mammogram
         The image it belongs to.
@@ -150,7 +175,7 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     text = os.fspath(source)
     if box := box_of(text):
         row0, col0, row1, col1 = box
-        return _from_box(text, Box(row0, row1, col0, col1), mammogram.shape)
+        return _judged(_from_box(text, Box(row0, row1, col0, col1), mammogram.shape), mammogram)
     if "," in text and re.fullmatch(r"[\s\d.,+-]+", text):
         raise LesionError(f"box {text}", "is not four whole numbers", "Give row0,col0,row1,col1")
     from MolSubCore.imaging.lesion_files import read_layers
@@ -166,7 +191,14 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if not lesions:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
-    return LesionSet(tuple(numbered), mammogram.shape, tuple(warnings))
+    return _judged(LesionSet(tuple(numbered), mammogram.shape, tuple(warnings)), mammogram)
+
+
+def _judged(lesions: LesionSet, mammogram: Mammogram) -> LesionSet:
+    """The same, held against the picture."""
+    found = judge_placement(lesions.lesions, mammogram)
+    warnings = (*lesions.warnings, *found.warnings)
+    return dataclasses.replace(lesions, problems=found.problems, warnings=warnings, wrong=found.wrong)
 
 
 def lesion_boxes(layers: Sequence[NDArray[np.bool_]]) -> list[Box]:
@@ -238,7 +270,7 @@ def _divide(
     if split == "none":
         masks = [crop != 0]
     elif split == "label" or (split == "auto" and (len(values) > 1 or several)):
-        masks = [crop == value for value in values[: MOST + 1]]
+        masks, dropped = _labels(crop, values)
     else:
         masks, dropped = _components(crop != 0)
     if len(masks) > MOST:
@@ -255,6 +287,19 @@ def _divide(
         )
         found.append((box, np.ascontiguousarray(mask[tight.rows, tight.cols])))
     return found, dropped
+
+
+def _labels(crop: NDArray[np.integer], values: NDArray[np.integer]) -> tuple[list[NDArray[np.bool_]], list[str]]:
+    """The labels of a label map, without those that are slips of the brush beside a larger one."""
+    masks = [crop == value for value in values[: MOST + 1]]
+    if len(masks) > MOST:
+        return masks, []
+    kept = _without_specks(np.array([np.count_nonzero(mask) for mask in masks]))
+    return [masks[n] for n in kept], _specks_told(len(masks) - len(kept), "label")
+
+
+def _specks_told(count: int, what: str) -> list[str]:
+    return [f"{count} {what}(s) of under {SPECK} pixels were left out of the lesion mask."] if count else []
 
 
 def _nonzero_box(array: NDArray[np.generic]) -> Box | None:
@@ -281,8 +326,7 @@ def _components(mask: NDArray[np.bool_]) -> tuple[list[NDArray[np.bool_]], list[
     slices = ndimage.find_objects(numbered)
     groups = _grouped([Box(rows.start, rows.stop, cols.start, cols.stop) for rows, cols in slices], areas[kept])
     masks = [np.isin(numbered, [member + 1 for member in group]) for group in groups or ()]
-    missing = count - len(kept)
-    return masks, [f"{missing} speck(s) of under {SPECK} pixels were left out of the lesion mask."] if missing else []
+    return masks, _specks_told(count - len(kept), "speck")
 
 
 def _without_specks(areas: NDArray[np.integer]) -> NDArray[np.intp]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import re
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from MolSubCore.errors import ImageError, LesionError
 from MolSubCore.imaging.lesion import MOST, SourceKind
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.raster import check_picture
+from MolSubCore.imaging.mask_grid import grid_of, match_grid
+from MolSubCore.imaging.painted import as_labels, read_painted, whole_numbers
 from MolSubCore.imaging.reader import one_line
 from MolSubCore.imaging.volume import read_slice, slice_array
-from MolSubCore.imaging.whole_picture import check_whole
 
 Layers = tuple[SourceKind, Sequence[NDArray[np.integer]], list[str]]
 
@@ -30,7 +31,7 @@ _VOLUMES = {
     ".mha": "MetaImage",
     ".mhd": "MetaImage",
 }
-_PICTURES = (".png", ".tif", ".tiff", ".bmp")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 #: Endings that decide how a lesion file is read.
 KNOWN_ENDINGS = (*_VOLUMES, *_PICTURES, ".json")
 _POINTS_CAP, _JSON_CAP = 100_000, 16 << 20
@@ -49,6 +50,7 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
         raise LesionError(path, "does not exist or is no file", "Check the path")
     try:
         with one_line(path):
+            _refuse_the_image(path, mammogram)
             return _read_layers(path, name, mammogram)
     except ImageError as error:
         raise LesionError(path, error.problem, error.remedy) from error
@@ -58,10 +60,11 @@ def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
     if name.endswith(".json"):
         return _polygons(path, mammogram.shape)
     if name.endswith(_PICTURES):
-        return "mask", [_picture(path)], []
+        labels, notes = read_painted(path)
+        return "mask", [labels], notes
     for suffix, kind in _VOLUMES.items():
         if name.endswith(suffix):
-            return "mask", _volume(path, kind, mammogram.shape), []
+            return "mask", *_volume(path, kind, mammogram)
     if _is_dicom(path):
         from MolSubCore.imaging.dicom_seg import read_segmentation
 
@@ -77,42 +80,32 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _picture(path: Path) -> NDArray[np.integer]:
-    """A painted mask: anything above 0 is lesion; 255 or 1 for one lesion, other values for several."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path, formats=("PNG", "TIFF", "BMP")) as picture:
-            check_picture(path, picture)
-            check_whole(path, picture)
-            plain = {"RGBA": "RGB", "LA": "L"}.get(picture.mode)
-            values = np.asarray(picture.convert(plain) if plain else picture)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise LesionError(path, f"cannot be read as a picture ({error})", "Save the mask again") from None
-    if values.ndim == 3:
-        if np.ptp(values.astype(np.int16), axis=2).max() > 0:
-            raise LesionError(path, "is a colour picture, expected a mask", "Save it with one channel, 0 outside")
-        values = values[..., 0]
-    if values.dtype.kind not in "bui":
-        raise LesionError(path, f"holds {values.dtype} values, expected integers", "Save it with integer labels")
-    return values.astype(np.uint8) if values.dtype.kind == "b" else values
+def _refuse_the_image(path: Path, mammogram: Mammogram) -> None:
+    """The image itself, or a copy of its file, is no mask of it."""
+    source = mammogram.source
+    if source is None or not source.is_file():
+        return
+    same = path.samefile(source)
+    if same or (path.stat().st_size == source.stat().st_size and filecmp.cmp(path, source, shallow=False)):
+        found = "is the image itself" if same else "is a copy of the image"
+        raise LesionError(path, f"{found}, expected the mask of its lesion", "Give the file of the outline, or a box")
 
 
-def _volume(path: Path, kind: str, shape: tuple[int, int]) -> list[NDArray[np.integer]]:
+def _volume(path: Path, kind: str, mammogram: Mammogram) -> tuple[list[NDArray[np.integer]], list[str]]:
     """NIfTI, NRRD and MetaImage: one slice; several channels are layers of a .seg.nrrd."""
     image = read_slice(path, kind, several_channels=True)
-    values = slice_array(image)
-    if values.dtype.kind == "f":
-        if not np.isfinite(values).all() or (values != np.round(values)).any():
-            raise LesionError(path, "holds fractions, expected whole labels", "Save it as a label map")
-        values = np.clip(values, 0, 65535).astype(np.uint16)
-    layers = [values[..., n] for n in range(values.shape[2])]
+    values = whole_numbers(path, slice_array(image))
+    found = [as_labels(path, values[..., n]) for n in range(values.shape[2])]
+    layers, notes = [layer for layer, _ in found], [note for _, told in found for note in told]
     offset = (
         image.GetMetaData("Segmentation_ReferenceImageExtentOffset")
         if image.HasMetaDataKey("Segmentation_ReferenceImageExtentOffset")
         else ""
     )
-    return [_uncropped(path, layer, offset, shape) for layer in layers] if offset.strip() else layers
+    full = [_uncropped(path, layer, offset, mammogram.shape) for layer in layers] if offset.strip() else layers
+    cropped = any(layer.shape != before.shape for layer, before in zip(full, layers, strict=True))
+    matched, doubts = match_grid(path, full, grid_of(image), mammogram, cropped=cropped)
+    return matched, [*notes, *doubts]
 
 
 def _uncropped(path: Path, layer: NDArray[np.integer], offset: str, shape: tuple[int, int]) -> NDArray[np.integer]:

@@ -46,6 +46,27 @@ class Spacing:
         return None if self.row_mm is None or self.col_mm is None else (self.row_mm + self.col_mm) / 2
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where a file's header puts its pixels, in mm of its own coordinates (LPS).
+
+    Attributes
+    ----------
+    origin : tuple of float
+        Centre of the first pixel.
+    column_axis, row_axis : tuple of float
+        Unit vectors along which the column number and the row number grow.
+    row_mm, col_mm : float
+        Distances between rows and between columns as written, also where they mean nothing.
+    """
+
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+    column_axis: tuple[float, ...] = (1.0, 0.0, 0.0)
+    row_axis: tuple[float, ...] = (0.0, 1.0, 0.0)
+    row_mm: float = 1.0
+    col_mm: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class ModalityLut:
     """A Modality LUT Sequence item (0028,3000), which takes the place of slope and intercept.
@@ -140,6 +161,8 @@ class Mammogram:
         Smallest and largest stored value that means "outside the image" (Pixel Padding Value and
         Range Limit, (0028,0120) and (0028,0121)); display steps show these pixels black.
     spacing : Spacing
+    grid : Grid or None
+        Of a volume (NIfTI, NRRD, MetaImage): what its header says of its axes, for masks of the same geometry.
     chest_wall_told : {'left', 'right'} or None
         Where the chest wall is in the stored picture by the header's Patient Orientation; see
         `MolSubCore.imaging.chest_wall`.
@@ -176,6 +199,7 @@ class Mammogram:
     value_range: tuple[float, float] = (0.0, 1.0)
     padding: tuple[int, int] | None = None
     spacing: Spacing = Spacing()
+    grid: Grid | None = None
     chest_wall_told: Literal["left", "right"] | None = None
     laterality: Literal["L", "R"] | None = None
     view: str | None = None

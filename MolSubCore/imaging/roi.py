@@ -7,20 +7,22 @@ The module needs NumPy alone until a patch is made: 3D Slicer draws squares with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from MolSubCore.errors import ImageError
+from MolSubCore.errors import ImageError, LesionError
 from MolSubCore.imaging.display import AUTO, display_array, display_step
 from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.recipes import Recipe
 
+_CONSTANT = "The region around the lesion holds one grey value only: the prediction means nothing."
 #: Equalised pictures by clip limit, as long as their mammogram lives: another lesion on it is another patch only.
 _EQUALISED: WeakKeyDictionary[Mammogram, dict[float | None, NDArray[np.uint8]]] = WeakKeyDictionary()
 
@@ -130,6 +132,17 @@ class Roi:
     recipe: Recipe
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the patch holds one grey value only: nothing can be learnt from it, or told by it."""
+        return bool(self.patch.min() == self.patch.max())
+
+    def refuse_constant(self, source: str | os.PathLike[str]) -> None:
+        """Raise a LesionError about a file or box where the patch holds one grey value only: for training."""
+        if self.is_constant:
+            found = f"lies where the picture holds one grey value only (lesion {self.lesion} and the region around it)"
+            raise LesionError(source, found, "Check that the outline is of this image, and that the image is whole")
+
 
 def square_roi(box: Box, margin: tuple[float, float], image_shape: tuple[int, int], size: int = 224) -> RoiGeometry:
     """Grow a box by a margin, make it square about its centre, shift it into the image.
@@ -212,10 +225,13 @@ def extract_rois(mammogram: Mammogram, lesions: LesionSet, recipe: Recipe) -> li
     chosen = [_around_all(lesions)] if recipe.together else list(lesions.lesions)
     name = str(mammogram.source or mammogram.label)
     places = [roi_geometry(lesion.box, recipe, mammogram.shape, mammogram.spacing, name) for lesion in chosen]
+    pairs = zip(chosen, places, strict=True)
     if recipe.square == "published":
         equalised = _equalised(mammogram, recipe)
-        return [_published(equalised, *pair, recipe) for pair in zip(chosen, places, strict=True)]
-    return [_default(mammogram, *pair, recipe) for pair in zip(chosen, places, strict=True)]
+        rois = [_published(equalised, *pair, recipe) for pair in pairs]
+    else:
+        rois = [_default(mammogram, *pair, recipe) for pair in pairs]
+    return [replace(roi, warnings=(*roi.warnings, _CONSTANT)) if roi.is_constant else roi for roi in rois]
 
 
 def _around_all(lesions: LesionSet) -> Lesion:
@@ -248,8 +264,6 @@ def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe
         warnings = (
             "The image is smaller than the region around the lesion: the rest is filled with its border value.",
         )
-    if float(shown.max()) == float(shown.min()):
-        warnings += ("The region around the lesion holds one grey value only: the prediction means nothing.",)
     if former := former_display(mammogram, recipe.display):
         warnings += (former,)
     picture = Image.fromarray(shown).resize((recipe.size, recipe.size), Image.Resampling.BILINEAR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import re
 import shutil
@@ -21,6 +22,7 @@ from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_facts import plausible_spacing
 from MolSubCore.imaging.limits import check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.mask_grid import grid_of
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
 from MolSubCore.imaging.volume_header import check_packed_data, check_text_header
@@ -62,7 +64,8 @@ def _read(path: Path, kind: str) -> Mammogram:
     stored = slice_array(image)[..., 0]
     spacing, warnings = _spacing(row_mm, column_mm, (stored.shape[0], stored.shape[1]))
     history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
-    return plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
+    mammogram = plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
+    return dataclasses.replace(mammogram, grid=grid_of(image))
 
 
 def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:

@@ -36,10 +36,10 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of one image: `Agreement.to_dict`, and ``consensus`` (the file) where asked. Of pairs: ``items`` (the same
-        for every pair, with ``consensus_problem`` in place of an empty consensus; ``{"only": "first" | "second" |
-        "neither"}`` where one saw no lesion), and ``summary``: by
-        measure ``median, low, high`` (quartiles) and ``n``, of the images that both outlined; distances by unit.
+        Of one image: `Agreement.to_dict`, ``warnings``, and ``consensus`` (the file) where asked. Of pairs: ``items``
+        (the same for every pair, with ``consensus_problem`` in place of an empty consensus;
+        ``{"only": "first" | "second" | "neither"}`` where one saw no lesion), and ``summary``: by measure ``median,
+        low, high`` (quartiles) and ``n``, of the images that both outlined; distances by unit.
 
     Raises
     ------
@@ -65,6 +65,8 @@ def _one(options: Mapping[str, Any], rule: str | None, *, among_others: bool = F
     mammogram = read_mammogram(options["image"])
     first, second = (read_lesions(options[name], mammogram) for name in ("first", "second"))
     result = agreement(first, second, mammogram.spacing).to_dict()
+    both = (("First", first), ("Second", second))
+    result["warnings"] = [f"{name} outline: {text}" for name, lesions in both for text in lesions.remarks]
     if rule:
         try:
             mask = consensus(first, second, rule)  # type: ignore[arg-type]
@@ -132,4 +134,5 @@ def agreement_lines(result: Mapping[str, Any]) -> list[str]:
         f"Hausdorff distance {result['hausdorff']:.2f} {unit}, 95th percentile {result['hausdorff_95']:.2f} {unit}",
         f"Boxes: intersection over union {result['box_iou']:.3f}, Cohen's kappa {kappa} (over {where})",
     ]
+    lines += [f"Warning: {text}" for text in result["warnings"]]
     return lines + ([f"Consensus: {result['consensus']}"] if "consensus" in result else [])

@@ -107,7 +107,7 @@ def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[s
         "labels": write_array(Path(options["out"]) / "labels.npy", labels),
         "count": len(boxes),
         "boxes": [[box.row_start, box.row_stop, box.col_start, box.col_stop] for box in boxes],
-        "warnings": [*lesions.warnings, *notes],
+        "warnings": [*lesions.remarks, *notes],
     }
 
 

@@ -173,8 +173,11 @@ def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
     lesions = read_lesions(tmp_path / "seg.dcm", mammogram)
     assert [x.box for x in lesions.lesions] == [Box(100, 120, 50, 80), Box(10, 20, 30, 35)]
     assert lesions.warnings == ()
+    another = pydicom.dcmread(source)
+    another.InstanceNumber = 7
+    another.save_as(tmp_path / "another.dcm")
     with pytest.raises(LesionError, match="is DICOM MG, expected a mask"):
-        read_lesions(source, mammogram)
+        read_lesions(tmp_path / "another.dcm", mammogram)
 
 
 def test_polygons_of_both_forms(tmp_path: Path) -> None:

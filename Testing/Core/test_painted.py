@@ -1,0 +1,167 @@
+"""Masks that are pictures are read as they are seen; label maps stay label maps; the rest is refused by its name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from MolSubCore.errors import LesionError
+from MolSubCore.imaging.lesion import LesionSet, read_lesions
+from MolSubCore.imaging.mammogram import Mammogram
+
+ROWS, COLUMNS = 300, 200
+Y, X = np.mgrid[:ROWS, :COLUMNS]
+DISC = (Y - 120) ** 2 + (X - 70) ** 2 < 30**2
+OTHER = (Y - 250) ** 2 + (X - 70) ** 2 < 20**2
+IMAGE = Mammogram(np.zeros((ROWS, COLUMNS), np.uint8))
+GREY = (DISC * 255).astype(np.uint8)
+_PHOTOMETRIC = 262
+
+
+def paletted(indices: np.ndarray, *colours: int) -> Image.Image:
+    picture = Image.fromarray(indices.astype(np.uint8), "P")
+    picture.putpalette(list(colours))
+    return picture
+
+
+def layer(colour: tuple[int, int, int], opacity: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.dstack([np.full((ROWS, COLUMNS, 3), colour, np.uint8), opacity.astype(np.uint8)]))
+
+
+def jpeg(quality: int) -> Image.Image:
+    content = io.BytesIO()
+    Image.fromarray(GREY).save(content, "JPEG", quality=quality)
+    return Image.open(content)
+
+
+def read(folder: Path, picture: Image.Image, name: str = "m.png", **options: object) -> LesionSet:
+    picture.save(folder / name, **options)
+    return read_lesions(folder / name, IMAGE)
+
+
+def dice(lesions: LesionSet, seen: np.ndarray) -> float:
+    mask = lesions.full_mask()
+    return 2 * np.count_nonzero(mask & seen) / (np.count_nonzero(mask) + np.count_nonzero(seen))
+
+
+AS_SEEN = {
+    "white has index 0": (lambda: paletted(~DISC, 255, 255, 255, 0, 0, 0), ""),
+    "black has index 0": (lambda: paletted(DISC, 0, 0, 0, 255, 255, 255), ""),
+    "a colour of its own": (lambda: paletted(DISC, 0, 0, 0, 128, 0, 0), "labels"),
+    "dark on white by its palette": (lambda: paletted(DISC, 255, 255, 255, 0, 0, 0), "inverting"),
+    "white layer": (lambda: layer((255, 255, 255), GREY), "transparent"),
+    "black layer": (lambda: layer((0, 0, 0), GREY), "transparent"),
+    "half transparent red layer": (lambda: layer((255, 0, 0), DISC * 100), "transparent"),
+    "opaque": (lambda: Image.merge("RGBA", [*[Image.fromarray(GREY)] * 3, Image.new("L", (COLUMNS, ROWS), 255)]), ""),
+    "one bit": (lambda: Image.fromarray(GREY).convert("1"), ""),
+    "16 bits": (lambda: Image.fromarray((DISC * 65535).astype(np.uint16)), ""),
+}
+
+
+@pytest.mark.parametrize("name", AS_SEEN)
+def test_a_picture_is_what_it_shows(tmp_path: Path, name: str) -> None:
+    make, word = AS_SEEN[name]
+    lesions = read(tmp_path, make())
+    assert len(lesions.lesions) == 1
+    assert np.array_equal(lesions.full_mask(), DISC)
+    assert (not lesions.warnings) if not word else word in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_imagej_writes_the_lesion_dark_on_white(tmp_path: Path, bits: int) -> None:
+    """In its files white is zero, and the lesion has the highest number."""
+    tags = ImageFileDirectory_v2()
+    tags[_PHOTOMETRIC] = 0
+    values = DISC * ((1 << bits) - 1)
+    picture = Image.fromarray(values.astype(f"u{bits // 8}"))
+    if bits == 8:  # which Pillow turns over as it writes, too
+        picture = Image.fromarray(255 - GREY)
+    lesions = read(tmp_path, picture, "m.tif", tiffinfo=tags)
+    assert np.array_equal(lesions.full_mask(), DISC)
+    assert "inverting lookup table" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("quality", [95, 75, 20])
+@pytest.mark.parametrize("name", ["m.png", "m.jpg"])
+def test_traces_of_compression_are_no_lesions(tmp_path: Path, quality: int, name: str) -> None:
+    picture = jpeg(quality)
+    lesions = read(tmp_path, picture, name, **({"quality": quality} if name == "m.jpg" else {}))
+    assert len(lesions.lesions) == 1
+    assert dice(lesions, DISC) > 0.99
+    assert "grey values" in lesions.warnings[0]
+
+
+def test_soft_edges_are_cut_at_half(tmp_path: Path) -> None:
+    drawn = np.zeros_like(GREY)
+    cv2.circle(drawn, (70, 120), 4, 255, -1, cv2.LINE_AA)
+    doubled = cv2.resize(GREY[::2, ::2], (COLUMNS, ROWS))
+    for soft in (drawn, doubled, cv2.GaussianBlur(GREY, (0, 0), 3)):
+        lesions = read(tmp_path, Image.fromarray(soft))
+        assert len(lesions.lesions) == 1
+        assert np.array_equal(lesions.full_mask(), soft >= 128)
+        assert "at least half of the brightest value" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("values", [(1, 2), (128, 255), (1000, 40000)])
+@pytest.mark.parametrize("name", ["m.png", "m.nii.gz"])
+def test_labels_stay_labels(tmp_path: Path, values: tuple[int, int], name: str) -> None:
+    labels = (DISC * values[0] + OTHER * values[1]).astype(np.uint8 if max(values) < 256 else np.uint16)
+    if name == "m.png":
+        lesions = read(tmp_path, Image.fromarray(labels))
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(labels[None]), str(tmp_path / name))
+        lesions = read_lesions(tmp_path / name, IMAGE)
+    assert [lesion.box.row_start for lesion in lesions.lesions] == [91, 231]
+    assert lesions.warnings == ()
+
+
+def test_coloured_labels_are_lesions(tmp_path: Path) -> None:
+    lesions = read(tmp_path, paletted(DISC + 2 * OTHER.astype(int), 0, 0, 0, 128, 0, 0, 0, 128, 0))
+    assert [lesion.box.row_start for lesion in lesions.lesions] == [91, 231]
+
+
+def test_a_label_of_some_pixels_beside_a_larger_one_is_a_slip(tmp_path: Path) -> None:
+    labels = DISC.astype(np.uint8)
+    labels[280, 10:14] = 2
+    lesions = read(tmp_path, Image.fromarray(labels))
+    assert np.array_equal(lesions.full_mask(), DISC)
+    assert "under 10 pixels" in lesions.warnings[0]
+
+
+LABELS_BLURRED = cv2.GaussianBlur((DISC * 128 + OTHER * 255).astype(np.uint8), (0, 0), 2)
+BLOB = np.exp(-((Y - 120) ** 2 + (X - 70) ** 2) / 2 / 30**2)
+
+
+@pytest.mark.parametrize(
+    ("picture", "word"),
+    [
+        (Image.fromarray((BLOB * 255).astype(np.uint8)), "probability map"),
+        (Image.fromarray(BLOB.astype(np.float32)), "probability map"),
+        (Image.fromarray((X + Y / 4).astype(np.uint8)), "a picture"),
+        (Image.fromarray(LABELS_BLURRED), "several grey levels"),
+        (Image.fromarray(np.dstack([GREY, X.astype(np.uint8), Y.astype(np.uint8)])), "colour picture"),
+    ],
+)
+def test_what_is_no_outline_is_refused_by_its_name(tmp_path: Path, picture: Image.Image, word: str) -> None:
+    with pytest.raises(LesionError, match=word):
+        read(tmp_path, picture, "m.tif")
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [(BLOB.astype(np.float32), "probability map"), (DISC * 0.5 + OTHER * 7.5, "fractions"), (DISC * 2 - 1, "negative")],
+)
+def test_volumes_of_other_numbers_are_refused_by_their_name(tmp_path: Path, values: np.ndarray, word: str) -> None:
+    if values.dtype.kind == "i":
+        values = values.astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(values[None]), str(tmp_path / "m.nii.gz"))
+    with pytest.raises(LesionError, match=word) as caught:
+        read_lesions(tmp_path / "m.nii.gz", IMAGE)
+    assert "Save" in str(caught.value) or "save" in str(caught.value)

@@ -1,0 +1,203 @@
+"""Outlines are held against the picture: its air, its breast, and the geometry that its file tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from written_files import mammogram_dataset, write_dicom
+
+from MolSubCore.errors import LesionError
+from MolSubCore.imaging.breast import breast_area
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.placement import tissue_share
+from MolSubCore.imaging.reader import read_mammogram
+
+ROWS, COLUMNS = 450, 350
+Y, X = np.mgrid[:ROWS, :COLUMNS]
+#: Half an ellipse at the left edge; all else is air.
+BREAST = (X / 245) ** 2 + ((Y - 225) / 190) ** 2 < 1
+LESION = (Y - 180) ** 2 + (X - 60) ** 2 < 15**2
+
+
+def pixels(seed: int = 1) -> np.ndarray:
+    """12 bits: air 20, breast about 1500, its lesion brighter, noise."""
+    values = np.where(BREAST, 1500 + 300 * np.sin(X / 18) + 700 * LESION, 20)
+    return (values + np.random.default_rng(seed).normal(0, 15, values.shape)).clip(0, 4095).astype(np.uint16)
+
+
+PLAIN = Mammogram(pixels(), value_range=(0.0, 4095.0), spacing=Spacing(0.1, 0.1, "PixelSpacing"))
+KINDS = {
+    "for presentation": PLAIN,
+    "MONOCHROME1": dataclasses.replace(PLAIN, stored=4095 - pixels(), inverted=True),
+    "negative": dataclasses.replace(PLAIN, stored=4095 - pixels()),
+    "8 bits": Mammogram((pixels() // 16).astype(np.uint8), value_range=(0.0, 255.0)),
+    "padded": dataclasses.replace(PLAIN, stored=np.where(BREAST, pixels(), 0).astype(np.uint16), padding=(0, 0)),
+    "noisy film": dataclasses.replace(
+        PLAIN,
+        stored=(pixels() + np.random.default_rng(0).normal(200, 120, BREAST.shape)).clip(0, 4095).astype(np.uint16),
+    ),
+}
+
+
+def mask_file(folder: Path, mask: np.ndarray, name: str = "m.png") -> Path:
+    Image.fromarray((mask * 255).astype(np.uint8)).save(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lesion_in_the_breast_and_one_in_the_air(tmp_path: Path, kind: str) -> None:
+    mammogram = KINDS[kind]
+    right = read_lesions(mask_file(tmp_path, LESION), mammogram)
+    assert (right.problems, right.warnings, right.wrong) == ((), (), ())
+    wrong = read_lesions(mask_file(tmp_path, LESION[:, ::-1]), mammogram)
+    assert wrong.wrong == ("1",)
+    assert "0 % of it is on breast tissue, it covers 0.4 % of the image" in wrong.problems[0]
+    assert "in the air" in read_lesions("5,300,40,340", mammogram).problems[0]
+
+
+def test_the_area_is_that_of_the_breast() -> None:
+    area = breast_area(PLAIN)
+    assert area is not None
+    found = area.at(slice(0, ROWS), slice(0, COLUMNS))
+    assert found[BREAST].all()
+    assert np.count_nonzero(found & ~BREAST) < 0.15 * np.count_nonzero(BREAST)  # a rim for the skin
+
+
+def test_outlines_that_reach_the_skin_are_in_order_and_half_out_is_warned_of(tmp_path: Path) -> None:
+    skin = (Y - 225) ** 2 + (X - 232) ** 2 < 15**2
+    assert read_lesions(mask_file(tmp_path, skin), PLAIN).remarks == ()
+    (warning,) = read_lesions("200,200,250,320", PLAIN).remarks
+    assert "lies partly outside the breast" in warning
+    assert "% of it is on breast tissue" in warning
+
+
+def test_masks_that_outline_no_lesion(tmp_path: Path) -> None:
+    for mask in (~LESION, np.ones_like(LESION)):
+        (problem,) = read_lesions(mask_file(tmp_path, mask), PLAIN).problems
+        assert "it is inverted, or covers everything" in problem
+        assert f"{100 * mask.mean():.3g} % of the image" in problem
+    assert "outline the breast and not a lesion" in read_lesions(mask_file(tmp_path, BREAST), PLAIN).warnings[0]
+
+
+def test_only_the_wrong_lesion_of_several_is_named(tmp_path: Path) -> None:
+    lesions = read_lesions(mask_file(tmp_path, LESION | LESION[:, ::-1]), PLAIN)
+    assert len(lesions.lesions) == 2
+    assert lesions.wrong == ("2",)
+    assert [text.split(" lies")[0] for text in lesions.problems] == ["Lesion 2"]
+
+
+def test_a_crop_has_no_air_and_no_complaint(tmp_path: Path) -> None:
+    crop = dataclasses.replace(PLAIN, stored=pixels()[100:300, 20:180])
+    assert breast_area(crop) is None
+    assert read_lesions(mask_file(tmp_path, LESION[100:300, 20:180]), crop).remarks == ()
+    assert read_lesions("0,0,100,100", crop).remarks == ()
+    (problem,) = read_lesions("0,0,200,160", crop).problems
+    assert "covers 100 % of the image" in problem
+
+
+def test_the_image_is_no_mask_of_itself(tmp_path: Path) -> None:
+    for path in (tmp_path / "i.dcm", tmp_path / "i.png"):
+        if path.suffix == ".dcm":
+            write_dicom(path, mammogram_dataset(pixels(), 12))
+        else:
+            Image.fromarray((pixels() // 16).astype(np.uint8)).save(path)
+        mammogram = read_mammogram(path)
+        copy = Path(shutil.copy(path, tmp_path / f"copy{path.suffix}"))
+        for mask, text in ((path, "is the image itself"), (copy, "is a copy of the image")):
+            with pytest.raises(LesionError, match=text):
+                read_lesions(mask, mammogram)
+
+
+def volume(path: Path, mask: np.ndarray, axes: tuple[int, int] = (1, 1), origin: tuple[float, float] = (0, 0),
+           mm: float = 0.1) -> Path:  # fmt: skip
+    """A mask whose columns and rows run along `axes` of the image's; its origin in (x, y)."""
+    image = sitk.GetImageFromArray(mask.astype(np.uint8)[None])
+    image.SetDirection((axes[0], 0, 0, 0, axes[1], 0, 0, 0, 1))
+    image.SetOrigin((*origin, 0))
+    image.SetSpacing((mm, mm, 1))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+END = (0.1 * (COLUMNS - 1), 0.1 * (ROWS - 1))
+
+
+@pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd"])
+def test_a_mask_that_a_converter_turned_is_turned_back(tmp_path: Path, name: str) -> None:
+    """Converters write the turned axes, and an origin at the other end (dcm2niix; reorientation to RAS+)."""
+    for mask, axes, origin in ((LESION[::-1], (1, -1), (0, END[1])), (LESION[::-1, ::-1], (-1, -1), END)):
+        lesions = read_lesions(volume(tmp_path / name, mask, axes, origin), PLAIN)
+        assert np.array_equal(lesions.full_mask(), LESION)
+        assert "run the other way" in lesions.warnings[0]
+
+
+def test_where_the_origin_does_not_tell_the_breast_may(tmp_path: Path) -> None:
+    high = (Y - 60) ** 2 + (X - 20) ** 2 < 12**2
+    lopsided = dataclasses.replace(PLAIN, stored=np.where(Y < 225, pixels(), 20).astype(np.uint16))
+    turned = read_lesions(volume(tmp_path / "t.nrrd", high[::-1], (1, -1)), lopsided)
+    assert np.array_equal(turned.full_mask(), high)
+    assert "as stored it would lie in the air" in turned.warnings[0]
+    stored = read_lesions(volume(tmp_path / "s.nrrd", high, (1, -1)), lopsided)
+    assert np.array_equal(stored.full_mask(), high)
+    with pytest.raises(LesionError, match="does not tell which way round"):
+        read_lesions(volume(tmp_path / "x.nrrd", LESION[::-1], (1, -1)), PLAIN)
+
+
+def test_a_mask_with_the_geometry_of_its_volume_is_matched_as_stored(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(pixels()[::-1][None])
+    image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetOrigin((0, END[1], 0))
+    image.SetSpacing((0.1, 0.1, 1))
+    sitk.WriteImage(image, str(tmp_path / "i.nii.gz"))
+    mammogram = read_mammogram(tmp_path / "i.nii.gz")
+    same = read_lesions(volume(tmp_path / "m.nii.gz", LESION[::-1], (1, -1), (0, END[1])), mammogram)
+    assert np.array_equal(same.full_mask(), LESION[::-1])
+    assert same.warnings == ()
+    other = read_lesions(volume(tmp_path / "o.nii.gz", LESION), mammogram)  # drawn on the DICOM file
+    assert np.array_equal(other.full_mask(), LESION[::-1])
+    default = read_lesions(volume(tmp_path / "d.nii.gz", LESION[::-1], mm=1.0), mammogram)
+    assert np.array_equal(default.full_mask(), LESION[::-1])
+    assert "defaults" in default.warnings[0]
+
+
+def test_another_pixel_spacing_is_told(tmp_path: Path) -> None:
+    for mm, told in ((0.1, False), (0.106, False), (1.0, False), (0.2, True), (0.05, True)):
+        warnings = read_lesions(volume(tmp_path / "m.nrrd", LESION, mm=mm), PLAIN).warnings
+        assert any("pixel spacing" in text for text in warnings) == told
+
+
+@pytest.mark.real
+def test_real_lesions_lie_on_real_breasts(shared_data: Path) -> None:
+    masks = sorted((shared_data / "cdd-cesm" / "masks").glob("*.png"))
+    assert len(masks) == 8
+    for mask in masks:
+        mammogram = read_mammogram(shared_data / "cdd-cesm" / "images" / f"{mask.stem.removesuffix('_mask')}.jpg")
+        for kind in (mammogram, dataclasses.replace(mammogram, stored=255 - mammogram.stored, inverted=True)):
+            assert breast_area(kind) is not None
+            lesions = read_lesions(mask, kind)
+            assert lesions.remarks == ()
+            assert min(tissue_share(lesion, kind) or 0 for lesion in lesions.lesions) > 0.95
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "air", "breast"),
+    [
+        ("cbis-ddsm/Mass-Test_P_00016_LEFT_CC_full_16bit.png", "200,100,500,400", "2568,1321,2952,1706"),
+        ("dicom/ge_senographe_RMLO_jpegLosslessSV1_voilut3_sigmoid.dcm", "200,200,400,400", "1500,1700,1750,1950"),
+        ("dicom/siemens_inspiration_LCC_stereo_jpegLosslessSV1_overlays.dcm", "20,400,100,600", "500,300,650,500"),
+        ("nyu-16bit/1_R_CC_3328x2560_16bit.png", "360,1160,480,1440", "1500,1700,1900,2100"),  # the lead marker
+        ("nyu-birads-4view-8bit/R-CC.png", "20,1700,220,1990", "1000,600,1200,800"),
+    ],
+)
+def test_real_air_and_real_breasts(shared_data: Path, name: str, air: str, breast: str) -> None:
+    mammogram = read_mammogram(shared_data / name)
+    assert read_lesions(breast, mammogram).remarks == ()
+    assert "in the air" in read_lesions(air, mammogram).problems[0]
