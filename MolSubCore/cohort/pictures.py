@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case
-from MolSubCore.errors import MolSubError, printable
+from MolSubCore.errors import printable
 from MolSubCore.files import atomic_path, check_free
 from MolSubCore.imaging.display import display_array
 from MolSubCore.imaging.lesion import Lesion, LesionSet
