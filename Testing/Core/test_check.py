@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from PIL import Image
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.errors import MolSubError
+from MolSubCore.cohort.table import Cohort, read_cohort
+from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.tasks import Subtype
 
 Row = dict[str, str]
@@ -174,3 +178,70 @@ def test_one_mask_for_two_images_is_noted(clean: Path, tmp_path: Path) -> None:
     assert [str(n) for n in report.notes if "another image" in n.text] == [
         "row 5, mask: is that of row 4, which is another image"
     ]
+
+
+def mirrored(folder: Path, row: Row) -> str:
+    """A row's mask with its columns in the other order, as of the other breast."""
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / row["mask"])))
+    name = f"masks/mirrored-{Path(row['mask']).name}"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ascontiguousarray(mask[..., ::-1])), str(folder / name))
+    return name
+
+
+def test_what_cannot_be_an_outline_is_a_problem_in_the_check_and_in_training(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "air"))
+    rows = read_rows(folder)
+    rows[0]["mask"] = mirrored(folder, rows[0])
+    rows[1] |= {"mask": "", "box": "0,0,160,128"}
+    Image.fromarray(np.full((160, 128), 90, np.uint8)).save(folder / "images" / "constant.png")
+    rows[2] |= {"image": "images/constant.png", "mask": "", "box": "40,40,60,60", "view": "", "laterality": ""}
+    table = write_rows(folder, [{"box": "", **row} for row in rows])
+    problems = {problem.row: problem for problem in check_cohort(table).problems}
+    assert sorted(problems) == [2, 3, 4]
+    assert problems[2].column == "mask"
+    assert "lies outside the breast, in the air: 0 % of it is on breast tissue" in problems[2].text
+    assert "covers 100 % of the image" in problems[3].text
+    assert "one grey value only" in problems[4].text
+    cohort = read_cohort(table)
+    for number, row in enumerate((2, 3, 4)):
+        with pytest.raises(CohortError, match=f"row {row}: ") as caught:
+            build_store(Cohort(cohort.cases[number : number + 1], table), get_recipe("default"), tmp_path / "cache")
+        for share in re.findall(r"[\d.]+ % of", problems[row].text):
+            assert share in str(caught.value)
+
+
+def test_what_predictions_warn_of_is_noted(clean: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "doubts"))
+    rows = read_rows(folder)
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / rows[0]["mask"])))[0]
+    soft = np.asarray(Image.fromarray((mask > 0).astype(np.uint8) * 255).resize((64, 80)).resize((128, 160), 2))
+    Image.fromarray(soft).save(folder / "masks" / "soft.png")
+    rows[0]["mask"] = "masks/soft.png"
+    rows[1] |= {"mask": "", "box": "-5,60,40,100"}
+    report = check_cohort(write_rows(folder, [{"box": "", **row} for row in rows]))
+    told = {(note.row, note.column): note.text for note in report.notes if "smaller" not in note.text}
+    assert "grey values" in told[2, "mask"]
+    assert "outside the image" in told[3, "box"]
+
+
+def test_every_lesion_is_drawn_on_its_mammogram(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "many"))
+    rows = read_rows(folder)
+    rows += [row | {"patient_id": f"{row['patient_id']}b", "image": "images/none.dcm"} for row in rows[:4]]
+    table = write_rows(folder, rows)
+    assert main(["cohort", "check", str(table), "--pictures", str(tmp_path / "p")]) == 2
+    pages = sorted((tmp_path / "p").iterdir())
+    assert [page.name for page in pages] == ["lesions-001.png", "lesions-002.png"]  # 18 rows, 16 a page
+    assert f"{pages[0]} to {pages[1].name}" in capsys.readouterr().out
+    yellow = [(np.asarray(Image.open(page))[..., :3] == (255, 214, 10)).all(axis=2).sum() for page in pages]
+    assert yellow[0] > 14 * 50  # the outlines of 14 rows; those of four have no image
+    assert yellow[1] == 0
+    assert main(["cohort", "check", str(table), "--pictures", str(tmp_path / "p")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    named = tmp_path / "named"
+    assert main(["cohort", "check", str(table), "--pictures", str(named), "--identified"]) == 2
+    assert (named / "lesions-001.png").read_bytes() != pages[0].read_bytes()
+    assert main(["cohort", "check", str(table), "--identified"]) == 2
+    assert "--pictures" in capsys.readouterr().err

@@ -92,6 +92,38 @@ def test_the_segmentation_of_one_other_image_is_taken_with_a_warning(image: Path
     assert "another image than this one" in lesions.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "place", ["SourceImageSequence", "ReferencedImageSequence", "ReferencedSeriesSequence", "shared"]
+)
+def test_wherever_another_image_is_named_it_is_told(
+    image: Path, mammogram: Mammogram, tmp_path: Path, place: str
+) -> None:
+    masks = np.zeros((*SHAPE, 1), np.uint8)
+    masks[3:9, 4:30, 0] = 1
+    made = segmentation(image, masks)
+    named = Dataset()
+    named.ReferencedSOPClassUID = dcmread(image).SOPClassUID
+    named.ReferencedSOPInstanceUID = mammogram.identifiers["SOPInstanceUID"]
+    del made.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence
+    del made.ReferencedSeriesSequence
+    del made.SourceImageSequence
+    if place == "ReferencedSeriesSequence":
+        series = Dataset()
+        series.ReferencedInstanceSequence = [named]
+        made.ReferencedSeriesSequence = [series]
+    elif place == "shared":
+        derivation = Dataset()
+        derivation.SourceImageSequence = [named]
+        made.SharedFunctionalGroupsSequence[0].DerivationImageSequence = [derivation]
+    else:
+        setattr(made, place, [named])
+    made.save_as(tmp_path / "seg.dcm")
+    assert read_lesions(tmp_path / "seg.dcm", mammogram).warnings == ()
+    other = write_dicom(tmp_path / "copy.dcm", mammogram_dataset(picture(12, SHAPE), 12, SOPInstanceUID="1.2.3.99"))
+    (warning,) = read_lesions(tmp_path / "seg.dcm", read_mammogram(other)).warnings
+    assert "another image than this one" in warning
+
+
 def test_the_segmentation_of_several_other_images_is_refused(image: Path, tmp_path: Path) -> None:
     two_frames(image, "1.2.999").save_as(tmp_path / "seg.dcm")
     other = write_dicom(tmp_path / "copy.dcm", mammogram_dataset(picture(12, SHAPE), 12, SOPInstanceUID="1.2.3.99"))

@@ -103,3 +103,13 @@ def test_a_run_records_the_sizes_of_its_regions(workplace: Path) -> None:
             sides.append(max(lesion.box.shape) + 200)
     assert read_json(workplace / "run" / "cohort.json")["spacing_mm"] == pytest.approx([min(spacings), max(spacings)])
     assert read_json(workplace / "run" / "cohort.json")["roi_side_px"] == [min(sides), max(sides)]
+
+
+def test_a_lesion_in_the_air_means_nothing() -> None:
+    rows, columns = np.mgrid[:400, :300]
+    breast = (columns / 150) ** 2 + ((rows - 200) / 180) ** 2 < 1
+    stored = np.where(breast, 1500 + columns, 20).astype(np.uint16)
+    (air, constant) = said(replace(KNOWN, stored=stored), "20,220,60,260", CARD)
+    assert air.startswith("Image 1 R CC: The lesion lies outside the breast, in the air: 0 % of it is on breast tissue")
+    assert air.endswith("What is computed of it means nothing.")
+    assert "one grey value only" in constant

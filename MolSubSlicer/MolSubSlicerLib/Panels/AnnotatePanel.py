@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from MolSubSlicerLib.Session import Session
 
-_MASKS = "*.nii *.nii.gz *.nrrd *.seg.nrrd *.mha *.png *.tif *.tiff *.dcm *.json"
+_MASKS = "*.nii *.nii.gz *.nrrd *.seg.nrrd *.mha *.png *.jpg *.jpeg *.tif *.tiff *.bmp *.dcm *.json"
 
 
 class AnnotatePanel:
