@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import LesionError
+from MolSubCore.errors import LesionError, MolSubError
 from MolSubCore.imaging.lesion import MOST
 
 #: A value is a label's if this share of its pixels has only pixels of the same value around: soft edges have none.
@@ -49,7 +49,7 @@ def read_painted(path: Path) -> Labels:
             paletted = picture.mode in ("P", "PA")
             grey, notes = _grey(path, picture, white_is_zero)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, LesionError):
+        if isinstance(error, MolSubError):
             raise
         raise LesionError(path, f"cannot be read as a picture ({error})", "Save the mask again") from None
     if (white_is_zero or paletted) and _dark_on_bright(grey):
