@@ -280,7 +280,7 @@ def predict(
                 LesionPrediction(
                     label, name, *place, mammogram, lesions, roi, probabilities, maps, files,
                     mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
-                    means_nothing(mammogram, roi),
+                    means_nothing(mammogram, lesions, roi),
                 )
             )  # fmt: skip
     warnings += check_one_patient(mammograms, unnamed)
@@ -372,6 +372,8 @@ def _result_warnings(prediction: Prediction) -> list[str]:
                          f"{item.means_nothing}.")  # fmt: skip
     if all(one.probabilities is None for one in results):
         reason = prediction.items[0].means_nothing
+        if problems := prediction.items[0].lesions.problems:
+            reason = f"{problems[0][:1].lower()}{problems[0][1:].rstrip('.')}"
         raise ImageError("predict", f"there is nothing to predict from: {reason}", "Check the image and its lesion")
     breasts = {one.breast for one in results}
     if {"L", "R"} <= breasts:

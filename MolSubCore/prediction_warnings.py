@@ -13,13 +13,16 @@ from MolSubCore.imaging.roi import Roi
 _SPACING = 0.1
 
 #: Why a prediction means nothing, in words that go after a colon.
+MISPLACED = "its outline cannot be that of a lesion on this image"
 CONSTANT = "the region around the lesion holds one grey value only"
 NEGATIVE = "the picture may be a negative (dense tissue dark)"
 
 
-def means_nothing(mammogram: Mammogram, roi: Roi) -> str:
+def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
     """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
-    if roi.patch.min() == roi.patch.max():
+    if lesions.wrong and (roi.recipe.together or roi.lesion in lesions.wrong):
+        return MISPLACED
+    if roi.is_constant:
         return CONSTANT
     return NEGATIVE if mammogram.negative else ""
 
