@@ -83,8 +83,15 @@ def unlike_spacing(here: Sequence[float] | None, trained: Sequence[float] | None
     assert here is not None and trained is not None
     if here[0] >= trained[0] * (1 - _SPACING) and here[1] <= trained[1] * (1 + _SPACING):
         return ""
-    own, known = (" to ".join(dict.fromkeys(f"{value:.3g}" for value in pair)) for pair in (here, trained))
-    return f"the pixels are {own} mm apart, those of the training were {known} mm: lesions appear in another size."
+    own, known = spacing_text(here), spacing_text(trained)
+    return f"the pixels are {own} apart, those of the training were {known}: lesions appear in another size."
+
+
+def spacing_text(limits: Any) -> str:
+    """A range of pixel spacings for people: ``0.05 to 0.1 mm``."""
+    if not _is_range(limits):
+        return "not recorded"
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in limits)) + " mm"
 
 
 def _is_range(values: Any) -> bool:

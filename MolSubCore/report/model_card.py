@@ -12,6 +12,7 @@ from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import try_place, write_text
 from MolSubCore.models.card import calibration_note, earlier, patient_level, trained_on
 from MolSubCore.models.metadata import monai_metadata
+from MolSubCore.prediction_warnings import spacing_text
 from MolSubCore.report.external_figures import curves_figure
 from MolSubCore.report.external_tables import cell, measure_rows
 from MolSubCore.report.page import environment, known, number
@@ -92,6 +93,7 @@ def _training(card: dict[str, Any]) -> Facts:
         for key, title in (("manufacturers", "Manufacturers"), ("views", "Views"),
                            ("presentation", "Presentation intent"), ("spacing_sources", "Pixel spacing from"))
     ]  # fmt: skip
+    rows.append(("Pixel spacing", spacing_text(cohort.get("spacing_mm"))))
     folds = ", ".join(map(str, training.get("folds") or ())) or "not recorded"
     rows.append(("Folds in the bundle", f"{folds} ({known(training.get('fold_choice'))})"))
     shown = [f"{name.replace('_', ' ')} {plan[name]}" for name in _PLAN if name in plan]

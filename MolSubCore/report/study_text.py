@@ -10,6 +10,7 @@ from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
+from MolSubCore.prediction_warnings import spacing_text
 from MolSubCore.report.page import known
 from MolSubCore.report.published import published
 from MolSubCore.report.study_comparison import Comparison
@@ -114,6 +115,7 @@ def data_facts(results: StudyResults) -> Facts:
         ("Manufacturers", _counts(summary.get("manufacturers"))),
         ("Presentation", _counts(summary.get("presentation"))),
         ("Pixel spacing from", _counts(summary.get("spacing_sources"))),
+        ("Pixel spacing", spacing_text(summary.get("spacing_mm"))),
         ("Clinical columns used", joined(clinical) if clinical else "none"),
         ("Missing data", "a row without a usable image, lesion or subtype stops the study before training; missing "
                          "characteristics are counted in Table 1 and left out of its tests"),
