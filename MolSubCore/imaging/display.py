@@ -176,14 +176,17 @@ def _make_step(mammogram: Mammogram, step: str) -> DisplayStep:
 
 def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
     breast = mammogram.orient(foreground_values(sample_values(mammogram)))  # back to polarity as stored
-    notes: list[str] = []
+    passed: list[str] = []
+    notes: tuple[str, ...] = ()
     for voi in sorted(mammogram.voi, key=lambda voi: voi.kind != "lut"):
         reason = _unusable(voi, breast, mammogram.inverted, policy)
         if reason is None:
-            return DisplayStep(voi.name, mammogram.inverted, voi=voi, notes=tuple(notes))
-        notes.append(f"Display step {_named(voi)} was passed over: {reason}.")
+            return DisplayStep(voi.name, mammogram.inverted, voi=voi, notes=notes)
+        passed.append(f"Display step {_named(voi)} was passed over: {reason}")
+        others = f"; so were {len(passed) - 1} others" if len(passed) > 2 else "; so was another" if passed[1:] else ""
+        notes = (f"{passed[0]}{others}.",)
     low, high = _breast_range(mammogram, PERCENTILES[_RANGE_OF[policy]])
-    return DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=tuple(notes))
+    return DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
 
 
 def _named(voi: VoiTransform) -> str:

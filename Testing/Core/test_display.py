@@ -227,6 +227,13 @@ def test_a_window_for_other_pixels_is_passed_over_for_one_that_fits(
     assert kept == ("window:1" if "one grey value" in reason else "window:0")
 
 
+def test_many_useless_windows_are_told_in_one_sentence() -> None:
+    blind = tuple(VoiTransform(f"window:{n}", "linear", 60_000, 10) for n in range(12))
+    (note,) = display_step(Mammogram(breast(), value_range=(0, 4095), voi=blind)).notes
+    assert "window:0" in note
+    assert note.endswith("; so were 11 others.")
+
+
 def test_bright_lesions_are_not_clipped() -> None:
     """A lesion of half a per cent of the breast, brighter than all else: the first percentiles made it white."""
     stored = breast()
