@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from MolSubCore.imaging.content import file_state
@@ -55,6 +56,15 @@ _bundles: Kept[Bundle] = Kept(_BUNDLES)
 def cached_mammogram(path: PathText) -> Mammogram:
     """`read_mammogram`, or what it gave before for the same, unchanged file."""
     return _mammograms.get(file_state(path), lambda: read_mammogram(path))
+
+
+def mammogram_of(entry: Mapping[str, str]) -> Mammogram:
+    """The mammogram of a request's ``image``, with the request's ``view`` where the file does not tell it.
+
+    A program that has only the pixels left still knows it.
+    """
+    found = cached_mammogram(entry["image"])
+    return found if found.view or not entry.get("view") else replace(found, view=entry["view"])
 
 
 def cached_bundle(name: PathText, device: str = "auto") -> Bundle:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MolSubCore.cohort.identity import is_placeholder
 from MolSubCore.imaging.canonical import canonical_array, canonical_window
 from MolSubCore.imaging.chest_wall import find_chest_wall
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
@@ -68,14 +69,16 @@ def image_facts(mammogram: Mammogram) -> dict[str, Any]:
         "warnings": [*mammogram.warnings, *notes],
         "sop_instance_uid": mammogram.identifiers.get("SOPInstanceUID"),
         "study_instance_uid": mammogram.identifiers.get("StudyInstanceUID"),
-        "patient": _digest(mammogram.identifiers.get("PatientID")),
+        "patient": _digest(mammogram.person.patient_id),
         "synthetic": mammogram.synthetic,
     }
 
 
 def _digest(patient: str | None) -> str | None:
     """For comparing within a program, not for files: a short number can be found again by trying all."""
-    return hashlib.sha256(patient.strip().encode()).hexdigest() if patient and patient.strip() else None
+    if not patient or is_placeholder(patient):
+        return None
+    return hashlib.sha256(patient.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from MolSubCore.files import write_json
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, RoiGeometry
 from MolSubCore.jobs.arrays import write_array
-from MolSubCore.jobs.cache import cached_bundle, cached_mammogram, forget
+from MolSubCore.jobs.cache import cached_bundle, forget, mammogram_of
 from MolSubCore.jobs.options import Progress, named_images
 from MolSubCore.models.card import calibration_note, model_summary
 from MolSubCore.predict import LesionPrediction, Prediction, check_request, predict, predict_roi
@@ -44,7 +44,8 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         bundle = cached_bundle(options["bundle"], device)
         check_request(bundle, **request)
         progress(0.2, stage="reading")
-        read = {str(image): cached_mammogram(image) for image, _ in pairs}  # held for as long as the job runs
+        # Held for as long as the job runs.
+        read = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
         progress(0.4, stage="predicting")
         found = predict(pairs, bundle, **request, **named_images(options), read=lambda path: read[str(path)])
         progress(0.8, stage="writing")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.files import OVERWRITE, check_free
-from MolSubCore.jobs.cache import cached_bundle, cached_mammogram
+from MolSubCore.jobs.cache import cached_bundle, mammogram_of
 from MolSubCore.jobs.options import Progress, named_images, require
 from MolSubCore.predict import predict
 
@@ -19,8 +19,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     Parameters
     ----------
     options : mapping
-        ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R, and
-        ``lesion_id``) and ``out`` (a folder to make);
+        ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
+        ``view`` for a file that does not tell it, and ``lesion_id``) and ``out`` (a folder to make);
         optional: ``notes`` (warnings of the program's own, which the report tells first), ``identified``,
         ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
     progress : callable
@@ -45,7 +45,8 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
     classes = options.get("classes") or "predicted"
     layers, named = options.get("layers"), named_images(options)
-    prediction = predict(pairs, bundle, layers=layers, classes=classes, read=cached_mammogram, **named)
+    images = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
+    prediction = predict(pairs, bundle, layers=layers, classes=classes, read=lambda path: images[str(path)], **named)
     notes = dict.fromkeys([*(options.get("notes") or ()), *prediction.warnings])
     prediction = replace(prediction, warnings=tuple(notes))
     progress(0.6, stage="writing")

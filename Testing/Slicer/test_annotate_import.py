@@ -148,6 +148,9 @@ def test_imports_add_up_and_can_be_undone(
     assert [row.name for row in panel.controller.rows] == ["mine", "Lesion 2", "Lesion 3"]
     expected = np.where(labels > 0, labels + 1, painted)
     np.testing.assert_array_equal(case.labels_of(volume), expected)
+    said = import_file(panel, module, path, process_until, dialogs)  # by mistake once more: a mean would count it twice
+    assert said.startswith("0 lesion(s) imported") and "2 of its lesions are outlined already" in said
+    np.testing.assert_array_equal(case.labels_of(volume), expected)
     panel.editor.widget.undo()
     np.testing.assert_array_equal(case.labels_of(volume), painted)
 

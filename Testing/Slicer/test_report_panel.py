@@ -106,7 +106,9 @@ def tell_what_the_panel_told(module: Any, panel: Any, until: Until) -> None:
     volume.SetAttribute("MolSub.SourceFile", source)
     written = panel.controller.written
     told = f"The original file of {volume.GetName()} is not there any more"
-    assert told in Path(written["html"]).read_text(encoding="utf-8")
+    html = Path(written["html"]).read_text(encoding="utf-8")
+    assert told in html
+    assert f"1 {volume.GetName()} lesion" in html and "? ?" not in html  # the scene still knows side and view
     assert told in " ".join(text_of(written["pdf"]).split())
     assert any(told in text for text in json.loads(Path(written["folder"], "prediction.json").read_text())["warnings"])
 

@@ -208,25 +208,35 @@ class AnnotateController:
                 self.session.say(_("The mammogram is not chosen any more: nothing was imported."), "warning")
                 return
             self.about_to_import.emit()
-            self.add_labels(np.load(result["labels"]))
-            text = _("{count} lesion(s) imported from {name}.").format(count=result["count"], name=Path(path).name)
-            self.session.say(" ".join([text, *result["warnings"]]), "warning" if result["warnings"] else "info")
+            count, warnings = self.add_labels(np.load(result["labels"])), list(result["warnings"])
+            if count < result["count"]:
+                text = _("{count} of its lesions are outlined already, pixel for pixel: not added again.")
+                warnings.append(text.format(count=result["count"] - count))
+            text = _("{count} lesion(s) imported from {name}.").format(count=count, name=Path(path).name)
+            self.session.say(" ".join([text, *warnings]), "warning" if warnings else "info")
 
         options = {"image": image, "lesions": str(path), "out": str(self.session.new_folder("lesions"))}
         return self.session.submit("read-lesions", options, done=done)
 
-    def add_labels(self, labels: NDArray[Any]) -> None:
-        """Add the lesions of a label map, shape (rows, columns); those that are there keep names and pixels."""
+    def add_labels(self, labels: NDArray[Any]) -> int:
+        """Add the lesions of a label map, shape (rows, columns); how many of them were new.
+
+        Those that are there keep names and pixels; one that is there already is not added again.
+        """
         segmentation, volume = self._required(), self.volume
         filled = Lesions.lesion_segments(segmentation)
         names = [row.name for row in self.rows if row.segment in filled]
         layers = [labels == value for value in np.unique(labels) if value]
-        if filled:
-            layers = [*Lesions.layers_of(segmentation, volume), *layers]
+        there = list(Lesions.layers_of(segmentation, volume)) if filled else []
+        layers = [layer for layer in layers if not any(np.array_equal(layer, other) for other in there)]
+        if not layers:
+            return 0
+        count, layers = len(layers), [*there, *layers]
         found = Lesions.set_labels(segmentation, np.stack(layers).astype(np.uint8))
         for segment, name in zip(found, names, strict=False):
             segmentation.GetSegmentation().GetSegment(segment).SetName(name)
         self._follow()
+        return count
 
     def recipe(self) -> Any:
         """The chosen model's recipe, else the default one."""

@@ -136,6 +136,7 @@ class PredictController:
         # The maps of the predicted class alone, so that they are seen soon; HeatmapController asks for the others.
         options = {"bundle": str(model.path), "images": images, "out": str(folder), "classes": "predicted"}
         options["device"] = self.session.parameters.device
+        options["same_patient"] = Views.same_patient(volumes, images)
         marks = [Views.outline_mark(volume) for volume in volumes]
         return _Run(volumes, [volume.GetName() for volume in volumes], marks, notes, options)
 

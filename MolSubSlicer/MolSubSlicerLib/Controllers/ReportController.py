@@ -145,6 +145,7 @@ class ReportController:
         return {
             "images": images,
             "notes": notes,
+            "same_patient": Views.same_patient(Predictions.volumes_of(node), images),
             "out": str(_free(place / time.strftime("MolSub report %Y-%m-%d %H-%M-%S"))),
             "device": self.session.parameters.device,
         }

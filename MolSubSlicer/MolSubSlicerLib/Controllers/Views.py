@@ -108,7 +108,7 @@ def write_images(session: Session, volumes: Sequence[Any], folder: Path) -> tupl
     Returns
     -------
     images : list of dict
-        ``image`` and ``lesions``: paths, in the order of `volumes`.
+        ``image`` and ``lesions``: paths; of bare voxels ``side`` and ``view``; in the order of `volumes`.
     notes : list of str
         What the user must be told.
 
@@ -123,11 +123,22 @@ def write_images(session: Session, volumes: Sequence[Any], folder: Path) -> tupl
             path, note = Mammograms.source_of(volume, folder)
             segmentation = Lesions.segmentation_for(volume, create=False)
             mask = Lesions.write_lesions(segmentation, volume, folder, f"lesions-{number}")
-            images.append({"image": path, "lesions": str(mask)})
+            images.append({"image": path, "lesions": str(mask), **(_known(volume) if note else {})})
             notes += [note] if note else []
     except OSError as error:
         raise SceneError(disk_text(error)) from error
     return images, notes + _mixed(volumes)
+
+
+def same_patient(volumes: Sequence[Any], images: Sequence[dict[str, str]]) -> bool:
+    """Whether bare voxels, which name nobody, are of one patient by the headers that the scene once read."""
+    return any("side" in entry or "view" in entry for entry in images) and not Patients.unproven(volumes)
+
+
+def _known(volume: Any) -> dict[str, str]:
+    """What the scene knows of a mammogram whose file is gone."""
+    found = {"side": volume.GetAttribute("MolSub.Laterality"), "view": volume.GetAttribute("MolSub.View")}
+    return {key: text for key, text in found.items() if text}
 
 
 def disk_text(error: OSError) -> str:
@@ -153,12 +164,7 @@ def outline_mark(volume: Any) -> int:
 def _mixed(volumes: Sequence[Any]) -> list[str]:
     """Views of which a mean may be meaningless."""
     found = []
-    if names := [Patients.name_of(volume) for volume in Patients.unproven(volumes)]:
-        text = _("Nothing in the files says that {names} and {first} are of one patient: make sure that they are.")
-        found.append(text.format(names=", ".join(names), first=Patients.name_of(volumes[0])))
     studies = {Mammograms.facts_of(volume).get("study_instance_uid") for volume in volumes} - {None}
     if len(studies) > 1:
         found.append(_("The images are of different studies: their mean means something for one patient only."))
-    if {"R", "L"} <= {volume.GetAttribute("MolSub.Laterality") for volume in volumes}:
-        found.append(_("Lesions of both breasts are averaged. Two tumours can differ: predict each side by itself."))
     return found
