@@ -121,9 +121,12 @@ def is_output_error(error: BaseException) -> bool:
 
 _ABSOLUTE = re.compile(r"(?<![\w.+])(?:[A-Za-z]:[\\/]|/)[^\s'\"()<>,;:]*[\\/][^\s'\"()<>,;]*")
 
+#: Names of files that a file itself tells, such as that of its data.
+_NAMED = re.compile(r"'[^']*\.[A-Za-z0-9]{1,5}'")
+
 
 def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
-    """`text` without these paths, their folders' and files' names, or any other absolute path.
+    """`text` without these paths, their folders' and files' names, other absolute paths and quoted names of files.
 
     Paths tell patients' names, and a log is read by many. Libraries write them into their messages in many ways:
     whole, cut short, resolved, or the name alone.
@@ -144,7 +147,7 @@ def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
         text = re.sub(rf"(?<![^\\/])(?:{found})|(?:{found})(?=[\\/])", "...", text)
         if stem := re.fullmatch(r"(.+?)(?:\.\w{1,4}){1,2}", name):
             text = re.sub(rf"(?<!\w){re.escape(stem[1])}(?:\.\w{{1,4}}){{1,2}}(?!\w)", "...", text)
-    return _ABSOLUTE.sub("...", text)
+    return _ABSOLUTE.sub("...", _NAMED.sub("'...'", text))
 
 
 def _hide_beginnings(text: str, path: str) -> str:

@@ -137,7 +137,9 @@ def _nrrd_fields(path: Path, head: bytes) -> dict[str, str]:
         name, colon, value = words.partition(":")
         text = colon and value.startswith("=")
         if not colon or len(words) > (_TEXT if text else _FIELD) or (not text and not _WORD.fullmatch(name)):
-            raise ImageError(path, f"has the line '{words[:60]}' in its NRRD header", _AGAIN)
+            raise ImageError(
+                path, f"has line {number + 1} of its NRRD header of another form than 'field: value'", _AGAIN
+            )
         if not text:
             fields[name.lower()] = value.strip()
     if len(head) >= MAX_HEADER:
@@ -155,7 +157,7 @@ def _meta_fields(path: Path, head: bytes) -> dict[str, str]:
         if not words.strip():
             continue
         if not equals or len(words) > _FIELD or not _WORD.fullmatch(name):
-            raise ImageError(path, f"has the line '{words[:60]}' in its MetaImage header", _AGAIN)
+            raise ImageError(path, "has a line of its MetaImage header of another form than 'name = value'", _AGAIN)
         fields[name] = value.strip()
         if name == _META_DATA:
             return fields

@@ -133,6 +133,7 @@ def test_rows_are_told_without_paths() -> None:
         "no such folder: Anna Berg/",
         "mask.tif is none; mask.raw is not beside it",
         "could not open /tmp/of-the-library/Anna.nii.gz",
+        "has its data in 'Anna Berg of the header.raw', which is not beside it",
         r"could not open C:\\\\clinic\\\\Anna Berg\\\\mask.tif",
     ],
 )
