@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.table import Case, read_cohort, without_paths
+from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
 from MolSubCore.dicom_out.source import check_sources
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import check_free, plain_cell, read_json, write_json, write_text
@@ -70,7 +70,9 @@ def predict_table(
         Exit code: 0, or 2 if a patient could not be predicted.
     """
     patients: dict[str, list[Case]] = {}
-    for case in read_cohort(table, need_subtype=False).cases:
+    cohort = read_cohort(table, need_subtype=False)
+    tell_notes(cohort)
+    for case in cohort.cases:
         patients.setdefault(case.patient_id, []).append(case)
     chosen, _ = check_request(bundle, **request)
     asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))

@@ -25,6 +25,8 @@ def _check(group: Commands) -> None:
     text = "write pages of pictures, every lesion on its mammogram, into this empty folder; rows by number, no names"
     check.add_argument("--pictures", metavar="FOLDER", help=text)
     check.add_argument("--identified", action="store_true", help="write patient ids and file names under the pictures")
+    text = "what the table is for: train (default; needs subtypes and lesions), predict (lesions), outline (neither)"
+    check.add_argument("--for", dest="purpose", choices=("train", "predict", "outline"), default="train", help=text)
 
 
 def _import(group: Commands) -> None:

@@ -44,6 +44,7 @@ def cohort_check(options: argparse.Namespace) -> int:
             folds=options.folds,
             trust_ids=options.trust_ids,
             pictures=sheet,
+            purpose=options.purpose,
             progress=bar,
         )
     for line in report.lines():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.table import Case, read_cohort, without_paths
+from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
 from MolSubCore.explain.figures import draw_explanations
@@ -112,7 +112,9 @@ def explain_cohort(
         If no patient can be explained, or for an unknown layer.
     """
     patients: dict[str, list[Case]] = {}
-    for case in read_cohort(table, need_subtype=False).cases:
+    cohort = read_cohort(table, need_subtype=False)
+    tell_notes(cohort)
+    for case in cohort.cases:
         patients.setdefault(case.patient_id, []).append(case)
     check_request(bundle, layers=plan.layers)
     rows: list[Row] = []

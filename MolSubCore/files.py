@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -422,6 +423,62 @@ def file_word(name: str) -> str:
             name = name.removesuffix(sign) + word
         name = name.replace(f"{sign}/", f"{word}_")
     return "".join(c if c.isalnum() else "_" for c in name)
+
+
+class Finder:
+    """Finds files that tables name: with the backslashes of Windows, with letters composed or apart (NFC, NFD)."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, dict[str, list[str]]] = {}
+
+    def find(self, folder: Path, text: str) -> Path:
+        """The file of this name, absolute or below `folder`, however it is spelt; as written where there is none."""
+        written = folder / text
+        if "\\" not in text and text.isascii():
+            return written
+        spellings = [written, *([folder / text.replace("\\", "/")] if os.sep == "/" else [])]
+        for path in spellings:
+            if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
+                return path
+        return next((found for each in spellings if (found := self._respelt(each)) is not None), written)
+
+    def _respelt(self, path: Path) -> Path | None:
+        """The one existing file whose name is the same once its letters are composed."""
+        place = Path(path.anchor)
+        for part in path.parts[1 if path.anchor else 0 :]:
+            if os.path.lexists(place / part):
+                place = place / part
+                continue
+            if place not in self._names:
+                try:
+                    names = [entry.name for entry in place.iterdir()]
+                except (OSError, ValueError):
+                    names = []
+                found: dict[str, list[str]] = {}
+                for name in names:
+                    found.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+                self._names[place] = found
+            same = self._names[place].get(unicodedata.normalize("NFC", part), [])
+            if len(same) != 1:
+                return None
+            place = place / same[0]
+        return place if place.is_file() else None
+
+
+def why_missing(path: str | os.PathLike[str]) -> str:
+    """Why a file that a table names may not be there, for the end of a sentence; or empty."""
+    text = os.fspath(path)
+    if os.sep == "/" and re.search(r"(^|/)[A-Za-z]:[\\/]|\\\\", text):
+        return " (a path of Windows with its drive or server: give paths relative to the table)"
+    if "\ufffd" in text:
+        return " (a letter of its name was lost when the table was saved: save it as UTF-8)"
+    folder, name = os.path.split(text)
+    with contextlib.suppress(OSError, ValueError):
+        if any(
+            name.casefold() == other.casefold() for other in (entry.name for entry in Path(folder or ".").iterdir())
+        ):
+            return " (there is one whose name differs in capital and small letters only)"
+    return ""
 
 
 def plain_cell(value: Any) -> Any:

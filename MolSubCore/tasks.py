@@ -6,6 +6,8 @@ The only place where a class order is written. Molecular subtypes follow the pap
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -159,8 +161,11 @@ def parse_subtype(text: object) -> SubtypeLabel:
     MolSubError
         If the text is none of these.
     """
-    key = " ".join(str(text).strip().lower().replace("_", " ").replace("\u2212", "-").split())
+    # Full-width signs and the dashes that word processors put in the place of a minus.
+    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
+    key = " ".join(plain.strip().lower().replace("_", " ").split())
     key = key[:-2] if key.endswith(".0") else key
+    key = key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
     if key not in _BY_ALIAS:
         known, partial = (", ".join(s.value for s in kind) for kind in (Subtype, PartialSubtype))
         remedy = f"Use one of {known}, or a label 0-4 in this order; or {partial}, where no more is known"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.cohort.identity import Sighting, compare_identities, look_alikes, thumbnail
 from MolSubCore.cohort.splits import make_split
-from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
+from MolSubCore.cohort.table import MISSING, Case, Cohort, Problem, parse_cohort, without_paths
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.raster import read_side, side_and_view
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.imaging.roi import extract_rois
@@ -24,6 +27,16 @@ from MolSubCore.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
     from MolSubCore.cohort.pictures import ContactSheet
+
+Purpose = Literal["train", "predict", "outline"]
+
+_SIDE_COLUMNS, _VIEW_COLUMNS = ("laterality", "side"), ("view", "view_position", "view position")
+#: Warnings of images, by how much they matter; all others weigh 3.
+_WEIGHTS = (
+    (7, "mean nothing|there is no picture|negative"),
+    (5, "not a standard view|FOR PROCESSING|contradict|tomosynthesis|biopsy|quality-control|burned-in text, which"),
+    (1, "does not say whether"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class CheckReport:
     def lines(self) -> list[str]:
         """The report for the terminal."""
         lines = [f"{title}: " + ", ".join(f"{k} {v}" for k, v in part.items()) for title, part in self.counts.items()]
-        lines += [f"Note: {note}" for note in self.notes]
+        lines += [f"Note: {line}" for line in note_lines(self.notes)]
         lines += [f"Problem: {problem}" for problem in self.problems]
         return [*lines, f"{len(self.problems)} problem(s), {len(self.notes)} note(s)."]
 
@@ -59,6 +72,7 @@ def check_cohort(
     folds: int | None = None,
     trust_ids: bool = False,
     pictures: ContactSheet | None = None,
+    purpose: Purpose = "train",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> CheckReport:
     """Read every row of a table, its image and its lesion, and list every problem.
@@ -71,6 +85,9 @@ def check_cohort(
         What images say of their patients against the table is a note, not a problem.
     pictures : ContactSheet, optional
         Gets every row with its image and lesions, for a look at them.
+    purpose : {'train', 'predict', 'outline'}
+        What the table is for: to train and to evaluate it needs subtypes and lesions, to predict lesions, to outline
+        neither.
 
     Raises
     ------
@@ -79,11 +96,13 @@ def check_cohort(
     """
     if folds is not None and task is None:
         raise CohortError("folds", f"is {folds}, but there is no task whose classes could fill them", "Give --task too")
-    cohort, problems = parse_cohort(Path(path))
+    if task is not None and purpose != "train":
+        raise CohortError("--task", f"is for training, not to {purpose}", "Leave one of --task and --for out")
+    cohort, problems = parse_cohort(Path(path), need_subtype=purpose == "train", need_lesion=purpose != "outline")
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
     problems += _patients(cohort)
-    notes = [*_names(cohort), *_shared_masks(cohort)]
+    notes = [*cohort.notes, *_names(cohort), *_shared_masks(cohort)]
     sightings: list[Sighting] = []
     thumbnails: list[NDArray[np.float32]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
@@ -99,7 +118,9 @@ def check_cohort(
             boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
             sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes))
             thumbnails.append(thumbnail(mammogram))
-            problems += _contradictions(case, mammogram)
+            contradictions, unknown = _contradictions(case, mammogram)
+            problems += contradictions
+            notes += unknown
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
@@ -122,19 +143,21 @@ def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem]
         mammogram = read_mammogram(case.image)
     except Exception as error:  # whatever it is, it is this row's
         return None, None, [Problem(case.row, "image", without_paths(error, [case]))], []
-    notes = [Problem(case.row, "image", text) for text in mammogram.warnings]
+    notes = [Problem(case.row, "image", text, note_weight(text)) for text in mammogram.warnings]
     if mammogram.spacing.source == "unknown":
         text = "The pixel spacing is unknown: the margin around the lesion is in pixels only."
         notes.append(Problem(case.row, "image", text))
     column = "mask" if case.mask else "box"
     lesions: LesionSet | None = None
     try:
+        if not case.lesion:  # still to be outlined
+            return mammogram, None, [], notes
         lesions = read_lesions(case.lesion, mammogram)
         problems = [Problem(case.row, column, text) for text in lesions.problems]
-        notes += [Problem(case.row, column, text) for text in lesions.warnings]
+        notes += [Problem(case.row, column, text, note_weight(text)) for text in lesions.warnings]
         for roi in extract_rois(mammogram, lesions, get_recipe("default")):
             if not roi.is_constant:
-                notes += [Problem(case.row, column, text) for text in roi.warnings]
+                notes += [Problem(case.row, column, text, note_weight(text)) for text in roi.warnings]
             elif not problems:
                 roi.refuse_constant(case.lesion)
     except ImageError as error:
@@ -185,15 +208,38 @@ def _shared_masks(cohort: Cohort) -> list[Problem]:
     return found
 
 
-def _contradictions(case: Case, mammogram: Mammogram) -> list[Problem]:
-    """Side and view in the table against those in the file."""
-    found = []
-    for column, value in (("laterality", mammogram.laterality), ("view", mammogram.view)):
-        told = case.extra.get(column, "").upper()
-        told = told[:1] if column == "laterality" else told
-        if told and value and told != value:
-            found.append(Problem(case.row, column, f"is {told}, the image says {value}"))
-    return found
+def _contradictions(case: Case, mammogram: Mammogram) -> tuple[list[Problem], list[Problem]]:
+    """Side and view in the table against each other and the file: what contradicts, and what is not understood."""
+    found, unknown = [], []
+    sides: dict[str, str] = {}
+    for column in _SIDE_COLUMNS:
+        if (cell := case.extra.get(column, "")).casefold() not in MISSING:
+            if side := read_side(cell):
+                sides[column] = side
+            else:
+                unknown.append(Problem(case.row, column, "is no side that is known: expected L or R", 3))
+    for column in _VIEW_COLUMNS:
+        if (cell := case.extra.get(column, "")).casefold() in MISSING:
+            continue
+        side, view = side_and_view(cell)
+        if side:
+            sides[column] = side
+        if view is None:
+            unknown.append(Problem(case.row, column, "is no view that is known, such as CC, MLO or L-MLO", 3))
+        elif mammogram.view and view != mammogram.view:
+            found.append(Problem(case.row, column, f"is {view}, the image says {mammogram.view}"))
+    if len(set(sides.values())) > 1:
+        told = ", ".join(f"{column} says {side}" for column, side in sides.items())
+        found.append(Problem(case.row, next(iter(sides)), f"is contradicted by the same row: {told}"))
+    elif mammogram.laterality and (wrong := [name for name, side in sides.items() if side != mammogram.laterality]):
+        text = f"is {sides[wrong[0]]}, the image says {mammogram.laterality}"
+        found.append(Problem(case.row, wrong[0], text))
+    return found, unknown
+
+
+def note_weight(text: str) -> int:
+    """How much a warning of an image matters: the largest weight of what may make a result mean nothing."""
+    return next((weight for weight, words in _WEIGHTS if re.search(words, text)), 3)
 
 
 def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:

@@ -7,9 +7,9 @@ for that, by their classes in the tasks at hand.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import operator
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from MolSubCore.cohort.table import Cohort
+from MolSubCore.cohort.table_files import TABLE_ENDINGS, clean_cell, column_name, read_rows
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import json_text, read_json, write_text
 from MolSubCore.pseudonyms import Salt
@@ -194,14 +195,14 @@ def write_split(split: Split, path: Path) -> None:
 
 
 def read_split(path: Path, cohort: Cohort) -> Split:
-    """Read a split file of ours, or a csv with ``patient_id,partition`` (``test``, or a fold from 1).
+    """Read a split file of ours, or a table with ``patient_id,partition`` (``test``, or a fold from 1).
 
     Raises
     ------
     CohortError
         If a patient of the cohort is missing, in two partitions, or not in the cohort.
     """
-    split = _from_csv(path) if path.suffix.lower() == ".csv" else _from_json(path)
+    split = _from_csv(path) if path.suffix.lower() in TABLE_ENDINGS else _from_json(path)
     rows: dict[str, int] = {}
     for case in cohort.cases:
         rows.setdefault(split.study_id(case.patient_id), case.row)
@@ -231,18 +232,25 @@ def _from_json(path: Path) -> Split:
 
 def _from_csv(path: Path) -> Split:
     parts: dict[str, Partition] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
-                patient, part = row["patient_id"].strip(), row["partition"].strip().lower()
-                value: Partition = TEST if part == TEST else int(part)
-                if parts.setdefault(patient, value) != value:
-                    raise CohortError(path, f"puts a patient into partitions {parts[patient]} and {value}", "Keep one")
-    except (OSError, KeyError, ValueError, AttributeError, csv.Error) as error:
-        if isinstance(error, CohortError):
-            raise
-        reason = f"{type(error).__name__}: {error}"
-        raise CohortError(path, f"is no split table ({reason})", "Give the columns patient_id,partition") from None
+    rows = read_rows(path)
+    _, header = next(rows, (1, []))
+    columns = [column_name(cell).replace(" ", "_") for cell in header]
+    if not {"patient_id", "partition"} <= set(columns):
+        found = ", ".join(name for name in columns if name) or "none"
+        raise CohortError(path, f"is no split table; its columns: {found}", "Give the columns patient_id,partition")
+    for number, cells in rows:
+        row = dict(zip(columns, map(clean_cell, cells), strict=False))
+        patient, part = row.get("patient_id", ""), row.get("partition", "").lower()
+        if not patient and not part:
+            continue
+        if not patient or not (part == TEST or re.fullmatch(r"[+-]?\d{1,6}", part, re.ASCII)):
+            found = (
+                f"is no split table: row {number} has the partition '{part}'{'' if patient else ' and no patient_id'}"
+            )
+            raise CohortError(path, found, "Give the columns patient_id,partition: test, or a fold from 1")
+        value: Partition = TEST if part == TEST else int(part)
+        if parts.setdefault(patient, value) != value:
+            raise CohortError(path, f"puts a patient into partitions {parts[patient]} and {value}", "Keep one")
     salt, folds = Salt.new(), max((v for v in parts.values() if isinstance(v, int)), default=0)
     split = Split({}, salt.value, folds, -1, salt.nonce)
     return _checked(path, replace(split, partition={split.study_id(name): value for name, value in parts.items()}))

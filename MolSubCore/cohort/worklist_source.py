@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from MolSubCore.cohort.table import Case, parse_cohort
+from MolSubCore.cohort.table_files import TABLE_ENDINGS
 from MolSubCore.errors import CohortError
 
 #: Endings of mammograms; in a folder also DICOM files without any ending are found.
 IMAGE_ENDINGS = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2")
 MASKS = "masks"
 
-_TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 _SIDE, _GAP = "(?:left|right|l|r)", r"[\s_.\-]*"
 _VIEW = re.compile(rf"[\s_.\-]+(?:{_SIDE}{_GAP})?(?:cc|mlo|ml|lm|xccl)(?:{_GAP}{_SIDE})?$", re.IGNORECASE)
 
@@ -70,7 +70,7 @@ def read_source(source: Path, images: Sequence[Path] | None = None) -> tuple[Pat
         top = Path(os.path.commonpath([image.parent for image in found])) if found else source
         items = [Item(_key(image, source), _patient(image, top), image) for image in found]
         folder = source
-    elif source.suffix.lower() in _TABLES:
+    elif source.suffix.lower() in TABLE_ENDINGS:
         folder, items = source.parent, _from_table(source)
     else:
         raise CohortError(source, "is no table (csv, tsv, xlsx) and no folder", "Choose one of these")

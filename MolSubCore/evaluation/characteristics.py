@@ -10,14 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from MolSubCore.cohort.table import Case, Cohort
+from MolSubCore.cohort.table import MISSING, Case, Cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.evaluation.group_tests import GroupTest, compare_categorical, compare_continuous
 
 Kind = Literal["continuous", "categorical"]
-
-#: Cells that say that nothing is known, in any case.
-MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "missing", "?", "-"})
 
 #: Numbers with more distinct values than this are taken for continuous.
 _FEW_NUMBERS = 10

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
@@ -177,6 +178,7 @@ def validate_bundle(
         "patches_sha256": external.data.store.data_hash(),
         "bundle_sha256": bundle_hash(card),
     }
+    result["warnings"] += [f"Of the table: {line.removeprefix('table, ')}." for line in note_lines(rows.notes)]
     result["warnings"] += external_warnings(card, external, result)
     draw_evaluation(out / "evaluation.png", result, scores, {})
     write_json(out / "evaluation.json", result)

@@ -14,7 +14,7 @@ from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
-from MolSubCore.cohort.table import Case, Cohort, parse_cohort
+from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.tasks import SubtypeLabel, get_task
@@ -77,12 +77,15 @@ class ExternalTable:
         Those with a class of the task.
     left_out : tuple of (int, str)
         Row and reason of the others.
+    notes : tuple of Problem
+        What is doubtful about the table.
     """
 
     source: Path
     everything: tuple[Case, ...]
     chosen: tuple[Case, ...]
     left_out: tuple[tuple[int, str], ...]
+    notes: tuple[Problem, ...] = ()
 
     def cases_of(self) -> dict[str, list[Case]]:
         """Chosen cases of each patient by the table's own id."""
@@ -221,7 +224,7 @@ def read_external_table(table: Path, task: str) -> ExternalTable:
     if not chosen:
         found = f"has no row with a subtype that task {task} can use ({len(left_out)} row(s) without)"
         raise CohortError(table, found, "Fill in the column subtype, or choose a model of another task")
-    return ExternalTable(table, cohort.cases, tuple(chosen), tuple(left_out))
+    return ExternalTable(table, cohort.cases, tuple(chosen), tuple(left_out), cohort.notes)
 
 
 def _flow(everything: Sequence[Case], used: Sequence[Case], left_out: list[tuple[int, str]]) -> dict[str, Any]:

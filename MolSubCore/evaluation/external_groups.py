@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from MolSubCore.cohort.table import Case
+from MolSubCore.cohort.table_files import clean_cell, column_name
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.evaluation.external_data import ExternalCohort
 from MolSubCore.evaluation.subgroups import VIEW
@@ -46,7 +47,7 @@ def column_groups(cases: Mapping[str, list[Case]], columns: Sequence[str]) -> di
     """
     found = {}
     for column in columns:
-        if column.strip().lower() in _BUILT_IN:
+        if column_name(column) in _BUILT_IN:
             continue
         found[column] = column_levels(cases, column)
         if len(levels := set(found[column].values())) > _MOST_LEVELS:
@@ -63,7 +64,7 @@ def column_levels(cases: Mapping[str, list[Case]], column: str) -> dict[str, str
     CohortError
         If the table has no such column.
     """
-    key = column.strip().lower()
+    key = column_name(column)
     known = {name for own in cases.values() for case in own for name in case.extra}
     if key not in known:
         found = f"is not in the table, which has {', '.join(sorted(known)) or 'no columns beside the needed ones'}"
@@ -81,8 +82,8 @@ def named_part(cases: Mapping[str, list[Case]], named: str) -> set[str]:
     """
     if not named:
         return set()
-    column, _, value = (part.strip() for part in named.partition("="))
-    levels, key = column_levels(cases, column), column.lower()
+    column, _, value = (clean_cell(part) for part in named.partition("="))
+    levels, key = column_levels(cases, column), column_name(column)
     part = {name for name, level in levels.items() if level == value}
     cut = [
         name for name, own in cases.items() if value in {case.extra.get(key, "") for case in own} and name not in part

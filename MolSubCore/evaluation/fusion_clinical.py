@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table import Cohort
+from MolSubCore.cohort.table_files import column_name
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.evaluation.characteristics import Kind, kind_of, patient_columns
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Floats, Fused, FusedFold, NotMade
@@ -49,7 +50,7 @@ def clinical_values(cohort: Cohort, split: Split, columns: Sequence[str]) -> dic
         If the table lacks a column, a value is missing, a patient has two values, or a column holds names, dates,
         remarks or what the subtype is defined by.
     """
-    names = tuple(dict.fromkeys(name.strip().lower() for name in columns))
+    names = tuple(dict.fromkeys(column_name(name) for name in columns))
     if telling := [name for name in names if _DEFINING.fullmatch(re.sub(r"[^a-z0-9]", "", name))]:
         found = f"{telling[0]}: the subtype is defined by it, expected what is known before the biopsy"
         raise CohortError(cohort.source, found, "Leave it out of --clinical")

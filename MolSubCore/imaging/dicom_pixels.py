@@ -188,7 +188,8 @@ def check_stream(file: DicomFile, dataset: Dataset, stream: bytes) -> list[str]:
     if code.precision <= 8 < int(dataset.BitsAllocated):
         dataset.BitsAllocated = 8  # what the decoder will deliver
         dataset.BitsStored = min(8, int(dataset.BitsStored))
-    if code.precision != int(dataset.BitsStored) and code.process != _JPEG_2000:
+    # More bits than are stored harm nothing: what is set in them is removed, and told, once it is decoded.
+    if code.precision < int(dataset.BitsStored) and code.process != _JPEG_2000:
         return [f"The compressed samples have {code.precision} bits, the header says {dataset.BitsStored}."]
     return []
 

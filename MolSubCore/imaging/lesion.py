@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import LesionError
+from MolSubCore.imaging.box_text import looks_like_a_box, read_box, why_no_box
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.pieces import find_pieces, joined
 from MolSubCore.imaging.placement import judge_placement
@@ -38,8 +38,6 @@ SourceKind = Literal["mask", "polygon", "box"]
 NEAR, SPECK, MOST = 20, 10, 50
 #: More pieces than this are noise: joining them by pairs would take long, and no reader outlines so many.
 _MOST_PIECES = 400
-
-_BOX = re.compile(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*")
 
 
 @dataclass(frozen=True)
@@ -147,10 +145,9 @@ class LesionSet:
         return mask
 
 
-def box_of(source: str | os.PathLike[str]) -> tuple[int, ...] | None:
+def box_of(source: str | os.PathLike[str]) -> tuple[int, int, int, int] | None:
     """The four numbers of a box, where a lesion is given as one and not as a file."""
-    match = _BOX.fullmatch(os.fspath(source))
-    return tuple(map(int, match.groups())) if match else None
+    return read_box(os.fspath(source))
 
 
 def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split: Split = "auto") -> LesionSet:
@@ -176,8 +173,8 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if box := box_of(text):
         row0, col0, row1, col1 = box
         return _judged(_from_box(text, Box(row0, row1, col0, col1), mammogram.shape), mammogram)
-    if "," in text and re.fullmatch(r"[\s\d.,+-]+", text):
-        raise LesionError(f"box {text}", "is not four whole numbers", "Give row0,col0,row1,col1")
+    if ("," in text or ";" in text) and looks_like_a_box(text):
+        raise LesionError(f"box {text}", why_no_box(text), "Give row0,col0,row1,col1")
     from MolSubCore.imaging.lesion_files import read_layers
 
     path = Path(text)

@@ -21,6 +21,10 @@ _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _SIGNED_SAMPLES = 2
 _SIDES: dict[str, Literal["L", "R"]] = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
+_SIDE_WORDS: dict[Literal["L", "R"], tuple[str, ...]] = {
+    "L": ("l", "left", "links", "linke", "gauche", "izquierda", "izq", "sinistra", "esquerda", "左", "左侧", "左乳"),
+    "R": ("r", "right", "rechts", "rechte", "droite", "derecha", "der", "destra", "direita", "右", "右侧", "右乳"),
+}
 _NAME_VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM")
 
 
@@ -179,6 +183,23 @@ def plain_mammogram(
     )
 
 
+def read_side(text: str) -> Literal["L", "R"] | None:
+    """The side that a table's cell means: a letter, a word of some languages, or the like."""
+    word = text.strip().casefold()
+    for side, words in _SIDE_WORDS.items():
+        if word in words:
+            return side
+    return facts_from_name(text)[0]
+
+
+def side_and_view(text: str) -> tuple[Literal["L", "R"] | None, str | None]:
+    """Side and view that a cell of a view column means: ``MLO``, ``L-MLO``, ``RCC``, ``CC (left)``, ``CCID``."""
+    from MolSubCore.imaging.dicom_facts import short_view
+
+    side, view = facts_from_name(text)
+    return side, view or short_view(text)
+
+
 def facts_from_name(name: str) -> tuple[Literal["L", "R"] | None, str | None]:
     """Side and view from the words of a file name, such as ``P126_L_DM_CC.jpg`` or ``R-MLO.png``.
 
@@ -191,7 +212,10 @@ def facts_from_name(name: str) -> tuple[Literal["L", "R"] | None, str | None]:
             sides.add(_SIDES[word])
         elif word in _NAME_VIEWS:
             views.add(word)
-        elif word[:1] in ("L", "R") and word[1:] in ("CC", "MLO"):
+        elif word[:1] in ("L", "R") and word[1:] in _NAME_VIEWS:
             sides.add(_SIDES[word[0]])
             views.add(word[1:])
+        elif word[-1:] in ("L", "R") and word[:-1] in ("CC", "MLO"):
+            sides.add(_SIDES[word[-1]])
+            views.add(word[:-1])
     return (sides.pop() if len(sides) == 1 else None, views.pop() if len(views) == 1 else None)

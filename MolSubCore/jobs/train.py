@@ -55,7 +55,10 @@ def check(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         trust_ids=bool(options.get("trust_ids")),
         progress=_reading(progress, 1.0),
     )
-    found = {name: [dataclasses.asdict(one) for one in getattr(report, name)] for name in ("problems", "notes")}
+    found = {
+        name: [{"row": one.row, "column": one.column, "text": one.text} for one in getattr(report, name)]
+        for name in ("problems", "notes")
+    }
     return {"counts": report.counts, **found, "usable": not report.problems}
 
 

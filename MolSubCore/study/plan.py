@@ -22,7 +22,7 @@ from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.table import Cohort, read_cohort
+from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
 from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.evaluation.fusion_clinical import clinical_values
 from MolSubCore.evaluation.fusion_run import Clinical
@@ -136,6 +136,7 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     show = progress or (lambda title: lambda done, total, what: None)
     options, recipe = resolve_options(options)
     cohort = read_cohort(options.table)
+    tell_notes(cohort)
     tasks = [get_task(name) for name in options.tasks]
     split = _split(options, cohort)
     settings = {**options.settings, "folds": split.folds}

@@ -12,7 +12,7 @@ from typing import Any
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.table import Cohort, read_cohort
+from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import check_folder, read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
@@ -108,6 +108,8 @@ def prepare_training(
     stored = _stored_plan(options)
     settings = {**_stored_settings(stored), **options.settings}
     cohort = read_cohort(options.table)
+    if distributed.is_first():
+        tell_notes(cohort)
     split = _split(options, settings, cohort)
     recipe = _recipe(settings, stored)
     draft = _draft(options, settings, recipe, split)

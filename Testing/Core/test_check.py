@@ -17,7 +17,8 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.cohort.table import Cohort, read_cohort
+from MolSubCore.cohort.table import Cohort, Problem, read_cohort
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.tasks import Subtype
@@ -239,3 +240,56 @@ def test_every_lesion_is_drawn_on_its_mammogram(
     assert (named / "lesions-001.png").read_bytes() != pages[0].read_bytes()
     assert main(["cohort", "check", str(table), "--identified"]) == 2
     assert "--pictures" in capsys.readouterr().err
+
+
+def test_side_and_view_are_understood_as_people_write_them(clean: Path, tmp_path: Path) -> None:
+    """``L-MLO``, ``RCC`` and the like are the view they name; their side is held against laterality and image."""
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = read_rows(folder)
+    forms = ["{0}-{1}", "{0}{1}", "{0}_{1}", "{1} ({0})", "{2} {1}", "{1}{0}", "{1}"]
+    for number, row in enumerate(rows):
+        side, word = row["laterality"], {"L": "left", "R": "Right"}[row["laterality"]]
+        row["view"] = forms[number % len(forms)].format(side, row["view"], word)
+        row["laterality"] = [side, word, side.lower(), ""][number % 4]
+    report = check_cohort(write_rows(folder, rows))
+    assert not report.problems
+    assert not [note for note in report.notes if note.column in ("view", "laterality")]
+    other = {"L": "R", "R": "L"}
+    first, fifth = (read_rows(clean)[number] for number in (0, 4))
+    rows[0] |= {"view": f"{other[first['laterality']]}{first['view']}", "laterality": first["laterality"]}
+    rows[4] |= {"view": f"{other[fifth['laterality']]}-{fifth['view']}", "laterality": ""}
+    rows[6] |= {"view": "oblique", "laterality": "both"}
+    report = check_cohort(write_rows(folder, rows))
+    assert [(p.row, p.column) for p in report.problems] == [(2, "laterality"), (6, "view")]
+    assert "same row" in report.problems[0].text
+    assert {(n.row, n.column) for n in report.notes if n.column != "image"} == {(8, "view"), (8, "laterality")}
+
+
+def test_notes_of_one_kind_are_one_line(clean: Path) -> None:
+    """Of every image the same is to be said: once, with the rows; what may make a result worthless comes first."""
+    report = check_cohort(clean / "table.csv")
+    notes = [*report.notes]
+    for row in (9, 2, 3, 4):
+        notes.append(Problem(row, "image", f"{row * 100} pixels are odd."))
+    notes += [Problem(5, "image", "results on a negative mean nothing", 7), Problem(None, "encoding", "is told", 8)]
+    lines = note_lines(notes)
+    assert [line for line in lines if "odd" in line] == [
+        "rows 2-4, 9, image: 900 pixels are odd. (so in row 9; the others differ in numbers only)"
+    ]
+    assert lines[:2] == ["table, encoding: is told", "row 5, image: results on a negative mean nothing"]
+    assert len(note_lines(report.notes)) == len({note.text for note in report.notes})
+
+
+def test_a_table_for_prediction_or_outlining_needs_no_more(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = [{name: row[name] for name in ("patient_id", "image", "mask")} for row in read_rows(folder)]
+    table = str(write_rows(folder, rows))
+    assert main(["cohort", "check", table, "--for", "predict"]) == 0
+    assert main(["cohort", "check", table]) == 2
+    table = str(write_rows(folder, [{name: row[name] for name in ("patient_id", "image")} for row in rows]))
+    assert main(["cohort", "check", table, "--for", "outline"]) == 0
+    assert main(["cohort", "check", table, "--for", "predict"]) == 2
+    assert main(["cohort", "check", table, "--for", "outline", "--task", "tn"]) == 2
+    capsys.readouterr()

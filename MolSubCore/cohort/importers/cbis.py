@@ -37,7 +37,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     groups = _groups(with_ending(files, ".dcm"), folder)
     found, broken = Found(Ledger("rows of the case descriptions")), []
     for table in tables:
-        for line in read_lines(table):
+        for line in read_lines(table, found):
             key = f"{relative(table, folder)} row {line.number}"
             found.inputs.expect(key)
             image, mask = (_group(line[name]) for name in ("image file path", "roi mask file path"))

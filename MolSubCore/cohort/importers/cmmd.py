@@ -118,7 +118,7 @@ def _clinical(table: Path, found: Found) -> tuple[dict[Breast, Line], Ledger]:
     ledger = Ledger("rows of the clinical table", "joined to an image")
     breasts: dict[Breast, Line] = {}
     doubled: set[Breast] = set()
-    for line in read_lines(table):
+    for line in read_lines(table, found):
         key, breast = f"row {line.number}", (line["id1"], line["leftright"].upper()[:1])
         ledger.expect(key)
         if line.overlong:

@@ -12,6 +12,7 @@ from MolSubCore.cohort.importers.ledger import Ledger
 from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import Line, files_below, find_table, read_lines
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import Finder
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 NO_NAME = "no name"
@@ -31,12 +32,12 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         If the folder holds no such table, or several.
     """
     table = find_table(files_below(folder), _COLUMNS, folder=folder, name="the paper's table")
-    found, moved = Found(Ledger("rows of the table")), []
-    for line in read_lines(table):
+    found, moved, finder = Found(Ledger("rows of the table")), [], Finder()
+    for line in read_lines(table, found):
         key = f"row {line.number}"
         found.inputs.expect(key)
-        image, image_moved = _file(line["img_path"], table.parent, folder)
-        mask, mask_moved = _file(line["annotation_path"], table.parent, folder)
+        image, image_moved = _file(line["img_path"], table.parent, folder, finder)
+        mask, mask_moved = _file(line["annotation_path"], table.parent, folder, finder)
         reason = OVERLONG if line.overlong else NO_NAME if not line["name"] else NO_IMAGE if image is None else ""
         if reason or image is None:
             found.inputs.place(key, reason)
@@ -66,17 +67,17 @@ def _label(text: str) -> tuple[SubtypeLabel | None, str]:
         return None, NOT_UNDERSTOOD
 
 
-def _file(text: str, beside: Path, folder: Path) -> tuple[Path | None, bool]:
+def _file(text: str, beside: Path, folder: Path, finder: Finder) -> tuple[Path | None, bool]:
     """The file that a cell names, and whether it was found elsewhere."""
     if not text or "\0" in text:
         return None, False
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     try:
-        if (beside / text).is_file():
-            return beside / text, False
+        if (path := finder.find(beside, text)).is_file():
+            return path, False
         for start in range(len(parts)):
             for place in (beside, folder):
-                if (path := place.joinpath(*parts[start:])).is_file():
+                if (path := finder.find(place, "/".join(parts[start:]))).is_file():
                     return path, True
     except OSError:  # a name that is too long
         pass

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from MolSubCore.cohort.table import read_rows
+from MolSubCore.cohort.importers.rows import Found, Note
+from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, note_lines, read_rows
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.lesion import Box
-
-_TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def find_tables(files: Sequence[Path], columns: Collection[str], *, folder: Path
     CohortError
         If there is none; `name` is that which the cohort's makers gave it.
     """
-    found = [path for path in with_ending(files, *_TABLES) if set(columns) <= set(_header(path))]
+    found = [path for path in with_ending(files, *TABLE_ENDINGS) if set(columns) <= set(_header(path))]
     if not found:
         wanted = ", ".join(sorted(columns))
         raise CohortError(folder, f"holds no table with the columns {wanted}", f"Put {name} into it (csv or xlsx)")
@@ -78,27 +78,32 @@ def _header(path: Path) -> list[str]:
         _, cells = next(iter(read_rows(path)), (1, []))
     except CohortError:
         return []
-    return [cell.strip().lower() for cell in cells]
+    return [column_name(cell) for cell in cells]
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
     """Rows below the header, cells without surrounding blanks and line breaks; empty rows are none.
+
+    What is doubtful about the table as a file is a note of `found`.
 
     Raises
     ------
     CohortError
         If the table cannot be read, or has a column twice.
     """
-    rows = read_rows(path)
+    file = TableFile(path)
+    rows = file.rows()
     _, header = next(rows, (1, []))
-    columns = [cell.strip().lower() for cell in header]
+    columns = [column_name(cell) for cell in header]
     doubled = {name for name in columns if name and columns.count(name) > 1}
     if doubled:
         raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Take the original table")
     for number, cells in rows:
         if any(cell.strip() for cell in cells):
-            values = {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}
+            values = {name: clean_cell(cell) for name, cell in zip(columns, cells, strict=False) if name}
             yield Line(number, values, any(cell.strip() for cell in cells[len(columns) :]))
+    if found is not None:
+        found.notes += [Note(f"{path.name}, {line}") for line in note_lines(file.notes)]
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -107,9 +112,9 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def number_of(text: str) -> float | None:
-    """A finite number, or None."""
+    """A finite number, with a decimal point or comma (one or two digits after it: three may be thousands), or None."""
     try:
-        value = float(text)
+        value = float(text.replace(",", ".") if re.fullmatch(r"\s*[+-]?\d+,\d{1,2}\s*", text) else text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None

@@ -43,7 +43,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     found = Found(Ledger("rows of the table of findings"))
     cut: list[str] = []
     turned: list[str] = []
-    for line in read_lines(table):
+    for line in read_lines(table, found):
         key = f"row {line.number}"
         found.inputs.expect(key)
         reason = OVERLONG if line.overlong else "" if line["study_id"] and line["image_id"] else NO_STUDY
