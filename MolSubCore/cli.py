@@ -5,8 +5,6 @@ Nothing heavy is imported here, so that ``molsub --help`` answers at once.
 
 from __future__ import annotations
 
-import argparse
-
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.cli_cohort import add_cohort
 from MolSubCore.cli_evaluate import add_evaluate
@@ -15,7 +13,7 @@ from MolSubCore.cli_results import add_agreement, add_explain_study, add_models,
 from MolSubCore.cli_training import add_study, add_train
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The whole command line of ``molsub``."""
     parser = Parser(
         prog="molsub",
@@ -32,14 +30,20 @@ def build_parser() -> argparse.ArgumentParser:
     add_explain_study(commands)
     add_models(commands)
     add_agreement(commands)
+    text = "tell a shell how to complete molsub's commands and options with the tab key"
+    examples = ("completion bash > ~/.local/share/bash-completion/completions/molsub",)
+    completion = add_command(commands, "completion", "completion.tell", text, examples=examples)
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
     text = "for programs: do jobs that come as JSON lines on standard input, tell events on standard output"
-    parser_of_worker = add_command(commands, "worker", "worker_command.worker", text)
+    parser_of_worker = add_command(
+        commands, "worker", "worker_command.worker", text, examples=("worker --job JOB_FOLDER",)
+    )
     parser_of_worker.add_argument("--job", metavar="DIR", help="do the one job in DIR/request.json instead")
     return parser
 
 
 def _demo(commands: Commands) -> None:
     text = "the whole job on a small synthetic cohort, in a few minutes on a CPU"
-    parser = add_command(commands, "demo", "commands.demo", text, ANEW)
+    parser = add_command(commands, "demo", "commands.demo", text, ANEW, ("demo --out demo",))
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")
     parser.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")

@@ -16,7 +16,11 @@ def add_cohort(commands: Commands) -> None:
 
 def _check(group: Commands) -> None:
     check = add_command(
-        group, "check", "commands.cohort_check", "read every row and list every problem with its row number"
+        group,
+        "check",
+        "commands.cohort_check",
+        "read every row and list every problem with its row number",
+        examples=("cohort check cohort.csv --task tn --folds 5", "cohort check new-patients.xlsx --for predict"),
     )
     check.add_argument("table", metavar="TABLE", help="csv, tsv or xlsx")
     check.add_argument("--task", choices=sorted(TASKS), help="check the classes of this task too")
@@ -31,7 +35,16 @@ def _check(group: Commands) -> None:
 
 def _import(group: Commands) -> None:
     text = "make a table of a public cohort's folder, and a report of what became of every input"
-    parser = add_command(group, "import", "import_command.cohort_import", text)
+    parser = add_command(
+        group,
+        "import",
+        "import_command.cohort_import",
+        text,
+        examples=(
+            "cohort import cmmd CMMD_FOLDER --out cmmd.csv --task subtype4",
+            "cohort import paper FOLDER --out cohort.csv",
+        ),
+    )
     add = parser.add_argument
     kinds = ("cmmd", "optimam", "cbis-ddsm", "vindr", "paper")
     add("kind", choices=kinds, metavar="COHORT", help=f"one of {', '.join(kinds)}; paper: name,img_path,...,label")
@@ -47,7 +60,11 @@ def _import(group: Commands) -> None:
 
 def _synthetic(group: Commands) -> None:
     make = add_command(
-        group, "synthetic", "commands.cohort_synthetic", "make a synthetic cohort: DICOM mammograms, masks, a table"
+        group,
+        "synthetic",
+        "commands.cohort_synthetic",
+        "make a synthetic cohort: DICOM mammograms, masks, a table",
+        examples=("cohort synthetic synthetic --patients 40",),
     )
     make.add_argument("out", metavar="DIR", help="folder to make")
     make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from MolSubCore.cli_parts import EVALUATION_KEPT, TRUST_IDS, Commands, add_command
 
+_EXAMPLES = (
+    "evaluate runs/tn",
+    "evaluate tn.molsub centres.csv --out validation --subgroup centre",
+    "evaluate tn.molsub centres.csv --out recalibration --recalibrate-on centre=A --recalibrated tn-a.molsub",
+)
+
 
 def add_evaluate(commands: Commands) -> None:
     """``molsub evaluate RUN``, and ``molsub evaluate BUNDLE TABLE``."""
@@ -11,7 +17,7 @@ def add_evaluate(commands: Commands) -> None:
         "a finished run: write its evaluation again; a model bundle and a cohort table: external validation, with "
         "subgroups, calibration against the training's, and recalibration on a named part"
     )
-    parser = add_command(commands, "evaluate", "evaluate_command.evaluate", text, EVALUATION_KEPT)
+    parser = add_command(commands, "evaluate", "evaluate_command.evaluate", text, EVALUATION_KEPT, _EXAMPLES)
     add = parser.add_argument
     add("source", metavar="RUN|BUNDLE", help="run folder, or with a table a model bundle or a name in the library")
     add("table", metavar="TABLE", nargs="?", help="table of another cohort: csv, tsv or xlsx")

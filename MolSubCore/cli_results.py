@@ -14,6 +14,11 @@ def add_predict(commands: Commands) -> None:
         "commands.predict",
         "predict the subtype of one patient's lesion from one or more images, or of every patient in a table",
         CASES_KEPT,
+        (
+            "predict R_CC.dcm --lesion R_CC.nii.gz --model tn.molsub --out result",
+            "predict R_CC.dcm R_MLO.dcm --lesion R_CC.nii.gz --lesion 330,180,390,240 --model tn.molsub --out result",
+            "predict cohort.csv --model tn.molsub --out results",
+        ),
     )
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="mammograms of one patient, or one table (csv, tsv, xlsx)")
@@ -66,7 +71,13 @@ def add_predict(commands: Commands) -> None:
 def add_explain_study(commands: Commands) -> None:
     """``molsub explain-study``."""
     text = "test a model's heatmaps on a cohort: where they lie, and whether they can be believed"
-    parser = add_command(commands, "explain-study", "commands.explain_study", text)
+    parser = add_command(
+        commands,
+        "explain-study",
+        "commands.explain_study",
+        text,
+        examples=("explain-study cohort.csv --model tn.molsub --out heatmaps",),
+    )
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
     add("--model", required=True, metavar="BUNDLE", help="model bundle, or a name in the library")
@@ -84,13 +95,33 @@ def add_explain_study(commands: Commands) -> None:
 def add_models(commands: Commands) -> None:
     """``molsub models``."""
     group = add_group(commands, "models", "model bundles")
-    listing = add_command(group, "list", "commands.models_list", "list the bundles in the model library")
+    listing = add_command(
+        group, "list", "commands.models_list", "list the bundles in the model library", examples=("models list",)
+    )
     listing.add_argument("--library", metavar="DIR", help="folder of bundles (default: the user's, or $MOLSUB_MODELS)")
-    info = add_command(group, "info", "commands.models_info", "show a bundle's card")
+    info = add_command(
+        group,
+        "info",
+        "commands.models_info",
+        "show a bundle's card",
+        examples=(
+            "models info tn.molsub",
+            "models info tn.molsub --html card.html",
+        ),
+    )
     info.add_argument("bundle", metavar="BUNDLE")
     info.add_argument("--json", action="store_true", help="the whole card, and its metadata in MONAI's keys")
     info.add_argument("--html", metavar="FILE", help="write the card as a page to read")
-    export = add_command(group, "export", "commands.models_export", "make a bundle from a run")
+    export = add_command(
+        group,
+        "export",
+        "commands.models_export",
+        "make a bundle from a run",
+        examples=(
+            "models export runs/tn --out tn.molsub",
+            "models export study/runs/tn--densenet121-cbam --out tn.molsub --fold ensemble",
+        ),
+    )
     export.add_argument("run", metavar="RUN")
     export.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
     export.add_argument(
@@ -98,7 +129,11 @@ def add_models(commands: Commands) -> None:
     )
     export.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     convert = add_command(
-        group, "import", "commands.models_import", "make a bundle from a published .pth file, without executing it"
+        group,
+        "import",
+        "commands.models_import",
+        "make a bundle from a published .pth file, without executing it",
+        examples=("models import prefered_model_for_tn.pth --task tn --out published-tn.molsub",),
     )
     convert.add_argument("file", metavar="FILE.pth")
     convert.add_argument("--task", required=True, choices=sorted(PAPER_TASKS))
@@ -115,7 +150,16 @@ def add_models(commands: Commands) -> None:
 def add_agreement(commands: Commands) -> None:
     """``molsub agreement``."""
     text = "how far two readers' outlines of one mammogram agree: Dice, Hausdorff distance, kappa on the boxes"
-    parser = add_command(commands, "agreement", "commands.agreement", text)
+    parser = add_command(
+        commands,
+        "agreement",
+        "commands.agreement",
+        text,
+        examples=(
+            "agreement reader1.nii.gz reader2.nii.gz --image R_CC.dcm",
+            "agreement reader1.nii.gz reader2.nii.gz --image R_CC.dcm --consensus union --out both.nii.gz",
+        ),
+    )
     add = parser.add_argument
     add("first", metavar="FIRST", help="one reader's mask or polygon file, or row0,col0,row1,col1")
     add("second", metavar="SECOND", help="the other's")

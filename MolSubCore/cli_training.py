@@ -16,6 +16,10 @@ def add_train(commands: Commands) -> None:
         "commands.train",
         "train a model on a cohort, with cross-validation, and evaluate it",
         RESUMABLE,
+        (
+            "train cohort.csv --task tn --out runs/tn --pretrained auto",
+            "train cohort.csv --task tn --out runs/tn --resume",
+        ),
     )
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
@@ -65,7 +69,18 @@ _PLAN_CHOICES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 def add_study(commands: Commands) -> None:
     """``molsub study`` and ``molsub study-report``."""
     text = "the whole study: every task, architecture and fold, the baselines, all tables and figures, a report"
-    parser = add_command(commands, "study", "study_command.study", text, STUDY_KEPT)
+    parser = add_command(
+        commands,
+        "study",
+        "study_command.study",
+        text,
+        STUDY_KEPT,
+        (
+            "study cohort.csv --out study --pretrained auto --dry-run",
+            "study cohort.csv --out study --jobs 2",
+            "study cohort.csv --out study --tasks tn --architectures densenet121-cbam simple-cnn --clinical age",
+        ),
+    )
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
     add("--out", required=True, metavar="STUDY", help="study folder; one that is there is gone on with")
@@ -102,7 +117,7 @@ def add_study(commands: Commands) -> None:
     )
     _plan_options(parser, without=("architecture",))
     text = "tables, figures and page of a study folder again, of what is finished"
-    report = add_command(commands, "study-report", "study_command.study_report", text)
+    report = add_command(commands, "study-report", "study_command.study_report", text, examples=("study-report study",))
     report.add_argument("study", metavar="STUDY", help="study folder")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,11 +70,15 @@ def cohort_synthetic(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
+    from MolSubCore.training.distributed import launched
+    from MolSubCore.training.session import TrainingOptions, check_training
+
+    wanted = TrainingOptions.from_namespace(options)
+    if launched()[1] == 1:  # what is wrong is said before PyTorch is loaded
+        check_training(wanted)
     from MolSubCore.evaluation.evaluate import summary_lines
     from MolSubCore.pseudonyms import key_advice
     from MolSubCore.train import train_run
-    from MolSubCore.training.distributed import launched
-    from MolSubCore.training.session import TrainingOptions
 
     with Bar("reading images") as reading, ExitStack() as stack:
 
@@ -83,9 +88,7 @@ def train(options: argparse.Namespace) -> int:
             stack.callback(bar.close)
             return bar
 
-        trained = train_run(
-            TrainingOptions.from_namespace(options), reading=reading, listen=listen, evaluating=stack.close
-        )
+        trained = train_run(wanted, reading=reading, listen=listen, evaluating=stack.close)
     if launched()[0] > 0:
         return 0
     for note in trained.notes:
@@ -103,22 +106,19 @@ def train(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """``molsub predict`` for one patient or a table."""
-    from MolSubCore.models.bundle import read_bundle
-    from MolSubCore.models.card import find_bundle
+    from MolSubCore.models.card import class_indices, find_bundle, read_card
     from MolSubCore.provenance import command_line
 
-    table = _table_of(options)
+    table, out = _table_of(options), Path(options.out)
     if options.dicom:
         from MolSubCore.dicom_out.source import check_sources
 
         check_sources([] if table else options.images, identified=options.identified)
-    bundle = read_bundle(find_bundle(options.model), device=options.device)
     request: dict[str, Any] = {
         "layers": _layers(options.layers),
         "classes": options.classes if options.classes in ("predicted", "all") else _names(options.classes),
         "method": options.method,
     }
-    out = Path(options.out)
     names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "overwrite", "heatmap_grid")
     command = command_line(
         "predict",
@@ -126,6 +126,13 @@ def predict(options: argparse.Namespace) -> int:
         {"images": options.images, "--lesion": options.lesion, "--model": options.model, "--out": options.out},
         identified=options.identified,
     )
+    # All that needs no PyTorch is checked before it is loaded.
+    path = find_bundle(options.model)
+    class_indices(read_card(path)["classes"], request["classes"])
+    _check_inputs(options, table, out)
+    from MolSubCore.models.bundle import read_bundle
+
+    bundle = read_bundle(path, device=options.device)
     if table is None:
         return _predict_patient(options, bundle, out, request, command)
     from MolSubCore.batch import predict_table
@@ -145,9 +152,34 @@ def predict(options: argparse.Namespace) -> int:
         )
 
 
+def _check_inputs(options: argparse.Namespace, table: Path | None, out: Path) -> None:
+    """Table, images, lesions and target as far as they can be judged without their pixels."""
+    from MolSubCore.files import OVERWRITE, check_free
+
+    if table is not None:
+        from MolSubCore.cohort.table import read_cohort
+
+        read_cohort(table, need_subtype=False)
+        if not options.resume:
+            check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
+        return
+    from MolSubCore.imaging.lesion import check_lesion_source
+    from MolSubCore.imaging.reader import check_header
+
+    check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
+    for image, lesion in zip(options.images, options.lesion, strict=True):
+        check_header(image)
+        check_lesion_source(lesion)
+
+
 def _table_of(options: argparse.Namespace) -> Path | None:
     """The table to predict, or None for images; what does not go together is refused."""
-    tables = [name for name in options.images if Path(name).suffix.lower() in (".csv", ".tsv", ".xlsx")]
+    from MolSubCore.cohort.table_files import TABLE_ENDINGS
+
+    tables = [name for name in options.images if Path(name).suffix.lower() in TABLE_ENDINGS]
+    if folders := [name for name in options.images if os.path.isdir(name)]:  # noqa: PTH112 - long names raise
+        remedy = "Name its images, or a table of them; molsub cohort make builds one from a folder"
+        raise MolSubError(folders[0], "is a folder, expected images or a table", remedy)
     if not tables:
         if len(options.images) != len(options.lesion):
             counts = (
@@ -174,11 +206,9 @@ def _table_of(options: argparse.Namespace) -> Path | None:
 def _predict_patient(
     options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any], command: str
 ) -> int:
-    from MolSubCore.files import OVERWRITE, check_free
     from MolSubCore.models.card import calibration_note
     from MolSubCore.predict import predict as predict_patient
 
-    check_free(out, replaces="prediction.json" if options.overwrite else None, remedy=OVERWRITE)
     prediction = predict_patient(
         list(zip(options.images, options.lesion, strict=True)),
         bundle,
@@ -206,9 +236,16 @@ def _predict_patient(
 
 def explain_study(options: argparse.Namespace) -> int:
     """``molsub explain-study``."""
+    from MolSubCore.cohort.table import read_cohort
+    from MolSubCore.files import OVERWRITE, check_free
+    from MolSubCore.models.card import find_bundle, read_card
+
+    path, table, out = find_bundle(options.model), Path(options.table), Path(options.out)
+    read_card(path)
+    read_cohort(table, need_subtype=False)
+    check_free(out, replaces="explanations.json" if options.overwrite else None, remedy=OVERWRITE)
     from MolSubCore.explain_study import ExplanationPlan, explain_cohort
     from MolSubCore.models.bundle import read_bundle
-    from MolSubCore.models.card import find_bundle
     from MolSubCore.provenance import command_line
 
     layers = _layers(options.layers)
@@ -227,11 +264,9 @@ def explain_study(options: argparse.Namespace) -> int:
         {"table": options.table, "--model": options.model, "--out": options.out},
         identified=False,
     )
-    bundle, out = read_bundle(find_bundle(options.model), device=options.device), Path(options.out)
+    bundle = read_bundle(path, device=options.device)
     with Bar("explaining") as bar:
-        result = explain_cohort(
-            Path(options.table), bundle, out, plan, overwrite=options.overwrite, command=command, progress=bar
-        )
+        result = explain_cohort(table, bundle, out, plan, overwrite=options.overwrite, command=command, progress=bar)
     print(f"{'layer':28}{'inside':>9}{'rim':>9}{'beyond':>9}   (mean share of the energy)")
     for layer, groups in result["layers"].items():
         means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]
@@ -309,6 +344,13 @@ def models_export(options: argparse.Namespace) -> int:
 def models_import(options: argparse.Namespace) -> int:
     """``molsub models import``."""
     from MolSubCore.models.card import card_lines, read_card
+    from MolSubCore.models.registry import get_architecture
+
+    get_architecture(options.architecture)
+    if not os.path.isfile(options.file):  # noqa: PTH113 - Path.is_file raises on names that are too long
+        raise MolSubError(options.file, "does not exist or is no file", "Give the published .pth file")
+    if Path(options.out).exists() and not options.overwrite:
+        raise MolSubError(options.out, "exists already", "Choose another --out, or add --overwrite")
     from MolSubCore.models.published import import_published
 
     order = options.class_order.split(",") if options.class_order else None

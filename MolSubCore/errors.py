@@ -6,6 +6,7 @@ value expected), and the way out. The command line prints it and ends with exit 
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
@@ -43,6 +44,13 @@ def printable(text: str, most: int = _LONGEST) -> str:
     if words.isprintable():
         return words
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that a misspelt one most probably means; empty where none is like it."""
+    by_key = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word.casefold(), by_key, n=1, cutoff=0.6)
+    return by_key[found[0]] if found else ""
 
 
 class MolSubError(ValueError):

@@ -54,15 +54,6 @@ def _evaluate_run(options: argparse.Namespace) -> int:
 
 
 def _evaluate_bundle(options: argparse.Namespace) -> int:
-    from MolSubCore.evaluation.evaluate import summary_lines
-    from MolSubCore.evaluation.external import validate_bundle
-    from MolSubCore.evaluation.external_logits import begin
-    from MolSubCore.models.bundle import read_bundle
-    from MolSubCore.models.card import find_bundle, read_card
-    from MolSubCore.models.recalibrated import check_recalibrated
-    from MolSubCore.pseudonyms import key_advice
-    from MolSubCore.report.external_page import write_page
-
     if not options.out:
         raise MolSubError("--out", "is missing", "Say where the validation goes: --out DIR")
     if options.recalibrated and not options.recalibrate_on:
@@ -70,7 +61,26 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     if (Path(options.source) / "plan.json").is_file():
         remedy = "Make a bundle of it first: molsub models export RUN --out BUNDLE"
         raise MolSubError(options.source, "is a run folder, expected a bundle before a table", remedy)
+    from MolSubCore.evaluation.external_data import read_external_table
+    from MolSubCore.evaluation.external_groups import column_groups, named_part
+    from MolSubCore.files import check_free
+    from MolSubCore.models.card import find_bundle, read_card
+
+    # All that needs no PyTorch is checked before it is loaded.
     path = find_bundle(options.source)
+    rows = read_external_table(Path(options.table), read_card(path)["task"]).cases_of()
+    column_groups(rows, options.subgroup)
+    named_part(rows, options.recalibrate_on or "")
+    if not options.resume:
+        check_free(Path(options.out), remedy="Choose another --out, or add --resume to keep what is done")
+    from MolSubCore.evaluation.evaluate import summary_lines
+    from MolSubCore.evaluation.external import validate_bundle
+    from MolSubCore.evaluation.external_logits import begin
+    from MolSubCore.models.bundle import read_bundle
+    from MolSubCore.models.recalibrated import check_recalibrated
+    from MolSubCore.pseudonyms import key_advice
+    from MolSubCore.report.external_page import write_page
+
     target = Path(options.recalibrated) if options.recalibrated else None
     if target:
         check_recalibrated(path, target)

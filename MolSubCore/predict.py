@@ -23,6 +23,7 @@ from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, extract_rois
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import class_indices
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 from MolSubCore.prediction_warnings import NEGATIVE, bundle_warnings, image_warnings, means_nothing
@@ -425,19 +426,7 @@ def check_request(
         resolve_layer(bundle.models[0], name)
     if method != "gradcam":
         check_method(method)
-    return chosen, _class_indices(bundle.card["classes"], classes)
-
-
-def _class_indices(known: list[str], asked: Sequence[str]) -> list[int] | None:
-    """Indices of the classes to explain; None means the predicted one."""
-    if asked == "predicted":
-        return None
-    if asked == "all":
-        return list(range(len(known)))
-    unknown = [name for name in asked if name not in known]
-    if unknown:
-        raise MolSubError("class", f"unknown value '{unknown[0]}'", f"Choose among {', '.join(known)}, predicted, all")
-    return [known.index(name) for name in asked]
+    return chosen, class_indices(bundle.card["classes"], classes)
 
 
 def predict_roi(

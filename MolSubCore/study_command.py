@@ -23,9 +23,6 @@ _WRITES = ("results", "runs", "runs/*")
 
 def study(options: argparse.Namespace) -> int:
     """``molsub study``: exit code 2 when a job failed."""
-    from MolSubCore.study.finish import finish_study
-    from MolSubCore.study.plan import plan_study
-
     if options.jobs < 1:
         raise MolSubError("--jobs", f"is {options.jobs}, expected 1 or more", "Choose a larger number")
     if options.executor == "slurm":
@@ -34,8 +31,15 @@ def study(options: argparse.Namespace) -> int:
         check_names(Path(options.out), options.partition)
     if not options.dry_run:
         check_folder(Path(options.out))
+    from MolSubCore.study.options import check_study
+
+    wanted = _options(options)
+    check_study(wanted)  # before PyTorch is loaded
+    from MolSubCore.study.finish import finish_study
+    from MolSubCore.study.plan import plan_study
+
     with Bars() as bars:
-        planned = plan_study(_options(options), bars)
+        planned = plan_study(wanted, bars)
     for note in planned.notes:
         print(f"Note: {note}")
     waiting = [job for job in planned.jobs if not job.finished]
@@ -55,7 +59,7 @@ def study(options: argparse.Namespace) -> int:
 
 
 def _options(options: argparse.Namespace) -> StudyOptions:
-    from MolSubCore.study.plan import StudyOptions
+    from MolSubCore.study.options import StudyOptions
 
     own = {"table", "out", "tasks", "architectures", "clinical", "dry_run", "jobs", "executor", "partition"}
     own |= {"time_limit", "split", "cache", "pretrained", "trust_ids", "handler", "after_interrupt"}

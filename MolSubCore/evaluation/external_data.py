@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.tasks import SubtypeLabel, get_task
-from MolSubCore.training.run import TrainingData, told_side
+
+if TYPE_CHECKING:  # a table is checked before PyTorch is loaded
+    from MolSubCore.training.run import TrainingData
 
 #: Why a row was left out.
 NO_SUBTYPE, OPEN_CLASS, UNUSABLE = "no subtype", "class left open by the subtype", "image or lesion cannot be used"
@@ -131,6 +133,8 @@ def read_external(
         If a patient has two subtypes, the images contradict the table's patients, images are those of the training
         and `overlap` does not allow it, or no row can be used.
     """
+    from MolSubCore.training.run import TrainingData, told_side
+
     recipe = Recipe.from_dict(card["recipe"])
     usable, failed = usable_cases(Cohort(table.chosen, table.source), recipe, cache, progress=progress)
     left_out = [*table.left_out, *((case.row, UNUSABLE) for case, _ in failed)]

@@ -11,14 +11,13 @@ from MolSubCore.cohort.table import Case
 from MolSubCore.cohort.table_files import clean_cell, column_name
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.evaluation.external_data import ExternalCohort
-from MolSubCore.evaluation.subgroups import VIEW
 
 _AGES, _SIZES_MM = (40, 50, 60, 70), (20, 50)
 _UNKNOWN, _SEVERAL = "unknown", "several"
 
-_VENDOR, _AGE, _SIZE = "vendor", "age", "lesion size"
+_VIEW, _VENDOR, _AGE, _SIZE = "view", "vendor", "age", "lesion size"
 #: Subgroups that are always shown; a column of such a name is none beside them.
-_BUILT_IN = frozenset({VIEW, _VENDOR, _AGE, _SIZE})
+_BUILT_IN = frozenset({_VIEW, _VENDOR, _AGE, _SIZE})
 
 #: Levels of a column beyond which it is no subgroup.
 _MOST_LEVELS = 20

@@ -41,6 +41,9 @@ def read_plan(run: Path) -> dict[str, Any]:
     if not (run / "plan.json").is_file():
         raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
     plan: dict[str, Any] = read_json(run / "plan.json")
+    if not isinstance(plan, dict) or not {"task", "architecture", "folds", "classes", "positive"} <= set(plan):
+        found = "holds something else than a run (its plan.json is of another kind)"
+        raise TrainingError(run, found, "Give the folder that molsub train wrote")
     return plan
 
 

@@ -173,8 +173,7 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if box := box_of(text):
         row0, col0, row1, col1 = box
         return _judged(_from_box(text, Box(row0, row1, col0, col1), mammogram.shape), mammogram)
-    if ("," in text or ";" in text) and looks_like_a_box(text):
-        raise LesionError(f"box {text}", why_no_box(text), "Give row0,col0,row1,col1")
+    check_lesion_source(text)
     from MolSubCore.imaging.lesion_files import read_layers
 
     path = Path(text)
@@ -196,6 +195,17 @@ def _judged(lesions: LesionSet, mammogram: Mammogram) -> LesionSet:
     found = judge_placement(lesions.lesions, mammogram)
     warnings = (*lesions.warnings, *found.warnings)
     return dataclasses.replace(lesions, problems=found.problems, warnings=warnings, wrong=found.wrong)
+
+
+def check_lesion_source(source: str | os.PathLike[str]) -> None:
+    """Refuse what is neither a box nor a file (LesionError); nothing is opened."""
+    text = os.fspath(source)
+    if read_box(text) is not None:
+        return
+    if ("," in text or ";" in text) and looks_like_a_box(text):
+        raise LesionError(f"box {text}", why_no_box(text), "Give row0,col0,row1,col1")
+    if not os.path.isfile(text):  # noqa: PTH113 - Path.is_file raises on names that are too long
+        raise LesionError(text, "does not exist or is no file", "Check the path, or give a box row0,col0,row1,col1")
 
 
 def lesion_boxes(layers: Sequence[NDArray[np.bool_]]) -> list[Box]:

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -77,6 +77,30 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
     raise BundleError(
         path, f"is no bundle here, and none in {library}", "Give its path; molsub models list shows the library"
     )
+
+
+def class_indices(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
+    """Indices of the classes to explain; None means the predicted one.
+
+    Parameters
+    ----------
+    known : sequence of str
+        The card's classes.
+    asked : 'predicted', 'all' or sequence of str
+
+    Raises
+    ------
+    MolSubError
+        If the model has no such class.
+    """
+    if asked == "predicted":
+        return None
+    if asked == "all":
+        return list(range(len(known)))
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise MolSubError("class", f"unknown value '{unknown[0]}'", f"Choose among {', '.join(known)}, predicted, all")
+    return [known.index(name) for name in asked]
 
 
 def read_card(path: Path) -> dict[str, Any]:

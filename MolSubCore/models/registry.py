@@ -9,7 +9,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from MolSubCore.errors import BundleError, MolSubError
+from MolSubCore.errors import BundleError, MolSubError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -166,7 +166,9 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 def get_architecture(name: str) -> Architecture:
     """The architecture called `name`; BundleError names the known ones."""
     if name not in ARCHITECTURES:
-        raise BundleError("architecture", f"unknown value '{name}'", f"Choose one of {', '.join(ARCHITECTURES)}")
+        near = nearest(name, ARCHITECTURES)
+        remedy = f"{f'Did you mean {near}? ' if near else ''}Choose one of {', '.join(ARCHITECTURES)}"
+        raise BundleError("architecture", f"unknown value '{name}'", remedy)
     return ARCHITECTURES[name]
 
 

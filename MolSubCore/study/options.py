@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.errors import MolSubError, TrainingError
+from MolSubCore.cohort.splits import read_split
+from MolSubCore.cohort.table import read_cohort
+from MolSubCore.cohort.table_files import column_name
+from MolSubCore.errors import CohortError, MolSubError, TrainingError, nearest
 from MolSubCore.files import read_json
 from MolSubCore.imaging.radiomics import radiomics_versions
 from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.models.device import resolve_device, resolve_precision
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.tasks import PAPER_TASKS
-from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.session import RECIPE_OPTIONS
 
@@ -60,6 +62,49 @@ class StudyOptions:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def check_study(options: StudyOptions) -> None:
+    """Tell at once what is wrong with folder, names of models, table or columns; PyTorch is not loaded for it.
+
+    Raises
+    ------
+    MolSubError
+        As `plan_study`, which checks again, and everything else too.
+    """
+    _stored(options.out)
+    _check_models(options.models)
+    cohort = read_cohort(options.table)
+    if options.split:
+        read_split(options.split, cohort)
+    known = {name for case in cohort.cases for name in case.extra}
+    for column in map(column_name, options.clinical):
+        if column not in known:
+            near = nearest(column, known)
+            found = f"lacks the column {column}; found: {', '.join(sorted(known)) or 'none beside the needed ones'}"
+            raise CohortError(cohort.source, found, f"Did you mean {near}" if near else "Add it, or leave it out")
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    """What the study in a folder chose; nothing where there is none."""
+    if out.is_file():
+        raise TrainingError(out, "is a file, expected a folder to make", "Choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / "study.json").exists():
+        raise TrainingError(out, "exists already and holds no study", "Choose another --out")
+    return read_json(out / "study.json") if (out / "study.json").exists() else {}
+
+
+def _check_models(names: Sequence[str]) -> None:
+    if all(name in ARCHITECTURES for name in names):
+        return
+    from MolSubCore.training.feature_models import BASELINES
+
+    known = (*ARCHITECTURES, *BASELINES)
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            remedy = f"Did you mean {near}" if near else f"Choose from {', '.join(known)}"
+            raise TrainingError("architecture", f"unknown value '{name}'", remedy)
+
+
 def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
     """Options with the stored study's choices, or the defaults, where the user made none; and the recipe.
 
@@ -68,12 +113,7 @@ def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
     MolSubError
         If `out` holds something else, or a name or value is unknown.
     """
-    out = options.out
-    if out.is_file():
-        raise TrainingError(out, "is a file, expected a folder to make", "Choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / "study.json").exists():
-        raise TrainingError(out, "exists already and holds no study", "Choose another --out")
-    stored: dict[str, Any] = read_json(out / "study.json") if (out / "study.json").exists() else {}
+    out, stored = options.out, _stored(options.out)
     given = dict(options.settings)
     chosen = {key: given.pop(key) for key in RECIPE_OPTIONS if key in given}
     settings = {**stored.get("settings", {}), **given}
@@ -94,15 +134,14 @@ def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
         pretrained=options.pretrained or stored.get("pretrained", "kept"),
         settings=_with_defaults(settings),
     )
-    for name in resolved.models:
-        if name not in (*ARCHITECTURES, *BASELINES):
-            known = ", ".join((*ARCHITECTURES, *BASELINES))
-            raise TrainingError("architecture", f"unknown value '{name}'", f"Choose from {known}")
+    _check_models(resolved.models)
     return resolved, recipe
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """The plan's defaults where nothing is set, and what this machine makes of ``auto``."""
+    from MolSubCore.models.device import resolve_device, resolve_precision
+
     device = str(resolve_device(settings.get("device", "auto")))
     precision = resolve_precision(settings.get("precision", "auto"), device)
     defaults = {name: getattr(Plan, name) for name in SHARED}
@@ -120,4 +159,6 @@ def available_baselines() -> tuple[str, ...]:
         radiomics_versions()
     except MolSubError:
         return ()
+    from MolSubCore.training.feature_models import BASELINES
+
     return tuple(BASELINES)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
-from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.card import check_target
+from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.native import native_name
-from MolSubCore.training.feature_models import BASELINES
 from MolSubCore.training.plan import Plan
-from MolSubCore.training.run import finished_folds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = False) -> Path:
@@ -34,17 +32,12 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     Raises
     ------
     TrainingError
-        If the run is not finished, not evaluated, has no such fold, or is of a baseline.
+        If the run is not finished, not evaluated, has no such fold, or is of a baseline or a fusion.
     """
-    if not (run / "plan.json").exists():
-        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
-    if not (run / "evaluation.json").exists():
-        raise TrainingError(run, "has no evaluation.json", "Finish it with molsub train ... --resume first")
-    content = read_json(run / "plan.json")
-    if content.get("architecture") in BASELINES:
-        found = f"is a run of the baseline {content['architecture']}, which has no network to export"
-        raise TrainingError(run, found, "Choose the run of an architecture")
+    content = check_exportable(run)
     check_target(out, overwrite=overwrite)
+    from MolSubCore.models.bundle import write_bundle
+
     plan = Plan.from_dict(content)
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)
@@ -74,11 +67,40 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
     with native_name(path) as name:
         return load_file(name)
 
 
+def check_exportable(run: Path) -> dict[str, Any]:
+    """The content of ``plan.json``, if a bundle can be made of the run; nothing heavy is loaded for it.
+
+    Raises
+    ------
+    TrainingError
+        If there is no finished run, or one without a network of its own: a baseline, a fusion.
+    """
+    if not (run / "plan.json").is_file():
+        raise TrainingError(run, "holds no run (no plan.json)", "Give the folder that molsub train wrote")
+    content: dict[str, Any] = read_json(run / "plan.json")
+    name = str(content.get("architecture", "")) if isinstance(content, dict) else ""
+    if not name:
+        raise TrainingError(run, "holds no training run", "Give the folder that molsub train wrote")
+    if "+" in name:
+        found = f"is a fusion, {name}, made of the results of another run; it has no network to export"
+        raise TrainingError(run, found, f"Choose the run of {name.split('+')[0]}")
+    if name not in ARCHITECTURES:
+        found = f"is a run of {name}, which has no network to export"
+        raise TrainingError(run, found, "Choose the run of an architecture")
+    if not (run / "evaluation.json").exists():
+        raise TrainingError(run, "has no evaluation.json", "Finish it with molsub train ... --resume first")
+    return content
+
+
 def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]:
+    from MolSubCore.training.run import finished_folds
+
     done = sorted(finished_folds(run))
     if fold == "ensemble":
         return done

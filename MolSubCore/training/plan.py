@@ -138,7 +138,14 @@ class Plan:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Plan:
         """The plan in a ``plan.json``; keys that are no field (``software``) are passed over."""
-        names = {f.name for f in dataclasses.fields(cls)}
+        own = dataclasses.fields(cls)
+        names = {f.name for f in own}
+        if "+" in str(values.get("architecture", "")):
+            found = f"is of {values['architecture']}, a fusion of other runs' results, which has no network of its own"
+            raise TrainingError("plan.json", found, "Choose the run of the network without +...")
+        needed = [f.name for f in own if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+        if lacking := [name for name in needed if name not in values]:
+            raise TrainingError("plan.json", f"is not of a training run: it lacks {', '.join(lacking)}", "Choose a run")
         known = {key: value for key, value in values.items() if key in names}
         try:
             known["augmentation"] = Augmentation(**known.get("augmentation", {}))

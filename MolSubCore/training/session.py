@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.splits import Split, make_split, read_split
@@ -16,13 +16,14 @@ from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import check_folder, read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.models.device import resolve_device, resolve_precision
-from MolSubCore.models.pretrained import Pretrained, read_pretrained
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed
 from MolSubCore.training.plan import OVERSAMPLING, Plan
-from MolSubCore.training.run import TrainingData, all_begun, prepare_run
+
+if TYPE_CHECKING:  # the command line checks options and table before it loads PyTorch
+    from MolSubCore.models.pretrained import Pretrained
+    from MolSubCore.training.run import TrainingData
 
 DEFAULT_ARCHITECTURE = "densenet121-cbam"
 RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
@@ -90,6 +91,23 @@ class TrainingSession:
     notes: tuple[str, ...] = ()
 
 
+def check_training(options: TrainingOptions) -> None:
+    """Tell at once what is wrong with options, table, split or run folder; PyTorch is not loaded for it.
+
+    Raises
+    ------
+    MolSubError
+        As `prepare_training`, which checks again, and the device and the weights too.
+    """
+    stored = _stored_plan(options)
+    settings = {**_stored_settings(stored), **options.settings, "device": "cpu", "precision": "fp32"}
+    get_architecture(settings.get("architecture", DEFAULT_ARCHITECTURE))
+    cohort = read_cohort(options.table)
+    split = _split(options, settings, cohort)
+    recipe = _recipe(settings, stored)
+    _draft(options, settings, recipe, split)
+
+
 def prepare_training(
     options: TrainingOptions, progress: Callable[[int, int, str], None] | None = None
 ) -> TrainingSession:
@@ -103,6 +121,8 @@ def prepare_training(
     MolSubError
         For anything in the table, the split, the options or the run folder that does not fit.
     """
+    from MolSubCore.training.run import TrainingData, prepare_run
+
     if distributed.is_first():
         check_folder(options.out)
     stored = _stored_plan(options)
@@ -175,6 +195,9 @@ def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
 
 def _pretrained(options: TrainingOptions, architecture: str, stored: Plan | None) -> Pretrained:
     """The weights to start from; those of a resumed run are read only where a fold has yet to begin."""
+    from MolSubCore.models.pretrained import Pretrained, read_pretrained
+    from MolSubCore.training.run import all_begun
+
     if options.pretrained is None and stored is not None:
         if all_begun(options.out, stored):
             return Pretrained(stored.pretrained, {})
@@ -209,10 +232,15 @@ def draft_plan(task: str, architecture: str, recipe: Recipe, folds: int, setting
         If a value is out of range, or the architecture or the device is not there.
     """
     get_architecture(architecture)
-    device = str(resolve_device(settings.get("device", "auto")))
+    device, precision = settings.get("device", "auto"), settings.get("precision", "auto")
+    if (device, precision) != ("cpu", "fp32"):
+        from MolSubCore.models.device import resolve_device, resolve_precision
+
+        device = str(resolve_device(device))
+        precision = resolve_precision(precision, device)
     resolved = {
         "device": device,
-        "precision": resolve_precision(settings.get("precision", "auto"), device),
+        "precision": precision,
         "oversampling": settings.get("oversampling", OVERSAMPLING[task]),
         "threads": settings.get("threads", max((os.cpu_count() or 1) // distributed.processes_here(), 1)),
         "processes": distributed.processes(),

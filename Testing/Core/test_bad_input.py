@@ -218,7 +218,7 @@ def test_a_table_is_not_begun_with_a_wrong_request(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train", "t.csv", "--out", "r", "--task", "tn", "--seed", "abc"], ["predict"], []]
+    "arguments", [["train", "t.csv", "--out", "r", "--task", "tn", "--seed", "abc"], ["predict"], ["xyz"]]
 )
 def test_errors_of_usage_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
