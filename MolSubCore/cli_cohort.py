@@ -7,9 +7,10 @@ from MolSubCore.tasks import TASKS
 
 
 def add_cohort(commands: Commands) -> None:
-    """``molsub cohort check``, ``import`` and ``synthetic``."""
+    """``molsub cohort check``, ``make``, ``import`` and ``synthetic``."""
     group = add_group(commands, "cohort", "tables of images, lesions and subtypes")
     _check(group)
+    _make(group)
     _import(group)
     _synthetic(group)
 
@@ -31,6 +32,39 @@ def _check(group: Commands) -> None:
     check.add_argument("--identified", action="store_true", help="write patient ids and file names under the pictures")
     text = "what the table is for: train (default; needs subtypes and lesions), predict (lesions), outline (neither)"
     check.add_argument("--for", dest="purpose", choices=("train", "predict", "outline"), default="train", help=text)
+
+
+def _make(group: Commands) -> None:
+    text = "make a table of a folder of images and a folder of masks, and a report of what became of every file"
+    parser = add_command(
+        group,
+        "make",
+        "import_command.cohort_make",
+        text,
+        examples=(
+            "cohort make IMAGES MASKS --out cohort.csv",
+            "cohort make IMAGES MASKS --out cohort.csv --subtypes pathology.xlsx --task tn",
+            "cohort make IMAGES MASKS --out cohort.csv --patients '([^/]+)/' --mask-name '{name}_roi*'",
+        ),
+    )
+    add = parser.add_argument
+    add("images", metavar="IMAGES", help="folder of mammograms: DICOM, PNG, JPEG, TIFF")
+    add("masks", metavar="MASKS", help="folder of masks, polygons (JSON) or DICOM SEG; may be the same folder")
+    add("--out", required=True, metavar="TABLE", help="csv to write; its report, NAME.import.json, comes beside it")
+    text = "table with patient_id and subtype, perhaps laterality, and further columns to take over; patient_id is the "
+    add("--subtypes", metavar="TABLE", help=text + "headers' PatientID, or what --patients finds in the names")
+    text = (
+        "auto (default: header where every image has a PatientID, else name), header (pseudonyms of the PatientID), "
+        "identified (the PatientID itself), name (folder or file name), or a regular expression on the path below "
+        "IMAGES whose first group is the patient"
+    )
+    add("--patients", default="auto", metavar="HOW", help=text)
+    text = "name of a mask without its ending, {name} for the image's, * for anything (default: words such as mask)"
+    add("--mask-name", default="", metavar="PATTERN", help=text)
+    add("--task", choices=sorted(TASKS), help="keep rows whose class in this task is known")
+    add("--keep-unlabelled", action="store_true", help="keep rows without a subtype, for outlining and prediction")
+    add("--keep-unoutlined", action="store_true", help="keep images without a mask, to outline them in 3D Slicer")
+    add("--overwrite", action="store_true", help="replace a table that is there")
 
 
 def _import(group: Commands) -> None:

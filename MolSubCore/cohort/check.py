@@ -253,7 +253,11 @@ def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
 
 def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
     patients = {case.patient_id: case.subtype for case in cohort.cases if case.subtype}
-    sizes = {"patients": len(patients), "images": len(cohort.cases), "lesions": lesions}
+    sizes = {
+        "patients": len({case.patient_id for case in cohort.cases}),
+        "images": len(cohort.cases),
+        "lesions": lesions,
+    }
     by_subtype = Counter(case.subtype.value for case in cohort.cases if case.subtype)
     classes = {
         f"Patients, task {task.name}": dict(
@@ -262,4 +266,5 @@ def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> 
         for task in TASKS.values()
     }
     parts = {title: dict(counter.most_common()) for title, counter in counters.items()}
-    return {"Cohort": sizes, "Images per subtype": dict(by_subtype), **classes, **parts}
+    told = {"Images per subtype": dict(by_subtype), **classes} if patients or not cohort.cases else {}
+    return {"Cohort": sizes, **told, **parts}

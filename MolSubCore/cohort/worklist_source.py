@@ -68,7 +68,7 @@ def read_source(source: Path, images: Sequence[Path] | None = None) -> tuple[Pat
         absolute = (os.path.abspath(image) for image in (_images(source) if images is None else images))  # noqa: PTH100
         found = [Path(image) for image in dict.fromkeys(absolute)]
         top = Path(os.path.commonpath([image.parent for image in found])) if found else source
-        items = [Item(_key(image, source), _patient(image, top), image) for image in found]
+        items = [Item(_key(image, source), patient_of(image, top), image) for image in found]
         folder = source
     elif source.suffix.lower() in TABLE_ENDINGS:
         folder, items = source.parent, _from_table(source)
@@ -102,7 +102,7 @@ def _looks_right(path: Path) -> bool:
         return False
 
 
-def _patient(image: Path, top: Path) -> str:
+def patient_of(image: Path, top: Path) -> str:
     """The first folder below the one that holds all images, else the file's name without laterality and view."""
     parts = image.relative_to(top).parts
     return parts[0] if len(parts) > 1 else _VIEW.sub("", image.stem) or image.stem

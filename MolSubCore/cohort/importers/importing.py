@@ -6,10 +6,13 @@ import importlib
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from MolSubCore.cohort.importers import folders
 from MolSubCore.cohort.importers.finish import (
     MARKER,
     choose,
@@ -19,9 +22,11 @@ from MolSubCore.cohort.importers.finish import (
     masks_of,
     save_import,
 )
+from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
 from MolSubCore.errors import CohortError
 from MolSubCore.files import OVERWRITE, check_free, read_json, try_place
+from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import TASKS, SubtypeLabel
 
 
@@ -121,13 +126,97 @@ def import_cohort(
     CohortError
         If the cohort cannot support the task, the folder holds no such cohort, or nothing is left for the table.
     """
-    source, options, path = SOURCES[kind], options or ImportOptions(), table.with_name(f"{table.stem}.import.json")
-    _check(source, table, path, options, overwrite)
+    source, options = SOURCES[kind], options or ImportOptions()
     if not source.labelled:
         options = replace(options, keep_unlabelled=True)
+    module = importlib.import_module(f"MolSubCore.cohort.importers.{source.module}")
+    return _make(
+        kind,
+        source,
+        folder,
+        table,
+        options,
+        lambda: module.read(folder, progress),
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def make_cohort(
+    images: Path,
+    masks: Path,
+    table: Path,
+    chosen: FolderOptions | None = None,
+    options: ImportOptions | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Make a cohort table of a folder of images and a folder of masks, which may be one.
+
+    Parameters
+    ----------
+    images, masks : Path
+    table : Path
+        Ends in ``.csv``; the report is written beside it.
+    chosen : FolderOptions, optional
+        How patients and masks are told, and a table of subtypes. Without that, rows have no subtype.
+    options : ImportOptions, optional
+    overwrite : bool
+        Whether table and report may be replaced; pseudonyms of patients stay those of the report.
+
+    Raises
+    ------
+    CohortError
+        If a folder or pattern is wrong, or nothing is left for the table.
+    """
+    chosen, options = chosen or FolderOptions(), options or ImportOptions()
+    if chosen.subtypes is None:
+        options = replace(options, keep_unlabelled=True)
+    source = Source("Folders of images and masks", "folders", {}, labelled=chosen.subtypes is not None)
+    salt = _salt(_report_of(table)) if chosen.patients in ("auto", "header") else None
+    return _make(
+        "folders",
+        source,
+        images,
+        table,
+        options,
+        lambda: folders.read(images, masks, chosen, salt, progress),
+        overwrite=overwrite,
+        progress=progress,
+        more={"pseudonyms": salt.to_dict()} if salt else {},
+    )
+
+
+def _salt(report: Path) -> Salt:
+    """The salt of the pseudonyms of a report that is there, or a new one."""
+    content = read_json(report) if report.is_file() else {}
+    told = content.get("pseudonyms") if isinstance(content, dict) else None
+    return Salt.read(report, told) if isinstance(told, dict) and "nonce" in told else Salt.new()
+
+
+def _report_of(table: Path) -> Path:
+    return table.with_name(f"{table.stem}.import.json")
+
+
+def _make(
+    kind: str,
+    source: Source,
+    folder: Path,
+    table: Path,
+    options: ImportOptions,
+    read: Callable[[], Found],
+    *,
+    overwrite: bool,
+    progress: Progress | None,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> ImportReport:
+    """A table, its masks and its report of what `read` finds."""
+    path = _report_of(table)
+    _check(source, table, path, options, overwrite)
     with warnings.catch_warnings(), masks_of(table, overwrite=overwrite) as masks:
         warnings.simplefilter("ignore")  # what is wrong with a file becomes its reason
-        found: Found = importlib.import_module(f"MolSubCore.cohort.importers.{source.module}").read(folder, progress)
+        found = read()
         rows = drop_twins(found, choose(found, options), options.compare_pixels, progress)
         rows, made = make_masks(found, rows, masks, progress)
         if not rows:
@@ -135,7 +224,7 @@ def import_cohort(
         for row in rows:
             found.inputs.place(row.key)
         _balance(found, rows)
-        content = _content(kind, source, options, table, found, rows)
+        content = _content(kind, source, options, table, found, rows) | dict(more)
         save_import(rows, made, masks, path, content)
     return ImportReport(table, path, content, tuple(_lines(source, found, content)))
 
@@ -227,7 +316,7 @@ def _lines(source: Source, found: Found, content: dict[str, Any]) -> list[str]:
     if table["rows_without_lesion"]:
         lines.append(f"{table['rows_without_lesion']} rows have no lesion: outline them in 3D Slicer before training")
     for name, task in content["tasks"].items():
-        if "patients" in task:
+        if "patients" in task and set(table["patients_by_subtype"]) != {"none"}:
             classes = ", ".join(f"{cls} {number}" for cls, number in task["patients"].items())
             coarse = f"; not told {task['not_told']}" if task["not_told"] else ""
             lines.append(f"Patients, task {name}: {classes}{coarse}")
