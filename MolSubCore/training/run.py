@@ -39,6 +39,7 @@ from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import read_json, write_json
+from MolSubCore.imaging.raster import read_side, side_and_view
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrained
@@ -158,9 +159,8 @@ class TrainingData:
 
 
 def told_side(case: Case) -> str:
-    """Side of the breast in the table's column ``laterality``: ``L``, ``R`` or empty."""
-    side = case.extra.get("laterality", "").strip().upper()[:1]
-    return side if side in ("L", "R") else ""
+    """Side of the breast in the table's column ``laterality``, or ``view`` (``L-MLO``): ``L``, ``R`` or empty."""
+    return read_side(case.extra.get("laterality", "")) or side_and_view(case.extra.get("view", ""))[0] or ""
 
 
 @cache
