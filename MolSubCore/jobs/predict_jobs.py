@@ -19,9 +19,10 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     ----------
     options : mapping
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
-        ``view`` for a file that does not tell it, and ``lesion_id``) and ``out`` (a folder; made where it is missing). Optional: ``classes`` (``all``, the default,
-        ``predicted``, or names), ``layers`` (null for the architecture's own, a list for these), ``device``,
-        ``same_patient`` (true where somebody confirmed that images which name nobody are of one patient).
+        ``view`` for a file that does not tell it, and ``lesion_id``) and ``out`` (a folder; made where it is missing).
+        Optional: ``classes`` (``all``, the default, ``predicted``, or names), ``layers`` (null for the architecture's
+        own, a list for these), ``device``, ``same_patient`` (true where somebody confirmed that images which name
+        nobody are of one patient).
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``writing``.
 
