@@ -58,6 +58,8 @@ class LesionPrediction:
         Side of the breast, by the file or by whoever asked.
     lesion_id : str
         Which of the patient's lesions this is, where the user says so: the same in every view of it.
+    picture : int
+        Number of the first image with these pixels: one that is given twice, with two lesions, counts once.
     means_nothing : str
         Why the probabilities mean nothing; empty where they may.
     """
@@ -74,6 +76,7 @@ class LesionPrediction:
     files: ImageAndLesion
     breast: Side | None = None
     lesion_id: str = ""
+    picture: int = 0
     means_nothing: str = ""
 
 
@@ -113,7 +116,7 @@ class Result:
         """Probability per class: mean over the lesions of an image, then over the images; None where none counts."""
         by_image: dict[int, list[NDArray[np.float64]]] = {}
         for item in self.counted:
-            by_image.setdefault(item.image_index, []).append(item.probabilities)
+            by_image.setdefault(item.picture, []).append(item.probabilities)
         if not by_image:
             return None
         mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
@@ -270,6 +273,7 @@ def predict(
     for number, files in enumerate(images, start=1):
         mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
         mammograms.append(mammogram)
+        first = next(n for n, one in enumerate(mammograms) if same_picture(one, mammogram))
         lesions = read_lesions(files[1], mammogram)
         label = f"{number} {mammogram.label}"
         rois = extract_rois(mammogram, lesions, recipe)
@@ -281,7 +285,7 @@ def predict(
                 LesionPrediction(
                     label, name, *place, mammogram, lesions, roi, probabilities, maps, files,
                     mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
-                    means_nothing(mammogram, lesions, roi),
+                    first, means_nothing(mammogram, lesions, roi),
                 )
             )  # fmt: skip
     warnings += check_one_patient(mammograms, unnamed)
@@ -289,6 +293,11 @@ def predict(
     prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
     warnings += _result_warnings(prediction)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def same_picture(first: Mammogram, second: Mammogram) -> bool:
+    """Whether two mammograms have the same pixels."""
+    return first is second or (first.shape == second.shape and np.array_equal(first.stored, second.stored))
 
 
 def with_side(number: int, mammogram: Mammogram, side: str | None) -> Mammogram:

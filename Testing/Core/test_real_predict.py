@@ -148,6 +148,8 @@ def test_two_views_of_one_breast_and_their_mean(shared_data: Path, tmp_path: Pat
     arguments = ["predict", *(str(image) for image, _ in pairs), "--model", str(bundle), "--layers", "none"]
     for _, mask in pairs:
         arguments += ["--lesion", str(mask)]
+    # The pictures name neither patient nor breast.
+    arguments += ["--same-patient", "--side", "L", "--side", "L"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     result = read_json(tmp_path / "out" / "prediction.json")
     means = np.mean([list(entry["probabilities"].values()) for entry in result["images"]], axis=0)

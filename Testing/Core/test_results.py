@@ -73,6 +73,17 @@ def test_named_lesions_are_matched_over_views_and_kept_apart() -> None:
     assert (found.results[1].probabilities or {})["TN"] == pytest.approx(alone(views[1]))
 
 
+def test_an_image_that_is_given_twice_with_two_lesions_counts_once() -> None:
+    images = {"0": view(1), "1": view(1), "2": view(2)}
+    boxes = {"0": BOX, "1": "100,60,140,100", "2": BOX}
+    bundle = known()
+
+    def share(*names: str) -> float:
+        return predict([(n, boxes[n]) for n in names], bundle, layers=[], read=images.__getitem__).patient["TN"]  # type: ignore[arg-type]
+
+    assert share("0", "1", "2") == pytest.approx((np.mean([share("0"), share("1")]) + share("2")) / 2)
+
+
 def test_a_side_that_nobody_says_is_told_and_can_be_said() -> None:
     found = predicted(view(1), view(2, None))
     assert [one.title for one in found.results] == ["left breast", "breast of unknown side"]
