@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.identity import is_placeholder
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, extract_rois

@@ -8,7 +8,6 @@ are named by their numbers.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,9 @@ from scipy.stats import rankdata
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
 from MolSubCore.imaging.reader import read_person
 
-#: What programs and people write where an id was taken out.
-_PLACEHOLDER = re.compile(
-    r"[x0*?#._-]*|(?:de-?identified|anon(?:y(?:m(?:ous|i[sz]ed)?)?)?|unknown|none|null|nil|n/?a|not available|removed"
-    r"|redacted|patient ?id|patient|test|dummy|no ?id|no ?name)[ _^-]*0*"
-)
 #: An id that this share of the table's ids have, and at least so many of them, is a placeholder, too.
 _SHARE, _FEWEST = 0.8, 4
 _ROWS_TOLD = 12
@@ -125,11 +119,6 @@ def look_alikes(sightings: Sequence[Sighting], thumbnails: Sequence[NDArray[np.f
         for own in groups.values()
         if len(own) > 1
     ]
-
-
-def is_placeholder(patient_id: str) -> bool:
-    """Whether a Patient ID is none, such as ``ANON``, ``XXXX`` or ``0``."""
-    return bool(patient_id) and _PLACEHOLDER.fullmatch(patient_id.casefold()) is not None
 
 
 def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) -> Identity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +117,18 @@ class VoiTransform:
     first: float = 0.0
     lut: NDArray[np.float32] | None = None
     explanation: str = ""
+
+
+#: What programs and people write where an id was taken out.
+_PLACEHOLDER = re.compile(
+    r"[x0*?#._-]*|(?:de-?identified|anon(?:y(?:m(?:ous|i[sz]ed)?)?)?|unknown|none|null|nil|n/?a|not available|removed"
+    r"|redacted|patient ?id|patient|test|dummy|no ?id|no ?name)[ _^-]*0*"
+)
+
+
+def is_placeholder(patient_id: str) -> bool:
+    """Whether a Patient ID is none, such as ``ANON``, ``XXXX`` or ``0``."""
+    return bool(patient_id) and _PLACEHOLDER.fullmatch(patient_id.casefold()) is not None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.identity import is_placeholder
 from MolSubCore.imaging.canonical import canonical_array, canonical_window
 from MolSubCore.imaging.chest_wall import find_chest_wall
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.jobs.arrays import write_array
 from MolSubCore.jobs.cache import cached_mammogram
 from MolSubCore.jobs.options import Progress, require
