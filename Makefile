@@ -9,15 +9,28 @@ DEMO ?= demo
 # Test processes at a time; each may need 4 GB of memory.
 WORKERS ?= 2
 
-.PHONY: demo test test-all bench evidence screenshots icons cmake-lists lock licences faults lint clean
+.PHONY: demo test test-312 test-all bench evidence screenshots icons cmake-lists lock licences faults lint clean
 .DELETE_ON_ERROR:
+
+# The second Python, where one is found: that of 3D Slicer.
+PYTHON312 := $(firstword $(foreach one,python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python),$(shell $(one) -c 'import ensurepip, venv; print("$(one)")' 2>/dev/null)))
+READY312 := .venv-3.12/.ready
+
+# $(call install,FOLDER,PYTHON): an environment with the project and everything in the lock file.
+define install
+	test -x $(1)/bin/pip || $(2) -m venv $(1) || { rm -rf $(1); exit 1; }
+	@echo "Installing into $(1): PyTorch and the rest, about 6 GB; some minutes on the first run."
+	$(1)/bin/python -m pip install --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(1)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endef
 
 $(READY): pyproject.toml $(LOCK)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; set PYTHON=...") if sys.version_info < (3, 10) else None'
-	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
-	@echo "Installing into $(VENV): PyTorch and the rest, about 6 GB; some minutes on the first run."
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --requirement $(LOCK)
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(call install,$(VENV),$(PYTHON))
+	touch $@
+
+$(READY312): pyproject.toml $(LOCK)
+	$(call install,.venv-3.12,$(PYTHON312))
 	touch $@
 
 demo: $(READY)
@@ -31,9 +44,15 @@ lint: $(READY)
 # The tests of the Slicer module have processes of their own: PyTorch, loaded after Mesa's renderer, crashes.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# Both parts are run, whatever becomes of the first.
-test: lint
-	$(PYTEST) -m "not slow"; core=$$?; $(PYTEST) -m "not slow" Testing/Slicer && exit $$core
+# All parts are run, also after one that failed.
+test: lint $(if $(PYTHON312),$(READY312))
+	$(PYTEST) -m "not slow"; core=$$?; \
+	$(PYTEST) -m "not slow" Testing/Slicer; slicer=$$?; \
+	$(MAKE) --no-print-directory test-312; exit $$((core + slicer + $$?))
+
+# Tests of the library that train nothing, with the Python of 3D Slicer.
+test-312: $(if $(PYTHON312),$(READY312))
+	$(if $(PYTHON312),.venv-3.12/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not trains" Testing/Core,@echo "No Python 3.12 was found: the tests were not run with it.")
 
 test-all: lint
 	$(PYTEST); core=$$?; $(PYTEST) Testing/Slicer && exit $$core
@@ -72,4 +91,4 @@ faults: $(READY)
 	$(BIN)/python Testing/Core/fault_table.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.12 $(DEMO) *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -35,7 +35,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _evaluate_run(options: argparse.Namespace) -> int:
     from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-    from MolSubCore.evaluation.run_files import finished_plan
+    from MolSubCore.training.run_files import finished_plan
 
     run = Path(options.source)
     given = [name for name in _OF_A_BUNDLE if getattr(options, name)]

@@ -12,11 +12,11 @@ from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.intervals import estimates
 from MolSubCore.evaluation.metrics import confusion, metric_title
-from MolSubCore.evaluation.run_files import finished_plan, fold_predictions, run_inputs
 from MolSubCore.evaluation.thresholds import RULES, choose_threshold
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
 from MolSubCore.predictions import Predictions, Scores, ensemble
+from MolSubCore.training.run_files import finished_plan, fold_predictions, run_inputs
 
 _NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from MolSubCore.cohort.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
@@ -17,6 +16,7 @@ from MolSubCore.cohort.store import Progress, build_store, usable_cases
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
 from MolSubCore.tasks import SubtypeLabel, get_task
 
 if TYPE_CHECKING:  # a table is checked before PyTorch is loaded
@@ -48,7 +48,7 @@ class ExternalCohort:
         Of the rows whose image or lesion cannot be used, by their numbers.
     overlap : dict
         ``checked`` (whether the model came with what that needs), ``choice``, and by part of the model's own cohort
-        (`MolSubCore.cohort.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
+        (`MolSubCore.models.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
     notes : tuple of str
         What should be known of the patients' identities.
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from MolSubCore.cohort.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
 from MolSubCore.evaluation.external_data import ExternalCohort
+from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
 from MolSubCore.prediction_warnings import unlike_spacing
 
 #: Patients of a class below which a figure is called uncertain.

@@ -27,10 +27,10 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.fusion_clinical import clinical, clinical_only
 from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Fused, NotMade, read_base
 from MolSubCore.evaluation.fusion_views import flips, views_learned, views_mean
-from MolSubCore.evaluation.run_files import FROZEN, FUSION, frozen
 from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
 from MolSubCore.predictions import write_predictions
 from MolSubCore.training.extra_files import FEATURES, TTA_TEST, TTA_VALIDATION
+from MolSubCore.training.run_files import FROZEN, FUSION, frozen
 
 #: Raised whenever the code behind a fusion gives other numbers: what an older one made is then made again.
 _VERSION = 1

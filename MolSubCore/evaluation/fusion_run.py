@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.evaluation.run_files import finished_plan, fold_predictions
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.predictions import Predictions, Scores
+from MolSubCore.training.run_files import finished_plan, fold_predictions
 
 Floats = NDArray[np.float64]
 

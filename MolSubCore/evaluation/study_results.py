@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import TrainingError
-from MolSubCore.evaluation.run_files import FUSION, fold_numbers, fold_predictions, missing_folds, read_plan
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import read_json
 from MolSubCore.predictions import Predictions, Scores, ensemble
+from MolSubCore.training.run_files import FUSION, fold_numbers, fold_predictions, missing_folds, read_plan
 
 #: Between task and model in a run's folder name.
 SEPARATOR = "--"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.run_files import fold_predictions, read_plan
 from MolSubCore.predictions import Predictions, Scores
+from MolSubCore.training.run_files import fold_predictions, read_plan
 
 
 @dataclass(frozen=True, eq=False)

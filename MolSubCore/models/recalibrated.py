@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.fingerprints import RECALIBRATION, read_fingerprints
 from MolSubCore.errors import BundleError, MolSubError
 from MolSubCore.models.card import CARD, card_bytes, check_target, now, read_card, read_member, write_entries
+from MolSubCore.models.fingerprints import RECALIBRATION, read_fingerprints
 
 
 def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -> None:

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from MolSubCore.evaluation.characteristics import p_text
 from MolSubCore.evaluation.comparison import ModelComparison, compare_models
 from MolSubCore.evaluation.figures import COLOURS
-from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.predictions import Scores
 from MolSubCore.report.page import interval
 from MolSubCore.report.study_items import Picture, Record, Table, fusion_title, model_title, new_figure
 from MolSubCore.report.study_tables import absence
 from MolSubCore.tasks import get_task
+from MolSubCore.training.run_files import FUSION
 
 _PARTS: dict[str, Callable[[RunResult], Scores]] = {
     "test": lambda run: run.ensemble.per_patient(),

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from MolSubCore import DISCLAIMER
 from MolSubCore.drawing import make_figure
 from MolSubCore.evaluation.fusion import FUSIONS
-from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.files import atomic_path, plain_cell, write_text
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import data_uri, jpeg_uri
 from MolSubCore.training.feature_models import BASELINES
+from MolSubCore.training.run_files import FUSION
 
 Record = Mapping[str, Any]
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from MolSubCore.evaluation.metrics import metric_title
-from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.report.page import interval
 from MolSubCore.report.published import published, published_text
 from MolSubCore.report.study_items import Record, Table, fusion_title, model_title
 from MolSubCore.tasks import get_task
+from MolSubCore.training.run_files import FUSION
 
 #: What a table shows of a binary task; more classes have macro means.
 METRICS = ("auc", "accuracy", "sensitivity", "specificity", "ppv", "npv")

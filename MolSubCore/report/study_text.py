@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from MolSubCore.evaluation.run_files import FUSION
 from MolSubCore.evaluation.study_results import RunResult, StudyResults
 from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
@@ -17,6 +16,7 @@ from MolSubCore.report.study_comparison import Comparison
 from MolSubCore.report.study_items import joined, model_title
 from MolSubCore.report.study_tables import absence, auc_name, levels
 from MolSubCore.tasks import Subtype, get_task
+from MolSubCore.training.run_files import FUSION
 
 Facts = list[tuple[str, str]]
 

@@ -11,7 +11,6 @@ from MolSubCore.cohort.table import without_paths
 from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
-from MolSubCore.evaluation.run_files import FUSION, read_plan, run_inputs
 from MolSubCore.evaluation.study_results import SEPARATOR, StudyResults, read_study
 from MolSubCore.explain.examples import write_attention
 from MolSubCore.files import read_json
@@ -21,6 +20,7 @@ from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.checkpoint import load_checkpoint
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
+from MolSubCore.training.run_files import FUSION, read_plan, run_inputs
 
 Progress = Callable[[int, int, str], None]
 

@@ -23,7 +23,6 @@ import numpy as np
 
 from MolSubCore.cohort.features import FeatureTable
 from MolSubCore.errors import TrainingError
-from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import write_json
 from MolSubCore.imaging.radiomics import RadiomicsSettings
 from MolSubCore.predictions import write_predictions
@@ -31,6 +30,7 @@ from MolSubCore.tasks import get_task
 from MolSubCore.training.feature_models import BASELINES, Baseline, FittedModel, fit_model
 from MolSubCore.training.plan import derive_seed
 from MolSubCore.training.run import TrainingData, unfinished_fold
+from MolSubCore.training.run_files import frozen
 
 __all__ = ["BASELINES", "BaselinePlan", "get_baseline", "train_baseline_fold"]
 

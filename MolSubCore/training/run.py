@@ -5,7 +5,7 @@
     RUN/plan.json             the plan, with the software's versions
     RUN/split.json            which patient is in which partition (salted ids)
     RUN/cohort.json           counts, manufacturers, views, sizes of the regions
-    RUN/images.json           keyed hashes of the images (`MolSubCore.cohort.fingerprints`)
+    RUN/images.json           keyed hashes of the images (`MolSubCore.models.fingerprints`)
     RUN/fold-N/metrics.csv    one row per epoch
     RUN/fold-N/last.safetensors, best.safetensors
     RUN/fold-N/predictions.csv, test_predictions.csv
@@ -32,16 +32,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 import MolSubCore
-from MolSubCore.cohort import fingerprints
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, write_split
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import TrainingError
-from MolSubCore.evaluation.run_files import frozen
 from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.raster import read_side, side_and_view
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.lock import alone_in
+from MolSubCore.models import fingerprints
 from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrained
 from MolSubCore.models.registry import build_model
 from MolSubCore.predictions import Predictions, write_predictions
@@ -49,6 +48,7 @@ from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
+from MolSubCore.training.run_files import frozen
 
 AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 

@@ -15,7 +15,6 @@ from sklearn.metrics import roc_auc_score
 from test_study_page import Page
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.fingerprints import new_fingerprints, read_fingerprints
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
@@ -24,6 +23,7 @@ from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
+from MolSubCore.models.fingerprints import new_fingerprints, read_fingerprints
 from MolSubCore.predict import predict
 from MolSubCore.predictions import Scores
 from MolSubCore.report.external_page import write_page
