@@ -96,7 +96,8 @@ def test_applied_to_patients_left_out_only() -> None:
 def test_a_run_is_read_without_its_test_set(tmp_path: Path) -> None:
     """The test predictions are nonsense that no reader would take."""
     folds = tuple(drawn(n, 30, BINARY, 2.0, f"F{n}-") for n in (1, 2))
-    write_json(tmp_path / "plan.json", {"folds": 2, "classes": list(folds[0].classes)})
+    plan = {"task": "tn", "architecture": "simple-cnn", "folds": 2, "positive": "TN"}
+    write_json(tmp_path / "plan.json", plan | {"classes": list(folds[0].classes)})
     for n, fold in enumerate(folds, 1):
         write_predictions(tmp_path / f"fold-{n}" / "predictions.csv", fold)
         (tmp_path / f"fold-{n}" / "test_predictions.csv").write_text("nonsense")

@@ -35,7 +35,7 @@ def write_fold(run: Path, number: int, validation: list[Row], test: list[Row], c
 
 def write_plan(run: Path, task: str, folds: int) -> None:
     content = {"task": task, "folds": folds, "classes": list(TASKS[task].classes), "positive": TASKS[task].positive}
-    write_json(run / "plan.json", content | {"synthetic": True})
+    write_json(run / "plan.json", content | {"architecture": "simple-cnn", "synthetic": True})
 
 
 def two(positive: float) -> list[float]:

@@ -172,4 +172,6 @@ def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.C
     assert "P00" not in text  # the patients' identifiers
     assert "--overwrite" in failing(capsys, *command)
     assert "rim_mm" in failing(capsys, *command, "--rim-mm", "0", "--overwrite")
-    assert "layers" in failing(capsys, "explain-study", table, "--model", model, "--out", str(out), "--layers", "none")
+    assert "layers" in failing(
+        capsys, "explain-study", table, "--model", model, "--out", str(out), "--layers", "none", "--overwrite"
+    )

@@ -172,10 +172,10 @@ def test_what_is_not_written(bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value", "words"),
-    [("recalibration", {"method": "logistic", "slope": -1, "intercepts": [0, 0]}, "'recalibration'"),
+    [("recalibration", {"method": "logistic", "slope": -1, "intercepts": [0, 0]}, "'recalibration.slope'"),
      ("recalibration", {"method": "logistic", "slope": 1, "intercepts": [0]}, "another number of classes"),
-     ("recalibration", {"method": "logistic", "slope": "1", "intercepts": [0, 0]}, "'recalibration'"),
-     ("thresholds", [{"rule": "x"}], "'thresholds'"),
+     ("recalibration", {"method": "logistic", "slope": "1", "intercepts": [0, 0]}, "'recalibration.slope'"),
+     ("thresholds", [{"rule": "x"}], r"'thresholds\[0\].positive'"),
      ("thresholds", [{"rule": "x", "positive": "A", "value": 0.5, "sensitivity": 1, "specificity": 1}],
       "unknown class"),
      ("metrics", [], "'metrics'")],

@@ -52,7 +52,8 @@ def same(one: Path, other: Path) -> bool:
     assert first.keys() == second.keys()
     different = [name for name in first if not np.array_equal(first[name], second[name])]
     for file in one.glob("runs/*/evaluation.json"):
-        if read_json(file) != read_json(other / file.relative_to(one)):
+        ours, theirs = (read_json(each) | {"inputs": ""} for each in (file, other / file.relative_to(one)))
+        if ours != theirs:  # whatever the hash of their inputs, which hold pseudonyms
             different.append(str(file.relative_to(one)))
     assert not different
     return True

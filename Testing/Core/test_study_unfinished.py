@@ -85,7 +85,7 @@ def test_nothing_is_finished(tmp_path: Path, quick: Callable[[Path], Page]) -> N
         "Table 2. Performance of DenseNet121-CBAM: Luminal vs non-Luminal Not made: the study has no task luminal"
         in (page.text)
     )
-    assert {file.name for file in (tmp_path / "results").iterdir()} == {
+    assert {file.name for file in (tmp_path / "results").glob("[!.]*")} == {
         "supplementary-1.csv", "table-1.csv", "table-1a.csv", "table-1b.csv"
     }  # fmt: skip
     assert "not made: Table 3" in page.text.partition("Collins et al.")[2]
@@ -155,12 +155,17 @@ def test_the_same_study_gives_the_same_bytes_and_stale_files_go(
     write_report(read_study(tmp_path))
     files = [tmp_path / "study.html", *sorted((tmp_path / "results").iterdir())]
     before = [file.read_bytes() for file in files]
-    (tmp_path / "results" / "supplementary-3.csv").write_text("of an earlier plan")
-    (tmp_path / "results" / "figure-3.png").write_text("of an earlier plan")
+    listing = tmp_path / "results" / ".molsub-files.json"
+    stale, foreign = (tmp_path / "results" / name for name in ("supplementary-3.csv", "own.csv"))
+    stale.write_text("of an earlier plan")
+    foreign.write_text("of the user")
+    content = read_json(listing)
+    content["files"].append(stale.name)
+    write_json(listing, content)
     write_report(read_study(tmp_path))
     assert [file.read_bytes() for file in files] == before
-    assert not (tmp_path / "results" / "supplementary-3.csv").exists()
-    assert not (tmp_path / "results" / "figure-3.png").exists()
+    assert not stale.exists()
+    assert foreign.read_text() == "of the user"
 
 
 def break_study(folder: Path, what: str) -> None:

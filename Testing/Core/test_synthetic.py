@@ -133,7 +133,7 @@ def test_every_file_says_that_it_is_synthetic(folder: Path, images: Images) -> N
 
 
 def digest(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -80,7 +80,8 @@ def test_test_labels_are_never_seen(tmp_path: Path) -> None:
     """Only validation goes in; files of a run's test set may hold anything; its patients are refused."""
     assert next(iter(inspect.signature(choose_threshold).parameters)) == "validation"
     folds = (example("A", 1), example("B", 2))
-    write_json(tmp_path / "plan.json", {"folds": 2, "classes": list(folds[0].classes)})
+    plan = {"task": "tn", "architecture": "simple-cnn", "folds": 2, "positive": "TN"}
+    write_json(tmp_path / "plan.json", plan | {"classes": list(folds[0].classes)})
     for n, fold in enumerate(folds, 1):
         write_predictions(tmp_path / f"fold-{n}" / "predictions.csv", fold)
         (tmp_path / f"fold-{n}" / "test_predictions.csv").write_text("nonsense")

@@ -122,6 +122,11 @@ def test_the_model_is_in_the_library_with_its_evaluation(trained: tuple[Path, di
     assert told == pytest.approx(roc_auc_score(part.label, score))
 
 
+def figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation without the hash of its inputs: they hold pseudonyms, which differ from run to run."""
+    return {name: value for name, value in evaluation.items() if name != "inputs"}
+
+
 def test_the_command_gives_the_same_run(
     place: Path, trained: tuple[Path, dict[str, Any], Told], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,8 +134,8 @@ def test_the_command_gives_the_same_run(
     plan += ["--device", "cpu", "--seed", "5", "--batch-size", "4", "--architecture", "simple-cnn"]
     table, run = str(place / "cohort" / "table.csv"), tmp_path / "run"
     assert main(["train", table, "--out", str(run), "--task", "luminal", "--cache", str(place / "cache"), *plan]) == 0
-    for name in ("plan.json", "evaluation.json"):
-        assert read_json(run / name) == read_json(trained[0] / name)
+    assert read_json(run / "plan.json") == read_json(trained[0] / "plan.json")
+    assert figures(read_json(run / "evaluation.json")) == figures(read_json(trained[0] / "evaluation.json"))
     for fold in (1, 2):
         ours, theirs = metrics(run, fold), metrics(trained[0], fold)
         assert [[row[name] for name in _CURVES] for row in ours] == [[row[name] for name in _CURVES] for row in theirs]
@@ -201,7 +206,7 @@ def test_stopped_and_gone_on_it_is_the_same(
     again = new_events(job, offset)[0]
     assert again[-1].event == "done"
     assert any(event.values.get("past") for event in again)
-    assert again[-1].values["result"]["evaluation"] == trained[1]["evaluation"]
+    assert figures(again[-1].values["result"]["evaluation"]) == figures(trained[1]["evaluation"])
 
 
 def test_a_loss_that_overflowed_is_null(tmp_path: Path) -> None:
