@@ -310,7 +310,7 @@ def with_side(number: int, mammogram: Mammogram, side: str | None) -> Mammogram:
     if not side or side == mammogram.laterality:
         return mammogram
     if mammogram.laterality:
-        found = f"shows the {mammogram.laterality} breast by its own header, {side} was given"
+        found = f"shows the {mammogram.laterality} breast by its own header or file name, {side} was given"
         raise ImageError(f"image {number}", found, "Correct the side, or leave it out")
     return dataclasses.replace(mammogram, laterality="L" if side == "L" else "R")
 

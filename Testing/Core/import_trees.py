@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -50,11 +51,16 @@ def cmmd_breasts() -> Iterator[Breast]:
     assert not any(left.values()), {name: len(rows) for name, rows in left.items()}
 
 
+def uid_of(*words: str) -> str:
+    """An image's own UID, of one length."""
+    return f"2.25.1{int(hashlib.sha256(repr(words).encode()).hexdigest(), 16) % 10**30:030d}"
+
+
 def header(patient: str, side: str, view: str, **values: Any) -> Dataset:
     """The attributes of a CMMD image that an importer looks at, in its form."""
     dataset = Dataset()
     dataset.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = "2.25.1"
+    dataset.SOPInstanceUID = uid_of(patient, side, view)
     dataset.Modality, dataset.PresentationIntentType, dataset.Manufacturer = "MG", "FOR PRESENTATION", ""
     dataset.PatientName = dataset.PatientID = patient
     dataset.PatientAge, dataset.ImagerPixelSpacing = "044Y", [0.094, 0.094]
@@ -112,6 +118,10 @@ def write_cmmd(folder: Path, breasts: Sequence[Breast]) -> None:
             numbers[breast.patient] = number = numbers.get(breast.patient, 0) + 1
             data = bytearray(content.replace(b"D0-0000", breast.patient.encode()))
             data[side[view]] = ord(breast.side)
+            blank_uid, uid = (
+                uid_of(*words, view).encode() for words in (("D0-0000", "B"), (breast.patient, breast.side))
+            )
+            data = data.replace(blank_uid, uid)
             (place / f"1-{number}.dcm").write_bytes(data)
     rows = [[b.patient, b.side, 44, 2, "mass", *b.clinical] for b in breasts if b.clinical is not None]
     write_rows(folder / "CMMD_clinicaldata_revision.csv", [CLINICAL, *rows])

@@ -144,11 +144,11 @@ def test_tomosynthesis_is_refused(
 
 def test_two_views_of_one_breast_and_their_mean(shared_data: Path, tmp_path: Path, bundle: Path) -> None:
     """Pictures of the same patient given together: the patient's probabilities are the mean of the images'."""
-    pairs = [files(shared_data, case) for case in CASES[:2]]
+    pairs = [files(shared_data, case) for case in (CASES[0], CASES[2])]
     arguments = ["predict", *(str(image) for image, _ in pairs), "--model", str(bundle), "--layers", "none"]
     for _, mask in pairs:
         arguments += ["--lesion", str(mask)]
-    # The pictures name neither patient nor breast.
+    # The pictures name no patient; their file names tell the side, the same for both.
     arguments += ["--same-patient", "--side", "L", "--side", "L"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     result = read_json(tmp_path / "out" / "prediction.json")
