@@ -18,6 +18,7 @@ from PIL import Image
 from reportlab import rl_config
 
 from MolSubCore.batch import predict_table
+from MolSubCore.cohort.fingerprints import DEVELOPMENT, Fingerprints
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import read_cohort
@@ -100,8 +101,13 @@ def _run_folder(folder: Path) -> None:
 
 
 class _Summary:
+    """In the place of a training's data; its key is the same every time, as the split's is."""
+
     def summary(self) -> dict[str, int]:
         return {"patients": 3}
+
+    def fingerprints(self) -> Fingerprints:
+        return Fingerprints(bytes(32), {}).with_part(DEVELOPMENT, ["a", "b", "c"])
 
 
 def _bundle(path: Path, seed: int, overwrite: bool) -> None:

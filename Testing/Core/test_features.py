@@ -76,12 +76,13 @@ def test_one_row_for_each_patch_of_the_store(cohort: Cohort, tmp_path: Path) -> 
 
 
 def two_lesions(cohort: Cohort, number: int) -> None:
-    """Add a second lesion, with a label of its own, to a mask."""
+    """Add a second lesion on the breast of case 1 (P0001_L_MLO), with a label of its own, to a mask."""
     mask = cohort.cases[number].mask
     assert mask is not None
     image = sitk.ReadImage(str(mask))
     array = sitk.GetArrayFromImage(image)
-    array[:, 5:25, 5:25] = 2
+    assert not array[:, 60:80, 40:60].any()
+    array[:, 60:80, 40:60] = 2
     changed = sitk.GetImageFromArray(array)
     changed.CopyInformation(image)
     sitk.WriteImage(changed, str(mask))

@@ -109,9 +109,9 @@ def test_numbers_and_maps_are_those_of_the_command_line(place: Path, tmp_path: P
 def test_several_lesions_have_their_places(place: Path, tmp_path: Path) -> None:
     image = pairs(place)[0][0]
     labels = np.zeros((512, 416), np.uint8)
-    labels[100:120, 50:80], labels[300:340, 60:90] = 1, 2
+    labels[100:120, 250:280], labels[300:340, 260:290] = 1, 2
     sitk.WriteImage(sitk.GetImageFromArray(labels[None]), str(tmp_path / "m.nrrd"))
-    images = [{"image": image, "lesions": "200,60,220,90"}, {"image": image, "lesions": str(tmp_path / "m.nrrd")}]
+    images = [{"image": image, "lesions": "200,260,220,290"}, {"image": image, "lesions": str(tmp_path / "m.nrrd")}]
     options = request(place, tmp_path / "out", layers=[]) | {"images": images}
     items = predict(options, quiet)["prediction"]["items"]
     assert [(item["image_index"], item["lesion_index"]) for item in items] == [(0, 0), (1, 0), (1, 1)]
