@@ -14,11 +14,11 @@ from fake_study import make_fake_study, write_blobs
 from families import filled
 from fault_kinds import Write
 from kill_driver import data, tiny_model
+from MolSubCore.cohort.fingerprints import DEVELOPMENT, Fingerprints
 from PIL import Image
 from reportlab import rl_config
 
 from MolSubCore.batch import predict_table
-from MolSubCore.cohort.fingerprints import DEVELOPMENT, Fingerprints
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import read_cohort
