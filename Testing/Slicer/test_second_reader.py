@@ -46,7 +46,6 @@ def row(reader: Reader, number: int) -> list[str]:
     return [table.item(number, column).text() for column in range(5)]
 
 
-@pytest.mark.skip(reason="the comparison of two readers did not answer in the panel: to be put right")
 def test_two_readers_are_compared_and_made_one(
     reader: Reader, module: Any, cohort: Path, tmp_path: Path, process_until: Until
 ) -> None:
@@ -99,7 +98,6 @@ def check_masks(folder: Path, expected: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name)))[0] > 0, mask)
 
 
-@pytest.mark.skip(reason="the comparison of two readers did not answer in the panel: to be put right")
 def test_every_consensus_has_a_folder_of_its_own(
     reader: Reader, cohort: Path, tmp_path: Path, process_until: Until
 ) -> None:

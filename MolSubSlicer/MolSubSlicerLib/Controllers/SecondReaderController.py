@@ -125,8 +125,9 @@ class SecondReaderController:
 
     def _write_table(self, folder: Path) -> None:
         """The cohort table of the consensus: rows of the open worklist with the consensus masks."""
-        from MolSubCore.cohort.worklist_files import write_table
+        from MolSubCore.cohort.worklist_files import table_text
         from MolSubCore.cohort.worklist_source import read_source
+        from MolSubCore.files import write_text
 
         worklist, source = self.worklist.worklist, self.worklist.source
         if worklist is None or source is None:
@@ -139,7 +140,9 @@ class SecondReaderController:
             if masks.get(entry.image)
         ]
         try:
-            self.consensus = write_table(folder / "cohort.csv", rows)
+            target = folder / "cohort.csv"
+            write_text(target, table_text(target, rows))
+            self.consensus = target
             apart = sum("consensus_problem" in item for item in self.items)
             text = _("The consensus was written to {path}.").format(path=self.consensus)
             if apart:
