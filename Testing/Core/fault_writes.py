@@ -14,7 +14,6 @@ from fake_study import make_fake_study, write_blobs
 from families import filled
 from fault_kinds import Write
 from kill_driver import data, tiny_model
-from MolSubCore.cohort.fingerprints import DEVELOPMENT, Fingerprints
 from PIL import Image
 from reportlab import rl_config
 
@@ -32,6 +31,7 @@ from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle, write_bundle
 from MolSubCore.models.card import read_card, read_member
+from MolSubCore.models.fingerprints import DEVELOPMENT, Fingerprints
 from MolSubCore.models.registry import build_model
 from MolSubCore.predict import predict
 from MolSubCore.report import study_report
