@@ -23,6 +23,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ParametricMapStorage, RLELossless
+from pydicom.valuerep import DSfloat
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.dicom_out.codes import HEATMAP, NO_UNITS, quantity_code
@@ -146,7 +147,8 @@ def _shared_groups(source: Dataset, spacing: Spacing, image_type: list[str]) -> 
     )
     measures = Dataset()
     if spacing.row_mm and spacing.col_mm:
-        measures.PixelSpacing = [float(spacing.row_mm), float(spacing.col_mm)]
+        # A spacing divided by the magnification has more digits than the 16 characters of a DS hold.
+        measures.PixelSpacing = [DSfloat(mm, auto_format=True) for mm in (spacing.row_mm, spacing.col_mm)]
     window = new_dataset(WindowCenter=(_LAST + 1) / 2, WindowWidth=_LAST + 1)
     identity = new_dataset(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")
     orientation = new_dataset(ImageOrientationPatient=_directions(source))
