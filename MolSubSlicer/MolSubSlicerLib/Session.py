@@ -85,7 +85,7 @@ class Session:
         Compat.ensure_core()
         self._parameter_node = parameter_node
         self._numbers = itertools.count(1)
-        self.parameters = MolSubParameters(parameter_node())
+        self.parameters = MolSubParameters(parameter_node())  # type: ignore[call-arg]  # of the wrapper
         self.worker = WorkerProcess(self.python)
         self.folder = Path(tempfile.mkdtemp(prefix="MolSub-"))
         self.messages, self.mammograms_changed, self.lesions_changed = Signal(), Signal(), Signal()
@@ -115,7 +115,7 @@ class Session:
 
     def renew_parameters(self) -> None:
         """Find the parameter node again, after a scene was closed or imported."""
-        self.parameters = MolSubParameters(self._parameter_node())
+        self.parameters = MolSubParameters(self._parameter_node())  # type: ignore[call-arg]
         self.parameters_changed.emit()
 
     def prediction_node(self) -> Any:

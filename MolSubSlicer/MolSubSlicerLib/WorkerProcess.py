@@ -250,6 +250,7 @@ class WorkerProcess:
         """The process was killed for the sake of a cancelled job: the others go on with a new one."""
         from MolSubCore.jobs.schema import Event
 
+        assert self._running is not None  # only a job that runs is cancelled this way
         (request, listener), self._running, self._cancelled = self._running, None, ""
         self._set_state("stopped")
         listener(Event("cancelled", request.id))

@@ -112,7 +112,8 @@ class AnnotateController:
 
     def _begin_again(self, volume: Any) -> None:
         """The outlines were deleted by hand: outlining goes on with an empty lesion."""
-        if in_scene(volume) and self.volume is None and self.session.parameters.mammogram is volume:
+        chosen: Any = self.session.parameters.mammogram
+        if in_scene(volume) and self.volume is None and chosen is volume:
             text = _("The outlines of {name} were deleted. An empty lesion was begun.")
             self.session.say(text.format(name=volume.GetName()), "warning")
             self.set_volume(volume)

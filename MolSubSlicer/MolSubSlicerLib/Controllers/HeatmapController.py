@@ -202,8 +202,9 @@ class HeatmapController:
         for volume in self.volumes():
             RoiBox.show(volume, [item["roi"] for other, item in self._maker.items if other is volume])
             RoiBox.set_visible(volume, parameters.roi_visible)
-            how = {"opacity": parameters.opacity, "threshold": parameters.threshold, "visible": parameters.overlay}
-            HeatmapDisplay.adjust(volume, **how)
+            HeatmapDisplay.adjust(
+                volume, opacity=parameters.opacity, threshold=parameters.threshold, visible=parameters.overlay
+            )
         if self.available:
             Hanging.set_linked(bool(parameters.link_views))
         self.show()

@@ -20,7 +20,7 @@ from MolSubSlicerLib.Scene.SceneError import SceneError
 from MolSubSlicerLib.Signal import Signal
 
 if TYPE_CHECKING:
-    from MolSubSlicerLib.Session import JobHandle, Session
+    from MolSubSlicerLib.Session import JobHandle, Kind, Session
 
 
 #: Milliseconds from a change of the scene to a look at it: one look for many nodes.
@@ -230,8 +230,9 @@ class LoadController:
         def cancelled() -> None:
             self._end(_("Loading was stopped."), "info")
 
-        handlers = {"done": current(done), "failed": current(failed), "cancelled": current(cancelled)}
-        self._job = self.session.submit(job, options, **handlers)
+        self._job = self.session.submit(
+            job, options, done=current(done), failed=current(failed), cancelled=current(cancelled)
+        )
 
     def _found(self, result: dict[str, Any]) -> None:
         self.skipped = [Skipped(each["path"], each["reason"]) for each in result["skipped"]]
@@ -306,7 +307,7 @@ class LoadController:
         notes = _whose(there)
         self._end(" ".join([text, *notes]), "warning" if notes or (self.skipped and not there) else "info")
 
-    def _end(self, text: str, kind: str) -> None:
+    def _end(self, text: str, kind: Kind) -> None:
         self.share, self._job, self._tasks = None, None, []
         self._turn += 1
         self.session.say(text, kind)

@@ -134,7 +134,12 @@ class PredictController:
         folder = self.session.new_folder("prediction")
         images, notes = Views.write_images(self.session, volumes, folder)
         # The maps of the predicted class alone, so that they are seen soon; HeatmapController asks for the others.
-        options = {"bundle": str(model.path), "images": images, "out": str(folder), "classes": "predicted"}
+        options: dict[str, Any] = {
+            "bundle": str(model.path),
+            "images": images,
+            "out": str(folder),
+            "classes": "predicted",
+        }
         options["device"] = self.session.parameters.device
         options["same_patient"] = Views.same_patient(volumes, images)
         marks = [Views.outline_mark(volume) for volume in volumes]

@@ -27,7 +27,9 @@ def others() -> list[Any]:
 def database_files(volume: Any) -> list[str]:
     """The files of a volume in the DICOM database, those that exist."""
     database = getattr(slicer, "dicomDatabase", None)
-    uids = (volume.GetAttribute("DICOM.instanceUIDs") or "").split() if database else []
+    if not database:
+        return []
+    uids = (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
     files = [database.fileForInstance(uid) for uid in uids]
     return [path for path in files if path and Path(path).is_file()]
 

@@ -46,7 +46,8 @@ class SecondReaderController:
         self.pairs: list[Pair] = []
         self.items: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
-        self.busy, self.consensus = False, None
+        self.busy = False
+        self.consensus: Path | None = None
 
     def _on_worklist(self) -> None:
         if self._source != self.worklist.source:
@@ -133,11 +134,12 @@ class SecondReaderController:
         if worklist is None or source is None:
             return
         extra = {item.image: item.extra for item in read_source(source, self.worklist.images)[1]}
-        masks = {pair.image: item.get("consensus") for pair, item in zip(self.pairs, self.items, strict=True)}
+        both = zip(self.pairs, self.items, strict=True)
+        masks = {pair.image: Path(item["consensus"]) for pair, item in both if item.get("consensus")}
         rows = [
-            (replace(entry, mask=Path(masks[entry.image]), has_mask=True, given=()), extra[entry.image])
+            (replace(entry, mask=masks[entry.image], has_mask=True, given=()), extra[entry.image])
             for entry in worklist.entries
-            if masks.get(entry.image)
+            if entry.image in masks
         ]
         try:
             target = folder / "cohort.csv"

@@ -146,11 +146,12 @@ class WorklistController:
 
     def _move(self, move: Callable[[Worklist], Any]) -> None:
         """Move, where what was outlined is safe; and show the image, where it is another one."""
-        if self.worklist is None or not self.save():
+        worklist = self.worklist
+        if worklist is None or not self.save():
             return
-        before = self.worklist.current.number
-        self._try(lambda: move(self.worklist))
-        if self.worklist.current.number != before or self.volume is None:
+        before = worklist.current.number
+        self._try(lambda: move(worklist))
+        if worklist.current.number != before or self.volume is None:
             self._show()
         else:
             self.changed.emit()

@@ -142,7 +142,7 @@ class WorklistPart:
         entries, entry = worklist.entries, worklist.current
         ui.doneBar.setRange(0, len(entries))
         ui.doneBar.value = worklist.done
-        self._fill_table(entries, worklist.blind)
+        self._fill_table(entries, worklist)
         self._fill_entry(entry, worklist)
         self._filling = False
         for button in (ui.previousButton, ui.nextButton, ui.undoneButton, ui.doneButton, ui.doneCheckBox):
@@ -150,8 +150,8 @@ class WorklistPart:
         ui.previousButton.enabled = not busy and entry.number > 1
         ui.nextButton.enabled = not busy and entry.number < len(entries)
 
-    def _fill_table(self, entries: Any, blind: bool) -> None:
-        table, worklist = self.ui.entryTable, self.controller.worklist
+    def _fill_table(self, entries: Any, worklist: Any) -> None:
+        table, blind = self.ui.entryTable, worklist.blind
         if table.rowCount != len(entries):
             table.setRowCount(len(entries))
         for row, entry in enumerate(entries):
