@@ -66,10 +66,7 @@ def _find(mammogram: Mammogram) -> BreastArea | None:
     step = max(1, math.isqrt(max(1, mammogram.stored.size // _CELLS)))
     stored = mammogram.stored[::step, ::step]
     values = mammogram.orient(mammogram.rescale(stored))
-    padded = np.zeros(stored.shape, bool)
-    if mammogram.padding is not None:
-        low, high = mammogram.padding
-        padded = (stored >= low) & (stored <= high)
+    padded = np.zeros(stored.shape, bool) if mammogram.outside is None else mammogram.outside[::step, ::step]
     sampled = sample_values(mammogram)
     if bright_background(mammogram):
         values, sampled = -values, -sampled

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram
@@ -63,9 +60,10 @@ def edge_shares(mammogram: Mammogram) -> tuple[float, float] | None:
     rim, band = math.ceil(_RIM * width), max(1, round(_BAND * width))
     if width < 4 * (rim + band):
         return None
-    sides = stored[:, rim : rim + band], stored[:, width - rim - band : width - rim]
-    left, right = (float(_covered(mammogram, side, threshold).mean()) for side in sides)
-    return left, right
+    covered = mammogram.orient(mammogram.rescale(stored)) >= threshold
+    if mammogram.outside is not None:
+        covered &= ~mammogram.outside[::step, ::step]
+    return float(covered[:, rim : rim + band].mean()), float(covered[:, width - rim - band : width - rim].mean())
 
 
 def _threshold(mammogram: Mammogram) -> float | None:
@@ -75,11 +73,3 @@ def _threshold(mammogram: Mammogram) -> float | None:
     if breast.size == 0 or (breast.size == sampled.size and mammogram.padding is None) or bright_background(mammogram):
         return None
     return float(breast.min())
-
-
-def _covered(mammogram: Mammogram, stored: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
-    covered = mammogram.orient(mammogram.rescale(stored)) >= threshold
-    if mammogram.padding is not None:
-        low, high = mammogram.padding
-        covered &= (stored < low) | (stored > high)
-    return covered

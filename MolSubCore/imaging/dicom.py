@@ -17,7 +17,7 @@ from MolSubCore.imaging.dicom_file import DicomFile, open_dicom
 from MolSubCore.imaging.dicom_pixels import read_pixels
 from MolSubCore.imaging.dicom_voi import read_modality_lut, read_voi
 from MolSubCore.imaging.limits import check_size
-from MolSubCore.imaging.mammogram import SYNTHETIC_MODEL, Mammogram, ModalityLut
+from MolSubCore.imaging.mammogram import SYNTHETIC_MODEL, Mammogram, ModalityLut, at_the_edge
 
 Presentation = Literal["FOR PRESENTATION", "FOR PROCESSING"]
 
@@ -37,6 +37,9 @@ _SOP_CLASSES = {
     _STORAGE + "7.2",
     _STORAGE + "7.3",
 }
+#: Share of the picture's values that padding beside the breast may spread over; pixels of such a value within the
+#: breast from which on it is told.
+_FLAT, _LEAST_INNER = 0.1, 20
 
 
 def read_dicom(path: Path) -> Mammogram:
@@ -66,8 +69,9 @@ def read_dicom(path: Path) -> Mammogram:
     view, view_warnings = facts.read_view(header)
     spacing, corrected, spacing_warnings = facts.read_spacing(header, (stored.shape[0], stored.shape[1]))
     voi, voi_warnings = read_voi(header, signed=rescale.value_range[0] < 0)
+    padding, padding_warnings = _padding(header, stored)
     warnings += [*pixel_warnings, *doubts, *facts.read_doubts(header, presentation)]
-    warnings += [*side_warnings, *view_warnings, *spacing_warnings, *voi_warnings]
+    warnings += [*side_warnings, *view_warnings, *spacing_warnings, *voi_warnings, *padding_warnings]
     maker, model = facts.text(header, "Manufacturer"), facts.text(header, "ManufacturerModelName")
     return Mammogram(
         stored,
@@ -76,7 +80,7 @@ def read_dicom(path: Path) -> Mammogram:
         modality_lut=rescale.table,
         inverted=inverted,
         value_range=rescale.value_range,
-        padding=_padding(header, stored),
+        padding=padding,
         spacing=spacing,
         chest_wall_told=facts.read_chest_wall(header),
         laterality=side,
@@ -221,17 +225,52 @@ def _presentation(header: Dataset) -> Presentation | None:
     return None
 
 
-def _padding(header: Dataset, stored: NDArray[Any]) -> tuple[int, int] | None:
-    """Stored values that mean "outside": Pixel Padding Value to Range Limit (PS3.3 C.7.5.1.1.2)."""
+def _padding(header: Dataset, stored: NDArray[Any]) -> tuple[tuple[int, int] | None, list[str]]:
+    """Stored values that mean "outside": Pixel Padding Value to Range Limit (PS3.3 C.7.5.1.1.2); and what is in doubt.
+
+    A range that takes in the breast is none: beside it, padding is (nearly) of one value.
+    """
     values = facts.numbers(header, "PixelPaddingValue")
     if not values:
-        return None
+        return None, []
     limits = facts.numbers(header, "PixelPaddingRangeLimit")
     ends = [int(values[0]), int(limits[0]) if limits else int(values[0])]
     if stored.dtype.kind == "i":  # the same bits, written with an unsigned value representation
         top = int(np.iinfo(stored.dtype).max)
         ends = [end - 2 * (top + 1) if end > top else end for end in ends]
-    return min(ends), max(ends)
+    low, high = min(ends), max(ends)
+    padded = (stored >= low) & (stored <= high)
+    if not padded.any():
+        return (low, high), []
+    name = f"Pixel Padding Value {low}" if low == high else f"Pixel Padding Value and Range Limit ({low} to {high})"
+    bottom, summit = np.percentile(stored, (0.1, 99.9))
+    flat = _FLAT * max(1.0, float(summit - bottom))
+    outside = at_the_edge(padded)
+    if outside is None:
+        told = f"it is found within the picture only ({100 * float(padded.mean()):.2g} % of it), not beside the breast"
+        return None, [f"The {name} is not used: {told}."] if _on_tissue(stored, padded, (low, high), flat) else []
+    if low < high:
+        first, last = np.percentile(stored[outside], (1, 99))
+        if last - first > flat:
+            share = f"{100 * float(outside.mean()):.0f} % of the image"
+            return None, [f"The {name} is not used: it takes in values of the breast ({share})."]
+    inner = padded & ~outside
+    if _on_tissue(stored, inner, (low, high), flat):
+        share = f"{100 * float(inner.sum() / (~outside).sum()):.2g} % of what is not padding"
+        return (low, high), [f"The {name} is also found within the picture ({share}): there it was not applied."]
+    return (low, high), []
+
+
+def _on_tissue(stored: NDArray[Any], marked: NDArray[np.bool_], ends: tuple[int, int], flat: float) -> bool:
+    """Whether padding's values are found where all around is other than they are, and not in the noise of the air."""
+    from scipy import ndimage
+
+    if np.count_nonzero(marked) < _LEAST_INNER:
+        return False
+    ring = ndimage.binary_dilation(marked, np.ones((3, 3)), iterations=2) & ~marked
+    values = stored[ring].astype(np.float64)
+    away = np.minimum(np.abs(values - ends[0]), np.abs(values - ends[1]))
+    return bool(away.size and np.median(away) > flat)
 
 
 def _stored_as(file: DicomFile, stored: NDArray[Any]) -> list[str]:

@@ -5,7 +5,7 @@ Formulas of DICOM PS3.3 C.11.2.1.2 (windows), C.11.2.1.3 (LINEAR_EXACT, SIGMOID)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.foreground import foreground_values, sample_values
+from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 
 Region = tuple[slice, slice]
@@ -26,10 +26,14 @@ AUTO = "auto-2"
 #: most 0.3 % to what is white in the files themselves, and a few hot pixels still do not set the range.
 PERCENTILES = {"percentile": (0.5, 99.5), "percentile-2": (0.5, 99.99)}
 _RANGE_OF = {"auto": "percentile", AUTO: "percentile-2"}
-#: What a file's own transform must show of the breast, or `AUTO` passes it over: its 1 to 99 percentile in an eighth of
+#: What a file's own transform must show of the breast, or `AUTO` passes it over: its 3 to 99 percentile in an eighth of
 #: the grey scale, not more than a third of it white, and not more than half of it black (skin and fat are dark).
-#: Those of the vendors show it in a half and more, with nothing white and a fortieth black.
-_LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK = 1 / 8, 1 / 3, 1 / 2
+#: Those of the vendors show it in a half and more, with nothing white and a fortieth black. And what is denser is
+#: nowhere darker by more than the last: those of the vendors rise throughout.
+_LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK, _FALL = 1 / 8, 1 / 3, 1 / 2, 0.1
+#: Shares of a lesion that the display makes plain white, or black, from which on it is told; and of all that is so.
+_LESION_WHITE, _LESION_BLACK, _LESION_ALL = 1 / 4, 1 / 2, 0.9
+_WHITE, _BLACK = 254.5 / 255, 0.5 / 255
 #: The same for ``auto``.
 _NO_CONTRAST = 2 / 255
 _CHUNK_ROWS = 256
@@ -152,7 +156,7 @@ def described(step: str) -> str:
     first = "the file's first VOI LUT, else its first window"
     if step == AUTO:
         first += (
-            f", that shows the breast in at least {_LEAST_CONTRAST:.1%} of the grey scale, "
+            f", that shows what is denser brighter, the breast in at least {_LEAST_CONTRAST:.1%} of the grey scale, "
             f"at most {_MOST_WHITE:.0%} of it plain white and {_MOST_BLACK:.0%} plain black"
         )
     return f"{first}; else from the {low:g} to the {high:g} percentile of the breast ({step})"
@@ -186,7 +190,11 @@ def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
         others = f"; so were {len(passed) - 1} others" if len(passed) > 2 else "; so was another" if passed[1:] else ""
         notes = (f"{passed[0]}{others}.",)
     low, high = _breast_range(mammogram, PERCENTILES[_RANGE_OF[policy]])
-    return DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
+    step = DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
+    if policy == AUTO and (found := _saturated(step.apply(breast.copy()))) and low < high:
+        notes += (f"The picture shows {found}, as it is in the file: its structure is lost there.",)
+        step = replace(step, notes=notes)
+    return step
 
 
 def _named(voi: VoiTransform) -> str:
@@ -206,15 +214,86 @@ def _unusable(voi: VoiTransform, breast: NDArray[np.float32], inverted: bool, po
             return "it shows the whole breast in one grey value"
         if policy == "auto":
             return None
+        final = np.float32(1.0) - shown if inverted else shown
+        if falls := _falls(-breast if inverted else breast, final):
+            return falls
+        low, high = np.percentile(shown, (3, 99))
         if high - low < _LEAST_CONTRAST:
             return f"it shows the breast in {100 * (high - low):.0f} % of the grey scale"
-        white, black = (float(np.mean(shown >= 254.5 / 255)), float(np.mean(shown <= 0.5 / 255)))
-        if inverted:
-            white, black = black, white
-        for share, most, name in ((white, _MOST_WHITE, "white"), (black, _MOST_BLACK, "black")):
-            if share > most:
-                return f"it shows {100 * share:.0f} % of the breast plain {name} (saturated)"
+        if found := _saturated(final):
+            return f"it shows {found}"
     return None
+
+
+def _saturated(shown: NDArray[np.float32]) -> str:
+    """That much of the breast is plain white or black, in words; empty where it is not."""
+    for share, most, name in (
+        (float(np.mean(shown >= _WHITE)), _MOST_WHITE, "white"),
+        (float(np.mean(shown <= _BLACK)), _MOST_BLACK, "black"),
+    ):
+        if share > most:
+            return f"{100 * share:.0f} % of the breast plain {name} (saturated)"
+    return ""
+
+
+def _falls(dense: NDArray[np.float32], shown: NDArray[np.float32]) -> str:
+    """That what is denser is shown darker, in words; empty where the display rises with the values throughout."""
+    low, high = np.percentile(dense, (0.5, 99.5))
+    values, first = np.unique(dense, return_index=True)
+    inner = (values >= low) & (values <= high)
+    curve = shown[first[inner]]
+    if curve.size < 2:
+        return ""
+    fall = float((np.maximum.accumulate(curve) - curve).max())
+    rise = float((curve - np.minimum.accumulate(curve)).max())
+    if fall <= _FALL:
+        return ""
+    if rise <= _FALL:
+        return "it turns the picture over (it shows dense tissue dark)"
+    return "it shows part of what is denser darker than what is less dense (its curve rises and falls)"
+
+
+def turned_over(mammogram: Mammogram) -> bool:
+    """Whether a file's first table, falling over a picture whose dense tissue is dark, is what makes it bright.
+
+    A file says so in place of its photometric interpretation; the background, brighter than the breast, bears it out.
+    """
+    tables = [voi for voi in mammogram.voi if voi.kind == "lut"]
+    if not tables or not bright_background(mammogram):
+        return False
+    values = mammogram.orient(sample_values(mammogram))  # polarity as stored
+    shown = apply_voi(values, tables[0])
+    dense, final = (-values, np.float32(1.0) - shown) if mammogram.inverted else (values, shown)
+    return "turns the picture over" in _falls(dense, final)
+
+
+def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.float32], stored: NDArray[Any]) -> str:
+    """That a display hides a lesion by making it plain white or black, in a sentence; empty where it does not.
+
+    Parameters
+    ----------
+    shown, stored : ndarray of one shape
+        The lesion's pixels as displayed and as stored. What is white or black in the file itself is told only where
+        it is (nearly) the whole lesion.
+    """
+    values = mammogram.orient(mammogram.rescale(stored))
+    ends = mammogram.orient(mammogram.rescale(np.array([mammogram.stored.min(), mammogram.stored.max()])))
+    for name, hidden, own, most in (
+        ("white", shown >= _WHITE, values >= ends.max(), _LESION_WHITE),
+        ("black", shown <= _BLACK, values <= ends.min(), _LESION_BLACK),
+    ):
+        share, by_file = float(hidden.mean()), float((hidden & own).mean())
+        if share <= _LESION_ALL and share - by_file <= most:
+            continue
+        cause = "as in the file itself" if by_file > share / 2 else f"by the display step {_named_step(step)}"
+        return (
+            f"{100 * share:.0f} % of the lesion is plain {name} in what the model sees, {cause}: its structure is lost."
+        )
+    return ""
+
+
+def _named_step(step: DisplayStep) -> str:
+    return step.name if step.voi is None else _named(step.voi)
 
 
 def _breast_range(mammogram: Mammogram, percentiles: tuple[float, float]) -> tuple[float, float]:
@@ -250,7 +329,7 @@ def display_array(
     Returns
     -------
     ndarray of float32, shape (rows, columns) of the region
-        In [0, 1], bright = dense; padding pixels are 0 (black).
+        In [0, 1], bright = dense; padding beside the breast is 0 (black).
 
     Raises
     ------
@@ -267,15 +346,9 @@ def display_array(
         if table is not None:
             np.take(table, band.view(f"u{band.dtype.itemsize}") if band.dtype.kind == "i" else band, out=target)
         else:
-            target[...] = _shown(mammogram, chosen, band)
-    return shown
-
-
-def _shown(mammogram: Mammogram, step: DisplayStep, stored: NDArray[Any]) -> NDArray[np.float32]:
-    shown = step.apply(mammogram.rescale(stored))
-    if mammogram.padding is not None:
-        low, high = mammogram.padding
-        shown[(stored >= low) & (stored <= high)] = 0.0
+            target[...] = chosen.apply(mammogram.rescale(band))
+    if mammogram.outside is not None:
+        shown[mammogram.outside if region is None else mammogram.outside[region]] = 0.0
     return shown
 
 
@@ -283,4 +356,4 @@ def _table(mammogram: Mammogram, step: DisplayStep) -> NDArray[np.float32]:
     """Displayed value of every possible stored value of an 8- or 16-bit image, indexed by its bit pattern."""
     dtype = mammogram.stored.dtype
     codes = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
-    return _shown(mammogram, step, codes)
+    return step.apply(mammogram.rescale(codes))

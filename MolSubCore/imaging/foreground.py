@@ -22,9 +22,8 @@ def sample_values(mammogram: Mammogram) -> NDArray[np.float32]:
     stored = mammogram.stored
     step = max(1, math.isqrt(max(1, stored.size // _SAMPLES)))
     sampled = stored[::step, ::step].ravel()
-    if mammogram.padding is not None:
-        low, high = mammogram.padding
-        sampled = sampled[(sampled < low) | (sampled > high)]
+    if mammogram.outside is not None:
+        sampled = sampled[~mammogram.outside[::step, ::step].ravel()]
     return mammogram.orient(mammogram.rescale(sampled))
 
 

@@ -172,7 +172,7 @@ class Mammogram:
         ``low + high - value``, so it does not depend on the picture's content.
     padding : tuple of int, or None
         Smallest and largest stored value that means "outside the image" (Pixel Padding Value and
-        Range Limit, (0028,0120) and (0028,0121)); display steps show these pixels black.
+        Range Limit, (0028,0120) and (0028,0121)); see `outside`.
     spacing : Spacing
     grid : Grid or None
         Of a volume (NIfTI, NRRD, MetaImage): what its header says of its axes, for masks of the same geometry.
@@ -252,6 +252,17 @@ class Mammogram:
         digest.update(np.ascontiguousarray(values, kind).data)
         return digest.hexdigest()
 
+    @cached_property
+    def outside(self) -> NDArray[np.bool_] | None:
+        """Pixels that are padding: of the padding's values, and connected to the picture's edge; None without any.
+
+        The same value within the breast is what it is: saturated calcifications, dark fat.
+        """
+        if self.padding is None:
+            return None
+        low, high = self.padding
+        return at_the_edge((self.stored >= low) & (self.stored <= high))
+
     def rescale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Modality rescale of stored values of any shape: a new float32 array, polarity as stored."""
         if self.modality_lut is not None:
@@ -283,3 +294,17 @@ class Mammogram:
         low, high = self.value_range
         values = self.rescale(self.stored)
         return np.subtract(np.float32(low + high), values, out=values)
+
+
+def at_the_edge(marked: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The part of a mask (rows, columns) that is connected to the picture's edge; None where there is none."""
+    if not marked.any():
+        return None
+    from scipy import ndimage
+
+    numbered, count = ndimage.label(marked)
+    kept = np.zeros(count + 1, bool)
+    for side in (numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]):
+        kept[side] = True
+    kept[0] = False
+    return kept[numbered] if kept.any() else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.imaging.display import display_step
+from MolSubCore.imaging.display import display_step, turned_over
 from MolSubCore.imaging.foreground import bright_background
 from MolSubCore.imaging.lost_block import lost_block
 from MolSubCore.imaging.mammogram import Mammogram, Person
@@ -188,6 +188,9 @@ def _checked(mammogram: Mammogram) -> Mammogram:
         raise ImageError(mammogram.source or mammogram.label, found_there, "Export or copy the file again")
     if mammogram.stored.min() == mammogram.stored.max():
         found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
+    elif turned_over(mammogram):
+        mammogram = _turned(mammogram)
+        found.append("The file's VOI LUT turns the values over (dense tissue is dark as stored): so was the picture.")
     elif bright_background(mammogram):
         negative = True
         found.append(
@@ -196,3 +199,10 @@ def _checked(mammogram: Mammogram) -> Mammogram:
         )
     found += display_step(mammogram).notes
     return dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)
+
+
+def _turned(mammogram: Mammogram) -> Mammogram:
+    """The same, its dense tissue bright; what its tables show stays what it was."""
+    voi = [dataclasses.replace(each, lut=1 - each.lut) if each.lut is not None else each for each in mammogram.voi]
+    history = (*mammogram.photometric_history, "The VOI LUT falls, and the background is bright: turned over.")
+    return dataclasses.replace(mammogram, inverted=not mammogram.inverted, voi=tuple(voi), photometric_history=history)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MolSubCore.errors import ImageError, LesionError
-from MolSubCore.imaging.display import AUTO, display_array, display_step
+from MolSubCore.imaging.display import AUTO, display_array, display_step, lesion_saturated
 from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.recipes import Recipe
@@ -255,13 +255,19 @@ def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe
 
     rows, columns = geometry.inside()
     shown = display_array(mammogram, recipe.display, region=(rows, columns))
-    warnings: tuple[str, ...] = ()
+    box, own = lesion.box, mammogram.stored[lesion.box.rows, lesion.box.cols]
+    seen = shown[box.row_start - rows.start : box.row_stop - rows.start,
+                 box.col_start - columns.start : box.col_stop - columns.start]  # fmt: skip
+    if lesion.mask is not None:
+        seen, own = seen[lesion.mask], own[lesion.mask]
+    hidden = lesion_saturated(mammogram, display_step(mammogram, recipe.display), seen, own)
+    warnings: tuple[str, ...] = (hidden,) if hidden else ()
     if shown.shape != geometry.sides:
         canvas = np.full(geometry.sides, _border_value(mammogram, recipe.display), np.float32)
         top, left = rows.start - geometry.row_start, columns.start - geometry.col_start
         canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
         shown = canvas
-        warnings = (
+        warnings += (
             "The image is smaller than the region around the lesion: the rest is filled with its border value.",
         )
     if former := former_display(mammogram, recipe.display):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,8 +18,11 @@ from written_files import mammogram_dataset, picture, write_dicom
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.display import DisplayStep, apply_voi, display_array, display_step
 from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
+from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.roi import extract_rois
 
 FUNCTIONS = ["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 KINDS = {"LINEAR": "linear", "LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}
@@ -319,7 +323,10 @@ def test_a_region_is_part_of_the_whole_in_every_type(data: st.DataObject) -> Non
     assert np.array_equal(display_array(mammogram, step, region), whole[region])
     # An integer picture goes through a table, the same values as floats do not.
     direct = display_step(mammogram, step).apply(stored.astype(np.float32) * np.float32(0.5) - np.float32(3))
-    direct[(stored >= 100) & (stored <= 103)] = 0
+    padded = ((stored >= 100) & (stored <= 103)).astype(np.uint8)
+    _, pieces = cv2.connectedComponents(padded, connectivity=4)
+    ring = np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    direct[np.isin(pieces, ring[ring > 0])] = 0
     assert np.array_equal(whole, direct)
 
 
@@ -345,3 +352,86 @@ def test_full_range_and_an_unknown_step() -> None:
         display_array(mammogram, "window:7")
     step = DisplayStep("mine", low=0, high=1000)
     assert np.allclose(display_array(mammogram, step), np.clip(stored / 1000, 0, 1), atol=1e-6)
+
+
+def test_a_curve_that_shows_dense_tissue_dark_is_passed_over(tmp_path: Path) -> None:
+    """Whatever the polarity: a table that falls turns the picture over, one that rises and falls mixes it up."""
+    for photometric, stored in (("MONOCHROME2", breast()), ("MONOCHROME1", (4095 - breast()).astype(np.uint16))):
+        for curve, words in (
+            (np.linspace(4095, 0, 4096), "turns the picture over"),
+            (2000 + 1900 * np.sin(np.arange(4096) / 200), "rises and falls"),
+        ):
+            dataset = mammogram_dataset(stored, 12, PhotometricInterpretation=photometric, VOILUTSequence=[])
+            dataset.VOILUTSequence = [voi_lut(0, curve, 12)]
+            mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+            assert display_step(mammogram).name == "percentile-2"
+            assert any("voi-lut:0 was passed over" in text and words in text for text in mammogram.warnings)
+            assert not mammogram.negative
+
+
+def test_a_falling_table_that_makes_dense_tissue_bright_is_what_the_file_says(tmp_path: Path) -> None:
+    """Dense tissue dark as stored, and no MONOCHROME1 but a falling table in its place; or both the other way."""
+    for photometric, stored in (("MONOCHROME2", (4095 - breast()).astype(np.uint16)), ("MONOCHROME1", breast())):
+        dataset = mammogram_dataset(stored, 12, PhotometricInterpretation=photometric)
+        dataset.VOILUTSequence = [voi_lut(0, np.linspace(4095, 0, 4096), 12)]
+        mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
+        written = dcmread(tmp_path / "m.dcm")
+        expected = apply_voi_lut(written.pixel_array, written) / 4095
+        if photometric == "MONOCHROME1":
+            expected = 1 - expected
+        assert display_step(mammogram).name == "voi-lut:0"
+        assert np.abs(display_array(mammogram) - expected).max() < 1e-5
+        assert not mammogram.negative
+        assert np.array_equal(mammogram.pixels, breast())
+        assert any("VOI LUT turns the values over" in text for text in mammogram.warnings)
+
+
+LESION = (slice(50, 70), slice(5, 25))
+
+
+@pytest.mark.parametrize(
+    ("center", "width", "words"),
+    [(1800, 2000, "100 % of the lesion is plain white"), (2000, 4000, ""), (2300, 1400, "")],
+)
+def test_a_lesion_that_its_window_makes_white_is_told(center: float, width: float, words: str) -> None:
+    stored = breast()
+    stored[LESION] = np.random.default_rng(0).integers(2850, 2990, (20, 20))
+    window = VoiTransform("window:0", "linear-exact", center, width)
+    mammogram = Mammogram(stored, value_range=(0, 4095), voi=(window,))
+    (roi,) = extract_rois(mammogram, read_lesions("50,5,70,25", mammogram), get_recipe("default"))
+    told = [text for text in roi.warnings if "plain" in text]
+    if not words:
+        assert told == []
+    else:
+        assert told[0].startswith(words)
+        assert "window:0 (centre 1800, width 2000)" in told[0]
+
+
+def test_padding_is_beside_the_breast_only(tmp_path: Path) -> None:
+    """A value of padding within the breast is what it is; a range that takes in the breast is no padding."""
+    stored = breast()
+    stored[LESION], stored[:, 80:] = 4095, 4095
+    told = read_mammogram(write_dicom(tmp_path / "a.dcm", mammogram_dataset(stored, 12, PixelPaddingValue=4095)))
+    shown = display_array(told)
+    assert (shown[:, 80:] == 0).all()
+    assert (shown[LESION] == 1).all()
+    assert "Pixel Padding Value 4095 is also found within the picture" in told.warnings[0]
+    stored[:, 80:] = 0
+    for value, limit, words in (
+        (4095, None, "found within the picture only"),
+        (3500, 4095, "found within the picture only"),
+        (0, 2800, "takes in values of the breast"),
+    ):
+        dataset = mammogram_dataset(stored, 12, PixelPaddingValue=value)
+        if limit:
+            dataset.PixelPaddingRangeLimit = limit
+        plain = read_mammogram(write_dicom(tmp_path / "b.dcm", mammogram_dataset(stored, 12)))
+        mammogram = read_mammogram(write_dicom(tmp_path / "c.dcm", dataset))
+        assert words in mammogram.warnings[0]
+        assert np.array_equal(display_array(mammogram), display_array(plain))
+
+
+def test_a_breast_that_is_white_in_its_file_is_told() -> None:
+    stored = np.minimum(breast(), 2200).astype(np.uint16)
+    (note,) = display_step(Mammogram(stored, value_range=(0, 4095))).notes
+    assert "of the breast plain white" in note
