@@ -17,9 +17,10 @@ from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import MISSING, Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError
+from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.raster import read_side, side_and_view
+from MolSubCore.imaging.raster import read_side
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.imaging.roi import extract_rois
@@ -221,12 +222,18 @@ def _contradictions(case: Case, mammogram: Mammogram) -> tuple[list[Problem], li
     for column in _VIEW_COLUMNS:
         if (cell := case.extra.get(column, "")).casefold() in MISSING:
             continue
-        side, view = side_and_view(cell)
-        if side:
-            sides[column] = side
-        if view is None:
+        told = read_view_text(cell)
+        view = told.view
+        if told.side:
+            sides[column] = told.side
+        if told.kinds:
+            text = f"says that this is not a standard view: {', '.join(told.kinds)}"
+            unknown.append(Problem(case.row, column, text, 5))
+        elif told.unknown and view:
+            unknown.append(Problem(case.row, column, f"was read as {view}, with a word that is not known", 3))
+        if view is None and not told.kinds:
             unknown.append(Problem(case.row, column, "is no view that is known, such as CC, MLO or L-MLO", 3))
-        elif mammogram.view and view != mammogram.view:
+        elif view and mammogram.view and view != mammogram.view:
             found.append(Problem(case.row, column, f"is {view}, the image says {mammogram.view}"))
     if len(set(sides.values())) > 1:
         told = ", ".join(f"{column} says {side}" for column, side in sides.items())

@@ -9,6 +9,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
@@ -86,6 +87,66 @@ _USUAL = {"442581004", "R-40AB3"}
 # ACR's letters around a view, as in View Position: magnified and spot views before it, the others behind it
 _BEFORE = {"M": "magnification", "S": "spot compression"}
 _BEHIND = {"ID": "implant displaced", "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled"}
+#: Views that are no standard ones, whatever else is said.
+_SPECIAL = {
+    "XCC": "exaggerated craniocaudal",
+    "XCCL": "exaggerated craniocaudal",
+    "XCCM": "exaggerated craniocaudal",
+    "FB": "from below",
+    "AT": "axillary tail",
+    "CV": "cleavage",
+}
+_LATERAL = "lateral (ML or LM is not told)"
+#: Views, kinds and sides as people write them in View Position and in tables: capitals without accents, of phrases
+#: without what parts their words.
+_VIEW_NAMES = {
+    "CC": "CC CRANIOCAUDAL CRANIOCAUDALE CRANEOCAUDAL KRANIOKAUDAL KRANIOCAUDAL CRANIOCAUDALPROJECTION FACE",
+    "MLO": "MLO OML MEDIOLATERALOBLIQUE MEDIOLATERALOBLIQUEPROJECTION OBLIQUEMEDIOLATERAL OBLIQUEMEDIOLATERALE OBLIQUE "
+    "OBL OBLICUA OBLICUO OBLIQUA OBLIQUO OBLICUAMEDIOLATERAL MEDIOLATERALOBLICUA MEDIOLATERALSCHRAG "
+    "MEDIOLATERALSCHRAEG SCHRAG SCHRAEG SCHRAGAUFNAHME OBLIQUEEXTERNE OBLIQUAMEDIOLATERALE MEDIOLATERALOBLIQUA",
+    "ML": "ML MEDIOLATERAL MEDIOLATERALE MEDIOLATERALPROJECTION",
+    "LM": "LM LATEROMEDIAL LATEROMEDIALE LATEROMEDIALPROJECTION",
+    "LMO": "LMO LATEROMEDIALOBLIQUE",
+    "XCC": "XCC EXAGGERATEDCC EXAGGERATEDCRANIOCAUDAL",
+    "XCCL": "XCCL CLEOPATRA",
+    "XCCM": "XCCM",
+    "SIO": "SIO",
+    "ISO": "ISO",
+    "FB": "FB CAUDOCRANIAL FROMBELOW",
+    "AT": "AT AXILLARYTAIL",
+    "CV": "CV CLEAVAGE",
+    "SPECIMEN": "SPECIMEN SPEC",
+}
+_KIND_NAMES = {
+    _LATERAL: "LAT LLAT RLAT LATERAL TRUELATERAL SEITLICH PROFIL PROFILSTRICT PERFIL STRENGSEITLICH",
+    "magnification": "MAG MAGN MAGNIFIED MAGNIFICATION AGRANDI AGRANDISSEMENT VERGROSSERUNG VERGROESSERUNG VERGROSSERT "
+    "AMPLIADA AMPLIACION MAGNIFICADA MAGNIFICACION INGRANDIMENTO",
+    "spot compression": "SPOT SPOTCOMPRESSION SPOTCOMP CONE CONED CONEDOWN FOCAL FOCALIZADA LOCALISE LOCALISEE ZIEL "
+    "ZIELAUFNAHME",
+    "rolled": "ROLL ROLLED ROLLEDLATERAL ROLLEDMEDIAL ROLLEDSUPERIOR ROLLEDINFERIOR RL RM ROULE ROTADA",
+    "implant displaced": "ID IMPLANTDISPLACED EKLUND PUSHBACK PUSHEDBACK",
+    "tangential": "TAN TANG TANGENTIAL TANGENTIEL TANGENTIELLE TANGENCIAL",
+    "anterior compression": "AC ANTERIORCOMPRESSION",
+    "inframammary fold": "IMF INFRAMAMMARYFOLD",
+    "axillary tissue": "AXILLA AXILLARY AXILLARYTISSUE",
+    "biopsy": "BIOPSY BIOPSIE BIOPSIA BX STEREO STEREOTACTIC STEREOTAXIE PRONE PREFIRE POSTFIRE WIRE NEEDLE LOC "
+    "LOCALIZATION LOCALISATION SCOUT",
+    "tomosynthesis": "TOMO TOMOSYNTHESIS DBT",
+}
+_SIDE_NAMES = {
+    "L": "L LT LEFT LI LINKS LINKE G GAUCHE I IZQ IZQUIERDA IZQUIERDO SIN SINISTRA SINISTRO ESQ ESQUERDA 左 左侧 左乳",
+    "R": "R RT RIGHT RE RECHTS RECHTE D DROIT DROITE DER DERECHA DERECHO DX DESTRA DESTRO DIR DIREITA 右 右侧 右乳",
+}
+#: Words beside these that say nothing: nipple in profile, compression, view, magnified how much.
+_EMPTY = frozenset(
+    ("NP", "COMPRESSION", "COMP", "VIEW", "VUE", "PROJECTION", "PROJEKTION", "PROYECCION", "INCIDENCE", "INCIDENCIA",
+     "BREAST")
+)  # fmt: skip
+_VIEW_OF = {word: view for view, words in _VIEW_NAMES.items() for word in words.split()}
+_KIND_OF = {word: kind for kind, words in _KIND_NAMES.items() for word in words.split()}
+_SIDE_OF: dict[str, Side] = {word: side for side, words in _SIDE_NAMES.items() for word in words.split()}  # type: ignore[misc]
+#: Letters of a side behind a view: ``CCR``, ``MLOG``, ``CCD``, ``MLOI``.
+_SIDE_BEHIND: dict[str, Side] = {"L": "L", "G": "L", "I": "L", "R": "R", "D": "R"}
 _MAX_MM, _MIN_SPACING = 600.0, 0.005
 #: Factors of contact views lie between these; outside, what is shown is as large as nowhere in training.
 _CONTACT = 1.15
@@ -136,22 +197,32 @@ def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
 def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     """View in ACR's short form: View Code Sequence (CID 4014), View Position, Patient Orientation (CBIS-DDSM)."""
     coded, unusual, notes = _coded_view(dataset)
-    position, named = _view_and_kind(text(dataset, "ViewPosition"))
-    view = coded or position
+    position = text(dataset, "ViewPosition")
+    told = read_view_text(position)
+    orientation = text(dataset, "PatientOrientation").upper()
+    view = coded or told.view or (orientation if orientation in _VIEWS else None)
     paddle = text(dataset, "PaddleDescription").upper()
+    named = [kind for kind in told.kinds if kind != _LATERAL or not coded]
     named += [kind for word, kind in (("MAG", "magnification"), ("SPOT", "spot compression")) if word in paddle]
+    described = read_view_text(" ".join(text(dataset, name) for name in ("SeriesDescription", "ProtocolName")))
+    named += [kind for kind in described.kinds if kind in ("magnification", "spot compression")]
+    if view in _SPECIAL:
+        named.append(_SPECIAL[view])
     if unusual := list(dict.fromkeys([*unusual, *named])):
         notes.append(f"This is not a standard view: {', '.join(unusual)}.")
     if view == "SPECIMEN":
         notes.append("This is an image of a specimen, not of the breast.")
     if text(dataset, "PartialView").upper() == "YES":
         notes.append("This is a partial view: it does not show the whole breast.")
-    if coded and position and coded != position:
+    if coded and told.view and coded != told.view:
         notes.append(
-            f"The file contradicts itself about the view (code {coded}, View Position {position}); {coded} was taken."
+            f"The file contradicts itself about the view (code {coded}, View Position {told.view}); {coded} was taken."
         )
-    orientation = text(dataset, "PatientOrientation").upper()
-    return coded or position or (orientation if orientation in _VIEWS else None), notes
+    if told.unknown:
+        word = printable(position, 40)
+        known = f"; {view} was taken" if view else ""
+        notes.append(f"The View Position '{word}' is no view of mammography that is known{known}.")
+    return view, notes
 
 
 def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
@@ -172,34 +243,94 @@ def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
     modifiers = [text(item, "CodeValue") for place in places for item in place.get("ViewModifierCodeSequence") or []]
     unusual = [_UNUSUAL[modifier] for modifier in modifiers if modifier in _UNUSUAL]
     notes = []
-    if code and code not in _VIEW_CODES:
-        notes.append(f"The view code {code} is not in DICOM's list for mammography (CID 4014).")
+    view = _VIEW_CODES.get(code)
+    if code and view is None:
+        meant = read_view_text(text(items[0], "CodeMeaning"))
+        view, unusual = meant.view, [*unusual, *meant.kinds]
+        taken = f"; its meaning was taken as {view}" if view else ""
+        notes.append(f"The view code {code} is not in DICOM's list for mammography (CID 4014){taken}.")
     for modifier in dict.fromkeys(modifiers):
         if modifier and modifier not in _UNUSUAL and modifier not in _USUAL:
             notes.append(f"The view modifier {modifier} is not in DICOM's list for mammography (CID 4015).")
-    return _VIEW_CODES.get(code), unusual, notes
+    return view, unusual, notes
 
 
-def short_view(position: str) -> str | None:
-    """A View Position such as ``MLO``, ``RCC``, ``L CC`` or ``CCID`` in short form; None if it is none known."""
-    return _view_and_kind(position)[0]
+@dataclass(frozen=True)
+class ViewText:
+    """What a View Position, or a cell of a table, says.
+
+    Attributes
+    ----------
+    side : {'L', 'R'} or None
+    view : str or None
+        In short form.
+    kinds : tuple of str
+        What makes it another kind than the standard views: ``magnification``, ``implant displaced``, ...
+    unknown : bool
+        Whether it has a word that is none of these, or several views.
+    """
+
+    side: Side | None = None
+    view: str | None = None
+    kinds: tuple[str, ...] = ()
+    unknown: bool = False
 
 
-def _view_and_kind(position: str) -> tuple[str | None, list[str]]:
-    """A View Position in short form, and what ACR's letters around it say: ``MCC`` is magnified, ``CCID`` displaced."""
-    word = "".join(re.findall(r"[A-Z]", position.upper()))
-    for candidate in (word, word[1:] if word[:1] in ("L", "R") else ""):
+def read_view_text(position: str) -> ViewText:
+    """The one reader of views: ``MLO``, ``RCC``, ``L CC MAG``, ``CCID``, ``cranio-caudal``, ``MLO gauche``, ..."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", position) if not unicodedata.combining(c))
+    plain = re.sub(r"\b90\b", " LAT ", plain.upper())  # degrees; ß is SS in capitals
+    words = re.findall(r"[^\W\d_]+", plain)
+    sides: list[Side] = []
+    views: list[str] = []
+    kinds: list[str] = []
+    unknown = False
+    at = 0
+    while at < len(words):
+        for count in range(min(4, len(words) - at), 0, -1):  # the longest phrase first
+            word = "".join(words[at : at + count])
+            if word in _VIEW_OF:
+                views.append(_VIEW_OF[word])
+            elif word in _KIND_OF:
+                kinds.append(_KIND_OF[word])
+            elif word in _SIDE_OF:
+                sides.append(_SIDE_OF[word])
+            elif word in _EMPTY:
+                pass
+            elif count == 1 and (found := _lettered(word)) is not None:
+                side, view, own = found
+                sides += [side] if side else []
+                views.append(view)
+                kinds += own
+            else:
+                continue
+            at += count
+            break
+        else:
+            unknown, at = True, at + 1
+    if len(set(views)) > 1:
+        return ViewText(kinds=tuple(dict.fromkeys(kinds)), unknown=True)
+    view = views[0] if views else None
+    kinds = [kind for kind in dict.fromkeys(kinds) if kind != _LATERAL or view is None]
+    return ViewText(sides[0] if len(set(sides)) == 1 else None, view, tuple(kinds), unknown)
+
+
+def _lettered(word: str) -> tuple[Side | None, str, list[str]] | None:
+    """A view with ACR's letters around it, or a side's: ``RMCC`` is magnified, ``CCID`` displaced, ``MLOG`` left."""
+    for side, candidate in ((None, word), (word[:1], word[1:]) if word[:1] in ("L", "R") else (None, "")):
         if candidate in _VIEWS:
-            return candidate, []
-    for candidate in (word, word[1:] if word[:1] in ("L", "R") else ""):
+            return side, candidate, []  # type: ignore[return-value]
         behind = next((letters for letters in _BEHIND if candidate.endswith(letters)), "")
         core = candidate.removesuffix(behind)
         for count in range(3):
             before = core[:count]
             if core[count:] in _VIEWS and all(letter in _BEFORE for letter in before):
-                kinds = [_BEFORE[letter] for letter in before]
-                return core[count:], [*kinds, *([_BEHIND[behind]] if behind else [])]
-    return None, []
+                kinds = [*(_BEFORE[letter] for letter in before), *([_BEHIND[behind]] if behind else [])]
+                return side, core[count:], kinds  # type: ignore[return-value]
+    for letter, rest in ((word[-1:], word[:-1]), (word[:1], word[1:])):
+        if letter in _SIDE_BEHIND and rest in ("CC", "MLO", "ML", "OML"):
+            return _SIDE_BEHIND[letter], _VIEW_OF[rest], []
+    return None
 
 
 def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> str | None:
@@ -306,7 +437,7 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
 def _told_magnified(dataset: Dataset) -> bool:
     """Whether the view's codes, its position or the paddle speak of magnification."""
     _, unusual, _ = _coded_view(dataset)
-    _, named = _view_and_kind(text(dataset, "ViewPosition"))
+    named = read_view_text(text(dataset, "ViewPosition")).kinds
     return "magnification" in (*unusual, *named) or "MAG" in text(dataset, "PaddleDescription").upper()
 
 

@@ -278,9 +278,11 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
     """
     values = mammogram.orient(mammogram.rescale(stored))
     ends = mammogram.orient(mammogram.rescale(np.array([mammogram.stored.min(), mammogram.stored.max()])))
+    breast = foreground_values(sample_values(mammogram))
+    air = float(breast.min()) if breast.size else -np.inf  # which may well be black
     for name, hidden, own, most in (
         ("white", shown >= _WHITE, values >= ends.max(), _LESION_WHITE),
-        ("black", shown <= _BLACK, values <= ends.min(), _LESION_BLACK),
+        ("black", (shown <= _BLACK) & (values >= air), values <= ends.min(), _LESION_BLACK),
     ):
         share, by_file = float(hidden.mean()), float((hidden & own).mean())
         if share <= _LESION_ALL and share - by_file <= most:

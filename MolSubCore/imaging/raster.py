@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from MolSubCore.errors import ImageError
+from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.limits import MAX_PIXELS, check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.whole_picture import check_whole
@@ -25,6 +26,8 @@ _SIDE_WORDS: dict[Literal["L", "R"], tuple[str, ...]] = {
     "L": ("l", "left", "links", "linke", "gauche", "izquierda", "izq", "sinistra", "esquerda", "左", "左侧", "左乳"),
     "R": ("r", "right", "rechts", "rechte", "droite", "derecha", "der", "destra", "direita", "右", "右侧", "右乳"),
 }
+#: Words of a file's name that say that it is no standard view; others may mean anything there.
+_NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK"}
 _NAME_VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM")
 
 
@@ -167,6 +170,9 @@ def plain_mammogram(
 ) -> Mammogram:
     """A mammogram from a file without DICOM attributes; side and view come from its name, if from anywhere."""
     laterality, view = facts_from_name(path.stem)
+    told = _NAME_KINDS & set(re.split(r"[^A-Z]+", path.stem.upper()))
+    if kinds := read_view_text(" ".join(sorted(told))).kinds:
+        warnings += (f"By its file's name this is not a standard view: {', '.join(kinds)}.",)
     history = [*history, "The format does not say what bright means: taken as bright = dense, unless noted here."]
     if laterality or view:
         history.append(f"Side {laterality or 'unknown'} and view {view or 'unknown'} read from the file name.")
@@ -189,15 +195,7 @@ def read_side(text: str) -> Literal["L", "R"] | None:
     for side, words in _SIDE_WORDS.items():
         if word in words:
             return side
-    return facts_from_name(text)[0]
-
-
-def side_and_view(text: str) -> tuple[Literal["L", "R"] | None, str | None]:
-    """Side and view that a cell of a view column means: ``MLO``, ``L-MLO``, ``RCC``, ``CC (left)``, ``CCID``."""
-    from MolSubCore.imaging.dicom_facts import short_view
-
-    side, view = facts_from_name(text)
-    return side, view or short_view(text)
+    return read_view_text(text).side or facts_from_name(text)[0]
 
 
 def facts_from_name(name: str) -> tuple[Literal["L", "R"] | None, str | None]:

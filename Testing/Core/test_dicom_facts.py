@@ -11,6 +11,7 @@ from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 from written_files import mammogram_dataset, picture, write_dicom
 
+from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.reader import read_mammogram
 
@@ -144,11 +145,20 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
         ({"ViewCodeSequence": [("399162004", ("12345",))]}, "CC", "modifier 12345 is not in"),
         ({"ViewCodeSequence": [("127457009", ())]}, "SPECIMEN", "image of a specimen"),
         ({"ViewPosition": "SPECIMEN"}, "SPECIMEN", "image of a specimen"),
+        ({"ViewPosition": "CC MAG"}, "CC", "magnification"),
+        ({"ViewPosition": "MLO SPOT COMPRESSION"[:16]}, "MLO", "spot compression"),
+        ({"ViewPosition": "CC ROLLED"}, "CC", "rolled"),
+        ({"ViewPosition": "CC ID"}, "CC", "implant displaced"),
+        ({"ViewPosition": "BIOPSY"}, None, "biopsy"),
+        ({"ViewPosition": "LAT"}, None, "ML or LM is not told"),
+        ({"ViewPosition": "XCCL"}, "XCCL", "exaggerated craniocaudal"),
+        ({"ViewPosition": "AP"}, None, "'AP' is no view of mammography that is known"),
+        ({"SeriesDescription": "L CC MAG"}, "CC", "magnification"),
         ({"PartialView": "YES"}, "CC", "partial view"),
         ({"PaddleDescription": "7.5CM SPOT CONTACT"}, "CC", "spot compression"),
     ],
 )
-def test_views_of_another_kind_are_told(read: Any, attributes: dict[str, Any], view: str, words: str) -> None:
+def test_views_of_another_kind_are_told(read: Any, attributes: dict[str, Any], view: str | None, words: str) -> None:
     if isinstance(attributes.get("ViewCodeSequence"), list):
         sequence = [coded(*pair) for pair in attributes["ViewCodeSequence"]]
         attributes = {**attributes, "ViewCodeSequence": sequence, "ViewPosition": ""}
@@ -157,6 +167,20 @@ def test_views_of_another_kind_are_told(read: Any, attributes: dict[str, Any], v
     assert [text for text in mammogram.warnings if words in text], mammogram.warnings
     usual = read(ViewCodeSequence=[coded("399368009", ("442581004",))], ViewPosition="MLO", PartialView="NO")
     assert (usual.view, usual.warnings) == ("MLO", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "view"),
+    [
+        ("cranio-caudal", None, "CC"), ("Face droite", "R", "CC"), ("CCD", "R", "CC"), ("MLOG", "L", "MLO"),
+        ("oblicua izquierda", "L", "MLO"), ("Schräg rechts", "R", "MLO"), ("medio-lateral oblique", None, "MLO"),
+        ("medio-lateral", None, "ML"), ("L ML", "L", "ML"), ("R-XCCL", "R", "XCCL"), ("M.L.O.", None, "MLO"),
+        ("profil", None, None), ("CC/MLO", None, None), ("RAT", "R", "AT"), ("LAT", None, None), ("CC 2", None, "CC"),
+    ],
+)  # fmt: skip
+def test_views_as_people_write_them(text: str, side: str | None, view: str | None) -> None:
+    told = read_view_text(text)
+    assert (told.side, told.view) == (side, view)
 
 
 @pytest.mark.parametrize("values", [[0, 0], [-0.1, -0.1], [1e-7, 1e-7], [0.1, 0.5], [30, 30], [0.1]])
