@@ -222,16 +222,16 @@ def _contradictions(case: Case, mammogram: Mammogram) -> tuple[list[Problem], li
     for column in _VIEW_COLUMNS:
         if (cell := case.extra.get(column, "")).casefold() in MISSING:
             continue
-        told = read_view_text(cell)
-        view = told.view
-        if told.side:
-            sides[column] = told.side
-        if told.kinds:
-            text = f"says that this is not a standard view: {', '.join(told.kinds)}"
+        said = read_view_text(cell)
+        view = said.view
+        if said.side:
+            sides[column] = said.side
+        if said.kinds:
+            text = f"says that this is not a standard view: {', '.join(said.kinds)}"
             unknown.append(Problem(case.row, column, text, 5))
-        elif told.unknown and view:
+        elif said.unknown and view:
             unknown.append(Problem(case.row, column, f"was read as {view}, with a word that is not known", 3))
-        if view is None and not told.kinds:
+        if view is None and not said.kinds:
             unknown.append(Problem(case.row, column, "is no view that is known, such as CC, MLO or L-MLO", 3))
         elif view and mammogram.view and view != mammogram.view:
             found.append(Problem(case.row, column, f"is {view}, the image says {mammogram.view}"))

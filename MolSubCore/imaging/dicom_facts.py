@@ -310,9 +310,9 @@ def read_view_text(position: str) -> ViewText:
             unknown, at = True, at + 1
     if len(set(views)) > 1:
         return ViewText(kinds=tuple(dict.fromkeys(kinds)), unknown=True)
-    view = views[0] if views else None
-    kinds = [kind for kind in dict.fromkeys(kinds) if kind != _LATERAL or view is None]
-    return ViewText(sides[0] if len(set(sides)) == 1 else None, view, tuple(kinds), unknown)
+    first = views[0] if views else None
+    kinds = [kind for kind in dict.fromkeys(kinds) if kind != _LATERAL or first is None]
+    return ViewText(sides[0] if len(set(sides)) == 1 else None, first, tuple(kinds), unknown)
 
 
 def _lettered(word: str) -> tuple[Side | None, str, list[str]] | None:

@@ -37,7 +37,8 @@ from MolSubCore.cohort.splits import Split, write_split
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.imaging.raster import read_side, side_and_view
+from MolSubCore.imaging.dicom_facts import read_view_text
+from MolSubCore.imaging.raster import read_side
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models import fingerprints
@@ -160,7 +161,7 @@ class TrainingData:
 
 def told_side(case: Case) -> str:
     """Side of the breast in the table's column ``laterality``, or ``view`` (``L-MLO``): ``L``, ``R`` or empty."""
-    return read_side(case.extra.get("laterality", "")) or side_and_view(case.extra.get("view", ""))[0] or ""
+    return read_side(case.extra.get("laterality", "")) or read_view_text(case.extra.get("view", "")).side or ""
 
 
 @cache
