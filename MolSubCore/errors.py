@@ -152,14 +152,21 @@ def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
         names |= {name for name in re.split(r"[\\/]", path) if name not in ("", ".", "..")}
     for name in sorted(names, key=len, reverse=True):
         found = "|".join(map(re.escape, dict.fromkeys((name, printable(name, 1 << 16)))))
-        text = re.sub(rf"(?<![^\\/])(?:{found})|(?:{found})(?=[\\/])", "...", text)
+        # A part of a path only: a folder may be called "i" or "a", or "4" where a message says 3/4.
+        before, after = (
+            (r"(?<=[\\/])", r"(?=[\\/])") if len(name) > 2 else (r"(?<!\w[\\/])(?<=[\\/])", r"(?=[\\/]\W|[\\/]$)")
+        )
+        text = re.sub(rf"{before}(?:{found})(?!\w)|(?<!\w)(?:{found}){after}", "...", text)
         if stem := re.fullmatch(r"(.+?)(?:\.\w{1,4}){1,2}", name):
             text = re.sub(rf"(?<!\w){re.escape(stem[1])}(?:\.\w{{1,4}}){{1,2}}(?!\w)", "...", text)
     return _ABSOLUTE.sub("...", _NAMED.sub("'...'", text))
 
 
 def _hide_beginnings(text: str, path: str) -> str:
-    """`text` without `path`, also where only its first part stands there: libraries and we cut messages short."""
+    """`text` without `path`, also where only its first part stands there: libraries and we cut messages short.
+
+    Words that only begin like it stay: what stands there ends where the path, the text or a word ends.
+    """
     parts = re.split(r"(?<=[\\/])", path)
     least = "".join(parts[:2]) if not parts[0].strip("\\/") else parts[0]
     if len(least) < 2:
@@ -169,6 +176,15 @@ def _hide_beginnings(text: str, path: str) -> str:
         end = start + len(least)
         while end < len(text) and end - start < len(path) and text[end] == path[end - start]:
             end += 1
+        inside = start > 0 and _in_word(text, start) and path[:1].isalnum()
+        if inside or (end < len(text) and _in_word(text, end) and end - start < len(path)):
+            position = start + 1
+            continue
         text = f"{text[:start]}...{text[end:]}"
         position = start + 3
     return text
+
+
+def _in_word(text: str, place: int) -> bool:
+    """Whether a word goes on from before a place to after it."""
+    return text[place - 1].isalnum() and text[place].isalnum()

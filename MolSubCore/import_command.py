@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from MolSubCore.progress import Bar
@@ -47,5 +48,5 @@ def cohort_make(options: argparse.Namespace) -> int:
     for line in report.lines:
         print(line)
     print(f"\nTable: {report.table}\nWhat became of every file: {report.path}")
-    print(f"Look at it: molsub cohort check {table}{'' if options.subtypes else ' --for predict'}")
+    print(f"Look at it: molsub cohort check {shlex.quote(str(table))}{'' if options.subtypes else ' --for predict'}")
     return 0

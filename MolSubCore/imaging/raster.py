@@ -22,9 +22,18 @@ _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _SIGNED_SAMPLES = 2
 _SIDES: dict[str, Literal["L", "R"]] = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
+#: What tables write for a side, in some languages. Not "s", "e", "i", "p" and "h", which are other things elsewhere.
 _SIDE_WORDS: dict[Literal["L", "R"], tuple[str, ...]] = {
-    "L": ("l", "left", "links", "linke", "gauche", "izquierda", "izq", "sinistra", "esquerda", "左", "左侧", "左乳"),
-    "R": ("r", "right", "rechts", "rechte", "droite", "derecha", "der", "destra", "direita", "右", "右侧", "右乳"),
+    "L": (
+        *("l", "left", "lt", "lft", "left breast", "sin", "sinister", "sx", "sn", "sinistra", "li", "links", "linke"),
+        *("linker", "g", "gauche", "izq", "izda", "izdo", "izquierda", "izquierdo", "esq", "esquerda", "esquerdo"),
+        *("vänster", "venstre", "lewa", "levá", "левая", "лев", "左", "左侧", "左乳"),
+    ),
+    "R": (
+        *("r", "right", "rt", "rgt", "right breast", "dex", "dexter", "dx", "d", "destra", "re", "rechts", "rechte"),
+        *("rechter", "droit", "droite", "dcha", "dcho", "der", "dir", "derecha", "derecho", "direita", "direito"),
+        *("höger", "højre", "høyre", "prawa", "pravá", "правая", "прав", "右", "右侧", "右乳"),
+    ),
 }
 #: Words of a file's name that say that it is no standard view; others may mean anything there.
 _NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK"}
@@ -191,7 +200,7 @@ def plain_mammogram(
 
 def read_side(text: str) -> Literal["L", "R"] | None:
     """The side that a table's cell means: a letter, a word of some languages, or the like."""
-    word = text.strip().casefold()
+    word = " ".join(text.casefold().rstrip(" .").split())
     for side, words in _SIDE_WORDS.items():
         if word in words:
             return side

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.importers.importing import make_cohort
 from MolSubCore.cohort.importers.rows import ImportOptions
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.cohort.table import read_cohort
+from MolSubCore.cohort.worklist_source import patients_of
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
 from MolSubCore.tasks import Subtype
@@ -202,7 +206,7 @@ def test_subtypes_are_joined_by_patient_and_side(folder: Path) -> None:
     assert [row["subtype"] for row in made] == ["TN", "TN", "Luminal A", "Luminal A"]
     assert [row["centre"] for row in made] == ["A", "A", "B", "B"]
     assert sorted(places(table, "rows of the table of subtypes").values()) == [
-        "no image of this patient", "no image of this patient", "no image of this patient", "subtype not understood",
+        *["no image of its patient is in the table"] * 2, "no image of this patient", "subtype not understood",
     ]  # fmt: skip
     make_cohort(images, masks, table, chosen, ImportOptions(keep_unlabelled=True), overwrite=True)
     assert len(rows_of(table)) == 10
@@ -210,3 +214,152 @@ def test_subtypes_are_joined_by_patient_and_side(folder: Path) -> None:
     with pytest.raises(MolSubError, match="row 2"):
         make_cohort(images, masks, table, chosen, overwrite=True)
     assert len(rows_of(table)) == 10
+
+
+def draw(folder: Path, *names: str) -> tuple[Path, Path]:
+    """Pictures of these names, each with its mask, in two folders."""
+    for name in names:
+        for path, values in ((folder / "i" / f"{name}.png", 200), (folder / "m" / f"{name}_mask.png", 1)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.eye(30, 20, dtype=np.uint8) * values).save(path)
+    return folder / "i", folder / "m"
+
+
+def test_a_side_that_is_not_understood_is_never_both_breasts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patients = ("A", "B", "C", "D", "E", "F", "G", "H")
+    images, masks = draw(tmp_path, *(f"{patient}_{side}_CC" for patient in patients for side in "LR"))
+    rows = ["A,dx", "B,D", "C,Links", "D,gauche", "E,2", "F,xx", "F,L", "G,both", "H,L"]
+    table = tmp_path / "s.csv"
+    table.write_text("patient_id,Laterality,subtype\n" + "".join(f"{row},TN\n" for row in rows), "utf-8")
+    make_cohort(images, masks, tmp_path / "t.csv", FolderOptions(subtypes=table))
+    made = [(row["patient_id"], row["laterality"]) for row in rows_of(tmp_path / "t.csv")]
+    assert made == [("A", "R"), ("B", "R"), ("C", "L"), ("D", "L"), ("G", "L"), ("G", "R"), ("H", "L")]
+    left = places(tmp_path / "t.csv", "rows of the table of subtypes")
+    assert left["row 6"] == left["row 7"] == "side not understood"
+    notes = " ".join(note["text"] for note in read_json(tmp_path / "t.import.json")["notes"])
+    assert "row 6 of the table of subtypes: the side '2'" in notes and "row 7" in notes
+    why = places(tmp_path / "t.csv", "images")
+    assert "other breast" in why["A_L_CC.png"] and "not understood" in why["F_L_CC.png"]
+    for wrong, said in (
+        ("patient_id,Brust,subtype\nA,rechts,TN\n", "column 'brust'"),
+        ("patient_id,laterality,view,subtype\nA,R,L-MLO,TN\n", "contradicted"),
+        ("patient_id,side\nA,L\n", "lacks the column.* subtype"),
+    ):
+        table.write_text(wrong, "utf-8")
+        with pytest.raises(MolSubError, match=said):  # before any header is read
+            make_cohort(tmp_path / "absent", masks, tmp_path / "x.csv", FolderOptions(subtypes=table))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are no bytes, or pipes are others, elsewhere")
+def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    """The table names the very file, or the file is left out by name; nothing waits for ever."""
+    names = [
+        "a\nb",
+        "a b",
+        "tab\tx",
+        "=1+1",
+        " lead",
+        "tail ",
+        "a\\b",
+        'q,"q',
+        "M\udcfcller",
+        "e\u0301",
+        "cr\rx",
+        "\\udcfc",
+    ]
+    images, masks = draw(tmp_path, *(f"{name}/L_CC" for name in names))
+    os.mkfifo(images / "pipe.dcm")
+    os.mkfifo(masks / "a_mask.json")
+    (images / "dev.png").symlink_to("/dev/zero")
+    (images / "dead.dcm").symlink_to("/nowhere")
+    (images / "loop").symlink_to(tmp_path)
+    (images / "again").symlink_to(images / "a b")
+    for name in ("DICOMDIR", "Thumbs.db", "._a.png", ".hidden"):
+        (images / name).write_bytes(b"x")
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (images / "a b/L_CC.png").rename(outside / "R_CC.png")
+    (images / "linked").symlink_to(outside)
+    (masks / "a b").rename(masks / "linked")
+    (masks / "linked/L_CC_mask.png").rename(masks / "linked/R_CC_mask.png")
+    report = make_cohort(images, masks, tmp_path / "t.csv")
+    cases = read_cohort(tmp_path / "t.csv", need_subtype=False).cases
+    kept = {*names, "linked"} - {"a b", "cr\rx", "\\udcfc"}
+    assert {case.image for case in cases} == {
+        images / name / f"{'R' if name == 'linked' else 'L'}_CC.png" for name in kept
+    }
+    assert all(case.mask and case.mask.is_file() for case in cases)
+    assert len({case.patient_id for case in cases}) == len(kept)
+    assert set(places(tmp_path / "t.csv", "images")) == {"cr\rx/L_CC.png", "\\udcfc/L_CC.png"}
+    said = "\n".join(report.lines)
+    for words in ("rename", r"cr\rx", "(2: dev.png, pipe.dcm)", "(1: dead.dcm)", "(2: again, loop)", "DICOMDIR"):
+        assert words in said, said
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["L_CC", "R_CC"], ["i", "i"]),
+        (["1", "2"], ["i", "i"]),
+        (["P1/L_CC", "P1/R_CC"], ["P1", "P1"]),
+        (["P1/L_CC", "P2/L_CC"], ["P1", "P2"]),
+        (["2019/001/L_CC", "2020/002/L_CC"], ["001", "002"]),
+        (["TN/P1_L_CC", "Luminal A/P2_L_CC"], ["P1", "P2"]),
+        (["P1/exam1/L_CC", "P1/exam2/L_CC"], ["P1", "P1"]),
+        (["P126_L_DM_CC", "P126_R_CM_MLO"], ["P126", "P126"]),
+        (["left/P1", "right/P1"], ["P1", "P1"]),
+        (["1_L_CC", "1_R_CC", "2_L_CC"], ["1", "1", "2"]),
+        (["2001/a", "0007/b", "2345/c"], ["2001", "0007", "2345"]),
+        (["P1/1.2.840.10/1", "P1/1.2.840.11/1"], ["P1", "P1"]),
+    ],
+)
+def test_who_the_patient_is_by_folders_and_names(names: list[str], patients: list[str]) -> None:
+    folder = Path("/clinic/i")
+    assert list(patients_of([folder / f"{name}.png" for name in names], folder).ids) == patients
+
+
+def test_one_name_in_two_years_is_asked_about(tmp_path: Path) -> None:
+    images, masks = draw(tmp_path, "2019/001/L_CC", "2020/001/L_CC", "2020/002/R_CC")
+    with pytest.raises(MolSubError, match="'001' in 2019 and 2020") as asked:
+        make_cohort(images, masks, tmp_path / "t.csv")
+    for pattern, patients in zip(str(asked.value).split("'")[3::2], (["001", "001", "002"], 3), strict=True):
+        make_cohort(images, masks, tmp_path / "t.csv", FolderOptions(pattern), overwrite=True)
+        ids = [row["patient_id"] for row in rows_of(tmp_path / "t.csv")]
+        assert ids == patients or len(set(ids)) == patients
+
+
+def test_placeholders_are_no_patients_and_what_was_taken_is_said(folder: Path) -> None:
+    images = folder / "images"
+    for path in images.iterdir():
+        image = pydicom.dcmread(path)
+        image.PatientID = "ANONYMOUS"
+        image.save_as(path)
+    report = make_cohort(images, folder / "masks", folder / "made.csv")
+    known = {Path(row["image"]).name: row["patient_id"] for row in rows_of(folder / "table.csv")}
+    assert {Path(row["image"]).name: row["patient_id"] for row in rows_of(folder / "made.csv")} == known
+    said = "\n".join(report.lines)
+    assert "10 of 10 images have a placeholder for their PatientID" in said
+    assert "Patient: the file's name without side and view, such as P" in said and "; 5 patients" in said
+    with pytest.raises(MolSubError, match="placeholder"):
+        make_cohort(images, folder / "masks", folder / "other.csv", FolderOptions("header"))
+
+
+def test_a_mask_is_never_given_to_another_patient(tmp_path: Path) -> None:
+    """Where names repeat in every patient's folder, the folder counts, however deep."""
+    images, masks = draw(tmp_path, "P1/study/L_CC", "P2/study/L_CC", "P3/L_CC")
+    for patient in ("P1", "P2"):
+        (masks / patient / "study" / "L_CC_mask.png").rename(masks / patient / "L_CC_mask.png")
+    (masks / "P3").rename(masks / "P4")
+    make_cohort(images, masks, tmp_path / "t.csv")
+    pairs = [(row["image"], row["mask"]) for row in rows_of(tmp_path / "t.csv")]
+    assert pairs == [(f"i/{p}/study/L_CC.png", f"m/{p}/L_CC_mask.png") for p in ("P1", "P2")]
+    assert places(tmp_path / "t.csv", "masks") == {
+        "P4/L_CC_mask.png": "only an image in another patient's folder has this name"
+    }
+    images, masks = draw(tmp_path / "n", "P1", "P10")
+    (images / "P10.png").unlink()
+    make_cohort(images, masks, tmp_path / "n.csv", FolderOptions(mask_name="{name}*"))
+    assert [row["mask"] for row in rows_of(tmp_path / "n.csv")] == ["n/m/P1_mask.png"]

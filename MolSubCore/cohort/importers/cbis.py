@@ -12,7 +12,16 @@ from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
 from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import Line, files_below, find_tables, read_lines, relative, with_ending
+from MolSubCore.cohort.importers.sources import (
+    Line,
+    files_below,
+    find_tables,
+    note_passed,
+    read_lines,
+    relative,
+    with_ending,
+)
+from MolSubCore.imaging.raster import read_side
 
 SEVERAL = "several image files"
 NO_MASK = "mask file missing"
@@ -32,10 +41,12 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     CohortError
         If the folder holds no such table.
     """
-    files = files_below(folder)
+    passed: dict[str, list[str]] = {}
+    files = files_below(folder, passed)
     tables = find_tables(files, _COLUMNS, folder=folder, name="mass_case_description_train_set.csv and the like")
     groups = _groups(with_ending(files, ".dcm"), folder)
     found, broken = Found(Ledger("rows of the case descriptions")), []
+    note_passed(found, passed)
     for table in tables:
         for line in read_lines(table, found):
             key = f"{relative(table, folder)} row {line.number}"
@@ -82,7 +93,7 @@ def _named_mask(path: Path) -> bool:
 
 def _extra(line: Line, mask: str) -> dict[str, str]:
     extra = {
-        "laterality": line["left or right breast"].upper()[:1],
+        "laterality": read_side(line["left or right breast"]) or line["left or right breast"],
         "view": line["image view"].upper(),
         "breast_density": line["breast_density"] or line["breast density"],
         "abnormality_id": line["abnormality id"],

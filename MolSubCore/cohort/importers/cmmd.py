@@ -20,6 +20,7 @@ from MolSubCore.cohort.importers.sources import (
     age_of,
     files_below,
     find_table,
+    note_passed,
     number_of,
     read_lines,
     relative,
@@ -28,6 +29,7 @@ from MolSubCore.cohort.importers.sources import (
 from MolSubCore.errors import MolSubError
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
+from MolSubCore.imaging.raster import read_side
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 #: Pairs of patients with pixel-identical images, and patients whose images have a wrong side tag.
@@ -84,9 +86,11 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     CohortError
         If it holds no clinical table, or several.
     """
-    files = files_below(folder)
+    passed: dict[str, list[str]] = {}
+    files = files_below(folder, passed)
     table = find_table(files, _COLUMNS, folder=folder, name="CMMD_clinicaldata_revision.csv")
     found = Found(Ledger("images"), twins=TWINS)
+    note_passed(found, passed)
     breasts, clinical = _clinical(table, found)
     outlines, drawn = _outlines([path for path in files if _OUTLINE.fullmatch(path.name)], folder, found)
     found.others += [clinical, drawn]
@@ -119,7 +123,7 @@ def _clinical(table: Path, found: Found) -> tuple[dict[Breast, Line], Ledger]:
     breasts: dict[Breast, Line] = {}
     doubled: set[Breast] = set()
     for line in read_lines(table, found):
-        key, breast = f"row {line.number}", (line["id1"], line["leftright"].upper()[:1])
+        key, breast = f"row {line.number}", (line["id1"], str(read_side(line["leftright"]) or ""))
         ledger.expect(key)
         if line.overlong:
             ledger.place(key, OVERLONG)

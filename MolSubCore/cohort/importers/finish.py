@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.importers.masks import find_mask
-from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
+from MolSubCore.cohort.importers.rows import Found, ImportOptions, Note, Progress, Row
 from MolSubCore.cohort.table import parse_cohort
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import (
+    ESCAPED,
     OVERWRITE,
     atomic_path,
     check_free,
     hidden_name,
     json_text,
     named_folder,
+    new_hidden_file,
     note_files,
     plain_cell,
 )
@@ -39,6 +42,7 @@ TWIN = "same pixels as another patient's image"
 TWIN_SUBTYPE = "same pixels as another patient's image of another subtype"
 UNREADABLE = "image cannot be read"
 NUL = "cell with a NUL byte"
+NAME_LOST = "its file's name, or its mask's, cannot stand in a table"
 
 
 def choose(found: Found, options: ImportOptions) -> list[Row]:
@@ -138,7 +142,8 @@ def make_masks(
     folder = masks_folder(masks.table)
     check_free(folder, replaces=masks.replaces, remedy=OVERWRITE)
     masks.place.mkdir(parents=True)
-    (masks.place / MARKER).write_text(f"Masks that {masks.table.name} names. Made by molsub cohort import.\n", "utf-8")
+    text = f"Masks that {masks.table.name} names. Made by molsub cohort import.\n"
+    (masks.place / MARKER).write_text(text, "utf-8", ESCAPED)
     return _make_masks(found, rows, (masks.place, folder.name), made, progress), made
 
 
@@ -165,17 +170,59 @@ def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Pat
     """Write table and report, then name masks, report and table in this order; if that fails, all is as before."""
     table = masks.table
     with contextlib.ExitStack() as named, atomic_path(table) as new_table, atomic_path(report) as new_report:
-        with new_table.open("w", encoding="utf-8", newline="") as file:
-            extra = dict.fromkeys(name for row in rows for name in row.extra)
-            writer = csv.DictWriter(file, [*FIRST, *extra], restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(_cells(row, table.parent, made) for row in rows)
+        _write_table(new_table, rows, table.parent, made)
         _read_back(new_table, table, len(rows))
-        new_report.write_text(json_text(content), encoding="utf-8", newline="\n")
+        new_report.write_text(json_text(content), encoding="utf-8", errors=ESCAPED, newline="\n")
         if masks.place.exists():
             note_files(masks.place)
             named.enter_context(named_folder(masks.place, masks_folder(table), replaces=masks.replaces))
         named.enter_context(_kept(report))
+
+
+def _write_table(path: Path, rows: Iterable[Row], folder: Path, made: dict[str, str]) -> None:
+    rows = list(rows)
+    with path.open("w", encoding="utf-8", errors=ESCAPED, newline="") as file:
+        extra = dict.fromkeys(name for row in rows for name in row.extra)
+        writer = csv.DictWriter(file, [*FIRST, *extra], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_cells(row, folder, made) for row in rows)
+
+
+def drop_unreadable(found: Found, rows: list[Row], made: dict[str, str], table: Path) -> list[Row]:
+    """Leave out rows that the reader of tables would not read as they are, by writing them and reading them.
+
+    What it notes about the others becomes notes.
+    """
+    lost = [row.key for row in rows if "\r" in f"{row.image}{row.mask or ''}"]  # it would end a row of a csv file
+    rows = _without(found, rows, lambda row: NAME_LOST if row.key in lost else None)
+    table.parent.mkdir(parents=True, exist_ok=True)
+    trial = new_hidden_file(table)
+    try:
+        _write_table(trial, rows, table.parent, made)
+        cohort, problems = parse_cohort(trial, need_subtype=False, need_lesion=False)
+    finally:
+        trial.unlink(missing_ok=True)
+    if any(problem.row is None for problem in problems):
+        raise MolSubError(table, f"would not be read back ({problems[0]})", "Correct the cohort's own table")
+    reasons = {problem.row: f"its row would not be read: {problem.column} {problem.text}" for problem in problems}
+    cases = {case.row: case for case in cohort.cases}
+    numbers = {row.key: number for number, row in enumerate(rows, start=2)}  # the header is row 1
+    for row in rows:
+        case = cases.get(numbers[row.key])
+        if case and not (_same(case.image, row.image) and (row.mask is None or _same(case.mask, row.mask))):
+            reasons[numbers[row.key]] = NAME_LOST
+            lost.append(row.key)
+    text = (
+        "Files whose names, or whose masks' names, no table can hold: rename them (line ends, blanks at an end, \\udc)"
+    )
+    found.note(text, [repr(key)[1:-1] for key in lost])
+    for line in note_lines(cohort.notes):
+        found.notes.append(Note(line.removeprefix("table, ")))
+    return _without(found, rows, lambda row: reasons.get(numbers[row.key]))
+
+
+def _same(one: Path | None, other: Path) -> bool:
+    return one is not None and os.path.abspath(one) == os.path.abspath(other)  # noqa: PTH100
 
 
 @contextlib.contextmanager
@@ -224,19 +271,24 @@ def _make_masks(
 
 
 def _cells(row: Row, folder: Path, made: dict[str, str]) -> dict[str, str]:
+    """Cells of a row; names of files stay as they are, whatever they hold, so that they are found again."""
     mask = made.get(row.key) or (_path(row.mask, folder) if row.mask else "")
+    cells = {name: re.sub(r"[\r\n]+", " ", plain_cell(cell)) for name, cell in row.extra.items()}
+    # Signs that steer, and bytes that are no UTF-8, are written as what Python shows for them: two ids stay two.
+    patient = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda sign: repr(sign[0])[1:-1], row.patient_id)
     subtype = row.subtype.value if row.subtype else ""
-    known = (plain_cell(row.patient_id), _path(row.image, folder), mask, row.box or "", subtype)
-    cells = {name: plain_cell(cell) for name, cell in row.extra.items()} | dict(zip(FIRST, known, strict=True))
-    return {name: re.sub(r"[\r\n]+", " ", cell) for name, cell in cells.items()}
+    known = (plain_cell(patient), _path(row.image, folder), mask, row.box or "", subtype)
+    return cells | dict(zip(FIRST, known, strict=True))
 
 
 def _path(path: Path, folder: Path) -> str:
     """Relative to the table, with ``/``; as it is where that cannot be (another drive)."""
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        text = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
         return str(path.absolute())
+    # No spreadsheet computes it, and no reader takes a blank from its beginning.
+    return f"./{text}" if text.startswith(("=", "+", "-", "@")) or text[:1].isspace() else text
 
 
 def _read_back(written: Path, table: Path, expected: int) -> None:

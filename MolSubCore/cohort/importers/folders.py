@@ -7,7 +7,7 @@ books.
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -16,32 +16,63 @@ from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
 from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, OVERLONG, Found, Note, Progress, Row
-from MolSubCore.cohort.importers.sources import Line, age_of, files_below, read_lines, relative
+from MolSubCore.cohort.importers.sources import Line, age_of, files_below, note_passed, read_lines, relative
 from MolSubCore.cohort.splits import Split
-from MolSubCore.cohort.table_files import clean_cell
-from MolSubCore.cohort.worklist_source import IMAGE_ENDINGS, patient_of
+from MolSubCore.cohort.table_files import clean_cell, row_list
+from MolSubCore.cohort.worklist_source import IMAGE_ENDINGS, is_neutral, patients_of, tells_patient
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
-from MolSubCore.imaging.raster import facts_from_name, read_side
+from MolSubCore.imaging.mammogram import is_placeholder
+from MolSubCore.imaging.raster import facts_from_name, read_side, side_and_view
 from MolSubCore.imaging.reader import check_header
 from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 NO_IMAGE_FILE = "no image by its name and content"
+BAD_IMAGE = "image that cannot be read: damaged, or of a kind that is not read here"
 NO_MASK_FILE = "no mask by its name and content"
 IS_MASK = "a segmentation in the folder of images"
 NO_MASK = "no mask for this image"
 NO_IMAGE = "no image for this mask"
 SEVERAL_IMAGES = "its name fits several images"
+SEVERAL_REFERRED = "it refers to several of the images"
+OTHER_FOLDER = "only an image in another patient's folder has this name"
 SEVERAL_MASKS = "several masks for one image whose names do not number them"
 NO_PATIENT = "the name does not fit the pattern of patients"
+NO_ID = "image does not tell its patient"
+DUMMY_ID = "its PatientID is a placeholder, such as ANONYMOUS"
 NO_ROW = "patient without a row in the table of subtypes"
+OTHER_SIDE = "the table of subtypes has the patient's other breast only"
+NO_SIDE = "image does not tell its side, which the table of subtypes gives"
 NOT_UNDERSTOOD = "subtype not understood"
+SIDE_UNKNOWN = "side not understood"
+SIDES_DIFFER = "side contradicted by the view of the same row"
+WRONG_SIDE = "the side in a row of its patient in the table of subtypes is not understood"
+WRONG_SUBTYPE = "the subtype in the row of its patient is not understood"
 TWO_ROWS = "patient with two subtypes in the table of subtypes"
 
 _ONLY_MASKS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd", ".json")
-_MASK_ENDINGS = (*_ONLY_MASKS, ".png", ".tif", ".tiff", ".bmp")
+_MASK_ENDINGS = (*_ONLY_MASKS, ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+#: More images than that in one patient's only folder are rather of several patients.
+_MANY = 12
+#: Columns of a table of subtypes for patient and side, and cells for a patient of whom both breasts are meant.
+_ID_COLUMNS = ("patient_id", "patient id", "patientid", "id")
+_SIDE_COLUMNS: tuple[str, ...] = (
+    "laterality",
+    "side",
+    "image laterality",
+    "breast side",
+    "left or right breast",
+    "leftright",
+    "seite",
+)
+_SIDE_COLUMNS += ("lateralität", "lateralité", "latéralité", "côté", "lato", "lateralità", "lado", "lateralidad")
+_VIEW_COLUMNS = ("view", "view_position", "view position")
+_BOTH = re.compile(
+    r"b|both|both breasts|bilat|bilat[eé]ral|bilaterale|bds|beide|beidseits|ambas|ambos|entrambe"
+    r"|l ?[+/&]? ?r|r ?[+/&]? ?l|left and right|right and left"
+)
 #: Words in names of masks, in some languages; between separators or at the end.
 _WORDS = r"(?:mask|maske|masque|seg|segmentation|segm|lesion|lesions|roi|label|labels|outline|contour|annotation|gt)"
 _NUMBER = r"(?:[\s_.\-]*(?:#|no\.?|nr\.?)?\s*(?P<{}>\d{{1,2}}))?"
@@ -106,11 +137,12 @@ def read(
     CohortError
         If a folder is none, a pattern is wrong, or the table of subtypes cannot be used.
     """
-    pattern = _patient_pattern(options.patients)
+    pattern, named = _patient_pattern(options.patients), _named(options.mask_name)
     found = Found(Ledger("images"))
+    labels = _Labels(options.subtypes, found)  # what is wrong with it is told before thousands of headers are read
     masks_ledger = Ledger("masks")
-    found.others.append(masks_ledger)
-    image_files, mask_files, strays = _divide(images_folder, masks_folder)
+    found.others.insert(0, masks_ledger)
+    image_files, mask_files, strays = _divide(images_folder, masks_folder, found)
     images = []
     for number, path in enumerate(image_files, start=1):
         key = relative(path, images_folder)
@@ -133,9 +165,9 @@ def read(
     for path in strays:
         found.inputs.expect(key := relative(path, images_folder))
         found.inputs.place(key, NO_IMAGE_FILE)
-    wrong = _match(images, masks, _named(options.mask_name))
+    wrong = _match(images, masks, named)
     images = _with_patients(images, images_folder, options.patients, pattern, salt, found)
-    labels = _Labels(options.subtypes, found)
+    labels.compare(images)
     _rows(images, labels, found, wrong)
     _notes(images, found)
 
@@ -150,13 +182,17 @@ def read(
     return found
 
 
-def _divide(images_folder: Path, masks_folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+def _divide(images_folder: Path, masks_folder: Path, found: Found) -> tuple[list[Path], list[Path], list[Path]]:
     """Files that may be images, files that may be masks, and those of a common folder that are neither."""
     top, below = images_folder.resolve(), masks_folder.resolve()
-    mask_files = files_below(masks_folder)
+    passed: dict[str, list[str]] = {}
+    mask_files = files_below(masks_folder, passed)
+    note_passed(found, passed, "" if top == below else " in the folder of masks")
     if top != below:
+        passed = {}
         inside = {path.resolve() for path in mask_files} if below.is_relative_to(top) else set()
-        images = [path for path in files_below(images_folder) if path.resolve() not in inside]
+        images = [path for path in files_below(images_folder, passed) if path.resolve() not in inside]
+        note_passed(found, passed, " in the folder of images")
         if top.is_relative_to(below):  # the images lie below the folder of masks
             own = {path.resolve() for path in images}
             mask_files = [path for path in mask_files if path.resolve() not in own]
@@ -187,8 +223,12 @@ def _image(path: Path, key: str) -> tuple[_Image | None, str]:
             side, view = facts_from_name(path.stem)
             return _Image(key, path, side or "", view or ""), ""
         header = open_dicom(path).header
-    except (MolSubError, OSError):
-        return None, IS_MASK if _segmentation(path) is not None else NO_MAMMOGRAM if _is_dicom(path) else NO_IMAGE_FILE
+    except Exception:  # whatever it is, it is this file's
+        if _segmentation(path) is not None:
+            return None, IS_MASK
+        if _is_dicom(path):
+            return None, NO_MAMMOGRAM
+        return None, BAD_IMAGE if path.name.lower().endswith(IMAGE_ENDINGS) else NO_IMAGE_FILE
     side, view = facts.read_side(header)[0], facts.read_view(header)[0]
     told = facts_from_name(path.stem)
     return (
@@ -254,9 +294,18 @@ def _named(mask_name: str) -> Callable[[str], re.Pattern[str]] | None:
         return None
     if "{name}" not in mask_name:
         raise CohortError("--mask-name", f"is '{mask_name}', expected {{name}} in it", "Write such as {name}_lesion*")
-    parts = [part.split("*") for part in mask_name.split("{name}")]
+    parts = [re.sub(r"\*+", "*", part).split("*") for part in mask_name.split("{name}")]
     texts = [".*".join(map(re.escape, map(_composed, part))) for part in parts]
-    return lambda name: re.compile(re.escape(_composed(name)).join(texts), re.IGNORECASE)
+    before, after = texts[0].endswith(".*"), texts[1].startswith(".*")
+
+    def pattern(name: str) -> re.Pattern[str]:
+        """Of an image's name; the mask of ``P10`` is not that of ``P1``, whatever ``*`` stands for."""
+        own = re.escape(_composed(name))
+        own = rf"(?<!\d){own}" if before and name[:1].isdigit() else own
+        own = rf"{own}(?!\d)" if after and name[-1:].isdigit() else own
+        return re.compile(own.join(texts), re.IGNORECASE)
+
+    return pattern
 
 
 def _composed(text: str) -> str:
@@ -274,22 +323,30 @@ def _match(
         by_uid.setdefault(image.uid, []).append(image)
         by_name.setdefault(_plain(_stem(image.path.name)), []).append(image)
         by_path.setdefault(_place(image.key), []).append(image)
-    patterns = [(image, named(_stem(image.path.name))) for image in images] if named is not None else []
+    stems: dict[str, list[_Image]] = {}
+    for image in images:
+        stems.setdefault(_stem(image.path.name), []).append(image)
+    patterns = [(own, _composed(stem).casefold(), named(stem)) for stem, own in stems.items() if named is not None]
     wrong: dict[str, str] = {}
     for mask in masks:
+        reason = SEVERAL_IMAGES
         if mask.refers:
             fitting = [image for uid in sorted(mask.refers) for image in by_uid.get(uid, [])]
+            reason = SEVERAL_REFERRED
         elif named is not None:
-            fitting = [image for image, pattern in patterns if pattern.fullmatch(_composed(mask.name))]
-            fitting = _same_folder(fitting, mask)
+            plain = _composed(mask.name)
+            small = plain.casefold()  # a part of a text is found much faster than a pattern
+            several = [own for own, part, pattern in patterns if part in small and pattern.fullmatch(plain)]
+            fitting = [image for own in several for image in own]
+            fitting, reason = _of_folder(fitting, mask)
             number = _PLAIN_NUMBER.search(mask.name)
             mask.number = number[1] if number else ""
         else:
-            fitting = _by_words(mask, by_name, by_path)
+            fitting, reason = _by_words(mask, by_name, by_path)
         if len(fitting) == 1:
             fitting[0].masks.append(mask)
         else:
-            wrong[mask.key] = SEVERAL_IMAGES if fitting else NO_IMAGE
+            wrong[mask.key] = reason if fitting or reason == OTHER_FOLDER else NO_IMAGE
     for image in images:
         numbers = [mask.number for mask in image.masks]
         if len(image.masks) > 1 and ("" in numbers or len(set(numbers)) < len(numbers)):
@@ -304,21 +361,50 @@ def _place(key: str) -> str:
     return f"{_composed(folder).casefold()}/{_plain(_stem(name))}"
 
 
-def _same_folder(images: list[_Image], mask: _Mask) -> list[_Image]:
-    """Of images of one name those in the folder of the same name as the mask's, if there are any."""
-    folder = _composed(mask.key.rpartition("/")[0]).casefold()
-    return [i for i in images if _composed(i.key.rpartition("/")[0]).casefold() == folder] or images
+@functools.cache
+def _folders(folder: str) -> frozenset[str]:
+    """The parts of a file's folder that may tell whose it is, as they are compared."""
+    return frozenset(_composed(name).casefold() for name in folder.split("/") if name and not is_neutral(name))
 
 
-def _by_words(mask: _Mask, by_name: dict[str, list[_Image]], by_path: dict[str, list[_Image]]) -> list[_Image]:
+def _of_folder(images: list[_Image], mask: _Mask) -> tuple[list[_Image], str]:
+    """Of images of one name those whose folders go with the mask's, the nearest only; and why, if it is not one.
+
+    Folders that contradict each other count only where the name tells nothing, such as ``L_CC`` or ``IM0001``.
+    """
+    folder = mask.key.rpartition("/")[0]
+    if exact := [image for image in images if image.key.rpartition("/")[0] == folder]:
+        return exact, SEVERAL_IMAGES
+    own = _folders(folder)
+    near: dict[int, list[_Image]] = {}
+    for image in images:
+        theirs = _folders(image.key.rpartition("/")[0])
+        if theirs <= own or own <= theirs:
+            near.setdefault(len(theirs & own), []).append(image)
+    if near:
+        return near[max(near)], SEVERAL_IMAGES
+    if images and not tells_patient(images[0].path.name):
+        return [], OTHER_FOLDER
+    return images, SEVERAL_IMAGES
+
+
+def _by_words(
+    mask: _Mask, by_name: dict[str, list[_Image]], by_path: dict[str, list[_Image]]
+) -> tuple[list[_Image], str]:
     """Images whose name is the mask's, as it is or without its word and number; of the same folder first."""
     folder = mask.key.rpartition("/")[0]
+    why = NO_IMAGE
     for name, number in _readings(mask.name):
-        fitting = by_path.get(_place(f"{folder}/{name}")) or by_name.get(_plain(name), [])
+        fitting = by_path.get(_place(f"{folder}/{name}"), [])
+        fitting = [image for image in fitting if image.key.rpartition("/")[0] == folder] or fitting
+        reason = SEVERAL_IMAGES
+        if not fitting:
+            fitting, reason = _of_folder(by_name.get(_plain(name), []), mask)
         if fitting:
             mask.number = number
-            return fitting
-    return []
+            return fitting, reason
+        why = OTHER_FOLDER if reason == OTHER_FOLDER else why
+    return [], why
 
 
 def _readings(name: str) -> Iterable[tuple[str, str]]:
@@ -358,29 +444,75 @@ def _with_patients(
     found: Found,
 ) -> list[_Image]:
     """Images with their patient; those that do not tell it are placed."""
-    if patients == "auto":
-        patients = "header" if images and all(image.header_id for image in images) else "name"
+    patients = _chosen(images, patients, found)
+    by_header = patients in ("header", "identified")
+    named = patients_of([image.path for image in images], folder)
+    if patients == "name" and named.doubtful:
+        raise _doubtful(folder, images, named.doubtful)
     kept = []
-    top = Path(os.path.commonpath([image.path.parent for image in images])) if images else folder
+    spelt: dict[str, set[str]] = {}
     split = Split({}, salt.value if salt else "", 1, -1)
-    for image in images:
+    for image, name in zip(images, named.ids, strict=True):
         if pattern is not None:
             match = pattern.search(image.key)
-            image.source_id = clean_cell(match[1] or "") if match else ""
-        elif patients == "name":
-            image.source_id = clean_cell(patient_of(image.path, top))
-        else:
-            image.source_id = image.header_id
-        if not image.source_id:
-            found.inputs.place(image.key, NO_PATIENT if pattern else "image does not tell its patient")
+            name = (match[1] or "") if match else ""
+        image.source_id = image.header_id if by_header else clean_cell(name)
+        spelt.setdefault(image.source_id, set()).add(name)
+        dummy = by_header and is_placeholder(image.source_id)
+        if not image.source_id or dummy:
+            found.inputs.place(image.key, NO_PATIENT if pattern else DUMMY_ID if dummy else NO_ID)
             continue
         image.patient = image.source_id
         if patients == "header":
             image.patient = split.study_id(image.source_id)
         kept.append(image)
-    if patients == "header":
-        found.notes.append(Note("patient_id is a pseudonym of the headers' PatientID; see --patients"))
+    found.patients = {
+        "header": "pseudonyms of the headers' PatientID",
+        "identified": "the headers' PatientID",
+        "name": named.how,
+    }.get(patients, "what the pattern of --patients finds in the names")
+    again = [repr(name)[1:-1] for name, own in spelt.items() if name and len(own) > 1 and not by_header]
+    found.note("Names that differ in how a letter is composed, in blanks or in unseen signs only: one patient", again)
+    ids = {image.patient for image in kept}
+    if by_header and len(ids) == 1 and len(set(named.ids)) > 1:
+        text = f"All {len(kept)} images have one PatientID, while folders and names tell {len(set(named.ids))} patients"
+        found.notes.append(Note(f"{text}: if the PatientID is a placeholder, add --patients name"))
+    if patients == "name" and len(ids) == 1 and len(kept) > _MANY:
+        text = f"All {len(kept)} images count as one patient's, since neither folders nor names tell more"
+        remedy = "if every file is a patient of its own, add --patients '([^/]+)[.][^.]+$'"
+        found.notes.append(Note(f"{text}: {remedy}"))
     return kept
+
+
+def _chosen(images: Sequence[_Image], patients: str, found: Found) -> str:
+    """What tells the patients, where that is left to us: the headers if all do, else the names."""
+    if patients != "auto":
+        return patients
+    dummies = sum(is_placeholder(image.header_id) for image in images)
+    lacking = sum(not image.header_id for image in images)
+    if images and not dummies and not lacking:
+        return "header"
+    if dummies:
+        text = f"{dummies} of {len(images)} images have a placeholder for their PatientID, such as ANONYMOUS"
+        found.notes.append(Note(f"{text}: patients were taken from the names"))
+    elif lacking < len(images):
+        text = f"{lacking} of {len(images)} images have no PatientID: patients were taken from the names"
+        found.notes.append(Note(f"{text}; --patients header takes the others alone"))
+    return "name"
+
+
+def _doubtful(folder: Path, images: Sequence[_Image], doubtful: Sequence[tuple[str, str]]) -> CohortError:
+    """One name in several years, classes or parts: the user has to say whether it is one patient."""
+    name, places = doubtful[0]
+    more = f" (and {len(doubtful) - 1} more such names)" if len(doubtful) > 1 else ""
+    remedy = "Say what the patient is by --patients and a pattern, see molsub cohort make --help"
+    for image in images:
+        above = image.key.split("/")[:-1]
+        if name in above:
+            depth = f"(?:[^/]+/){{{above.index(name)}}}"
+            remedy = f"Add --patients '^{depth}([^/]+)/' if it is one patient, --patients '^({depth}[^/]+)/' if not"
+            break
+    return CohortError(folder, f"holds '{name}' in {places}{more}: it is not known whether that is one patient", remedy)
 
 
 class _Labels:
@@ -388,15 +520,21 @@ class _Labels:
 
     def __init__(self, table: Path | None, found: Found) -> None:
         self.given = table is not None
+        self._found = found
         self._ledger = Ledger("rows of the table of subtypes", used="of a patient in the table")
         self._lines: dict[tuple[str, str], list[Line]] = {}
         self._labels: dict[int, SubtypeLabel | None] = {}
         self._sources: dict[Path, str] = {}
+        self._wrong: dict[str, str] = {}
+        self._vague: set[tuple[str, str]] = set()
         if table is None:
             return
         found.others.append(self._ledger)
-        for line in read_lines(table, found):
-            patient = line["patient_id"] or line["patient id"] or line["patientid"] or line["id"]
+        lines = list(read_lines(table, found))
+        self._check_columns(table, lines)
+        cells: dict[str, list[int]] = {}
+        for line in lines:
+            patient = next((line[name] for name in _ID_COLUMNS if line[name]), "")
             key = f"row {line.number}"
             self._ledger.expect(key)
             if line.overlong or not patient:
@@ -405,40 +543,83 @@ class _Labels:
             if re.fullmatch(r"\d+(\.0+)?", line["subtype"]):
                 text = f"row {line.number}: the subtype is a number, which may mean several things"
                 raise CohortError(table, text, "Write the names of the subtypes")
+            side, wrong = _side_of(line)
+            if wrong:  # never both breasts
+                self._ledger.place(key, wrong)
+                self._wrong[patient] = WRONG_SIDE
+                if wrong == SIDE_UNKNOWN:
+                    cells.setdefault(_side_cell(line), []).append(line.number)
+                continue
             try:
                 self._labels[line.number] = parse_subtype(line["subtype"]) if line["subtype"] else None
             except MolSubError:
                 self._ledger.place(key, NOT_UNDERSTOOD)
+                self._vague.add((patient, side))
                 continue
-            side = read_side(line["laterality"] or line["side"]) or ""
             self._lines.setdefault((patient, side), []).append(line)
+        for cell, rows in cells.items():
+            text = f"{row_list(rows)} of the table of subtypes: the side '{cell}' is not understood, expected L or R"
+            found.notes.append(Note(f"{text}; images of these patients got no subtype"))
         if not self._labels:
-            remedy = "Give a table with the columns patient_id and subtype"
-            raise CohortError(table, "has no row with a patient_id and a subtype", remedy)
+            remedy = "Give a table with the columns patient_id and subtype, and laterality (L or R) if it is by breast"
+            reasons = "; ".join(f"{len(keys)} {reason}" for reason, keys in self._ledger.left_out().items())
+            found_text = f"has no row with a patient_id and a subtype{f' ({reasons})' if reasons else ''}"
+            raise CohortError(table, found_text, remedy)
+
+    @staticmethod
+    def _check_columns(table: Path, lines: Sequence[Line]) -> None:
+        """Refuse a table without its columns, and one whose sides stand in a column that is not known as such."""
+        names = list(dict.fromkeys(name for line in lines for name in line.cells))
+        lacking = [name for name in ("patient_id", "subtype") if name not in names]
+        if "patient_id" in lacking and set(_ID_COLUMNS) & set(names):
+            lacking.remove("patient_id")
+        if lines and lacking:
+            text = f"lacks the column(s) {', '.join(lacking)}; found: {', '.join(names)}"
+            raise CohortError(table, text, "Add them to the header row")
+        if set(_SIDE_COLUMNS) & set(names):
+            return
+        for name in names:
+            cells = [line[name] for line in lines if line[name]]
+            known = name in (*_ID_COLUMNS, "subtype", *_VIEW_COLUMNS, "image", "mask")
+            if cells and not known and all(_is_side(cell) for cell in cells):
+                text = f"has sides in the column '{name}': it is not known whether they are the sides of the tumours"
+                raise CohortError(table, text, "Call the column laterality if they are, else leave it out")
+
+    def compare(self, images: Sequence[_Image]) -> None:
+        """Note ids of the table that are nearly those of images: they were not joined."""
+        own = {image.source_id for image in images}
+        alike = {_like(name) for name in own}
+        rows = [
+            f"row {line.number}"
+            for (patient, _), lines in self._lines.items()
+            for line in lines
+            if patient not in own and _like(patient) in alike
+        ]
+        text = (
+            "Rows of the table of subtypes whose id differs from the images' in capitals, separators or leading zeros"
+        )
+        self._found.note(f"{text} only: not joined", rows)
 
     def of(self, image: _Image) -> tuple[SubtypeLabel | None, str, dict[str, str]]:
         """Subtype, the reason where there is none, and the further columns of an image's patient and side."""
         if not self.given:
             return None, "no table of subtypes", {}
         self._sources[image.path] = image.source_id
-        lines = self._lines.get((image.source_id, image.side)) or self._lines.get((image.source_id, ""), [])
+        patient = image.source_id
+        if patient in self._wrong:
+            return None, self._wrong[patient], {}
+        lines = self._lines.get((patient, image.side), [])
+        if not lines and (patient, image.side) not in self._vague:
+            lines = self._lines.get((patient, ""), [])
         if not lines:
+            if {(patient, image.side), (patient, "")} & self._vague:
+                return None, WRONG_SUBTYPE, {}
+            if any((patient, side) in self._lines for side in ("L", "R")):
+                return None, OTHER_SIDE if image.side else NO_SIDE, {}
             return None, NO_ROW, {}
         labels = {self._labels[line.number] for line in lines}
-        cells = lines[0].cells
-        dropped = (
-            "patient_id",
-            "patient id",
-            "patientid",
-            "id",
-            "subtype",
-            "laterality",
-            "side",
-            "image",
-            "mask",
-            "box",
-        )
-        extra = {name: cell for name, cell in cells.items() if name not in dropped}
+        dropped = (*_ID_COLUMNS, *_SIDE_COLUMNS, "subtype", "image", "mask", "box")
+        extra = {name: cell for name, cell in lines[0].cells.items() if name not in dropped}
         if len(labels) > 1:
             return None, TWO_ROWS, extra
         label = labels.pop()
@@ -447,9 +628,42 @@ class _Labels:
     def settle(self, rows: Sequence[Row]) -> None:
         """Place every row that is left."""
         patients = {self._sources[row.image] for row in rows} if self.given else set()
+        known = set(self._sources.values())
         for (patient, _), lines in self._lines.items():
             for line in lines:
-                self._ledger.place(f"row {line.number}", None if patient in patients else "no image of this patient")
+                reason = "no image of its patient is in the table" if patient in known else "no image of this patient"
+                self._ledger.place(f"row {line.number}", None if patient in patients else reason)
+
+
+def _is_side(cell: str) -> bool:
+    """Whether a cell of an unknown column is a side and no name of a file with a side in it."""
+    return re.fullmatch(r"[^\d_.]{1,16}", cell) is not None and bool(
+        read_side(cell) or _BOTH.fullmatch(cell.casefold())
+    )
+
+
+def _side_cell(line: Line) -> str:
+    return next((line[name] for name in _SIDE_COLUMNS if line[name]), "")
+
+
+def _side_of(line: Line) -> tuple[str, str]:
+    """Side of a row, empty for both breasts, and what is wrong with it."""
+    cell = _side_cell(line)
+    views = [side_and_view(line[name])[0] or "" for name in _VIEW_COLUMNS]
+    by_view: str = next((side for side in views if side), "")
+    if not cell:
+        return by_view, ""
+    if _BOTH.fullmatch(" ".join(cell.casefold().split())):
+        return "", ""
+    told: str = read_side(cell) or ""
+    if told and by_view and told != by_view:
+        return "", SIDES_DIFFER
+    return told, "" if told else SIDE_UNKNOWN
+
+
+def _like(patient: str) -> str:
+    """An id without capitals, separators and leading zeros."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", " ", patient.casefold())).strip()
 
 
 def _rows(images: Sequence[_Image], labels: _Labels, found: Found, wrong: dict[str, str]) -> None:
@@ -486,16 +700,21 @@ def _notes(images: Sequence[_Image], found: Found) -> None:
     note("Images that do not tell their side", [image for image in images if not image.side])
     note("Images that do not tell their view", [image for image in images if not image.view])
     note("Images for processing (raw), unlike what readers see", [image for image in images if image.raw])
+    uids: dict[str, list[str]] = {}
+    for image in images:
+        uids.setdefault(image.uid or image.key, []).append(image.key)
+    again = tuple(key for keys in uids.values() for key in keys[1:])
+    found.note("Files of an image that is there already, by its SOPInstanceUID; leave one of each", again)
     ids: dict[str, set[str]] = {}
     for image in images:
-        ids.setdefault(image.patient, set()).add(image.header_id)
+        ids.setdefault(image.patient, set()).add("" if is_placeholder(image.header_id) else image.header_id)
     note(
         "Patients whose images have several PatientIDs in their headers",
         [p for p, own in ids.items() if len(own - {""}) > 1],
     )
     patients: dict[str, set[str]] = {}
     for image in images:
-        if image.header_id:
+        if image.header_id and not is_placeholder(image.header_id):
             patients.setdefault(image.header_id, set()).add(image.patient)
     note(
         "PatientIDs in the headers that stand under several patients",

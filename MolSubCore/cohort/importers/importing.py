@@ -17,6 +17,7 @@ from MolSubCore.cohort.importers.finish import (
     MARKER,
     choose,
     drop_twins,
+    drop_unreadable,
     make_masks,
     masks_folder,
     masks_of,
@@ -24,7 +25,7 @@ from MolSubCore.cohort.importers.finish import (
 )
 from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
-from MolSubCore.errors import CohortError
+from MolSubCore.errors import CohortError, printable
 from MolSubCore.files import OVERWRITE, check_free, read_json, try_place
 from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import TASKS, SubtypeLabel
@@ -173,6 +174,8 @@ def make_cohort(
     chosen, options = chosen or FolderOptions(), options or ImportOptions()
     if chosen.subtypes is None:
         options = replace(options, keep_unlabelled=True)
+    if chosen.subtypes is not None and _is_one(chosen.subtypes, table):
+        raise CohortError(table, "is the table of subtypes itself", "Choose another --out")
     source = Source("Folders of images and masks", "folders", {}, labelled=chosen.subtypes is not None)
     salt = _salt(_report_of(table)) if chosen.patients in ("auto", "header") else None
     return _make(
@@ -193,6 +196,11 @@ def _salt(report: Path) -> Salt:
     content = read_json(report) if report.is_file() else {}
     told = content.get("pseudonyms") if isinstance(content, dict) else None
     return Salt.read(report, told) if isinstance(told, dict) and "nonce" in told else Salt.new()
+
+
+def _is_one(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _report_of(table: Path) -> Path:
@@ -219,6 +227,7 @@ def _make(
         found = read()
         rows = drop_twins(found, choose(found, options), options.compare_pixels, progress)
         rows, made = make_masks(found, rows, masks, progress)
+        rows = drop_unreadable(found, rows, made, table) if rows else rows
         if not rows:
             raise _nothing(folder, found)
         for row in rows:
@@ -287,6 +296,7 @@ def _content(
         else:
             classes = Counter(task.class_of.get(subtype) for subtype in patients.values() if subtype)
             tasks[name] = {"patients": {cls: classes[cls] for cls in task.classes}, "not_told": classes[None]}
+    told = {"patients": {"taken_from": found.patients, "example": rows[0].patient_id}} if found.patients else {}
     return {
         "format": _FORMAT,
         "format_version": 1,
@@ -300,6 +310,7 @@ def _content(
             "rows_without_lesion": sum(not row.outlined for row in rows),
             "patients_by_subtype": dict(sorted(subtypes.items())),
         },
+        **told,
         "tasks": tasks,
         "inputs": {ledger.kind: ledger.to_dict() for ledger in (found.inputs, *found.others)},
         "notes": [{"text": note.text, "about": list(note.about)} for note in found.notes],
@@ -307,14 +318,23 @@ def _content(
     }
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def _lines(source: Source, found: Found, content: dict[str, Any]) -> list[str]:
     table = content["table"]
     lines = [source.title]
     for ledger in (found.inputs, *found.others):
         lines += ledger.lines()
-    lines.append(f"Table: {table['rows']} rows, {table['images']} images, {table['patients']} patients")
-    if table["rows_without_lesion"]:
-        lines.append(f"{table['rows_without_lesion']} rows have no lesion: outline them in 3D Slicer before training")
+    if found.patients:
+        example = printable(content["patients"]["example"], 60)
+        lines.append(f"Patient: {found.patients}, such as {example}; {_count(table['patients'], 'patient')}")
+    counts = ", ".join(_count(table[name], name.removesuffix("s")) for name in ("rows", "images", "patients"))
+    lines.append(f"Table: {counts}")
+    if without := table["rows_without_lesion"]:
+        verb, them = ("has", "it") if without == 1 else ("have", "them")
+        lines.append(f"{_count(without, 'row')} {verb} no lesion: outline {them} in 3D Slicer before training")
     for name, task in content["tasks"].items():
         if "patients" in task and set(table["patients_by_subtype"]) != {"none"}:
             classes = ", ".join(f"{cls} {number}" for cls, number in task["patients"].items())

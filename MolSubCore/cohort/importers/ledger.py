@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -84,5 +85,7 @@ class Ledger:
     def lines(self) -> list[str]:
         """For the terminal."""
         counts = self.counts()
-        lines = [f"{len(self._places)} {self.kind}: {counts.pop(self.used)} {self.used}, {sum(counts.values())} not"]
+        total, used = len(self._places), counts.pop(self.used)
+        kind = re.sub(r"s\b", "", self.kind, count=1) if total == 1 else self.kind  # 1 image, 1 row of the table
+        lines = [f"{total} {kind}: {used} {self.used}, {sum(counts.values())} not"]
         return lines + [f"{count:8}  {reason}" for reason, count in counts.items()]

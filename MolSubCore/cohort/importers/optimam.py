@@ -61,7 +61,7 @@ def _json(client: Path, prefix: str) -> Path | None:
 
 
 def _read(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
+    if path is None or not path.is_file():  # a named pipe would wait for ever
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))

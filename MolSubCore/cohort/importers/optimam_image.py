@@ -33,10 +33,10 @@ def read_header(study: Path, sop: str) -> Header:
     """Read ``<sop>.json``, or ``<sop>.dcm.json`` as some are called."""
     for name in (f"{sop}.json", f"{sop}.dcm.json"):
         try:
+            if not (study / name).is_file():  # a named pipe would wait for ever
+                continue
             dataset = Dataset.from_json(json.loads((study / name).read_text(encoding="utf-8-sig")))
             return _facts(dataset)
-        except FileNotFoundError:
-            continue
         except Exception:  # any damage: pydicom raises many kinds
             break
     return Header(wrong=NO_HEADER)

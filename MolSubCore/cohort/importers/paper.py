@@ -10,7 +10,7 @@ from pathlib import Path
 
 from MolSubCore.cohort.importers.ledger import Ledger
 from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import Line, files_below, find_table, read_lines
+from MolSubCore.cohort.importers.sources import Line, files_below, find_table, note_passed, read_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import Finder
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
@@ -31,8 +31,10 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     CohortError
         If the folder holds no such table, or several.
     """
-    table = find_table(files_below(folder), _COLUMNS, folder=folder, name="the paper's table")
+    passed: dict[str, list[str]] = {}
+    table = find_table(files_below(folder, passed), _COLUMNS, folder=folder, name="the paper's table")
     found, moved, finder = Found(Ledger("rows of the table")), [], Finder()
+    note_passed(found, passed)
     for line in read_lines(table, found):
         key = f"row {line.number}"
         found.inputs.expect(key)

@@ -109,6 +109,8 @@ class Found:
     notes : list of Note
     twins : tuple of tuple of str
         Groups of patients who are known to share pixels.
+    patients : str
+        What was taken for the patient, for people; empty where the cohort says it itself.
     settle : callable or None
         Called with the rows that were kept, to place what is left in `others`.
     """
@@ -119,6 +121,7 @@ class Found:
     notes: list[Note] = field(default_factory=list)
     twins: tuple[tuple[str, ...], ...] = ()
     settle: Callable[[list[Row]], None] | None = None
+    patients: str = ""
 
     def note(self, text: str, about: list[str] | tuple[str, ...]) -> None:
         """Add a note, unless it is about nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,21 +28,102 @@ class Line:
         return self.cells.get(column, "")
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, hidden ones aside, in the order of their names.
+#: Files that systems and programs put into folders.
+_SYSTEMS = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory"))
+SYSTEM_FILE = "files of the system (Thumbs.db, .DS_Store, ._ files, __MACOSX and the like)"
+HIDDEN_FILE = "hidden files and folders, and those that a program has open"
+DIRECTORY_FILE = "DICOMDIR, which lists images and is none"
+NO_FILE = "named pipes, sockets and devices, which are no files"
+DEAD_LINK = "links that lead nowhere"
+KNOWN_FOLDER = "links to folders that are read already, or that hold the folder itself"
+CLOSED = "folders that cannot be opened"
+
+
+def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> list[Path]:
+    """Every file below a folder that may be of the cohort, in the order of their names; a linked folder is read once.
+
+    Parameters
+    ----------
+    folder : Path
+    passed : dict of str to list of str, optional
+        Is given what was passed over, below the folder, by the reason.
 
     Raises
     ------
     CohortError
-        If it is no folder.
+        If it is no folder, or cannot be opened.
     """
     if not folder.is_dir():
         raise CohortError(folder, "is no folder", "Give the folder that the cohort was unpacked into")
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names) if not name.startswith((".", "~$"))]
-    return found
+    passed = {} if passed is None else passed
+    found: list[Path] = []
+    links: list[Path] = []
+    seen: set[str] = set()
+
+    def pass_over(path: Path, reason: str) -> None:
+        passed.setdefault(reason, []).append(relative(path, folder))
+
+    def walk(top: Path) -> None:
+        def closed(error: OSError) -> None:
+            place = Path(error.filename or top)
+            if place == folder:
+                raise CohortError(folder, f"cannot be opened ({error.strerror})", "Choose a folder that you may read")
+            pass_over(place, CLOSED)
+
+        for place, folders, names in os.walk(top, onerror=closed):
+            seen.add(os.path.realpath(place))
+            kept = []
+            for name in sorted(folders):
+                path = Path(place, name)
+                if name == "__MACOSX":
+                    pass_over(path, SYSTEM_FILE)
+                elif name.startswith("."):
+                    pass_over(path, HIDDEN_FILE)
+                elif path.is_symlink():
+                    links.append(path)
+                elif os.path.realpath(path) in seen:
+                    pass_over(path, KNOWN_FOLDER)
+                else:
+                    kept.append(name)
+            folders[:] = kept
+            for name in sorted(names):
+                path = Path(place, name)
+                if reason := _why_none(path):
+                    pass_over(path, reason)
+                else:
+                    found.append(path)
+
+    walk(folder)
+    own = os.path.realpath(folder)
+    while links:  # after all that is really here, so that every file has its own name
+        link = links.pop(0)
+        real = os.path.realpath(link)
+        if real in seen or os.path.commonpath([real, own]) == real:
+            pass_over(link, KNOWN_FOLDER)
+        else:
+            walk(link)
+    return sorted(found, key=lambda path: (path.parent.as_posix().split("/"), path.name))
+
+
+def _why_none(path: Path) -> str:
+    """Why an entry of a folder is no file of a cohort, or empty. Nothing is opened: a pipe would wait for ever."""
+    name = path.name.lower()
+    if name in _SYSTEMS or name.startswith("._"):
+        return SYSTEM_FILE
+    if name.startswith((".", "~$")):
+        return HIDDEN_FILE
+    if name == "dicomdir":
+        return DIRECTORY_FILE
+    try:
+        return "" if stat.S_ISREG(path.stat().st_mode) else NO_FILE
+    except OSError:
+        return DEAD_LINK
+
+
+def note_passed(found: Found, passed: dict[str, list[str]], where: str = "") -> None:
+    """Say what of a folder was passed over, by number; the names are in the report."""
+    for reason, keys in passed.items():
+        found.note(f"Passed over{where}: {reason}", keys)
 
 
 def with_ending(files: Sequence[Path], *endings: str) -> list[Path]:
@@ -57,10 +139,18 @@ def find_tables(files: Sequence[Path], columns: Collection[str], *, folder: Path
     CohortError
         If there is none; `name` is that which the cohort's makers gave it.
     """
-    found = [path for path in with_ending(files, *TABLE_ENDINGS) if set(columns) <= set(_header(path))]
+    found, broken = [], []
+    for path in with_ending(files, *TABLE_ENDINGS):
+        try:
+            if set(columns) <= set(_header(path)):
+                found.append(path)
+        except CohortError as error:
+            broken.append(f"{relative(path, folder)} {error.problem}")
     if not found:
         wanted = ", ".join(sorted(columns))
-        raise CohortError(folder, f"holds no table with the columns {wanted}", f"Put {name} into it (csv or xlsx)")
+        others = f"; not read: {'; '.join(broken[:3])}" if broken else ""
+        remedy = f"Put {name} into it (csv or xlsx)"
+        raise CohortError(folder, f"holds no table with the columns {wanted}{others}", remedy)
     return found
 
 
@@ -74,10 +164,7 @@ def find_table(files: Sequence[Path], columns: Collection[str], *, folder: Path,
 
 
 def _header(path: Path) -> list[str]:
-    try:
-        _, cells = next(iter(read_rows(path)), (1, []))
-    except CohortError:
-        return []
+    _, cells = next(iter(read_rows(path)), (1, []))
     return [column_name(cell) for cell in cells]
 
 

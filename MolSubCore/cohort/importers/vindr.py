@@ -13,15 +13,18 @@ from MolSubCore.cohort.importers.sources import (
     clip_box,
     files_below,
     find_table,
+    note_passed,
     number_of,
     read_lines,
     with_ending,
 )
+from MolSubCore.imaging.raster import read_side
 
 NO_FINDING = "no finding: no box"
 NO_BOX = "box is not four numbers"
 OUTSIDE = "box without a pixel on the image"
 NO_STUDY = "no study or image"
+SEVERAL = "several image files of this name"
 
 _COLUMNS = ("study_id", "image_id", "finding_categories", "xmin", "ymin", "xmax", "ymax")
 _ENDINGS = (".dicom", ".dcm", ".png")
@@ -35,20 +38,25 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     CohortError
         If the folder holds no such table, or several.
     """
-    files = files_below(folder)
+    passed: dict[str, list[str]] = {}
+    files = files_below(folder, passed)
     table = find_table(files, _COLUMNS, folder=folder, name="finding_annotations.csv")
-    images: dict[str, Path] = {}
-    for path in with_ending(files, *_ENDINGS):
-        images.setdefault(path.name.rsplit(".", 1)[0], path)
+    images: dict[str, list[Path]] = {}
+    for ending in _ENDINGS:  # of an image that was also made a picture of, the DICOM file counts
+        own: dict[str, list[Path]] = {}
+        for path in with_ending(files, ending):
+            own.setdefault(path.name[: -len(ending)], []).append(path)
+        images = own | images
     found = Found(Ledger("rows of the table of findings"))
+    note_passed(found, passed)
     cut: list[str] = []
     turned: list[str] = []
     for line in read_lines(table, found):
         key = f"row {line.number}"
         found.inputs.expect(key)
         reason = OVERLONG if line.overlong else "" if line["study_id"] and line["image_id"] else NO_STUDY
-        if not reason and line["image_id"] not in images:
-            reason = NO_IMAGE
+        if not reason and len(named := images.get(line["image_id"], [])) != 1:
+            reason = SEVERAL if named else NO_IMAGE
         if reason:
             found.inputs.place(key, reason)
             continue
@@ -56,7 +64,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         cut += [key] if box and box.cut else []
         turned += [key] if box and box.turned else []
         found.rows.append(
-            Row(key, line["study_id"], images[line["image_id"]], box=box.text if box else None,
+            Row(key, line["study_id"], named[0], box=box.text if box else None,
                 no_subtype="VinDr-Mammo has no subtypes", no_lesion=no_lesion, extra=_extra(line))
         )  # fmt: skip
         if progress:
@@ -82,7 +90,7 @@ def _box(line: Line) -> tuple[Clipped | None, str]:
 
 def _extra(line: Line) -> dict[str, str]:
     return {
-        "laterality": line["laterality"],
+        "laterality": read_side(line["laterality"]) or line["laterality"],
         "view": line["view_position"],
         "finding": categories(line["finding_categories"]),
         "finding_birads": line["finding_birads"],
