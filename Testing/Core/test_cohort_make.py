@@ -286,13 +286,13 @@ def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: P
     (masks / "linked/L_CC_mask.png").rename(masks / "linked/R_CC_mask.png")
     report = make_cohort(images, masks, tmp_path / "t.csv")
     cases = read_cohort(tmp_path / "t.csv", need_subtype=False).cases
-    kept = {*names, "linked"} - {"a b", "cr\rx", "\\udcfc"}
+    kept = {*names, "linked"} - {"a b", "a\nb", "cr\rx", "\\udcfc"}
     assert {case.image for case in cases} == {
         images / name / f"{'R' if name == 'linked' else 'L'}_CC.png" for name in kept
     }
     assert all(case.mask and case.mask.is_file() for case in cases)
     assert len({case.patient_id for case in cases}) == len(kept)
-    assert set(places(tmp_path / "t.csv", "images")) == {"cr\rx/L_CC.png", "\\udcfc/L_CC.png"}
+    assert set(places(tmp_path / "t.csv", "images")) == {"a\nb/L_CC.png", "cr\rx/L_CC.png", "\\udcfc/L_CC.png"}
     said = "\n".join(report.lines)
     for words in ("rename", r"cr\rx", "(2: dev.png, pipe.dcm)", "(1: dead.dcm)", "(2: again, loop)", "DICOMDIR"):
         assert words in said, said

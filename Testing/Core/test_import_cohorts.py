@@ -18,6 +18,7 @@ from MolSubCore.cohort.importers.finish import TWICE
 from MolSubCore.cohort.importers.importing import import_cohort
 from MolSubCore.cohort.importers.rows import NO_IMAGE, ImportOptions
 from MolSubCore.cohort.table import parse_cohort
+from MolSubCore.errors import CohortError
 from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import Subtype
@@ -121,6 +122,24 @@ def test_vindr_boxes_are_clipped_and_reported(tmp_path: Path) -> None:
     about = {note["text"].split(" ")[1]: note["about"] for note in report.content["notes"] if note["about"]}
     assert about == {"that": ["row 3", "row 4", "row 5"], "whose": ["row 8"]}
     assert not [p for p in check_cohort(report.table).problems if p.column != "subtype"]
+
+
+def test_of_an_image_in_two_files_none_is_guessed_and_a_damaged_table_is_named(tmp_path: Path) -> None:
+    """A picture beside the DICOM file is its twin; two DICOM files of one name are told."""
+    folder = tmp_path / "v"
+    rows = [["s1", "r", image, "links", "CC", 300, 200, "", "", "['Mass']", "", 1, 2, 30, 40, ""] for image in "abc"]
+    write_rows(folder / "finding_annotations.csv", [VINDR, *rows])
+    for name in ("a.dicom", "a.png", "b.dicom", "x/b.DICOM"):
+        write_image(folder / "images" / name, picture((300, 200), 1), of=header("x", "L", "CC"))
+    (folder / "images" / "Thumbs.db").write_bytes(b"x")
+    report = import_cohort("vindr", folder, tmp_path / "t.csv")
+    (case,) = cases_of(report)
+    assert (case.image.name, case.extra["laterality"]) == ("a.dicom", "L")
+    assert left_out(report) == {vindr.SEVERAL: 1, NO_IMAGE: 1}
+    assert any("Thumbs.db" in note["text"] for note in report.content["notes"])
+    (folder / "finding_annotations.csv").rename(folder / "finding_annotations.xlsx")
+    with pytest.raises(CohortError, match="finding_annotations.xlsx is no workbook"):
+        import_cohort("vindr", folder, tmp_path / "t2.csv")
 
 
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])

@@ -123,6 +123,14 @@ def test_rows_are_told_without_paths() -> None:
         assert "Anna" not in without_paths(error, [case])
 
 
+@pytest.mark.parametrize("folder", ["/i", "/a", "/clinic/i", "a", "/clinic/4/mm", "/clinic/is/its", "and/has"])
+def test_words_of_a_message_stay_whatever_a_folder_is_called(folder: str) -> None:
+    """Names of folders are hidden as parts of paths only."""
+    case = Case(3, "P1", Path(folder, "image.dcm"), Path(folder, "4", "m.tif"), None, None)
+    error = ImageError(case.image, "has 3/4 of its rows in mm/px, i.e. it is a part", f"Look at {folder}/image.dcm")
+    assert without_paths(error, [case]) == ("its image has 3/4 of its rows in mm/px, i.e. it is a part. Look at ...")
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -193,7 +193,7 @@ def drop_unreadable(found: Found, rows: list[Row], made: dict[str, str], table: 
 
     What it notes about the others becomes notes.
     """
-    lost = [row.key for row in rows if "\r" in f"{row.image}{row.mask or ''}"]  # it would end a row of a csv file
+    lost = [row.key for row in rows if re.search(r"[\r\n]", f"{row.image}{row.mask or ''}")]  # it would end a row
     rows = _without(found, rows, lambda row: NAME_LOST if row.key in lost else None)
     table.parent.mkdir(parents=True, exist_ok=True)
     trial = new_hidden_file(table)
