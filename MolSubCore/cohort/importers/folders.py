@@ -24,7 +24,7 @@ from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.mammogram import is_placeholder
-from MolSubCore.imaging.raster import facts_from_name, read_side, side_and_view
+from MolSubCore.imaging.raster import facts_from_name, read_side
 from MolSubCore.imaging.reader import check_header
 from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
@@ -649,7 +649,7 @@ def _side_cell(line: Line) -> str:
 def _side_of(line: Line) -> tuple[str, str]:
     """Side of a row, empty for both breasts, and what is wrong with it."""
     cell = _side_cell(line)
-    views = [side_and_view(line[name])[0] or "" for name in _VIEW_COLUMNS]
+    views = [read_side(line[name]) or "" for name in _VIEW_COLUMNS]
     by_view: str = next((side for side in views if side), "")
     if not cell:
         return by_view, ""
