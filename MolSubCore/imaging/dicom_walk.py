@@ -6,10 +6,10 @@ would fill the memory.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
-from mmap import mmap
 from pathlib import Path
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
@@ -27,7 +27,7 @@ _DEEPEST = 100
 _AGAIN = "Export or copy the file again"
 
 
-def check_elements(path: Path, content: bytes | mmap, start: int, *, little: bool = True) -> None:
+def check_elements(path: Path, content: bytes | mmap.mmap, start: int, *, little: bool = True) -> None:
     """Refuse a data set of more than `MAX_ELEMENTS` elements and items before its pixel data, nested ones included.
 
     Parameters
@@ -50,7 +50,7 @@ def check_elements(path: Path, content: bytes | mmap, start: int, *, little: boo
             raise ImageError(path, f"has {found} in its header", "Check where the file comes from")
 
 
-def _walk(content: bytes | mmap, at: int, stop: int, *, little: bool) -> Iterator[tuple[int, int, int]]:
+def _walk(content: bytes | mmap.mmap, at: int, stop: int, *, little: bool) -> Iterator[tuple[int, int, int]]:
     """Tag, depth and place of each element and item, up to the pixel data's first one, which is the last.
 
     Ends quietly where the bytes make no sense: the parser will say so.

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from MolSubCore.errors import ImageError, LesionError
 from MolSubCore.imaging.lesion import MOST, SourceKind
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.mask_grid import grid_of, match_grid
+from MolSubCore.imaging.mask_grid import match_grid
 from MolSubCore.imaging.painted import as_labels, read_painted, whole_numbers
 from MolSubCore.imaging.reader import one_line
-from MolSubCore.imaging.volume import read_slice, slice_array
+from MolSubCore.imaging.volume import grid_of, read_slice, slice_array
 
 Layers = tuple[SourceKind, Sequence[NDArray[np.integer]], list[str]]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +23,6 @@ Layers = list[NDArray[np.integer]]
 _SPACING_RATIO = 1.15
 #: Shares of the lesion on the breast that decide which way round a mask lies.
 _ON, _OFF = 0.75, 0.25
-
-
-def grid_of(image: Any) -> Grid:
-    """Origin, axes and spacing of a SimpleITK image's first two axes, in its own (LPS) coordinates."""
-    size = image.GetDimension()
-    direction = np.asarray(image.GetDirection(), float).reshape(size, size)
-    axes = np.zeros((2, 3))
-    axes[:, :size] = direction[:, :2].T
-    origin = np.zeros(3)
-    origin[:size] = image.GetOrigin()
-    column_mm, row_mm = image.GetSpacing()[:2]
-    return Grid(tuple(origin), tuple(axes[0]), tuple(axes[1]), row_mm, column_mm)
 
 
 def match_grid(

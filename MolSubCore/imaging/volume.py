@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_facts import plausible_spacing
 from MolSubCore.imaging.limits import check_size
-from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.mask_grid import grid_of
+from MolSubCore.imaging.mammogram import Grid, Mammogram, Spacing
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
 from MolSubCore.imaging.volume_header import check_packed_data, check_text_header
@@ -137,6 +136,18 @@ def _opened(file: Path, kind: str, *, several_channels: bool = False, subject: P
         raise ImageError(path, f"cannot be read whole as {kind} ({' '.join(reason.split())[:160]})", _AGAIN) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def grid_of(image: Any) -> Grid:
+    """Origin, axes and spacing of a SimpleITK image's first two axes, in its own (LPS) coordinates."""
+    size = image.GetDimension()
+    direction = np.asarray(image.GetDirection(), float).reshape(size, size)
+    axes = np.zeros((2, 3))
+    axes[:, :size] = direction[:, :2].T
+    origin = np.zeros(3)
+    origin[:size] = image.GetOrigin()
+    column_mm, row_mm = image.GetSpacing()[:2]
+    return Grid(tuple(origin), tuple(axes[0]), tuple(axes[1]), row_mm, column_mm)
 
 
 def slice_array(image: Any) -> NDArray[Any]:
