@@ -51,12 +51,14 @@ def _make(group: Commands) -> None:
     add("images", metavar="IMAGES", help="folder of mammograms: DICOM, PNG, JPEG, TIFF")
     add("masks", metavar="MASKS", help="folder of masks, polygons (JSON) or DICOM SEG; may be the same folder")
     add("--out", required=True, metavar="TABLE", help="csv to write; its report, NAME.import.json, comes beside it")
-    text = "table with patient_id and subtype, perhaps laterality, and further columns to take over; patient_id is the "
+    text = "table with patient_id and subtype, perhaps laterality (L or R; empty or both: both breasts), and further "
+    text += "columns to take over; patient_id is the "
     add("--subtypes", metavar="TABLE", help=text + "headers' PatientID, or what --patients finds in the names")
     text = (
-        "auto (default: header where every image has a PatientID, else name), header (pseudonyms of the PatientID), "
-        "identified (the PatientID itself), name (folder or file name), or a regular expression on the path below "
-        "IMAGES whose first group is the patient"
+        "auto (default: header where every image has a PatientID that is no placeholder, else name), header "
+        "(pseudonyms of the PatientID), identified (the PatientID itself), name (the first folder that may be a "
+        "patient's, else the file's name without side and view), or a regular expression on the path below IMAGES "
+        "whose first group is the patient, such as '([^/]+)/'"
     )
     add("--patients", default="auto", metavar="HOW", help=text)
     text = "name of a mask without its ending, {name} for the image's, * for anything (default: words such as mask)"

@@ -43,6 +43,8 @@ _NEUTRAL = _set_of("""
     masken masque masques seg segs segmentation segmentations label labels lesion lesions roi rois annotation
     annotations contour contours outline outlines gt groundtruth
 """)
+#: Those of them that with a number are rather a patient's: ``ANON1``, ``Data 7``.
+_UNNUMBERED = _set_of("anonymized anonymised anonymous anon deidentified data dataset datasets patients export exports")
 #: Words of folders that divide patients: the same name in two of them may be one patient or two.
 _DIVIDING = _set_of("""
     train training test testing val valid validation holdout fold split benign malignant normal cancer healthy
@@ -167,6 +169,9 @@ def patients_of(images: Sequence[Path], folder: Path) -> Patients:
     for names in paths:
         for depth, name in enumerate(names):
             levels[depth] = levels.get(depth, True) and bool(_DATE.fullmatch(name))
+    for depth in range(1, min(map(len, paths)) - 1):  # months and days below years, if folders of patients follow
+        if levels[depth - 1]:
+            levels[depth] = levels[depth] or all(re.fullmatch(r"0[1-9]|[12]\d|3[01]", names[depth]) for names in paths)
     ids, ways, before = [], [], []
     for image, names in zip(images, paths, strict=True):
         divides = [levels[depth] or _divides(name) for depth, name in enumerate(names)]
@@ -213,8 +218,11 @@ def is_neutral(name: str) -> bool:
     plain = [re.sub(r"\d+$", "", word).casefold() for word in words]
     if all(_PLACED.fullmatch(word) or _COUNTER.fullmatch(word) for word in words):
         return any(_PLACED.fullmatch(word) for word in words) or not words
+    numbered = any(re.search(r"\d", word) for word in words)
     return all(
-        own in _NEUTRAL or _PLACED.fullmatch(word) or (n > 0 and _COUNTER.fullmatch(word))
+        (own in _NEUTRAL and not (numbered and own in _UNNUMBERED))
+        or _PLACED.fullmatch(word)
+        or (n > 0 and _COUNTER.fullmatch(word))
         for n, (word, own) in enumerate(zip(words, plain, strict=True))
     )
 

@@ -307,6 +307,7 @@ def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: P
         (["P1/L_CC", "P1/R_CC"], ["P1", "P1"]),
         (["P1/L_CC", "P2/L_CC"], ["P1", "P2"]),
         (["2019/001/L_CC", "2020/002/L_CC"], ["001", "002"]),
+        (["2019/01/7/L_CC", "2019/02/8/L_CC"], ["7", "8"]),
         (["TN/P1_L_CC", "Luminal A/P2_L_CC"], ["P1", "P2"]),
         (["P1/exam1/L_CC", "P1/exam2/L_CC"], ["P1", "P1"]),
         (["P126_L_DM_CC", "P126_R_CM_MLO"], ["P126", "P126"]),
@@ -314,6 +315,7 @@ def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: P
         (["1_L_CC", "1_R_CC", "2_L_CC"], ["1", "1", "2"]),
         (["2001/a", "0007/b", "2345/c"], ["2001", "0007", "2345"]),
         (["P1/1.2.840.10/1", "P1/1.2.840.11/1"], ["P1", "P1"]),
+        (["ANON1/IM0001", "ANON2/IM0001"], ["ANON1", "ANON2"]),
     ],
 )
 def test_who_the_patient_is_by_folders_and_names(names: list[str], patients: list[str]) -> None:
@@ -345,6 +347,18 @@ def test_placeholders_are_no_patients_and_what_was_taken_is_said(folder: Path) -
     assert "Patient: the file's name without side and view, such as P" in said and "; 5 patients" in said
     with pytest.raises(MolSubError, match="placeholder"):
         make_cohort(images, folder / "masks", folder / "other.csv", FolderOptions("header"))
+
+
+def test_masks_in_a_folder_of_each_patient(tmp_path: Path) -> None:
+    """Pictures of the same name: the folder says which is the mask."""
+    images, masks = draw(tmp_path / "two", "Ada/L_CC", "Bob/L_CC")
+    for patient in ("Ada", "Bob"):
+        (tmp_path / "one" / patient / "Masks").mkdir(parents=True)
+        (images / patient / "L_CC.png").rename(tmp_path / "one" / patient / "L_CC.png")
+        (masks / patient / "L_CC_mask.png").rename(tmp_path / "one" / patient / "Masks" / "L_CC.png")
+    make_cohort(tmp_path / "one", tmp_path / "one", tmp_path / "t.csv")
+    pairs = [(row["patient_id"], row["image"], row["mask"]) for row in rows_of(tmp_path / "t.csv")]
+    assert pairs == [(p, f"one/{p}/L_CC.png", f"one/{p}/Masks/L_CC.png") for p in ("Ada", "Bob")]
 
 
 def test_a_mask_is_never_given_to_another_patient(tmp_path: Path) -> None:

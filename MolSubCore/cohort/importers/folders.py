@@ -78,6 +78,7 @@ _WORDS = r"(?:mask|maske|masque|seg|segmentation|segm|lesion|lesions|roi|label|l
 _NUMBER = r"(?:[\s_.\-]*(?:#|no\.?|nr\.?)?\s*(?P<{}>\d{{1,2}}))?"
 _SUFFIX = re.compile(rf"[\s_.\-]+{_WORDS}{_NUMBER.format('after')}$", re.IGNORECASE)
 _PREFIX = re.compile(rf"^{_WORDS}{_NUMBER.format('before')}[\s_.\-]+", re.IGNORECASE)
+_MASK_FOLDER = re.compile(rf"(?:{_WORDS}|masken)s?", re.IGNORECASE)
 _PLAIN_NUMBER = re.compile(r"[\s_.\-]+(?:lesion)?(\d{1,2})$", re.IGNORECASE)
 
 
@@ -205,6 +206,7 @@ def _divide(images_folder: Path, masks_folder: Path, found: Found) -> tuple[list
             name.endswith(_ONLY_MASKS)
             or _SUFFIX.search(stem)
             or _PREFIX.search(stem)
+            or any(_MASK_FOLDER.fullmatch(part) for part in path.relative_to(masks_folder).parts[:-1])
             or _segmentation(path) is not None
         ):
             masks.append(path)
