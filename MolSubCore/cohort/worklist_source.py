@@ -169,8 +169,9 @@ def patients_of(images: Sequence[Path], folder: Path) -> Patients:
     for names in paths:
         for depth, name in enumerate(names):
             levels[depth] = levels.get(depth, True) and bool(_DATE.fullmatch(name))
-    for depth in range(1, min(map(len, paths)) - 1):  # months and days below years, if folders of patients follow
-        if levels[depth - 1]:
+    dated = bool(_DATE.fullmatch(top.name))
+    for depth in range(min(map(len, paths)) - 1):  # months and days below years, if folders of patients follow
+        if levels.get(depth - 1, dated):
             levels[depth] = levels[depth] or all(re.fullmatch(r"0[1-9]|[12]\d|3[01]", names[depth]) for names in paths)
     ids, ways, before = [], [], []
     for image, names in zip(images, paths, strict=True):
