@@ -13,7 +13,7 @@ from MolSubCore.errors import ImageError, LesionError
 from MolSubCore.imaging.dicom_facts import text
 from MolSubCore.imaging.dicom_file import DicomFile, open_dicom
 from MolSubCore.imaging.dicom_frames import check_frames, read_frames
-from MolSubCore.imaging.lesion import MOST
+from MolSubCore.imaging.lesion import MOST, OTHER_IMAGE
 from MolSubCore.imaging.mammogram import Mammogram
 
 _AGAIN = "Export the segmentation again"
@@ -85,8 +85,7 @@ def _frames_of(path: Path, header: Dataset, mammogram: Mammogram) -> tuple[list[
         found = f"is a segmentation of {len(named)} other images, not of this one"
         raise LesionError(path, found, "Give the segmentation of this image")
     if named:
-        found = "The DICOM segmentation refers to another image than this one; only its grid was compared."
-        return frames, [found]
+        return frames, [OTHER_IMAGE]
     for keyword, what in (("PatientID", "patient"), ("StudyInstanceUID", "study")):
         theirs, ours = text(header, keyword), mammogram.identifiers.get(keyword)
         if theirs and ours and theirs != ours:

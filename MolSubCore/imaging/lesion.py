@@ -28,7 +28,7 @@ from MolSubCore.errors import LesionError
 from MolSubCore.imaging.box_text import looks_like_a_box, read_box, why_no_box
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.pieces import find_pieces, joined
-from MolSubCore.imaging.placement import judge_placement
+from MolSubCore.imaging.placement import judge_placement, tissue_share
 
 Split = Literal["auto", "label", "component", "none"]
 SourceKind = Literal["mask", "polygon", "box"]
@@ -36,6 +36,17 @@ SourceKind = Literal["mask", "polygon", "box"]
 #: Pieces of one label nearer than this (pixels) are one lesion; smaller ones than `SPECK` beside a
 #: larger one are slips of the brush.
 NEAR, SPECK, MOST = 20, 10, 50
+#: A mask of which more than this share of what it encloses is not marked is a line around a lesion, if it is at most so
+#: many pixels wide; boxes of smaller sides may be anything. A line that is not closed fills less of its box than this.
+_HOLLOW, _LINE, _LEAST_RING, _OPEN = 0.4, 10, 8, 0.25
+#: Share of a box outside the image from which on it is asked whether its numbers were exchanged; share on the breast
+#: that bears another reading of them out.
+_LOST, _ON_BREAST = 0.1, 0.75
+#: That a mask names another image as its own: a problem, and no warning.
+OTHER_IMAGE = (
+    "The DICOM segmentation refers to another image than this one. Give the segmentation of this image, or the image "
+    "that it was drawn on."
+)
 #: More pieces than this are noise: joining them by pairs would take long, and no reader outlines so many.
 _MOST_PIECES = 400
 
@@ -172,7 +183,12 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     text = os.fspath(source)
     if box := box_of(text):
         row0, col0, row1, col1 = box
-        return _judged(_from_box(text, Box(row0, row1, col0, col1), mammogram.shape), mammogram)
+        given = Box(row0, row1, col0, col1)
+        boxed = _judged(_from_box(text, given, mammogram.shape), mammogram)
+        if boxed.wrong and (hint := _other_convention(given, mammogram)):
+            told, _, remedy = boxed.problems[0].rpartition(". ")
+            boxed = dataclasses.replace(boxed, problems=(f"{told}. {hint}{remedy}", *boxed.problems[1:]))
+        return boxed
     check_lesion_source(text)
     from MolSubCore.imaging.lesion_files import read_layers
 
@@ -187,7 +203,13 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if not lesions:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
-    return _judged(LesionSet(tuple(numbered), mammogram.shape, tuple(warnings)), mammogram)
+    other = tuple(text for text in warnings if text == OTHER_IMAGE)
+    found_all = LesionSet(tuple(numbered), mammogram.shape, tuple(text for text in warnings if text != OTHER_IMAGE))
+    judged = _judged(found_all, mammogram)
+    if other:
+        labels = tuple(lesion.label for lesion in numbered)
+        judged = dataclasses.replace(judged, problems=(*other, *judged.problems), wrong=labels)
+    return judged
 
 
 def _judged(lesions: LesionSet, mammogram: Mammogram) -> LesionSet:
@@ -241,15 +263,41 @@ def _too_many(path: str | Path) -> LesionError:
 
 def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:
     rows, columns = shape
-    cut = Box(max(box.row_start, 0), min(box.row_stop, rows), max(box.col_start, 0), min(box.col_stop, columns))
+    size = f"the image of {rows} rows x {columns} columns"
+    if min(box.shape) < 1:
+        ends = "row1 is not below row0" if box.shape[0] < 1 else "col1 is not right of col0"
+        found = f"has no pixel: {ends}. Boxes of another convention (x, y, width, height) must be converted"
+        raise LesionError(f"box {text}", found, "Give row0,col0,row1,col1 with row0 < row1 and col0 < col1")
+    cut = _cut(box, shape)
     if min(cut.shape) < 1:
-        raise LesionError(
-            f"box {text}",
-            f"has no pixel on the image of {rows} rows x {columns} columns",
-            "Give row0,col0,row1,col1 with row0 < row1 and col0 < col1",
-        )
-    warnings = () if cut == box else ("The box reaches outside the image and was cut at its border.",)
-    return LesionSet((Lesion("1", cut, None, "box"),), shape, warnings)
+        raise LesionError(f"box {text}", f"has no pixel on {size}", "Give row0,col0,row1,col1 in pixels of this image")
+    lost = 1 - cut.shape[0] * cut.shape[1] / (box.shape[0] * box.shape[1])
+    exchanged = Box(box.col_start, box.col_stop, box.row_start, box.row_stop)
+    if lost > _LOST and _cut(exchanged, shape) == exchanged:
+        found = f"reaches outside {size}, but would fit as col0,row0,col1,row1 (x before y)"
+        raise LesionError(f"box {text}", found, "Give row0,col0,row1,col1, rows (y) first")
+    told = f"The box reaches outside the image and was cut at its border ({100 * lost:.2g} % of it)."
+    return LesionSet((Lesion("1", cut, None, "box"),), shape, () if cut == box else (told,))
+
+
+def _cut(box: Box, shape: tuple[int, int]) -> Box:
+    """A box without what lies outside the image."""
+    rows, columns = shape
+    return Box(max(box.row_start, 0), min(box.row_stop, rows), max(box.col_start, 0), min(box.col_stop, columns))
+
+
+def _other_convention(box: Box, mammogram: Mammogram) -> str:
+    """As what the numbers of a box in the air would lie on the breast, in words; empty where as nothing."""
+    row0, col0, row1, col1 = box.row_start, box.col_start, box.row_stop, box.col_stop
+    for name, other in (
+        ("col0,row0,col1,row1 (x before y)", Box(col0, col1, row0, row1)),
+        ("x,y,width,height", Box(col0, col0 + col1, row0, row0 + row1)),
+    ):
+        if min(other.shape) > 0 and _cut(other, mammogram.shape) == other:
+            share = tissue_share(Lesion("1", other, None, "box"), mammogram)
+            if share is not None and share > _ON_BREAST:
+                return f"As {name} the box would lie on the breast. "
+    return ""
 
 
 def _check_grid(path: Path, found: tuple[int, ...], expected: tuple[int, int]) -> None:
@@ -282,6 +330,8 @@ def _divide(
         masks, dropped = _components(crop != 0)
     if len(masks) > MOST:
         raise _too_many(path)
+    masks, told = _filled(masks)
+    dropped += told
     found = []
     for mask in masks:
         tight = _nonzero_box(mask)
@@ -294,6 +344,70 @@ def _divide(
         )
         found.append((box, np.ascontiguousarray(mask[tight.rows, tight.cols])))
     return found, dropped
+
+
+def _filled(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_]], list[str]]:
+    """Masks of which drawn lines around lesions were filled, and lines around others joined with them; what was done.
+
+    A reader who draws a closed line means what is in it. A label that is a thin line around another one is its edge,
+    made soft by smoothing or scaling.
+    """
+    notes = []
+    rings: list[tuple[int, NDArray[np.bool_]]] = []
+    for number, mask in enumerate(masks):
+        if (kind := _line(mask)) is None:
+            continue
+        what, whole = kind
+        if what == "open":
+            found = f"The mask of a lesion is a thin line of {np.count_nonzero(mask)} pixels"
+            notes.append(f"{found}: if it is an outline that was not closed and filled, fill it.")
+        elif what == "wide":
+            notes.append(
+                "The mask of a lesion is a ring: its middle is not marked. If the line is an outline, fill it."
+            )
+        else:
+            rings.append((number, whole))
+    inner: set[int] = set()
+    drawn = edges = 0
+    for number, whole in sorted(rings, key=lambda ring: -np.count_nonzero(ring[1])):
+        if number in inner:
+            continue
+        within = [
+            other
+            for other, mask in enumerate(masks)
+            if other != number and other not in inner and not (mask & ~whole).any()
+        ]
+        inner.update(within)
+        masks = [whole if other == number else mask for other, mask in enumerate(masks)]
+        edges, drawn = edges + len(within), drawn + (not within)
+    if drawn:
+        notes.append(f"The mask of {drawn} lesion(s) is a line around it: what is inside the line was taken as lesion.")
+    if edges:
+        found = f"{edges} label(s) lie within a thin ring of another label (a soft edge, or an outline)"
+        notes.append(f"{found}: taken as one lesion.")
+    return [mask for number, mask in enumerate(masks) if number not in inner], notes
+
+
+def _line(mask: NDArray[np.bool_]) -> tuple[Literal["closed", "wide", "open"], NDArray[np.bool_]] | None:
+    """Whether a mask is a line around something instead of the thing; with what it is when it is filled."""
+    from scipy import ndimage
+
+    box = _nonzero_box(mask)
+    if box is None or min(box.shape) < _LEAST_RING:
+        return None
+    own = np.pad(mask[box.rows, box.cols], 1)
+    numbered, _ = ndimage.label(~own)
+    whole = numbered != numbered[0, 0]
+    area, inside = np.count_nonzero(own), np.count_nonzero(whole)
+    width = 2 * float(ndimage.distance_transform_edt(own).max()) - 1
+    if inside - area > _HOLLOW * inside:
+        filled = mask.copy()
+        filled[box.rows, box.cols] = whole[1:-1, 1:-1]
+        return "closed" if width <= max(_LINE, min(box.shape) / 8) else "wide", filled
+    thin = width <= _LINE / 2 and area < _OPEN * box.shape[0] * box.shape[1]
+    if thin and min(box.shape) >= 2 * _LEAST_RING and ndimage.label(own, structure=np.ones((3, 3)))[1] == 1:
+        return "open", mask
+    return None
 
 
 def _labels(crop: NDArray[np.integer], values: NDArray[np.integer]) -> tuple[list[NDArray[np.bool_]], list[str]]:

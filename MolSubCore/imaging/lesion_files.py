@@ -35,6 +35,9 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 #: Endings that decide how a lesion file is read.
 KNOWN_ENDINGS = (*_VOLUMES, *_PICTURES, ".json")
 _POINTS_CAP, _JSON_CAP = 100_000, 16 << 20
+#: On images longer than this, outlines of coordinates up to 1 are shares of it; share of a polygon's points outside the
+#: image from which on it is asked whether x and y were exchanged; share of what is filled that is no crossing yet.
+_SHARES, _MOVED, _CROSSED = 8, 0.1, 0.1
 
 
 def read_layers(path: Path, mammogram: Mammogram) -> Layers:
@@ -131,44 +134,86 @@ def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
             raise LesionError(path, f"has more than {_JSON_CAP >> 20} MiB", "Give the outlines of one image")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         if isinstance(content, dict):
-            outlines = [np.array(entry["points"], float) for entry in content["lesions"]]
+            entries = [entry for entry in content["lesions"] if not entry.get("hole")]
+            outlines = [np.array(entry["points"], float) for entry in entries]
+            cut = [entry["points"] for entry in content["lesions"] if entry.get("hole")]
+            cut += [points for entry in entries for points in entry.get("holes") or ()]
+            holes = [np.array(points, float) for points in cut]
         else:
             outlines = [np.array([[p["y"], p["x"]] for p in entry["cgPoints"]], float) for entry in content]
+            holes = []
     except LesionError:
         raise
-    except (ValueError, OverflowError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise LesionError(
             path, f"holds no polygons ({reason})", 'Use {"lesions": [{"points": [[row, col], ...]}]}'
         ) from None
-    if len(outlines) > MOST:
-        raise LesionError(path, f"holds {len(outlines)} polygons, at most {MOST} are read", "Give those of one image")
-    inner, warnings = [], []
-    for number, points in enumerate(outlines, start=1):
-        if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _POINTS_CAP:
-            raise LesionError(
-                path, f"polygon {number} has {len(points)} points", "Give three or more points, [row, col] each"
-            )
-        if not np.isfinite(points).all():
-            raise LesionError(path, f"polygon {number} has a point that is no number", "Correct it")
-        inside = np.clip(points, 0, np.array(shape) - 1)
-        if (inside != points).any():
-            warnings.append(f"Points of polygon {number} lay outside the image and were moved to its border.")
-        inner.append(inside)
-    return "polygon", _Filled(inner, shape), warnings
+    if max(len(outlines), len(holes)) > MOST:
+        count = max(len(outlines), len(holes))
+        raise LesionError(path, f"holds {count} polygons, at most {MOST} are read", "Give those of one image")
+    checked = [_checked_polygon(path, f"polygon {n}", points, shape) for n, points in enumerate(outlines, start=1)]
+    cuts = [_checked_polygon(path, f"hole {n}", points, shape) for n, points in enumerate(holes, start=1)]
+    warnings = [text for _, told in (*checked, *cuts) for text in told]
+    if cuts:
+        warnings.append(f"{len(cuts)} polygon(s) marked as holes were cut out of the lesions.")
+    return "polygon", _Filled([points for points, _ in checked], [points for points, _ in cuts], shape), warnings
+
+
+def _checked_polygon(
+    path: Path, name: str, points: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The points of a polygon on the image, and what is doubtful about it; LesionError where it is none."""
+    if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _POINTS_CAP:
+        count = len(points) if points.ndim else 0
+        raise LesionError(path, f"{name} has {count} points", "Give three or more points, [row, col] each")
+    if not np.isfinite(points).all():
+        raise LesionError(path, f"{name} has a point that is no number", "Correct it")
+    if points.min() >= 0 and points.max() <= 1 and max(shape) > _SHARES:
+        found = f"{name} has coordinates from 0 to 1 only (shares of the image?), expected pixels"
+        raise LesionError(path, found, "Multiply rows by the image's rows and columns by its columns")
+    inside = np.clip(points, 0, np.array(shape) - 1)
+    moved = (inside != points).any(axis=1)
+    warnings = []
+    if moved.any():
+        size = f"the image of {shape[0]} rows x {shape[1]} columns"
+        exchanged = points[:, ::-1]
+        if (np.clip(exchanged, 0, np.array(shape) - 1) == exchanged).all() and moved.mean() > _MOVED:
+            found = f"{name} reaches outside {size}, but would fit as [column, row] (x before y)"
+            raise LesionError(path, found, "Give [row, col], rows (y) first")
+        if moved.all():
+            raise LesionError(path, f"{name} lies outside {size}", "Give the outlines of this image, in its pixels")
+        warnings.append(f"Points of {name} lay outside the image and were moved to its border.")
+    rows, columns = inside.T
+    area = abs(float(np.dot(rows, np.roll(columns, 1)) - np.dot(columns, np.roll(rows, 1)))) / 2
+    start = np.floor(inside.min(axis=0))
+    corner = np.ceil(inside.max(axis=0)) - start + 1
+    filled = int(np.count_nonzero(_filled(inside - start, (int(corner[0]), int(corner[1])))))
+    # Pixels on the outline are filled, too: half of them lie outside.
+    rim = float(np.abs(inside - np.roll(inside, 1, axis=0)).max(axis=1).sum()) / 2 + 2
+    if area < 1 and filled <= 2 * rim + 2:
+        raise LesionError(path, f"{name} encloses no area (its points lie on one line)", "Outline the lesion")
+    if filled - area > rim + _CROSSED * filled:
+        warnings.append(f"The line of {name} crosses itself: its parts were filled as they lie. Check the outline.")
+    return inside, warnings
 
 
 class _Filled(Sequence[NDArray[np.integer]]):
     """The layer of each polygon, made when it is asked for: all at once would fill the memory."""
 
-    def __init__(self, outlines: list[NDArray[np.float64]], shape: tuple[int, int]) -> None:
-        self._outlines, self._shape = outlines, shape
+    def __init__(
+        self, outlines: list[NDArray[np.float64]], holes: list[NDArray[np.float64]], shape: tuple[int, int]
+    ) -> None:
+        self._outlines, self._holes, self._shape = outlines, holes, shape
 
     def __len__(self) -> int:
         return len(self._outlines)
 
     def __getitem__(self, index: Any) -> Any:
-        return _filled(self._outlines[index], self._shape)
+        layer = _filled(self._outlines[index], self._shape)
+        for hole in self._holes:
+            layer[_filled(hole, self._shape) > 0] = 0
+        return layer
 
 
 def _filled(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.integer]:

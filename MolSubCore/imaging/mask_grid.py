@@ -54,8 +54,9 @@ def match_grid(
     turned = (bool(axes[1, 1] < 0), bool(axes[0, 0] < 0))  # rows, columns
     start = _first_pixel(grid, own, mammogram)
     if turned == (False, False):
-        if mammogram.grid is not None and not cropped and any(grid.origin) and np.abs(start).max() > 1:
-            found = "The mask's header gives another place than that of its image: matched pixel by pixel."
+        if not cropped and any(grid.origin) and np.abs(start).max() > 1:
+            place = f"its first pixel at row {start[0]:.0f}, column {start[1]:.0f}"
+            found = f"The mask's header gives another place than that of its image ({place}): matched pixel by pixel."
             notes.append(f"{found} Check the outline on the picture.")
         return layers, notes
     flipped = [layer[:: -1 if turned[0] else 1, :: -1 if turned[1] else 1] for layer in layers]

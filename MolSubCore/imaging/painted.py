@@ -23,7 +23,11 @@ _INNER = 0.2
 _TRACE, _FULL = 0.2, 0.8
 #: Pixels between a quarter and three quarters of the brightest value for each one above half of it: more are no edge.
 _SOFT = 0.6
+#: So near (pixels) to the bright part lie soft edges and traces of compression, which goes by blocks of 8.
+_NEAR = 8
 _PHOTOMETRIC, _BITS = 262, 258
+
+_COLOURED = "The mask's colours were taken as labels, black as the ground."
 
 Labels = tuple[NDArray[np.integer], list[str]]
 
@@ -59,7 +63,7 @@ def read_painted(path: Path) -> Labels:
             f"area on white: the dark part, {100 * share:.2g} % of the image, was taken as the lesion."
         )
         grey, notes = grey.max() - grey, [*notes, found]
-    labels, told = as_labels(path, grey)
+    labels, told = as_labels(path, grey, colours=_COLOURED in notes)
     return labels, [*notes, *told]
 
 
@@ -86,12 +90,18 @@ def _one_layer(path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | N
     """Colours and opacity as one layer; labels in the order of the palette's indices."""
     shown, alpha = colours[..., :3], colours[..., 3]
     seen = alpha > 0
+    if not seen.any():
+        raise LesionError(
+            path, "is transparent all over: nothing is painted in it", "Save it again with its layer visible, or flat"
+        )
     if not seen.all() and seen.any() and int(np.ptp(shown[seen], axis=0).max()) <= 2:
         return alpha, ["The mask is painted in one colour on a transparent layer: what is painted is the lesion."]
     if int(alpha.min()) < 255:
         shown = np.round(shown * (alpha[..., None] / 255.0)).astype(np.uint8)
     if not (shown != shown[..., :1]).any():
         return shown[..., 0], []
+    if _one_hue(shown):
+        return shown.max(axis=-1), []
     codes = shown.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     found, labels = np.unique(codes, return_inverse=True)
     if len(found) > MOST + 1 or found[0] != 0:
@@ -106,8 +116,17 @@ def _one_layer(path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | N
         np.minimum.at(first, labels.ravel(), indices.ravel())
         first[0] = -1
         labels = np.argsort(np.argsort(first))[labels.ravel()]
-    note = "The mask's colours were taken as labels, black as the ground."
-    return labels.reshape(codes.shape).astype(np.uint8), [note]
+    return labels.reshape(codes.shape).astype(np.uint8), [_COLOURED]
+
+
+def _one_hue(shown: NDArray[np.uint8]) -> bool:
+    """Whether all colours are black or one colour in several shades, as a soft brush paints them."""
+    strength = shown.max(axis=-1)
+    top = int(strength.max())
+    if top <= MOST or len(np.unique(strength)) <= 2:
+        return False
+    colour = shown.reshape(-1, 3)[int(strength.argmax())] / top
+    return bool((np.abs(shown - strength[..., None] * colour) <= 3).all())
 
 
 def _dark_on_bright(grey: NDArray[Any]) -> bool:
@@ -135,11 +154,16 @@ def whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     return np.clip(values, np.iinfo(np.int32).min, np.iinfo(np.int32).max).astype(np.int32)
 
 
-def as_labels(path: Path, values: NDArray[Any]) -> Labels:
+def as_labels(path: Path, values: NDArray[Any], *, colours: bool = False) -> Labels:
     """Whole values as labels: kept where they are labels, cut at half of the brightest where they are grey shades.
 
-    Labels are integers up to 50, or values each of which fills areas; the values of soft edges and of traces of
-    compression lie in lines and single pixels.
+    Labels are values each of which fills areas; the values of soft edges and of traces of compression lie in lines and
+    single pixels around what is brighter. Small numbers (up to 50) that lie elsewhere are labels, too, however thin.
+
+    Parameters
+    ----------
+    colours : bool
+        Whether the values number colours, and are no shades.
 
     Raises
     ------
@@ -149,7 +173,7 @@ def as_labels(path: Path, values: NDArray[Any]) -> Labels:
     low, top = int(values.min()), int(values.max())
     if low < 0:
         raise LesionError(path, f"holds negative values (from {low})", "Save it with 0 outside the lesion")
-    if top <= MOST:
+    if top <= 1:
         return values, []
     rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
     part = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -161,12 +185,36 @@ def as_labels(path: Path, values: NDArray[Any]) -> Labels:
     flat = marked & (inner >= np.maximum(1, _INNER * counts))
     if marked.sum() == 1 or (marked.sum() <= MOST and flat[marked].all()):
         return values, []
+    if top <= MOST and not _edges(place, levels, counts, flat).any():
+        return values, []
+    if colours:
+        raise LesionError(
+            path,
+            f"is painted in {int(marked.sum())} colours, some of them soft edges: lesions cannot be told from edges",
+            "Save it in greyscale, the lesion white and all else black",
+        )
+    if top <= MOST and flat[marked].any():  # compression makes some pixels brighter than the label
+        top = int(levels[flat & marked].max())
     _check_shades(path, levels, counts, flat, top)
     found = (
         f"The mask holds {int(marked.sum())} grey values (soft edges, or traces of JPEG compression) instead of "
         f"labels: pixels of at least half of the brightest value ({(top + 1) // 2} of {top}) were taken as the lesion."
     )
     return (values >= (top + 1) // 2).astype(np.uint8), [found]
+
+
+def _edges(
+    place: NDArray[Any], levels: NDArray[Any], counts: NDArray[Any], flat: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which small values are no labels of their own, but lie around (or in) what other values fill."""
+    from scipy import ndimage
+
+    found = (levels > 0) & ~flat
+    # What is bright: the areas; where there are none, all from half of the brightest on.
+    bright = flat if flat[levels > 0].any() else levels * 2 >= levels[-1]
+    near = ndimage.distance_transform_edt(~(bright & (levels > 0))[place]) <= _NEAR
+    around = np.bincount(place[near], minlength=len(levels))
+    return found & (around * 2 > counts)
 
 
 def _check_shades(path: Path, levels: NDArray[Any], counts: NDArray[Any], flat: NDArray[np.bool_], top: int) -> None:

@@ -84,12 +84,15 @@ def test_only_frames_of_this_image_are_taken(image: Path, mammogram: Mammogram, 
     assert lesions.warnings == ()
 
 
-def test_the_segmentation_of_one_other_image_is_taken_with_a_warning(image: Path, tmp_path: Path) -> None:
+def test_the_segmentation_of_one_other_image_is_none_of_this_one(image: Path, tmp_path: Path) -> None:
     two_frames(image, None).save_as(tmp_path / "seg.dcm")
     other = write_dicom(tmp_path / "copy.dcm", mammogram_dataset(picture(12, SHAPE), 12, SOPInstanceUID="1.2.3.99"))
     lesions = read_lesions(tmp_path / "seg.dcm", read_mammogram(other))
     assert len(lesions.lesions) == 2
-    assert "another image than this one" in lesions.warnings[0]
+    assert "another image than this one" in lesions.problems[0]
+    assert lesions.wrong == ("1", "2")
+    with pytest.raises(LesionError, match="another image than this one"):
+        lesions.refuse_problems(tmp_path / "seg.dcm")
 
 
 @pytest.mark.parametrize(
@@ -120,8 +123,8 @@ def test_wherever_another_image_is_named_it_is_told(
     made.save_as(tmp_path / "seg.dcm")
     assert read_lesions(tmp_path / "seg.dcm", mammogram).warnings == ()
     other = write_dicom(tmp_path / "copy.dcm", mammogram_dataset(picture(12, SHAPE), 12, SOPInstanceUID="1.2.3.99"))
-    (warning,) = read_lesions(tmp_path / "seg.dcm", read_mammogram(other)).warnings
-    assert "another image than this one" in warning
+    (problem,) = read_lesions(tmp_path / "seg.dcm", read_mammogram(other)).problems
+    assert "another image than this one" in problem
 
 
 def test_the_segmentation_of_several_other_images_is_refused(image: Path, tmp_path: Path) -> None:

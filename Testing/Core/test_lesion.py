@@ -266,3 +266,47 @@ def test_a_mask_that_is_to_be_shown_turned_is_refused(tmp_path: Path) -> None:
 def test_a_box_of_other_numbers_is_told(text: str) -> None:
     with pytest.raises(LesionError, match="row0,col0,row1,col1"):
         read_lesions(text, IMAGE)
+
+
+SQUARE = [[10, 5], [10, 25], [30, 25], [30, 5]]
+
+
+def polygons(folder: Path, *entries: object) -> Path:
+    (folder / "p.json").write_text(json.dumps({"lesions": list(entries)}))
+    return folder / "p.json"
+
+
+def test_holes_are_cut_out_and_told(tmp_path: Path) -> None:
+    hole = [[15, 10], [15, 20], [25, 20], [25, 10]]
+    for entries in (({"points": SQUARE}, {"points": hole, "hole": True}), ({"points": SQUARE, "holes": [hole]},)):
+        lesions = read_lesions(polygons(tmp_path, *entries), IMAGE)
+        (lesion,) = lesions.lesions
+        assert lesion.box == Box(10, 31, 5, 26)
+        assert lesion.mask is not None
+        assert lesion.mask.sum() == 21 * 21 - 11 * 11
+        assert "1 polygon(s) marked as holes" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([[10, 5], [10, 25]], "2 points"),
+        ([[10, 5], [20, 15], [30, 25]], "encloses no area"),
+        ([[10, 5], [10, 5], [10, 5]], "encloses no area"),
+        ([[10, 5], [10, float("nan")], [30, 25]], "no number"),
+        ([[0.1, 0.1], [0.1, 0.4], [0.4, 0.4]], "coordinates from 0 to 1 only"),
+        ([[5, 45], [25, 45], [25, 55], [5, 55]], "x before y"),
+        ([[70, 45], [90, 45], [90, 55]], "lies outside the image of 60 rows x 40 columns"),
+    ],
+)
+def test_polygons_that_enclose_nothing_are_refused(tmp_path: Path, points: list[list[float]], words: str) -> None:
+    with pytest.raises(LesionError, match=words):
+        read_lesions(polygons(tmp_path, {"points": points}), IMAGE)
+
+
+def test_a_line_that_crosses_itself_is_told(tmp_path: Path) -> None:
+    crossed = read_lesions(polygons(tmp_path, {"points": [[10, 5], [30, 25], [10, 25], [30, 5]]}), IMAGE)
+    assert "crosses itself" in crossed.warnings[0]
+    notched = [[10, 5], [10, 25], [30, 25], [20, 15], [30, 5]]
+    for points in (SQUARE, notched, [[10, 5], [10, 15], [14, 10]]):
+        assert read_lesions(polygons(tmp_path, {"points": points}), IMAGE).warnings == ()

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from scipy import ndimage
 
 from MolSubCore.errors import LesionError
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
@@ -165,3 +166,68 @@ def test_volumes_of_other_numbers_are_refused_by_their_name(tmp_path: Path, valu
     with pytest.raises(LesionError, match=word) as caught:
         read_lesions(tmp_path / "m.nii.gz", IMAGE)
     assert "Save" in str(caught.value) or "save" in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [2, 3, 5, 10, 50])
+@pytest.mark.parametrize("name", ["m.png", "m.nii.gz"])
+def test_soft_edges_of_small_labels_are_no_lesions(tmp_path: Path, label: int, name: str) -> None:
+    """A label map that was scaled or smoothed: what lies between the label and 0 is its edge."""
+    for soft in (cv2.GaussianBlur((DISC * label).astype(np.float32), (0, 0), 1.5), doubled(label)):
+        values = np.round(soft).astype(np.uint8)
+        if name == "m.png":
+            lesions = read(tmp_path, Image.fromarray(values))
+        else:
+            sitk.WriteImage(sitk.GetImageFromArray(values[None]), str(tmp_path / name))
+            lesions = read_lesions(tmp_path / name, IMAGE)
+        assert len(lesions.lesions) == 1
+        assert dice(lesions, DISC) > 0.96
+        assert "soft edge" in lesions.warnings[0]
+
+
+def doubled(label: int) -> np.ndarray:
+    half = cv2.resize((DISC * label).astype(np.float32), (COLUMNS // 2, ROWS // 2), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(half, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC).clip(0)
+
+
+def test_traces_of_compression_around_small_labels(tmp_path: Path) -> None:
+    Image.fromarray((DISC * 12).astype(np.uint8)).save(tmp_path / "j.jpg", quality=90)
+    traces = np.asarray(Image.open(tmp_path / "j.jpg"))
+    assert len(np.unique(traces)) > 3
+    lesions = read(tmp_path, Image.fromarray(traces))
+    assert len(lesions.lesions) == 1
+    assert dice(lesions, DISC) > 0.98
+
+
+def test_small_labels_of_few_pixels_stay_labels(tmp_path: Path) -> None:
+    labels = (DISC * 3).astype(np.uint8)
+    labels[250:252, 20:40], labels[30:33, 20:24] = 1, 2
+    lesions = read(tmp_path, Image.fromarray(labels))
+    assert [lesion.box.row_start for lesion in lesions.lesions] == [250, 30, 91]
+    with pytest.raises(LesionError, match="several grey levels"):
+        read(tmp_path, Image.fromarray(cv2.GaussianBlur((DISC * 10 + OTHER * 20).astype(np.uint8), (0, 0), 2)))
+
+
+def test_one_colour_in_shades_is_one_lesion(tmp_path: Path) -> None:
+    soft = cv2.GaussianBlur(GREY, (0, 0), 2)
+    empty = np.zeros_like(soft)
+    lesions = read(tmp_path, Image.fromarray(np.dstack([soft, empty, empty])))
+    assert len(lesions.lesions) == 1
+    assert np.array_equal(lesions.full_mask(), soft >= 128)
+
+
+@pytest.mark.parametrize("width", [1, 3, 7])
+def test_a_closed_line_is_filled(tmp_path: Path, width: int) -> None:
+    line = np.zeros_like(GREY)
+    cv2.circle(line, (70, 120), 27, 255, width)
+    lesions = read(tmp_path, Image.fromarray(line))
+    assert len(lesions.lesions) == 1
+    assert np.array_equal(ndimage.binary_fill_holes(line > 0), lesions.full_mask())
+    assert "a line around it" in lesions.warnings[0]
+    if width < 7:
+        line[140:, 60:80] = 0
+        assert "not closed and filled" in read(tmp_path, Image.fromarray(line)).warnings[0]
+
+
+def test_a_transparent_mask_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LesionError, match="transparent all over"):
+        read(tmp_path, layer((255, 0, 0), np.zeros_like(GREY)))

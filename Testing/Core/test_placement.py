@@ -173,6 +173,54 @@ def test_another_pixel_spacing_is_told(tmp_path: Path) -> None:
         assert any("pixel spacing" in text for text in warnings) == told
 
 
+def test_masks_of_too_much_and_of_too_little_are_told(tmp_path: Path) -> None:
+    half = BREAST & (Y < 260)
+    (warning,) = read_lesions(mask_file(tmp_path, half), PLAIN).remarks
+    assert 50 < float(warning.split("covers ")[1].split(" %")[0]) < 100 * half.sum() / BREAST.sum() + 1
+    assert "of the breast. Check that it outlines a lesion" in warning
+    (warning,) = read_lesions("180,60,181,62", PLAIN).remarks
+    assert "1 x 2 pixels, 0.2 mm at most (under 1.5 mm)" in warning
+    unknown = dataclasses.replace(PLAIN, spacing=Spacing())
+    assert "(under 3 of an image of this size)" in read_lesions("180,60,182,62", unknown).remarks[0]
+    assert read_lesions("180,60,183,63", unknown).remarks == ()
+
+
+def test_a_mask_without_air_may_be_inverted(tmp_path: Path) -> None:
+    crop = dataclasses.replace(PLAIN, stored=pixels()[100:300, 20:180])
+    mask = LESION[100:300, 20:180]
+    large = (Y - 180) ** 2 + (X - 100) ** 2 < 45**2
+    for lesion in (mask, large[100:300, 20:180]):
+        (problem,) = read_lesions(mask_file(tmp_path, ~lesion), crop).problems
+        assert "its edge all around too: it is inverted" in problem
+    (warning,) = read_lesions("0,0,150,160", crop).remarks
+    assert "covers 75 % of the image, which shows no air" in warning
+
+
+def test_a_mask_is_no_image(tmp_path: Path) -> None:
+    image = read_mammogram(mask_file(tmp_path, BREAST, "i.png"))
+    assert "it is a mask and no mammogram" in read_lesions("180,60,220,100", image).problems[0]
+
+
+def test_boxes_of_another_convention_are_named(tmp_path: Path) -> None:
+    """The image has 450 rows and 350 columns."""
+    for box, words in (
+        ("180,60,40,40", "x, y, width, height"),
+        ("200,90,180,120", "row1 is not below row0"),
+        ("100,300,140,420", "x before y"),
+        ("900,900,950,950", "no pixel on the image"),
+    ):
+        with pytest.raises(LesionError, match=words):
+            read_lesions(box, PLAIN)
+    assert "As col0,row0,col1,row1 (x before y) the box would lie on the breast" in read_lesions(
+        "10,250,60,300", PLAIN
+    ).problems[0]  # fmt: skip
+
+
+def test_the_place_of_another_image_is_told(tmp_path: Path) -> None:
+    warnings = read_lesions(volume(tmp_path / "m.nrrd", LESION, origin=(17.5, 22.5)), PLAIN).warnings
+    assert any("its first pixel at row 225, column 175" in text for text in warnings)
+
+
 @pytest.mark.real
 def test_real_lesions_lie_on_real_breasts(shared_data: Path) -> None:
     masks = sorted((shared_data / "cdd-cesm" / "masks").glob("*.png"))
