@@ -33,6 +33,8 @@ _RANGE_OF = {"auto": "percentile", AUTO: "percentile-2"}
 _LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK, _FALL = 1 / 8, 1 / 3, 1 / 2, 0.1
 #: Shares of a lesion that the display makes plain white, or black, from which on it is told; and of all that is so.
 _LESION_WHITE, _LESION_BLACK, _LESION_ALL = 1 / 4, 1 / 2, 0.9
+#: Share of a lesion that the display shows in one grey value though its values spread over this share of all there are.
+_LESION_FLAT, _FLAT_SPREAD = 0.5, 0.05
 _WHITE, _BLACK = 254.5 / 255, 0.5 / 255
 #: The same for ``auto``.
 _NO_CONTRAST = 2 / 255
@@ -285,12 +287,18 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
         ("black", (shown <= _BLACK) & (values >= air), values <= ends.min(), _LESION_BLACK),
     ):
         share, by_file = float(hidden.mean()), float((hidden & own).mean())
-        if share <= _LESION_ALL and share - by_file <= most:
-            continue
-        cause = "as in the file itself" if by_file > share / 2 else f"by the display step {_named_step(step)}"
-        return (
-            f"{100 * share:.0f} % of the lesion is plain {name} in what the model sees, {cause}: its structure is lost."
-        )
+        if step.voi is None:  # the recipe's own range clips what it clips
+            most = _LESION_ALL
+        if share > _LESION_ALL or share - by_file > most:
+            cause = "as in the file itself" if by_file > share / 2 else f"by the display step {_named_step(step)}"
+            found = f"{100 * share:.0f} % of the lesion is plain {name} in what the model sees"
+            return f"{found}, {cause}: its structure is lost."
+    levels = np.rint(255 * shown).astype(np.intp).ravel()
+    most_often = levels == np.bincount(levels).argmax()
+    low, high = np.percentile(values.ravel()[most_often], (5, 95))
+    if step.voi is not None and most_often.mean() > _LESION_FLAT and high - low > _FLAT_SPREAD * np.ptp(ends):
+        found = f"{100 * most_often.mean():.0f} % of the lesion has one grey value in what the model sees"
+        return f"{found}, by the display step {_named_step(step)}: its structure is lost."
     return ""
 
 

@@ -407,6 +407,19 @@ def test_a_lesion_that_its_window_makes_white_is_told(center: float, width: floa
         assert "window:0 (centre 1800, width 2000)" in told[0]
 
 
+def test_a_lesion_that_its_table_shows_in_one_grey_value_is_told() -> None:
+    stored = breast()
+    stored[LESION] = np.random.default_rng(0).integers(2400, 2990, (20, 20))
+    curve = np.minimum(np.arange(4096), 2300) / 4095
+    table = VoiTransform("voi-lut:0", "lut", lut=curve.astype(np.float32))
+    mammogram = Mammogram(stored, value_range=(0, 4095), voi=(table,))
+    (roi,) = extract_rois(mammogram, read_lesions("50,5,70,25", mammogram), get_recipe("default"))
+    assert (
+        "100 % of the lesion has one grey value in what the model sees, by the display step voi-lut:0"
+        in (roi.warnings[0])
+    )
+
+
 def test_padding_is_beside_the_breast_only(tmp_path: Path) -> None:
     """A value of padding within the breast is what it is; a range that takes in the breast is no padding."""
     stored = breast()
