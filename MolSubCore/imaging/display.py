@@ -280,11 +280,12 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
     """
     values = mammogram.orient(mammogram.rescale(stored))
     ends = mammogram.orient(mammogram.rescale(np.array([mammogram.stored.min(), mammogram.stored.max()])))
-    breast = foreground_values(sample_values(mammogram))
-    air = float(breast.min()) if breast.size else -np.inf  # which may well be black
+    black = shown <= _BLACK
+    if black.mean() > _LESION_BLACK:  # air may well be black
+        black &= values >= foreground_values(sample_values(mammogram)).min(initial=np.inf)
     for name, hidden, own, most in (
         ("white", shown >= _WHITE, values >= ends.max(), _LESION_WHITE),
-        ("black", (shown <= _BLACK) & (values >= air), values <= ends.min(), _LESION_BLACK),
+        ("black", black, values <= ends.min(), _LESION_BLACK),
     ):
         share, by_file = float(hidden.mean()), float((hidden & own).mean())
         if step.voi is None:  # the recipe's own range clips what it clips
