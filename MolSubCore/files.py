@@ -11,11 +11,12 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from MolSubCore.errors import MolSubError
 
@@ -386,8 +387,38 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json_text(value))
 
 
+def why_no_file(path: str | os.PathLike[str]) -> str:
+    """Why something is not to be opened, for the middle of a sentence: a folder, a pipe, a socket or a device.
+
+    To open a pipe waits for a writer who may never come, and a device may never end. Links are followed. Empty for a
+    file, and for what does not exist or cannot be looked at: to open that says so.
+    """
+    try:
+        kind = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    if stat.S_ISREG(kind):
+        return ""
+    return f"is {'a folder' if stat.S_ISDIR(kind) else 'a pipe, a socket or a device'}, a file was expected"
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes; OSError, also of what `why_no_file` tells."""
+    if why := why_no_file(path):
+        raise OSError(errno.EINVAL, why, os.fspath(path))
+    return Path(path).open("rb")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a UTF-8 file, with a byte order mark or without; OSError as of `open_file`."""
+    with open_file(path) as file:
+        return file.read().decode("utf-8-sig")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file, with a one-line error when it is missing or broken."""
+    if why := why_no_file(path):
+        raise MolSubError(path, why, "Check the path")
     try:
         if Path(path).stat().st_size > _JSON_CAP:
             raise MolSubError(path, f"has more than {_JSON_CAP >> 20} MiB", "Check that it is the right file")
@@ -401,11 +432,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits; of those that it had when it was opened, if it grows."""
     digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
+    with open_file(path) as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0 and (chunk := file.read(min(left, 1 << 20))):
             digest.update(chunk)
+            left -= len(chunk)
     return digest.hexdigest()
 
 

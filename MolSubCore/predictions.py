@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import write_text
+from MolSubCore.files import open_file, write_text
 
 _COLUMNS = ("study_id", "case", "lesion", "laterality", "view", "label")
 _LOGIT = "logit:"
@@ -181,7 +181,7 @@ def read_predictions(path: Path) -> Predictions:
         If the file is missing or of another form.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with open_file(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file))
         names = [name.removeprefix(_LOGIT) for name in header[len(_COLUMNS) :]]
         if tuple(header[: len(_COLUMNS)]) != _COLUMNS or not names:

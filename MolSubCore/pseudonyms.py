@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import read_json
+from MolSubCore.files import open_file, read_json
 
 _SECRET = re.compile(r"[0-9a-f]{64}")
+#: Bytes of a key file that are looked at.
+_KEY_CAP = 1024
 _VARIABLE = "MOLSUB_KEY"
 
 
@@ -115,7 +117,8 @@ def _secret(*, make: bool) -> str | None:
     try:
         if make and not path.exists():
             _make(path)
-        text = path.read_text(encoding="ascii").strip()
+        with open_file(path) as file:
+            text = file.read(_KEY_CAP).decode("ascii").strip()
     except FileNotFoundError:
         if make:
             raise

@@ -12,6 +12,7 @@ from pathlib import Path
 from MolSubCore.cohort.table import Case, parse_cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS
 from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.files import open_file
 from MolSubCore.tasks import parse_subtype
 
 #: Endings of mammograms; in a folder also DICOM files without any ending are found.
@@ -131,7 +132,7 @@ def _looks_right(path: Path) -> bool:
     if path.suffix and not path.suffix[1:].isdigit():
         return False
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
     except OSError:
         return False

@@ -29,6 +29,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.dicom_out.codes import HEATMAP, NO_UNITS, quantity_code
 from MolSubCore.dicom_out.maker import common, derived_uid, finished, new_dataset, new_object, new_uid, reference
 from MolSubCore.errors import ImageError
+from MolSubCore.files import open_file
 from MolSubCore.imaging.mammogram import Spacing
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ def read_parametric_map(path: Path) -> list[HeatmapFrame]:
     from pydicom import dcmread
 
     try:
-        dataset = dcmread(path)
+        with open_file(path) as file:
+            dataset = dcmread(file)
         stored = dataset.pixel_array
         stored = stored[None] if stored.ndim == 2 else stored
         found = []

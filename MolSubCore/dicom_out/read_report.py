@@ -16,6 +16,7 @@ from MolSubCore.dicom_out.codes import (
     class_of_probability,
 )
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import open_file
 
 _GROUP, _TRACKING_ID, _TRACKING_UID = "125007", "112039", "112040"
 _ALGORITHM, _VERSION = "111001", "111003"
@@ -93,7 +94,8 @@ def read_prediction_sr(path: Path) -> PredictionReport:
     from pydicom import dcmread
 
     try:
-        dataset = dcmread(path)
+        with open_file(path) as file:
+            dataset = dcmread(file)
         if dataset.get("Modality") != "SR":
             raise ValueError(f"its modality is {dataset.get('Modality')}, expected SR")
         found = [_group(item) for item in _below(dataset) if _code(item)[1] == _GROUP and item.ValueType == "CONTAINER"]

@@ -162,6 +162,10 @@ def _check_layout(path: Path, header: Dataset) -> None:
             raise ImageError(path, found, "Give the DICOM file of a mammogram, complete with its image")
         layout[keyword] = int(values[0])
     check_size(path, layout["Rows"], layout["Columns"])
+    aspect = facts.numbers(header, "PixelAspectRatio")
+    if aspect is None or (aspect and (len(aspect) != 2 or min(aspect) <= 0 or aspect[0] != aspect[1])):
+        found = f"has pixels that are not square (Pixel Aspect Ratio '{facts.text(header, 'PixelAspectRatio')}')"
+        raise ImageError(path, found, "Export it with square pixels")
     photometric = facts.text(header, "PhotometricInterpretation").upper()
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or layout["SamplesPerPixel"] != 1:
         found = f"has Photometric Interpretation {photometric or 'nothing'}, {layout['SamplesPerPixel']} samples"

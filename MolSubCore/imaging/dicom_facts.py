@@ -151,6 +151,9 @@ _MAX_MM, _MIN_SPACING = 600.0, 0.005
 #: Factors of contact views lie between these; outside, what is shown is as large as nowhere in training.
 _CONTACT = 1.15
 _FACTORS = (0.95, 4.0)
+#: How far what a file says twice of a length may be apart.
+_APART = 1.15
+_CONTRADICTED = "contradicted"
 _LONGEST = 1024
 
 
@@ -367,6 +370,14 @@ def read_spacing(dataset: Dataset, shape: tuple[int, int]) -> tuple[Spacing, lis
     calibration = text(dataset, "PixelSpacingCalibrationType").upper()
     if pixel and imager and all(math.isclose(p, i, rel_tol=1e-4) for p, i in zip(pixel, imager, strict=True)):
         pixel = None
+    if source == _CONTRADICTED and calibration != "FIDUCIAL":
+        return Spacing(), [], warnings
+    if pixel and imager and not calibration and not _FACTORS[0] <= imager[0] / pixel[0] <= _FACTORS[1]:
+        warnings.append(
+            f"Pixel Spacing ({pixel[0]:.3g} mm) and Imager Pixel Spacing ({imager[0]:.3g} mm) contradict each other: "
+            f"no breast is {imager[0] / pixel[0]:.3g} times as large at the detector. The spacing is taken as unknown."
+        )
+        return Spacing(), [], warnings
     magnified = factor is not None and factor > _CONTACT
     if magnified:
         warnings.append(f"This is a magnification view: {source} says {factor:.3g}; lengths are those in the breast.")
@@ -426,9 +437,16 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
     if told is None or (told and not _FACTORS[0] <= told[0] <= _FACTORS[1]):
         value = f"{told[0]:g}" if told else text(dataset, "EstimatedRadiographicMagnificationFactor")
         warnings.append(f"The magnification factor is not used: '{value}' is no possible one.")
-    elif told:
-        return told[0], title, warnings
     detector, patient = (numbers(dataset, f"DistanceSourceTo{place}") or () for place in ("Detector", "Patient"))
+    if told and _FACTORS[0] <= told[0] <= _FACTORS[1]:
+        ratio = detector[0] / patient[0] if detector and patient and patient[0] > 0 else told[0]
+        if _FACTORS[0] <= ratio <= _FACTORS[1] and not told[0] / _APART <= ratio <= told[0] * _APART:
+            warnings.append(
+                f"The magnification factor {told[0]:.3g} contradicts the distances of the source from detector "
+                f"({detector[0]:g} mm) and breast ({patient[0]:g} mm), {ratio:.3g}: the spacing is taken as unknown."
+            )
+            return None, _CONTRADICTED, warnings
+        return told[0], title, warnings
     if detector and patient and patient[0] > 0 and _CONTACT < detector[0] / patient[0] <= _FACTORS[1]:
         return detector[0] / patient[0], "the distance of the source from detector and breast", warnings
     return None, "", warnings

@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from MolSubCore.errors import ImageError
+from MolSubCore.files import open_file
 from MolSubCore.imaging.dicom_walk import check_elements, check_end
 from MolSubCore.imaging.limits import MAX_INFLATED
 
@@ -87,7 +88,7 @@ def open_dicom(path: Path) -> DicomFile:
     ImageError
         If the file is damaged, deflated to more than `MAX_INFLATED` bytes, or has more than `MAX_ELEMENTS` elements.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         if stream.read(_PREAMBLE)[128:] != b"DICM":
             stream.seek(0)
         meta = _file_meta(stream)

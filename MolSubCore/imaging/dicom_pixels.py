@@ -35,6 +35,8 @@ from MolSubCore.imaging.whole_jpeg import Damage, check_jpeg, check_jpeg_2000, c
 _AGAIN = "Export or copy the file again"
 _ITEM = b"\xfe\xff\x00\xe0"
 _JPEG_2000 = "JPEG 2000"
+#: Columns of a picture in which wrong signs are looked for, and the share of pixels that have them at least.
+_LEAST_COLUMNS, _WRAPPED = 128, 0.001
 _PROCESS = {0xC0: "baseline JPEG", 0xC1: "extended JPEG", 0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
 _NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 # pylibjpeg's RLE is a hundred times faster than pydicom's; only pyjpegls notices damaged JPEG-LS.
@@ -86,6 +88,11 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
         raise ImageError(file.path, f"declares {name} ({expected}), but its pixel data are {found}", _AGAIN)
     bits = (int(dataset.BitsStored), _high_bit(dataset))
     warnings = _check_compressed(file, dataset) if encapsulated else _check_length(file, dataset)
+    high = dataset.get("HighBit")
+    if high is not None and int(high) != bits[1] and not encapsulated:
+        warnings.append(
+            f"High Bit {high} is none of {bits[0]} bits stored in {dataset.BitsAllocated}: {bits[1]} was taken."
+        )
     plugin = plugin_of(decoder) if encapsulated else ""
     options: dict[str, Any] = {"allow_excess_frames": False}
     if file.syntax not in (*JPEG2000TransferSyntaxes, *JPEGLSTransferSyntaxes):
@@ -94,7 +101,18 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     stored = decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
     in_cell = not encapsulated or file.syntax == RLELossless  # a JPEG sample knows no high bit
     stored, note = unused_bits_removed(stored, bits[0], bits[1] if in_cell else bits[0] - 1)
+    _check_sign(file, stored, bits[0])
     return np.ascontiguousarray(stored), warnings + note
+
+
+def _check_sign(file: DicomFile, stored: NDArray[Any], bits: int) -> None:
+    """Refuse values without a sign that are said to have one: their upper half follows on from below the lower one."""
+    if stored.dtype.kind != "i" or stored.shape[1] < _LEAST_COLUMNS:
+        return
+    steps = np.abs(np.diff(stored.astype(np.int32), axis=1)) > 3 << bits - 2
+    if (count := int(np.count_nonzero(steps))) > _WRAPPED * steps.size:
+        found = f"is said to have signed pixels, but {count} neighbours are nearly {1 << bits} apart, as unsigned are"
+        raise ImageError(file.path, found, "Set Pixel Representation (0028,0103) to 0, or export it again")
 
 
 def _decode(file: DicomFile, decoder: Decoder, dataset: Dataset, **options: Any) -> NDArray[Any]:
@@ -136,11 +154,16 @@ def _high_bit(dataset: Dataset) -> int:
 
 
 def _check_length(file: DicomFile, dataset: Dataset) -> list[str]:
-    """Uncompressed pixel data must be as long as the header says; too long is a warning."""
+    """Uncompressed pixel data must be as long as the header says; too long by less than a row is a warning."""
     needed = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
     found = len(dataset.PixelData)
     if found < needed:
         raise ImageError(file.path, f"has truncated pixel data: {found} bytes, expected {needed}", _AGAIN)
+    if found >= needed + needed // int(dataset.Rows) and found > needed + needed % 2:
+        told = f"{dataset.Rows} x {dataset.Columns} pixels of {dataset.BitsAllocated} bits have {needed}"
+        raise ImageError(
+            file.path, f"has {found} bytes of pixel data, {told}: its size is not that of its image", _AGAIN
+        )
     if found > needed + needed % 2:
         return [f"The pixel data are {found - needed} bytes longer than the image; the rest was not read."]
     return []

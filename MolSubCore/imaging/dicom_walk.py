@@ -30,6 +30,8 @@ _AGAIN = "Export or copy the file again"
 def check_elements(path: Path, content: bytes | mmap.mmap, start: int, *, little: bool = True) -> None:
     """Refuse a data set of more than `MAX_ELEMENTS` elements and items before its pixel data, nested ones included.
 
+    Nor may it hold an element twice, its pixel data included: which of them counts, every reader decides by itself.
+
     Parameters
     ----------
     path : Path
@@ -43,11 +45,49 @@ def check_elements(path: Path, content: bytes | mmap.mmap, start: int, *, little
     ------
     ImageError
     """
-    for count, (_, depth, _) in enumerate(_walk(content, start, len(content), little=little), start=1):
+    seen: set[int] = set()
+    at = len(content)
+    for count, (tag, depth, place) in enumerate(_walk(content, start, len(content), little=little), start=1):
+        if depth == 0:
+            if tag in seen and tag >> 16 != 0xFFFE:
+                found = f"has the element ({tag >> 16:04X},{tag & 0xFFFF:04X}) of its header twice"
+                raise ImageError(path, found, "Export it again")
+            seen.add(tag)
+            at = place
         found = f"more than {MAX_ELEMENTS} elements and items" if count > MAX_ELEMENTS else ""
         if found or depth > _DEEPEST:
             found = found or f"sequences in sequences, more than {_DEEPEST} deep,"
             raise ImageError(path, f"has {found} in its header", "Check where the file comes from")
+    explicit = content[start + 4 : start + 6].isalpha() and content[start + 4 : start + 6].isupper()
+    if _pixels_again(content, at, little=little, explicit=explicit):
+        raise ImageError(path, "holds pixel data twice", "Export it again")
+
+
+def _pixels_again(content: bytes | mmap, at: int, *, little: bool, explicit: bool) -> bool:
+    """Whether the pixel data that begin at `at`, or the first of their group, have others behind them."""
+    order = "<" if little else ">"
+    found = 0
+    while at + 12 <= len(content):
+        group, number = struct.unpack_from(order + "HH", content, at)
+        if group < _PIXELS or group == 0xFFFE:
+            return False
+        if group << 16 | number == _PIXEL_DATA:
+            found += 1
+            if found > 1:
+                return True
+        wide = not explicit or bytes(content[at + 4 : at + 6]) in _LONG
+        at += 8 if explicit and wide else 4 if wide else 6
+        (length,) = struct.unpack_from(order + ("I" if wide else "H"), content, at)
+        at += 4 if wide else 2
+        if length == _UNDEFINED:  # fragments
+            while at + 8 <= len(content):
+                group, number, length = struct.unpack_from(order + "HHI", content, at)
+                at += 8 + (length if length != _UNDEFINED else 0)
+                if (group, number) != (_ITEM >> 16, _ITEM & 0xFFFF):
+                    break
+        else:
+            at += length
+    return False
 
 
 def _walk(content: bytes | mmap.mmap, at: int, stop: int, *, little: bool) -> Iterator[tuple[int, int, int]]:

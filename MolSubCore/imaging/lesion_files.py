@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError, LesionError
+from MolSubCore.files import why_no_file
 from MolSubCore.imaging.lesion import MOST, SourceKind
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.mask_grid import match_grid
@@ -49,6 +50,8 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
         If it cannot be read.
     """
     name = path.name.lower()
+    if why := why_no_file(path):
+        raise LesionError(path, why, "Name the file of one lesion outline")
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise LesionError(path, "does not exist or is no file", "Check the path")
     try:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.files import why_no_file
 from MolSubCore.imaging.display import display_step, turned_over
 from MolSubCore.imaging.foreground import bright_background
-from MolSubCore.imaging.lost_block import lost_block
+from MolSubCore.imaging.lost_block import cut_off, lost_block, unlike
 from MolSubCore.imaging.mammogram import Mammogram, Person
 from MolSubCore.imaging.quiet import no_remarks, no_stderr
 from MolSubCore.imaging.volume_header import META_START, NRRD_START
@@ -148,10 +149,8 @@ def _functions_of(kind: Kind) -> tuple[Callable[[Path], Mammogram], Callable[[Pa
 
 def _head(file: Path) -> bytes:
     """The first bytes of a file that exists and has some."""
-    if os.path.isdir(file):  # noqa: PTH112 - Path.is_dir raises on names that are too long
-        raise ImageError(file, "is a folder, a file was expected", "Name one image file in it")
-    if os.path.exists(file) and not os.path.isfile(file):  # noqa: PTH110, PTH113 - Path's raise on names too long
-        raise ImageError(file, "is a pipe or a device, a file was expected", "Name an image file")
+    if why := why_no_file(file):
+        raise ImageError(file, why, "Name one image file")
     try:
         with file.open("rb") as stream:
             head = stream.read(352)
@@ -180,12 +179,19 @@ def _checked(mammogram: Mammogram) -> Mammogram:
     """Add what holds for every kind of file: a constant picture, a bright background, a block of lost pixels."""
     found, negative = list(mammogram.warnings), False
     if (block := lost_block(mammogram.stored)) is not None:
-        row, column, count = block
+        row, column, count, what = block
         found_there = (
-            f"has damaged pixels: {count} of one value one after another, from row {row}, column {column} on, "
+            f"has damaged pixels: {count} {what} one after another, from row {row}, column {column} on, "
             "as of lost data or of a line drawn into the picture"
         )
         raise ImageError(mammogram.source or mammogram.label, found_there, "Export or copy the file again")
+    if (why := unlike(mammogram.stored)) is not None:
+        found.append(f"Neighbouring pixels are not like each other as those of a picture are, {why}.")
+    if (band := cut_off(mammogram.stored)) is not None:
+        found.append(
+            f"The {band[0]} rows at the {band[1]} hold one value, and the breast is cut off there: "
+            "the picture was cropped and padded, or a part of its data was lost."
+        )
     if mammogram.stored.min() == mammogram.stored.max():
         found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
     elif turned_over(mammogram):

@@ -24,7 +24,7 @@ from MolSubCore.imaging.limits import check_size
 from MolSubCore.imaging.mammogram import Grid, Mammogram, Spacing
 from MolSubCore.imaging.quiet import no_stderr
 from MolSubCore.imaging.raster import finite_range, plain_mammogram
-from MolSubCore.imaging.volume_header import check_packed_data, check_text_header
+from MolSubCore.imaging.volume_header import check_data, check_text_header
 from MolSubCore.native import native_name
 
 _CHUNK = 1 << 20
@@ -83,11 +83,22 @@ def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
         As in `read_nifti`.
     """
     if kind == "NIfTI":
+        found = None
         _check_nifti(path)
     else:
-        check_packed_data(path, kind)
+        found = check_data(path, kind)
     with _alone(path) as file, _opened(file, kind, several_channels=several_channels, subject=path) as reader:
-        return reader.Execute()
+        image = reader.Execute()
+    size = image.GetSize()
+    row = size[0] * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if found is not None and found >= (size[1] + 1) * row:
+        raise ImageError(path, _too_long(found, size[1] * row), _AGAIN)
+    return image
+
+
+def _too_long(found: int, needed: int) -> str:
+    """What is wrong with an image that has a row or more left: its rows are probably of another length."""
+    return f"has {found} bytes of data, its header promises {needed}: its size is not that of its image"
 
 
 def check_volume(path: Path, kind: str) -> None:
@@ -185,10 +196,11 @@ def _spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> tuple[S
 
 @dataclass(frozen=True)
 class _NiftiLayout:
-    """Where the voxels of an unpacked NIfTI file lie: first byte, bytes in all, float type or None."""
+    """Where the voxels of an unpacked NIfTI file lie: first byte, bytes in all and of a row, float type or None."""
 
     offset: int
     size: int
+    row: int
     floats: str | None
 
 
@@ -206,6 +218,8 @@ def _check_nifti(path: Path) -> None:
                 raise ImageError(path, f"is cut short: {found} bytes of the {needed} that its header promises", _AGAIN)
             if not unpacked and found > needed + _SPARE:
                 raise ImageError(path, f"is damaged: it unpacks to more than the {needed} bytes of its image", _AGAIN)
+            if found >= needed + layout.row:
+                raise ImageError(path, _too_long(found - layout.offset, layout.size), _AGAIN)
             if layout.floats:
                 stream.seek(layout.offset)
                 finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
@@ -238,7 +252,8 @@ def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
     _check_one_slice(path, dimensions, 1)
     voxels = dimensions[0] * dimensions[1]
     floats = _NIFTI_FLOATS.get(kind)
-    return _NiftiLayout(int(offset), voxels * max(0, bits) // 8, f"{order}{floats}" if floats else None)
+    row = max(1, dimensions[0] * bits // 8)
+    return _NiftiLayout(int(offset), voxels * max(0, bits) // 8, row, f"{order}{floats}" if floats else None)
 
 
 def _count(stream: Any, already: int, enough: int) -> int:

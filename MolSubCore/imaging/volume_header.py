@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from MolSubCore.errors import ImageError
+from MolSubCore.files import open_file
 from MolSubCore.imaging.limits import MAX_BYTES, MAX_HEADER
 
 #: Characters in one field; the free texts of a .seg.nrrd (``key:=value``) may be longer.
@@ -28,7 +29,7 @@ NRRD_START, META_START = b"NRRD000", re.compile(rb"\s*(ObjectType|NDims|Comment|
 
 def data_beside(path: Path) -> Path | None:
     """The file beside a NRRD or MetaImage header that holds its data; None where there is no such file."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(352)
         kind = "NRRD" if head.startswith(NRRD_START) else "MetaImage" if META_START.match(head) else None
         if kind is None:
@@ -83,8 +84,10 @@ def check_text_header(path: Path, kind: str) -> list[Path]:
     return [] if data is None else [_beside(path, data)]
 
 
-def check_packed_data(path: Path, kind: str) -> None:
+def check_data(path: Path, kind: str) -> int | None:
     """Refuse a NRRD (gzip) or MetaImage (zlib) file whose packed data are damaged, which its reader would not say.
+
+    Returns how many bytes of data there are, unpacked; None where they are text, or not where the header ends.
 
     Parameters
     ----------
@@ -101,28 +104,38 @@ def check_packed_data(path: Path, kind: str) -> None:
         head = stream.read(MAX_HEADER)
     if kind == "NRRD":
         fields, name = _nrrd_fields(path, head), None
-        if fields["encoding"].lower() not in ("gzip", "gz"):
-            return
+        encoding = fields["encoding"].lower()
+        if encoding not in ("raw", "gzip", "gz"):
+            return None
+        packed = encoding != "raw"
+        skips = any(fields.get(one, "0").strip() != "0" for one in ("byte skip", "byteskip", "line skip", "lineskip"))
         name = next((fields[one] for one in _NRRD_DATA if one in fields), None)
         at = re.search(rb"\n\r?\n", head)
         start, unpack = at.end() if at else 0, zlib.decompressobj(16 + zlib.MAX_WBITS)
     else:
         fields = _meta_fields(path, head)
-        if fields.get("compresseddata", "").lower() not in ("true", "1", "yes"):
-            return
+        packed = fields.get("compresseddata", "").lower() in ("true", "1", "yes")
+        skips = fields.get("headersize", "0").strip() != "0" or fields.get("binarydata", "true").lower() in (
+            "false",
+            "0",
+        )
         name = None if fields[_META_DATA].upper() == "LOCAL" else fields[_META_DATA]
         at = re.search(rb"(?im)^\s*ElementDataFile\s*=[^\n]*\n", head)
         start, unpack = at.end() if at else 0, zlib.decompressobj()
-    with (path if name is None else path.parent / name).open("rb") as stream:
-        stream.seek(0 if name is not None else start)
+    file, begin = (path, start) if name is None else (path.parent / os.fsdecode(name.encode("latin-1")), 0)
+    if not packed:
+        return None if skips else file.stat().st_size - begin
+    with file.open("rb") as stream:
+        stream.seek(begin)
         left = MAX_BYTES
         try:
-            while not unpack.eof and left > 0 and (packed := unpack.unconsumed_tail or stream.read(_CHUNK)):
-                left -= len(unpack.decompress(packed, _CHUNK))
+            while not unpack.eof and left > 0 and (data := unpack.unconsumed_tail or stream.read(_CHUNK)):
+                left -= len(unpack.decompress(data, _CHUNK))
         except zlib.error as error:
             raise ImageError(path, f"has damaged data ({error})", _AGAIN) from None
     if not unpack.eof:
         raise ImageError(path, "is cut short or damaged: its packed data do not end", _AGAIN)
+    return None if skips else MAX_BYTES - left
 
 
 def _nrrd_fields(path: Path, head: bytes) -> dict[str, str]:

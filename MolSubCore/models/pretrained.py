@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from MolSubCore.errors import BundleError
-from MolSubCore.files import sha256_file
+from MolSubCore.files import sha256_file, why_no_file
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_archive, read_tensors
 from MolSubCore.native import native_name
@@ -123,6 +123,8 @@ def _download(name: str) -> dict[str, Tensor]:
 
 
 def _read(path: Path, name: str) -> dict[str, Tensor]:
+    if why := why_no_file(path):
+        raise BundleError(path, why, "Give --pretrained auto, none or an existing file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

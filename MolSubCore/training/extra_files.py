@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import TrainingError
-from MolSubCore.files import atomic_path
+from MolSubCore.files import atomic_path, open_file
 from MolSubCore.predictions import Predictions
 
 FEATURES = "features.npz"
@@ -70,7 +70,7 @@ def read_features(path: Path) -> Features:
         If the file is missing or of another form.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_file(path) as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("features", "partition", "classes", *_ARRAYS)}
         count, shape = len(arrays["features"]), arrays["features"].shape
         if len(shape) != 2 or any(len(arrays[name]) != count for name in ("partition", *_ARRAYS)):

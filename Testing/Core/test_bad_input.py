@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +18,12 @@ from PIL import Image
 from small_disk import mounted
 
 from MolSubCore.__main__ import explain_error, main
-from MolSubCore.files import read_json, write_json
+from MolSubCore.dicom_out.read_report import read_prediction_sr
+from MolSubCore.errors import MolSubError
+from MolSubCore.files import read_json, sha256_file, write_json
+from MolSubCore.imaging.content import content_hash
+from MolSubCore.imaging.dicom_file import open_dicom
+from MolSubCore.predictions import read_predictions
 
 Breaker = Callable[[Path, Path], tuple[Path, str]]
 
@@ -95,6 +104,62 @@ def test_bad_images_and_masks(
     assert word in line
     assert not out.exists()
     assert not list(tmp_path.glob(".tmp-*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_refused_before_it_is_opened(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe without a writer would be waited for without end, a device read without end."""
+    image, mask = case(workplace)
+    pipe, link, bundle = tmp_path / "pipe.dcm", tmp_path / "link.nii.gz", workplace / "m.molsub"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    table = tmp_path / "t.csv"
+
+    def late(*_: object) -> None:
+        raise AssertionError("something is waited for")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(120)
+    try:
+        for wrong, outline in (
+            (str(pipe), mask),
+            (image, str(link)),
+            ("/dev/zero", "20,20,60,60"),
+            (str(tmp_path), mask),
+        ):
+            line = failing(
+                capsys, "predict", wrong, "--lesion", outline, "--model", str(bundle), "--out", str(tmp_path / "out")
+            )
+            assert re.search("is a (pipe, a socket or a device|folder), a file was expected", line)
+            table.write_text(f'patient_id,image,mask,subtype\nP1,{wrong},"{outline}",TN\n')
+            for command in (
+                ["cohort", "check", str(table)],
+                ["predict", str(table), "--model", str(bundle), "--out", str(tmp_path / "o")],
+                ["evaluate", str(table), "--model", str(bundle), "--out", str(tmp_path / "e")],
+                ["train", str(table), "--out", str(tmp_path / "run"), *TRAIN],
+                ["study", str(table), "--out", str(tmp_path / "s")],
+            ):
+                assert main(command) == 2, command
+                shutil.rmtree(tmp_path / "o", ignore_errors=True)
+        for path in (pipe, Path("/dev/zero")):
+            for command in (
+                ["cohort", "check", str(path)],
+                ["predict", image, "--lesion", mask, "--model", str(path), "--out", str(tmp_path / "out")],
+                ["train", str(table), "--split", str(path), "--out", str(tmp_path / "run"), *TRAIN],
+                ["models", "import", str(path), "--task", "tn", "--out", str(tmp_path / "x.molsub")],
+            ):
+                assert main(command) == 2, command
+            for read in (content_hash, sha256_file):
+                with pytest.raises(OSError, match="a file was expected"):
+                    read(path)
+            for read in (read_json, read_prediction_sr, read_predictions, open_dicom):
+                with pytest.raises((MolSubError, OSError), match=r"a file was expected|ends in"):
+                    read(path)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_bad_options_are_one_line(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

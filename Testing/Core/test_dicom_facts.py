@@ -122,9 +122,17 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
         read(PixelSpacing=[0.1, 0.1], **{factor: 1.8}),
         read(**plain, ViewCodeSequence=[coded("399162004", ("399163009",))]),
         read(**plain, ViewPosition="RMCC"),
+        read(**plain, DistanceSourceToDetector=650, DistanceSourceToPatient=600, **{factor: 1.8}),
+        read(**plain, DistanceSourceToDetector=650, DistanceSourceToPatient=361.1, **{factor: 1.05}),
+        read(
+            PixelSpacing=[0.2, 0.2], **plain, DistanceSourceToDetector=650, DistanceSourceToPatient=361, **{factor: 1}
+        ),
     ):
         assert doubtful.spacing == Spacing()
         assert any("magnification" in text and "unknown" in text for text in doubtful.warnings)
+    downsampled = read(PixelSpacing=[0.2, 0.2], **plain)
+    assert downsampled.spacing == Spacing()
+    assert any("contradict each other" in text for text in downsampled.warnings)
     fiducial = read(PixelSpacing=[0.07, 0.07], PixelSpacingCalibrationType="FIDUCIAL", **plain, **{factor: 1.8})
     assert fiducial.spacing == Spacing(0.07, 0.07, "PixelSpacing")
     absurd = read(**plain, **{factor: 0})

@@ -33,6 +33,7 @@ from written_files import (
     write_lossless,
 )
 
+from MolSubCore.errors import ImageError
 from MolSubCore.imaging.dicom_pixels import unused_bits_removed
 from MolSubCore.imaging.reader import read_mammogram
 
@@ -201,11 +202,46 @@ def test_unused_bits_by_integer_arithmetic(cells: list[int], bits: int, high: in
     assert (notes[0].startswith(f"{outside} pixels")) if outside else notes == []
 
 
+def test_pixel_data_that_contradict_their_header(tmp_path: Path) -> None:
+    """Other rows or columns than there are pixels, pixel data or an element twice, signs that are none."""
+    stored, path = picture(12, (200, 160)) // 8 + 1800, tmp_path / "m.dcm"
+    sane = mammogram_dataset(stored, 12)
+    write_dicom(path, sane)
+    assert read_mammogram(path).warnings == ()
+    content = path.read_bytes()
+    element = content[content.index(b"\xe0\x7f\x10\x00") :]
+    rows = content[content.index(b"\x28\x00\x10\x00US") :][:10]
+    path.write_bytes(content + element)
+    with pytest.raises(ImageError, match="pixel data twice"):
+        read_mammogram(path)
+    path.write_bytes(content.replace(rows, rows * 2))
+    with pytest.raises(ImageError, match=r"\(0028,0010\) of its header twice"):
+        read_mammogram(path)
+    for attributes, words in (
+        ({"Rows": 190}, "its size is not that of its image"),
+        ({"Columns": 150}, "its size is not that of its image"),
+        ({"Rows": 210}, "truncated pixel data"),
+        ({"NumberOfFrames": 0}, "0 frames"),
+        ({"NumberOfFrames": 2}, "2 frames"),
+        ({"PixelRepresentation": 1}, "is said to have signed pixels"),
+        ({"PixelAspectRatio": ["2", "1"]}, "not square"),
+        ({"BitsStored": 0}, "0 bits stored"),
+        ({"BitsStored": 17}, "17 bits stored"),
+    ):
+        write_dicom(path, mammogram_dataset(stored, 12, **attributes))
+        with pytest.raises(ImageError, match=words):
+            pytest.fail(f"{attributes}: {read_mammogram(path)}")
+    write_dicom(path, mammogram_dataset(stored, 12, PixelAspectRatio=["1", "1"], HighBit=3))
+    told = read_mammogram(path)
+    assert told.warnings == ("High Bit 3 is none of 12 bits stored in 16: 11 was taken.",)
+    assert np.array_equal(told.stored, stored)
+
+
 def test_longer_pixel_data_than_the_image(tmp_path: Path) -> None:
     stored = picture(8, (5, 7))  # an odd number of bytes: one byte of padding belongs to it
     assert read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(stored))).warnings == ()
     dataset = mammogram_dataset(stored)
-    dataset.PixelData += bytes(10)
+    dataset.PixelData += bytes(4)
     mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
     assert np.array_equal(mammogram.stored, stored)
     assert any("longer than the image" in warning for warning in mammogram.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 import zlib
@@ -40,8 +41,9 @@ from written_files import (
     write_dicom,
 )
 
-from MolSubCore.errors import ImageError
-from MolSubCore.imaging.lost_block import lost_block
+from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.lost_block import lost_block, unlike
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.whole_jpeg import Damage, check_jpeg, check_jpeg_2000, check_packbits
 
@@ -215,9 +217,152 @@ def test_what_a_picture_may_hold_is_no_lost_block() -> None:
     for whole in (stored, stored[:, ::-1], label, band, frame, (stored > 0).astype(np.uint8), np.zeros_like(stored)):
         assert lost_block(np.ascontiguousarray(whole)) is None
     for first, last in ((100 * 300 + 40, 103 * 300 + 10), (100 * 300 + 40, 240 * 300), (60 * 300 + 5, 60 * 300 + 180)):
-        lost = stored.copy()
-        lost.ravel()[first:last] = 0
-        assert lost_block(lost) is not None
+        for value in (0, 4095, 1928):
+            lost = stored.copy()
+            lost.ravel()[first:last] = value
+            assert lost_block(lost) is not None
+            assert lost_block(np.ascontiguousarray(lost[::-1, ::-1])) is not None
+
+
+def test_what_a_compression_with_loss_leaves_is_no_lost_block(shared_data: Path) -> None:
+    """Runs of one value beside nearly the same: flat blocks, saturated tissue. The second file was once refused."""
+    flat = breast(8)
+    flat[90:120, 20:180] = 254
+    flat[100, 30:170] = 255
+    assert lost_block(flat) is None
+    for path in [
+        *sorted(shared_data.glob("cdd-cesm/images/P1*.jpg")),
+        shared_data / "msynth/P101_Dhetero_L5.0_X1.02e10.jpg",
+    ]:
+        assert lost_block(read_mammogram(path).stored) is None
+        with Image.open(path) as picture:
+            shown = picture.convert("L")
+        for quality in (50, 75, 90):
+            stream = io.BytesIO()
+            shown.save(stream, "JPEG", quality=quality)
+            assert lost_block(np.asarray(Image.open(stream))) is None
+
+
+@pytest.mark.parametrize("lost", [b"\0", b"\xff", b"\xd0"], ids=["zeros", "ones", "fill"])
+@pytest.mark.parametrize("name", ["m.dcm", "m.nii", "m.nrrd", "m.mha", "m.tif"])
+def test_a_tail_or_a_sector_of_plain_pixels_is_lost(tmp_path: Path, name: str, lost: bytes) -> None:
+    """From anywhere in tissue to the end, and sectors of a disk; air has noise, or is black."""
+    path = tmp_path / name
+    for air in (0, 60):
+        stored = np.where(breast(12) > 0, breast(12), np.random.default_rng(2).integers(0, air + 1, SHAPE)).astype("u2")
+        if name == "m.dcm":
+            write_dicom(path, mammogram_dataset(stored, 12))
+        elif name == "m.tif":
+            Image.fromarray(stored).save(path)
+        else:
+            sitk.WriteImage(sitk.GetImageFromArray(stored[None]), str(path))
+        content = path.read_bytes()
+        read_mammogram(path)
+        begin = content.index(stored[100].tobytes()) - 100 * SHAPE[1] * 2
+        for row, column in ((60, 40), (100, 150), (120, 9), (180, 90)):
+            at = begin + 2 * (row * SHAPE[1] + column)
+            stop = begin + stored.nbytes
+            sector = at // 512 * 512
+            for first, last in ((at, stop), (sector, min(stop, sector + 4096)), (sector, sector + 512)):
+                path.write_bytes(content[:first] + lost * (last - first) + content[last:])
+                with pytest.raises(ImageError):
+                    pytest.fail(f"read: {row}, {column}, {last - first} bytes, {read_mammogram(path)}")
+
+
+def test_noise_in_the_place_of_pixels(tmp_path: Path) -> None:
+    """Bytes of another file, packed or not of a picture; all 16 bits are used, so that none is told by its bits."""
+    stored = breast(16)
+    stored.ravel()[100 * 300 + 40 :][:2048] = np.random.default_rng(5).integers(0, 1 << 16, 2048)
+    with pytest.raises(ImageError, match="without any likeness"):
+        read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(stored, 16)))
+    assert lost_block(np.random.default_rng(5).integers(0, 1 << 16, SHAPE).astype(np.uint16)) is None
+
+
+def test_what_looks_like_no_picture_is_told(tmp_path: Path) -> None:
+    """Bytes in the other order, rows and columns exchanged, a picture that ends with a straight line of tissue."""
+    stored = breast(12)
+    assert unlike(stored) is None
+    assert "bytes of each exchanged" in str(unlike(stored.byteswap()))
+    assert "rows and columns exchanged" in str(unlike(stored.reshape(SHAPE[1], SHAPE[0])))
+    assert unlike(np.random.default_rng(1).integers(0, 4096, SHAPE).astype(np.uint16)) == "as of damage"
+    stored[130:] = 0
+    told = read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(stored, 12))).warnings
+    assert len(told) == 1
+    assert told[0].startswith("The 110 rows at the bottom hold one value, and the breast is cut off there")
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha"])
+def test_volumes_of_another_size_than_their_data(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(breast(12)[None]), str(path), name == "m.nii.gz")
+    content = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
+    if "nii" in name:
+        content = content[:42] + struct.pack("<h", SHAPE[1] - 2) + content[44:]
+    else:
+        content = content.replace(b"300 240", b"298 240")
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(ImageError, match="its size is not that of its image"):
+        read_mammogram(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"bits": 16}, {"mode": "RGB"}, {"mode": "1"}], ids=str)
+def test_every_byte_of_a_png_is_checked(tmp_path: Path, options: dict[str, Any]) -> None:
+    """One bit turned over anywhere, an end that is missing, parts that are swapped: of images, and of masks."""
+    image, path = tmp_path / "i.png", tmp_path / "m.png"
+    stored = breast(options.get("bits", 8))[60:180, :150]
+    Image.fromarray(breast(8)[60:180, :150]).save(image)
+    mask = np.zeros(stored.shape, np.uint8)
+    mask[40:80, 40:90] = 255
+    picture = Image.fromarray(stored if not options.get("mode") else mask)
+    (picture.convert(options["mode"]) if options.get("mode") else picture).save(path)
+    content = path.read_bytes()
+
+    def read() -> None:
+        if options.get("mode"):
+            read_lesions(path, read_mammogram(image))
+        else:
+            read_mammogram(path)
+
+    read()
+    path.write_bytes(content + b"more")
+    read()
+    damaged_ones = [
+        content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :] for at in range(12, len(content) - 4, 37)
+    ]
+    for changed in (*damaged_ones, content[:-12], content[:-4], content[:-12] + bytes(12)):
+        path.write_bytes(changed)
+        with pytest.raises(MolSubError):
+            pytest.fail(f"read: {read()}")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("predictor", [1, 2])
+def test_tiff_lzw_fills_its_picture_exactly(tmp_path: Path, bits: int, predictor: int) -> None:
+    """Codes are followed as libtiff wrote them; bytes that are lost shift them, others where they stand for more."""
+    path, stored = tmp_path / "m.tif", np.tile(breast(bits), (2, 2))
+    Image.fromarray(stored).save(path, compression="tiff_lzw", tiffinfo={317: predictor})
+    assert np.array_equal(read_mammogram(path).stored, stored)
+    content = path.read_bytes()
+    for at in range(2000, len(content) - 3000, 30011):
+        lost, other = content[:at] + content[at + 1 :], content[:at] + b"\x55" * 90 + content[at + 90 :]
+        for changed in (lost, other) if bits == 8 else (lost,):
+            path.write_bytes(changed)
+            with pytest.raises(ImageError):
+                pytest.fail(f"read: {at} of {len(content)}, {read_mammogram(path)}")
+
+
+def test_tiff_parts_lie_apart_and_within_the_file(tmp_path: Path) -> None:
+    path, stored = tmp_path / "m.tif", breast(8)
+    Image.fromarray(stored).save(path, tiffinfo={278: 60})
+    with Image.open(path) as picture:
+        offsets = picture.tag_v2[273]
+    content = path.read_bytes()
+    assert len(offsets) == 4
+    read_mammogram(path)
+    for wrong in (offsets[1] - 300, len(content) - 100):
+        path.write_bytes(content.replace(struct.pack("<I", offsets[2]), struct.pack("<I", wrong)))
+        with pytest.raises(ImageError, match=r"lie over each other|missing|not a whole"):
+            pytest.fail(f"read: {read_mammogram(path)}")
 
 
 def _with_elements(elements: bytes, syntax: UID, folder: Path) -> Path:

@@ -27,6 +27,7 @@ from MolSubCore.cohort.importers.sources import (
     with_ending,
 )
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import read_text
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.raster import read_side
@@ -237,7 +238,7 @@ def _outlines(paths: list[Path], folder: Path, found: Found) -> tuple[dict[tuple
 def _read_outline(key: str, path: Path) -> _Outline:
     """Labels and reach; the pixels are drawn by the reader of lesions."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = json.loads(read_text(path))
         points = [[(float(p["x"]), float(p["y"])) for p in entry["cgPoints"]] for entry in entries]
         labels = [" ".join(str(entry.get("label", "")).split()) for entry in entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

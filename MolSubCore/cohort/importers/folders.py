@@ -21,6 +21,7 @@ from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
 from MolSubCore.cohort.worklist_source import IMAGE_ENDINGS, is_neutral, patients_of, tells_patient
 from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.files import open_file
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.mammogram import is_placeholder
@@ -259,7 +260,7 @@ def _mask(path: Path, key: str) -> _Mask | None:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False

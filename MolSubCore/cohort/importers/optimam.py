@@ -18,6 +18,7 @@ from MolSubCore.cohort.importers.optimam_nbss import Pathology, pathology_of
 from MolSubCore.cohort.importers.rows import NO_IMAGE, Found, Progress, Row
 from MolSubCore.cohort.importers.sources import clip_box, number_of
 from MolSubCore.errors import CohortError
+from MolSubCore.files import read_text
 
 NO_MARK = "image without a mark"
 NO_NBSS = "client without screening records (NBSS)"
@@ -64,7 +65,7 @@ def _read(path: Path | None) -> dict[str, Any] | None:
     if path is None or not path.is_file():  # a named pipe would wait for ever
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

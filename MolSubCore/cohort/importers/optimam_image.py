@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE
 from MolSubCore.cohort.importers.sources import age_of
+from MolSubCore.files import read_text
 from MolSubCore.imaging import dicom_facts as facts
 
 NO_HEADER = "header file missing or damaged"
@@ -35,7 +36,7 @@ def read_header(study: Path, sop: str) -> Header:
         try:
             if not (study / name).is_file():  # a named pipe would wait for ever
                 continue
-            dataset = Dataset.from_json(json.loads((study / name).read_text(encoding="utf-8-sig")))
+            dataset = Dataset.from_json(json.loads(read_text(study / name)))
             return _facts(dataset)
         except Exception:  # any damage: pydicom raises many kinds
             break
