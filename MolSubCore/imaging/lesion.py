@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import LesionError
+from MolSubCore.files import why_no_file
 from MolSubCore.imaging.box_text import looks_like_a_box, read_box, why_no_box
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.pieces import find_pieces, joined
@@ -226,6 +227,8 @@ def check_lesion_source(source: str | os.PathLike[str]) -> None:
         return
     if ("," in text or ";" in text) and looks_like_a_box(text):
         raise LesionError(f"box {text}", why_no_box(text), "Give row0,col0,row1,col1")
+    if why := why_no_file(text):
+        raise LesionError(text, why, "Name the file of one outline, or give a box row0,col0,row1,col1")
     if not os.path.isfile(text):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise LesionError(text, "does not exist or is no file", "Check the path, or give a box row0,col0,row1,col1")
 

@@ -204,7 +204,8 @@ def test_unused_bits_by_integer_arithmetic(cells: list[int], bits: int, high: in
 
 def test_pixel_data_that_contradict_their_header(tmp_path: Path) -> None:
     """Other rows or columns than there are pixels, pixel data or an element twice, signs that are none."""
-    stored, path = picture(12, (200, 160)) // 8 + 1800, tmp_path / "m.dcm"
+    slope = np.add.outer(np.arange(200), np.arange(160)).astype(np.uint16)
+    stored, path = 1700 + 2 * slope + picture(12, (200, 160)) // 256, tmp_path / "m.dcm"
     sane = mammogram_dataset(stored, 12)
     write_dicom(path, sane)
     assert read_mammogram(path).warnings == ()
