@@ -34,7 +34,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
 #: and older predictions of a table that is resumed, are then left aside.
-READING_VERSION = 8
+READING_VERSION = 9
 
 
 def default_cache() -> Path:

@@ -63,7 +63,7 @@ def check_elements(path: Path, content: bytes | mmap.mmap, start: int, *, little
         raise ImageError(path, "holds pixel data twice", "Export it again")
 
 
-def _pixels_again(content: bytes | mmap, at: int, *, little: bool, explicit: bool) -> bool:
+def _pixels_again(content: bytes | mmap.mmap, at: int, *, little: bool, explicit: bool) -> bool:
     """Whether the pixel data that begin at `at`, or the first of their group, have others behind them."""
     order = "<" if little else ">"
     found = 0
