@@ -42,7 +42,7 @@ def predict_table(
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
 
     There is a line per result: one per breast, and per lesion where the column ``lesion_id`` names them. The column
-    ``laterality`` says the side where a file does not.
+    ``laterality`` or ``side``, or the view (``L-MLO``), says the side where a file does not.
 
     With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
     rows stand now; what is new gets a new number. A patient that cannot be predicted is reported and the others go
@@ -92,7 +92,7 @@ def predict_table(
             folder = out / f"case-{number:04d}"
             try:
                 said = _said_of(cases)
-                key = _key(images, bundle, asked | told(**said), identified)
+                key = _key(images, bundle, asked | told(said["sides"], said["lesion_ids"]), identified)
                 folder, done = cases_of.take(number, key)
                 if not done or (dicom and not (folder / "dicom").is_dir()):
                     if dicom:
@@ -198,11 +198,11 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
 
 
 def _said_of(cases: Sequence[Case]) -> dict[str, Any]:
-    """What the table says of the images of one patient: sides, and which lesion is which."""
-    sides = [case.extra.get("laterality", "").strip().upper()[:1] for case in cases]
-    lesions = [case.extra.get("lesion_id", "").strip() for case in cases]
+    """What the table says of the images of one patient: sides, views, and which lesion is which."""
+    lesions = [case.lesion_id for case in cases]
     return {
-        "sides": [side if side in ("L", "R") else None for side in sides],
+        "sides": [case.side for case in cases],
+        "views": [case.view for case in cases],
         "lesion_ids": lesions if any(lesions) else (),
     }
 

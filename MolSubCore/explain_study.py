@@ -125,7 +125,9 @@ def explain_cohort(
     with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
         for number, cases in enumerate(patients.values()):
             try:
-                prediction = predict([(case.image, case.lesion) for case in cases], bundle, layers=plan.layers)
+                images = [(case.image, case.lesion) for case in cases]
+                sides, views = [case.side for case in cases], [case.view for case in cases]
+                prediction = predict(images, bundle, layers=plan.layers, sides=sides, views=views)
                 own: list[Row] = []
                 for item in prediction.items:
                     own += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)

@@ -21,6 +21,7 @@ from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import Roi, extract_rois
+from MolSubCore.imaging.view_text import contradiction, read_side
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import class_indices
 from MolSubCore.models.device import to_input
@@ -225,6 +226,7 @@ def predict(
     method: str = "gradcam",
     read: Callable[[str | PathLike[str]], Mammogram] = read_mammogram,
     sides: Sequence[str | None] = (),
+    views: Sequence[str | None] = (),
     lesion_ids: Sequence[str] = (),
     unnamed: Literal["refuse", "warn", "confirmed"] = "confirmed",
 ) -> Prediction:
@@ -248,6 +250,8 @@ def predict(
         Gives the mammogram of a file, for callers that have read it already.
     sides : sequence of {'L', 'R'} or None
         Side of the breast in each image, where its file does not say it.
+    views : sequence of str or None
+        View of each image, as far as it is known; an image that says another is refused.
     lesion_ids : sequence of str
         Which of the patient's lesions each image's is; images of a breast with the same are averaged.
     unnamed : {'refuse', 'warn', 'confirmed'}
@@ -263,7 +267,7 @@ def predict(
         raise MolSubError("predict", "got no image", "Give at least one image with its lesion")
     recipe = Recipe.from_dict(bundle.card["recipe"])
     chosen, wanted = check_request(bundle, layers=layers, classes=classes, method=method)
-    for name, values in (("sides", sides), ("lesion_ids", lesion_ids)):
+    for name, values in (("sides", sides), ("views", views), ("lesion_ids", lesion_ids)):
         if values and len(values) != len(images):
             raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
     items: list[LesionPrediction] = []
@@ -271,6 +275,8 @@ def predict(
     mammograms: list[Mammogram] = []
     for number, files in enumerate(images, start=1):
         mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
+        if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
+            raise ImageError(f"view of image {number}", wrong, "Correct the view, or leave it out")
         mammograms.append(mammogram)
         first = next(n for n, one in enumerate(mammograms) if same_picture(one, mammogram))
         lesions = read_lesions(files[1], mammogram)
@@ -305,14 +311,15 @@ def with_side(number: int, mammogram: Mammogram, side: str | None) -> Mammogram:
     Raises
     ------
     ImageError
-        If the file says another.
+        If the file says another, or the side is none.
     """
-    if not side or side == mammogram.laterality:
+    if not side:
         return mammogram
-    if mammogram.laterality:
-        found = f"shows the {mammogram.laterality} breast by its own header or file name, {side} was given"
-        raise ImageError(f"image {number}", found, "Correct the side, or leave it out")
-    return dataclasses.replace(mammogram, laterality="L" if side == "L" else "R")
+    told = read_side(side)
+    wrong = contradiction(told, mammogram.laterality) if told else f"is '{side}', expected L or R"
+    if wrong or not told:
+        raise ImageError(f"side of image {number}", wrong, "Correct the side, or leave it out")
+    return dataclasses.replace(mammogram, laterality=told)
 
 
 def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") -> list[str]:

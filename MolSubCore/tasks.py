@@ -153,6 +153,20 @@ def get_task(name: str) -> Task:
         raise MolSubError("task", f"unknown value '{name}'", f"Choose one of {', '.join(TASKS)}") from None
 
 
+def _key(text: object) -> str:
+    """A cell as it is looked up; full-width signs and the dashes of word processors are plain ones."""
+    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
+    key = " ".join(plain.strip().lower().replace("_", " ").split())
+    key = key[:-2] if key.endswith(".0") else key
+    return key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
+
+
+def number_label(text: object) -> int | None:
+    """The number that a cell is which `parse_subtype` would take for a label 0-4; None for a name."""
+    key = _key(text)
+    return int(key) if key in _BY_ALIAS and key.isdecimal() else None
+
+
 def parse_subtype(text: object) -> SubtypeLabel:
     """The subtype a table cell means: a name as in the paper, a common short form, a label 0-4, or a part of it.
 
@@ -161,11 +175,7 @@ def parse_subtype(text: object) -> SubtypeLabel:
     MolSubError
         If the text is none of these.
     """
-    # Full-width signs and the dashes that word processors put in the place of a minus.
-    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
-    key = " ".join(plain.strip().lower().replace("_", " ").split())
-    key = key[:-2] if key.endswith(".0") else key
-    key = key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
+    key = _key(text)
     if key not in _BY_ALIAS:
         known, partial = (", ".join(s.value for s in kind) for kind in (Subtype, PartialSubtype))
         remedy = f"Use one of {known}, or a label 0-4 in this order; or {partial}, where no more is known"

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from MolSubCore.cohort.identity import Sighting, compare_identities, look_alikes, thumbnail
 from MolSubCore.cohort.splits import make_split
-from MolSubCore.cohort.table import MISSING, Case, Cohort, Problem, parse_cohort, without_paths
+from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError
-from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.raster import read_side
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.imaging.roi import extract_rois
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 Purpose = Literal["train", "predict", "outline"]
 
-_SIDE_COLUMNS, _VIEW_COLUMNS = ("laterality", "side"), ("view", "view_position", "view position")
 #: Warnings of images, by how much they matter; all others weigh 3.
 _WEIGHTS = (
     (7, "mean nothing|there is no picture|negative"),
@@ -119,9 +116,7 @@ def check_cohort(
             boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
             sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes))
             thumbnails.append(thumbnail(mammogram))
-            contradictions, unknown = _contradictions(case, mammogram)
-            problems += contradictions
-            notes += unknown
+            problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
@@ -207,41 +202,6 @@ def _shared_masks(cohort: Cohort) -> list[Problem]:
         if earlier.image != case.image:
             found.append(Problem(case.row, "mask", f"is that of row {earlier.row}, which is another image"))
     return found
-
-
-def _contradictions(case: Case, mammogram: Mammogram) -> tuple[list[Problem], list[Problem]]:
-    """Side and view in the table against each other and the file: what contradicts, and what is not understood."""
-    found, unknown = [], []
-    sides: dict[str, str] = {}
-    for column in _SIDE_COLUMNS:
-        if (cell := case.extra.get(column, "")).casefold() not in MISSING:
-            if side := read_side(cell):
-                sides[column] = side
-            else:
-                unknown.append(Problem(case.row, column, "is no side that is known: expected L or R", 3))
-    for column in _VIEW_COLUMNS:
-        if (cell := case.extra.get(column, "")).casefold() in MISSING:
-            continue
-        said = read_view_text(cell)
-        view = said.view
-        if said.side:
-            sides[column] = said.side
-        if said.kinds:
-            text = f"says that this is not a standard view: {', '.join(said.kinds)}"
-            unknown.append(Problem(case.row, column, text, 5))
-        elif said.unknown and view:
-            unknown.append(Problem(case.row, column, f"was read as {view}, with a word that is not known", 3))
-        if view is None and not said.kinds:
-            unknown.append(Problem(case.row, column, "is no view that is known, such as CC, MLO or L-MLO", 3))
-        elif view and mammogram.view and view != mammogram.view:
-            found.append(Problem(case.row, column, f"is {view}, the image says {mammogram.view}"))
-    if len(set(sides.values())) > 1:
-        told = ", ".join(f"{column} says {side}" for column, side in sides.items())
-        found.append(Problem(case.row, next(iter(sides)), f"is contradicted by the same row: {told}"))
-    elif mammogram.laterality and (wrong := [name for name, side in sides.items() if side != mammogram.laterality]):
-        text = f"is {sides[wrong[0]]}, the image says {mammogram.laterality}"
-        found.append(Problem(case.row, wrong[0], text))
-    return found, unknown
 
 
 def note_weight(text: str) -> int:

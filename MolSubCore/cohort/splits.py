@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from MolSubCore.cohort.table import Cohort
-from MolSubCore.cohort.table_files import TABLE_ENDINGS, clean_cell, column_name, read_rows
+from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import json_text, read_json, write_text
 from MolSubCore.pseudonyms import Salt
@@ -232,7 +232,8 @@ def _from_json(path: Path) -> Split:
 
 def _from_csv(path: Path) -> Split:
     parts: dict[str, Partition] = {}
-    rows = read_rows(path)
+    file = TableFile(path)
+    rows = file.rows()
     _, header = next(rows, (1, []))
     columns = [column_name(cell).replace(" ", "_") for cell in header]
     if not {"patient_id", "partition"} <= set(columns):
@@ -243,6 +244,8 @@ def _from_csv(path: Path) -> Split:
         patient, part = row.get("patient_id", ""), row.get("partition", "").lower()
         if not patient and not part:
             continue
+        if patient and (why := file.why_no_id(patient, columns.index("patient_id"))):
+            raise CohortError(path, f"row {number}, patient_id: {why}", "Correct the table")
         if not patient or not (part == TEST or re.fullmatch(r"[+-]?\d{1,6}", part, re.ASCII)):
             found = (
                 f"is no split table: row {number} has the partition '{part}'{'' if patient else ' and no patient_id'}"

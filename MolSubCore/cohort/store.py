@@ -25,10 +25,10 @@ from MolSubCore.imaging.content import content_hash
 from MolSubCore.imaging.lesion import Box, read_lesions
 from MolSubCore.imaging.lesion_files import KNOWN_ENDINGS
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.raster import facts_from_name
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.imaging.view_text import facts_from_name
 
 Progress = Callable[[int, int, str], None]
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from MolSubCore.cohort.table_files import (
+    BROKEN,
     Problem,
     TableFile,
     clean_cell,
     column_name,
     is_error_value,
+    is_missing,
+    may_be_date,
+    may_be_rounded,
     note_lines,
     read_rows,
     row_list,
@@ -22,20 +28,24 @@ from MolSubCore.cohort.table_files import (
 from MolSubCore.errors import CohortError, MolSubError, explain_error, hide_paths, printable
 from MolSubCore.files import Finder, named_file, why_missing
 from MolSubCore.imaging.box_text import read_box
-from MolSubCore.tasks import Subtype, SubtypeLabel, parse_subtype
+from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_view_text
+from MolSubCore.tasks import Subtype, SubtypeLabel, number_label, parse_subtype
 
 __all__ = ["Case", "Cohort", "Problem", "parse_cohort", "read_cohort", "read_rows", "tell_notes", "without_paths"]
 
+_SIDE_COLUMNS = ("laterality", "side", "image_laterality", "imagelaterality", "leftright", "left_or_right_breast")
+_VIEW_COLUMNS = ("view", "view_position", "viewposition", "image_view")
 #: The paper's own table, by our names.
 _PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
 _KNOWN = ("patient_id", "image", "mask", "box", "subtype")
-#: Cells that say that nothing is known, in any case.
-MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "missing", "?", "-"})
 
-_LABEL = re.compile(r"[0-4](\.0+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"(\d+)(?:\.0+)?")
+_PARTED = re.compile(r"\d{1,3}(?:[.,'\u2019 ]\d{3})+")
+#: Small letters of Cyrillic and Greek that are drawn as Latin ones.
+_LOOK_ALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ", "abekmhopctyxijsabeiknoptux")
 _AGE = re.compile(r"0*(\d{1,3})\s*[Yy]")
 
 
@@ -71,6 +81,70 @@ class Case:
     def lesion(self) -> Path | str:
         """What `read_lesions` takes: the mask, or else the box."""
         return self.mask if self.mask is not None else self.box or ""
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """The side of the breast by each column that says it, those of sides before those of views (``L-MLO``)."""
+        found = {column: read_side(cell) for column, cell in self._cells(_SIDE_COLUMNS)}
+        found |= {column: read_view_text(cell).side for column, cell in self._cells(_VIEW_COLUMNS)}
+        return {column: side for column, side in found.items() if side}
+
+    @property
+    def side(self) -> Side | None:
+        """The side of the breast that the row says."""
+        return next(iter(self.sides.values()), None)
+
+    @property
+    def views(self) -> dict[str, str | None]:
+        """The view by each column that should say it; None where it is not understood."""
+        return {column: read_view_text(cell).view for column, cell in self._cells(_VIEW_COLUMNS)}
+
+    @property
+    def view(self) -> str | None:
+        """The view that the row says."""
+        return next(filter(None, self.views.values()), None)
+
+    @property
+    def lesion_id(self) -> str:
+        """Which of the patient's lesions it is; empty where the row does not say it."""
+        cell = next((cell for _, cell in self._cells(("lesion_id",))), "")
+        return number[1] if (number := _WHOLE.fullmatch(cell)) else cell
+
+    def contradictions(self, side: str | None, view: str | None) -> list[Problem]:
+        """What the row says of side and view against what its image says of them."""
+        told = [(column, contradiction(own, side)) for column, own in self.sides.items()][:1]
+        told += [(column, contradiction(own, view)) for column, own in self.views.items() if own]
+        return [Problem(self.row, column, text) for column, text in told if text]
+
+    def doubtful_facts(self) -> tuple[list[Problem], list[Problem]]:
+        """What is wrong with the row's sides and views by themselves, and what is not understood."""
+        known = self.sides
+        wrong = [
+            Problem(self.row, column, "is no side that is known: expected L or R (left, right), or nothing")
+            for column, _ in self._cells(_SIDE_COLUMNS)
+            if column not in known
+        ]
+        if len(set(known.values())) > 1:
+            told = ", ".join(f"{column} says {side}" for column, side in known.items())
+            wrong.append(Problem(self.row, next(iter(known)), f"is contradicted by the same row: {told}"))
+        unknown = []
+        for column, cell in self._cells(_VIEW_COLUMNS):
+            said = read_view_text(cell)
+            if said.kinds:
+                text, weight = f"says that this is not a standard view: {', '.join(said.kinds)}", 5
+            elif said.view is None:
+                text, weight = "is no view that is known, such as CC, MLO or L-MLO", 3
+            elif said.unknown:
+                text, weight = f"was read as {said.view}, with a word that is not known", 3
+            else:
+                continue
+            unknown.append(Problem(self.row, column, text, weight))
+        return wrong, unknown
+
+    def _cells(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+        """Columns of these names, however they are spelt, with their cells that say something."""
+        own = [(re.sub("[ -]", "_", name), name, cell) for name, cell in self.extra.items()]
+        return [(name, cell) for key in columns for plain, name, cell in own if plain == key and not is_missing(cell)]
 
 
 def without_paths(error: Exception, cases: Sequence[Case]) -> str:
@@ -157,7 +231,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     """
     file = TableFile(path)
     rows = file.rows()
-    _, header = next(rows, (1, []))
+    top, header = next(rows, (1, []))
     columns = [column_name(cell) for cell in header]
     columns = [name if (known := name.replace(" ", "_").replace("-", "_")) not in _KNOWN else known for name in columns]
     paper = {"name", "img_path", *(["label"] if need_subtype else [])} <= set(columns)
@@ -169,35 +243,59 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         missing.append("mask (or box)")
     if missing:
         found = ", ".join(name for name in columns if name) or "none"
+        lower = [number for number, cells in islice(rows, 20) if {"image", "img_path"} & set(map(column_name, cells))]
+        remedy = (
+            f"Row {lower[0]} looks like the header: delete the rows above it" if lower else "Add them to the header row"
+        )
+        where = f" in row {top}" if top > 1 else ""
+        where += "".join(f" ({note.text})" for note in file.notes if note.column == "workbook")
         raise CohortError(
-            path, f"lacks the column(s) {', '.join(missing)}; found: {found}", "Add them to the header row"
+            path,
+            f"lacks the column(s) {', '.join(missing)}; found{where}: {found}",
+            remedy,
         )
     doubled = {name for name, count in Counter(columns).items() if name and count > 1}
     if doubled:
         raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Rename one of each")
     cases, problems, labels, finder = [], [], [], Finder()
+    unnamed = [place for place, name in enumerate(columns) if not name]
+    id_place = columns.index("patient_id")
+    nameless: list[int] = []
+    short: list[int] = []
+    written: dict[str, dict[str, int]] = {}  # by id, how it is written, with the first row
     for number, cells in rows:
         values = dict(zip(columns, cells, strict=False))
-        if not any(cell.strip() for cell in values.values()):
+        if not any(clean_cell(cell) for cell in cells):
             continue
+        nameless += [number] if any(clean_cell(cells[n]) for n in unnamed if n < len(cells)) else []
+        short += [number] if len(cells) < len(columns) else []
         wrong = [
             Problem(number, name, f"is empty: {why}")
             for place, name in enumerate(columns)
             if name in needed and not values.get(name, "").strip() and (why := file.why_empty(number, place))
         ]
-        if not wrong:
-            case, wrong = _parse_row(number, values, path.parent, finder, need_subtype, need_lesion)
-        else:
-            case = None
-        if any(cell.strip() for cell in cells[len(columns) :]):
-            text = f"has {len(cells)} cells, the header has {len(columns)}; quote cells that hold the separator"
-            case, wrong = None, [Problem(number, "cells", text)]
+        case = None
+        if [column_name(cell) for cell in cells] == [column_name(cell) for cell in header]:
+            wrong = [Problem(number, "cells", "is the header once more; delete the row")]
+        elif not wrong:
+            why = file.why_no_id(clean_cell(values.get("patient_id", "")), id_place)
+            case, wrong = _parse_row(number, values, path.parent, finder, why, need_subtype, need_lesion)
+        if any(clean_cell(cell) for cell in cells[len(columns) :]):
+            case, wrong = None, [Problem(number, "cells", _too_many(file, cells, len(columns)))]
         problems += wrong
         if case is not None:
             cases.append(case)
-            if not paper and _LABEL.fullmatch(clean_cell(values.get("subtype", ""))):
+            raw = unicodedata.normalize("NFC", values["patient_id"]).strip()
+            written.setdefault(case.patient_id, {}).setdefault(raw, number)
+            if not paper and number_label(values.get("subtype", "")) is not None:
                 labels.append(case)
-    notes = [*file.notes, *_normalised(cases), *_alike(cases)]
+    notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
+    if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
+        text = f"ids of {row_list(several)} differ only in signs that look alike or that nobody sees; read as one"
+        notes.append(Problem(None, "patient_id", text, 9))
+    notes += [note for case in cases for note in case.doubtful_facts()[1]]
+    problems += _with_and_without_decimals(cases)
+    problems.sort(key=lambda problem: problem.row or 0)
     if labels:
         told, sure = _number_labels(labels)
         if sure:
@@ -209,14 +307,41 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     return Cohort(tuple(cases), path, tuple(notes)), problems
 
 
+def _too_many(file: TableFile, cells: Sequence[str], count: int) -> str:
+    if file.is_workbook:
+        place = next(n for n in range(count, len(cells)) if clean_cell(cells[n]))
+        column = file.letters(place)
+        return f"has a cell in column {column}, right of the header's last column; name that column or empty the cell"
+    return f"has {len(cells)} cells, the header has {count}; quote cells that hold the separator"
+
+
+def _cells_unread(nameless: Sequence[int], short: Sequence[int]) -> list[Problem]:
+    notes = []
+    if nameless:
+        text = f"cells of {row_list(nameless)} stand in a column without a name in the header, and were not read"
+        notes.append(Problem(None, "cells", text, 6))
+    if short:
+        text = f"{row_list(short)}: fewer cells than the header; those that lack count as empty"
+        notes.append(Problem(None, "cells", text, 4))
+    return notes
+
+
 def _parse_row(
-    number: int, raw: dict[str, str], folder: Path, finder: Finder, need_subtype: bool, need_lesion: bool
+    number: int,
+    raw: dict[str, str],
+    folder: Path,
+    finder: Finder,
+    why_no_id: str,
+    need_subtype: bool,
+    need_lesion: bool,
 ) -> tuple[Case | None, list[Problem]]:
     values = {name: clean_cell(cell) for name, cell in raw.items()}
-    wrong = [Problem(number, name, "is empty") for name in ("patient_id", "image") if not values.get(name)]
-    if re.fullmatch(r"\d+[.,]\d+E\+?\d+|\d+E\+\d+", values.get("patient_id", ""), re.IGNORECASE):
-        text = "is a long number that a spreadsheet rounded: several patients may have one id; give it as text"
-        wrong.append(Problem(number, "patient_id", text))
+    wrong = [Problem(number, "patient_id", why_no_id)] if why_no_id else []
+    for name in ("image", "mask", "box"):
+        if is_missing(values.get(name, "")):
+            raw, values = raw | {name: ""}, values | {name: ""}
+    wrong += [] if values["image"] else [Problem(number, "image", "is empty")]
+    wrong += [Problem(number, name, BROKEN) for name in _KNOWN[1:] if re.search(r"[\r\n]", values.get(name, ""))]
     wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
     wrong += [
         Problem(number, name, f"is {values[name]}, which a spreadsheet shows in place of a value; correct the cell")
@@ -247,7 +372,9 @@ def _parse_row(
     extra = {name: value for name, value in values.items() if name and name not in _KNOWN}
     image = finder.find(folder, named_file(raw["image"].strip()))
     outline = finder.find(folder, mask) if mask else None
-    return Case(number, values["patient_id"], image, outline, box, subtype, extra), []
+    case = Case(number, values["patient_id"], image, outline, box, subtype, extra)
+    wrong, _ = case.doubtful_facts()
+    return (None, wrong) if wrong else (case, [])
 
 
 def _number_labels(labels: Sequence[Case]) -> tuple[Problem, bool]:
@@ -268,7 +395,7 @@ def _normalised(cases: Sequence[Case]) -> list[Problem]:
     """Turn decimal commas and DICOM ages in the further columns into plain numbers; what was done, or is doubtful."""
     notes = []
     for name in dict.fromkeys(name for case in cases for name in case.extra):
-        own = [case for case in cases if case.extra.get(name, "").casefold() not in MISSING]
+        own = [case for case in cases if not is_missing(case.extra.get(name, ""))]
         if name == "age":
             for case in own:
                 if age := _AGE.fullmatch(case.extra[name]):
@@ -315,10 +442,54 @@ def _alike(cases: Sequence[Case]) -> list[Problem]:
     """Patients whose ids differ only in capitals, blanks and separators, or leading zeros: one under two ids leaks."""
     groups: dict[str, dict[str, int]] = {}
     for case in cases:
-        key = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", " ", case.patient_id.casefold()))
-        groups.setdefault(key, {}).setdefault(case.patient_id, case.row)
+        name = case.patient_id
+        name = re.sub(r"[.,'\u2019 ]", "", name) if _PARTED.fullmatch(name) else name
+        name = "".join(str(unicodedata.decimal(sign, sign)) for sign in name.casefold().translate(_LOOK_ALIKES))
+        key = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", " ", name)).strip()
+        groups.setdefault(key or case.patient_id, {}).setdefault(case.patient_id, case.row)
     rows = [row for ids in groups.values() if len(ids) > 1 for row in ids.values()]
     if not rows:
         return []
-    text = f"ids of {row_list(rows)} differ only in capitals, separators or leading zeros; give one patient one id"
-    return [Problem(None, "patient_id", text, 9)]
+    text = f"ids of {row_list(rows)} differ only in capitals, separators, letters that look alike or leading zeros"
+    return [Problem(None, "patient_id", f"{text}; give one patient one id", 9)]
+
+
+def _with_and_without_decimals(cases: Sequence[Case]) -> list[Problem]:
+    """Ids that are one number, here ``101`` and there ``101.0``, as programs write a column that has gaps."""
+    groups: dict[str, dict[str, int]] = {}
+    for case in cases:
+        if number := _WHOLE.fullmatch(case.patient_id):
+            groups.setdefault(number[1], {}).setdefault(case.patient_id, case.row)
+    text = "is the same number as in row {}, once with decimals (.0) and once without; give one patient one id"
+    return [
+        Problem(row, "patient_id", text.format(first))
+        for first, *others in (list(ids.values()) for ids in groups.values())
+        for row in others
+    ]
+
+
+def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
+    """Ids that a spreadsheet may have changed, or that programs write where an id was taken out."""
+    from MolSubCore.imaging.mammogram import is_placeholder
+
+    patients: dict[str, list[int]] = {}
+    for case in cases:
+        patients.setdefault(case.patient_id, []).append(case.row)
+    taken_out = [
+        rows for name, rows in patients.items() if len(rows) > 1 and not name.isdecimal() and is_placeholder(name)
+    ]
+    return [
+        Problem(None, "patient_id", f"ids of {row_list(row for rows in groups for row in rows)} {text}", 9)
+        for groups, text in (
+            (
+                [rows for name, rows in patients.items() if may_be_date(name)],
+                "look like dates or times, which spreadsheets make of ids such as 1-3; see that none was changed",
+            ),
+            (
+                [rows for name, rows in patients.items() if may_be_rounded(name)],
+                "have zeros from the 16th digit on, as spreadsheets leave long numbers: patients may share one",
+            ),
+            (taken_out, "are what programs write where an id was taken out; all these rows count as one patient"),
+        )
+        if groups
+    ]

@@ -7,6 +7,7 @@ Whatever had to be decided is a note. Standard library and openpyxl only.
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import os
 import re
@@ -21,12 +22,62 @@ from zipfile import BadZipFile, ZipFile
 from MolSubCore.errors import CohortError, printable
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
+_UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+#: Said of a cell that can have no line break, and of one that holds rows.
+BROKEN = "has a line break; a quotation mark that is not closed swallows the rows below it"
+_SWALLOWS = "has a quotation mark that is not closed or not doubled: what follows it, rows perhaps, was one cell"
+_CLOSE = 'Close it, or write "" for a mark within a cell (inches), or take it out'
+_HOLDS_ROWS = "has a cell that holds rows of the table; a quotation mark that is not closed may have swallowed them"
+_APART = "Take out the loose quotation mark, and give each row a row of its own"
 #: Of a table: its bytes (of a workbook's parts, unpacked), its rows, its columns, the last row a sheet can have.
 _SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP, _LAST_ROW = 128 << 20, 32 << 20, 250_000, 1000, 1_048_576
 #: Endings of tables.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
-#: Signs that nobody sees: byte order marks, joiners, direction marks, soft hyphens.
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+#: Signs that nobody sees: byte order marks, joiners, direction marks, soft hyphens, fillers, variation selectors, tags.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+#: Cells that say that nothing is known, in any case.
+_MISSING = frozenset(
+    (
+        *("na", "n/a", "n.a.", "n.a", "<na>", "n/k", "nan", "nat", "none", "null", "nil", "unknown", "missing"),
+        *("not available", "not known", "(blank)", "(empty)", "unbekannt", "k.a.", "inconnu", "desconocido"),
+        *("sconosciuto", "desconhecido", "未知", "不详", "无"),
+    )
+)
+_ONLY_SIGNS = re.compile(r"[?*.\-–—_/\s]*")
+_PATH = 2
+#: Short months as spreadsheets write them, in several languages.
+_MONTH = (
+    r"(?:janv?|ene|gen|f[eé]vr?|feb|mars?|mrz|märz?|mrt|maa|a[pbv]r|ma[yijg]|mei|juin|ju[nl]|juil|giu|lug|aug|ao[uû]t|ago"
+    r"|sept?|set|o[ck]t|ott|out|nov|d[eé][cz]|di[cs])\.?"
+)
+_CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
+_CALENDAR = r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
+#: What nobody gives as an id: a date with its time, ``1-Mar``, ``3月1日``.
+_SURE_DATE = re.compile(
+    rf"(?:{_CALENDAR})[ T]{_CLOCK}|\d{{1,2}}\.?[- ]{_MONTH}(?:[- ]\d{{2,4}})?"
+    r"|(?:\d{2,4}年)?\d{1,2}月(?:\d{1,2}日)?",
+    re.IGNORECASE,
+)
+_PERHAPS_DATE = re.compile(rf"{_CALENDAR}|{_MONTH}[- ]\d{{2,4}}|{_CLOCK}", re.IGNORECASE)
+_ROUNDED = re.compile(r"[+-]?(?:\d+[.,]\d+E\+?\d+|\d+E\+\d+)", re.IGNORECASE)
+#: More digits than these a number of a spreadsheet does not keep.
+_DIGITS = 15
+_AS_TEXT = "format the column as text and enter the ids again"
+#: How workbooks write signs that XML cannot: ``_x000D_``.
+_CONTROL = re.compile(r"_x(00[01][0-9A-F])_", re.IGNORECASE)
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+#: What another program's strict form of a workbook (ISO/IEC 29500) calls the parts that all others call so.
+_STRICT = (
+    (b"http://purl.oclc.org/ooxml/spreadsheetml/main", b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"),
+    (
+        b"http://purl.oclc.org/ooxml/officeDocument/relationships",
+        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    ),
+    (b"http://purl.oclc.org/ooxml/drawingml/main", b"http://schemas.openxmlformats.org/drawingml/2006/main"),
+)
 #: What spreadsheets show in place of a value they could not compute.
 _ERROR_VALUE = re.compile(r"#(N/A|REF!|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|GETTING_DATA)|#{3,}")
 
@@ -88,10 +139,25 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
 
 
 def clean_cell(text: str) -> str:
-    """A cell as it is compared: letters composed (NFC), no invisible signs, no blanks around it."""
+    """A cell as it is compared: signs in their plain form (NFKC), none that nobody sees, no blanks around it."""
     if text.isascii():
         return text.strip()
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).strip()
+    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip()
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that nothing is known: it is empty, ``nan``, ``n/a``, ``unknown``, ``?``, ``--``."""
+    return bool(_ONLY_SIGNS.fullmatch(cell)) or cell.strip().casefold() in _MISSING
+
+
+def may_be_date(text: str) -> bool:
+    """Whether an id looks like a date or a time, which spreadsheets make of ids; but somebody may have meant it."""
+    return bool(_PERHAPS_DATE.fullmatch(text))
+
+
+def may_be_rounded(text: str) -> bool:
+    """Whether an id is a number of more than 15 digits with zeros from the 16th on, as spreadsheets leave it."""
+    return len(text) > _DIGITS and text.isdecimal() and not text[_DIGITS:].strip("0")
 
 
 def column_name(text: str) -> str:
@@ -116,7 +182,12 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[Problem] = []
+        #: Of the row read last, as the workbook has them; of a file of text there are none.
+        self._values: Sequence[object] = ()
+        self._width = 0
+        self._shapes: list[set[str]] = []
         self._merged: list[tuple[int, int, int, int]] = []
+        self._hidden_columns: list[tuple[int, int]] = []
         self._uncomputed: set[tuple[int, int]] = set()
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -140,7 +211,51 @@ class TableFile:
             if count > _ROWS_CAP or len(cells) > _COLUMNS_CAP:
                 found = f"has more than {_ROWS_CAP} rows or {_COLUMNS_CAP} columns (row {number})"
                 raise CohortError(path, found, "Give a table, one row per image")
-            yield number, cells
+            if self._width or any(map(clean_cell, cells)):  # the header is the first row with anything in it
+                self._width = self._width or len(cells)
+                yield number, cells
+
+    @property
+    def is_workbook(self) -> bool:
+        """Whether it has cells with addresses, and not only a text with separators."""
+        return self.path.suffix.lower() == ".xlsx"
+
+    def letters(self, place: int) -> str:
+        """The letters of a workbook's column, counted from 0."""
+        from openpyxl.utils import get_column_letter
+
+        return str(get_column_letter(place + 1))
+
+    def why_no_id(self, text: str, place: int) -> str:
+        """What speaks against a cell of the row read last, in the column of this place, as somebody's id; or empty.
+
+        Parameters
+        ----------
+        text : str
+            The cell, cleaned.
+        place : int
+            Of its column, counted from 0.
+        """
+        value = self._values[place] if place < len(self._values) else None
+        if is_missing(text):
+            unknown = f"is '{text}', as if nobody knew it: all such rows would count as one patient; give each its id"
+            return unknown if text else "is empty"
+        if isinstance(value, bool):
+            return f"is the truth value {value}, no id; {_AS_TEXT}"
+        if isinstance(value, datetime.date | datetime.time | datetime.timedelta) or _SURE_DATE.fullmatch(text):
+            return f"is a date or time, which a spreadsheet makes of ids such as 1-3 or MAR1; {_AS_TEXT}"
+        if _ROUNDED.fullmatch(text) or (isinstance(value, int | float) and abs(value) >= 10**_DIGITS):
+            told = (
+                "is a long number that a spreadsheet rounded"
+                if _ROUNDED.fullmatch(text)
+                else (f"is a number of more than {_DIGITS} digits, which a spreadsheet rounds")
+            )
+            return f"{told}: several patients may have one id; {_AS_TEXT}"
+        if isinstance(value, float) and not value.is_integer():
+            return f"is a number with decimals, and a spreadsheet makes 1.1 of 1.10; {_AS_TEXT}"
+        if re.search(r"[\r\n]", text):
+            return BROKEN
+        return ""
 
     def why_empty(self, row: int, place: int) -> str:
         """Why a cell (its column counted from 0) of a workbook has no value although somebody sees one; or empty."""
@@ -160,19 +275,100 @@ class TableFile:
         # Excel's own hint, which no spreadsheet shows as a row.
         if hint := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
             delimiter, text = hint[1], text[hint.end() :]
+        if delimiter == "\t" and "\t" not in text:
+            delimiter = ""  # the name says what the file is not
+        own: list[str] = []  # lines of the row being read
+
+        def lines() -> Iterator[str]:
+            for line in io.StringIO(text, newline=""):
+                own.append(line)
+                yield line
+
         try:
             delimiter = delimiter or _delimiter(text)
             # Rows, not lines: a quoted cell may hold several lines, and a spreadsheet counts it as one row.
-            for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+            for number, row in enumerate(csv.reader(lines(), delimiter=delimiter), start=1):
+                if '"' in "".join(own):
+                    self._check_quotes(number, row, own, delimiter)
+                if len(own) > 1:
+                    self._refuse_rows_in(number, row, delimiter)
+                self._remember(row)
+                own.clear()
                 yield number, row
         except (csv.Error, TypeError) as error:  # of a sep= that no table can have, it is a TypeError
+            if len(own) > 1 and '"' in own[0]:
+                raise CohortError(path, f"row {number + 1} {_SWALLOWS}", _CLOSE) from None
             raise CohortError(path, f"row {number + 1} cannot be read ({error})", "Save the table again") from None
+
+    def _check_quotes(self, number: int, row: list[str], lines: list[str], delimiter: str) -> None:
+        """Refuse a row whose quotation mark swallowed others; a mark that stands loose in a cell is a note."""
+        try:
+            for _ in csv.reader(lines, delimiter=delimiter, strict=True):
+                pass
+        except csv.Error:
+            try:
+                for _ in csv.reader([*lines, '"'], delimiter=delimiter, strict=True):
+                    pass
+                open_to_the_end = True
+            except csv.Error:
+                open_to_the_end = False
+            if len(lines) > 1 or open_to_the_end or (self._width and len(row) != self._width):
+                raise CohortError(self.path, f"row {number} {_SWALLOWS}", _CLOSE) from None
+            text = (
+                "has a quotation mark within a quoted cell that is not doubled: see that the cell is what it should be"
+            )
+            self.notes.append(Problem(number, "cells", text, 6))
+
+    def _refuse_rows_in(self, number: int, row: Sequence[str], delimiters: str) -> None:
+        """Refuse a cell of several lines that holds rows, which a loose quotation mark has swallowed.
+
+        A swallowed row goes on where its cell begins and ends where the cell ends; between, whole rows are lines. That
+        they are rows, and not a remark with commas, is told by the columns that hold numbers and paths.
+        """
+        for place, cell in enumerate(row):
+            lines = re.split(r"\r\n|\r|\n", cell)
+            if len(lines) < 2:
+                continue
+            needs = [min(map(_telling, known), default=0) for known in self._shapes]
+            for other in (n for n in range(min(place, len(needs))) if not self._shapes[n]):
+                needs[other] = _telling(_shape(row[other]))
+            for delimiter in delimiters:
+                whole = [(line, self._width) for line in lines[1:-1]]
+                # Of the first column no more than an id is left in the last line.
+                ends = [(lines[-1], place + 1)] if place else [(lines[0], self._width)]
+                for line, least in [*whole, *ends]:
+                    pieces = line.split(delimiter)
+                    if len(pieces) < max(2, least):
+                        continue
+                    levels = [_telling(_shape(piece)) for piece in pieces]
+                    told = [n for n, need in enumerate(needs[:least]) if need and n < len(pieces) and pieces[n].strip()]
+                    if not self._width or not any(needs):  # nothing is known of the columns
+                        fits = levels.count(_PATH) > 1
+                    elif len(told) == 1:
+                        fits = _shape(pieces[told[0]]) in self._shapes[told[0]]
+                    else:
+                        fits = bool(told) and all(levels[n] >= needs[n] for n in told)
+                    if fits:
+                        raise CohortError(self.path, f"row {number} {_HOLDS_ROWS}", _APART)
+
+    def _remember(self, row: Sequence[str]) -> None:
+        """How the cells of each column look, to know a row when it stands in a cell."""
+        if not self._width:
+            return
+        self._shapes = self._shapes or [set() for _ in range(self._width)]
+        for known, cell in zip(self._shapes, row, strict=False):
+            if cell.strip() and len(known) < 100:
+                known.add(_shape(cell))
 
     def _decoded(self) -> str:
         path, data = self.path, self.path.read_bytes()
         if max(data.count(b"\n"), data.count(b"\r")) > 4 * _ROWS_CAP:  # a cell may hold several lines
             raise CohortError(path, f"has more than {_ROWS_CAP} rows", "Give a table, one row per image")
         save = "Save it as UTF-8 (in Excel: CSV UTF-8)"
+        if data.startswith(_UTF32_MARKS):
+            raise CohortError(path, "is UTF-32", save)
+        if wide := _wide_without_mark(data):
+            raise CohortError(path, f"looks like {wide} without the byte order mark that would say so", save)
         if data.startswith(_UTF16_MARKS):
             try:
                 return data.decode("utf-16")
@@ -212,29 +408,36 @@ class TableFile:
             raise CohortError(path, "is a workbook, which this Python cannot read", "Save it as csv") from None
         try:
             with path.open("rb") as file:
-                _check_parts(path, file)
-                book = load_workbook(file, read_only=True, data_only=True)
+                book = load_workbook(_plain_parts(path, file), read_only=True, data_only=True)
                 sheet = self._chosen(book)
                 with sheet._get_source() as source:
                     hidden = self._look_through(source)
                 sheet.reset_dimensions()  # the stated extent, which many writers get wrong
-                seen_hidden, width = [], 0
+                seen_hidden: list[int] = []
+                header: list[str] = []
                 for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
-                    width = width or len(cells)
-                    texts = [_cell_text(cell) for cell in cells] + [""] * (width - len(cells))
-                    if number == 1 or any(texts):
+                    texts = [_cell_text(cell) for cell in cells] + [""] * (len(header) - len(cells))
+                    if any(texts):
+                        self._values = cells
                         seen_hidden += [number] if number in hidden else []
+                        self._refuse_rows_in(number, texts, ",;\t")
+                        self._remember(texts)
+                        header = header or texts
                         yield number, texts
         except CohortError:
             raise
         except BadZipFile:
+            with path.open("rb") as file:
+                if file.read(len(_OLE)) == _OLE:
+                    found = "is a workbook with a password, or of before 2007 (xls)"
+                    raise CohortError(path, found, "Save it as xlsx without a password") from None
             raise CohortError(
                 path, "is no workbook", "If it is a table of text, name it .csv; else save it again"
             ) from None
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise CohortError(path, f"cannot be read as a workbook ({reason})", "Save it as xlsx or csv") from None
-        self._note_sheet(seen_hidden)
+        self._note_sheet(seen_hidden, header)
 
     def _chosen(self, book: Any) -> Any:
         """The first sheet that is not hidden; others with values are told."""
@@ -276,6 +479,8 @@ class TableFile:
                         hidden.add(row)
                 elif tag == "sheetData":
                     data = element
+                elif tag == "col" and element.get("hidden") in ("1", "true"):
+                    self._hidden_columns.append((int(element.get("min", 0)), int(element.get("max", 0))))
                 continue
             if tag == "c":
                 where = coordinate_to_tuple(element.get("r"))[1] if element.get("r") else column + 1
@@ -295,7 +500,14 @@ class TableFile:
                 self._merged.append((row0, col0 - 1, row1, col1 - 1))
         return hidden
 
-    def _note_sheet(self, hidden: Sequence[int]) -> None:
+    def _note_sheet(self, hidden: Sequence[int], header: Sequence[str]) -> None:
+        if columns := [
+            self.letters(place)
+            for place, cell in enumerate(header)
+            if clean_cell(cell) and any(low <= place + 1 <= high for low, high in self._hidden_columns)
+        ]:
+            text = f"column{'s' * (len(columns) > 1)} {', '.join(columns)}: hidden, and read all the same"
+            self.notes.append(Problem(None, "workbook", f"{text}; delete what is not meant", 8))
         if hidden:
             text = f"{row_list(hidden)}: hidden, perhaps by a filter, and read all the same; delete what is not meant"
             self.notes.append(Problem(None, "workbook", text, 8))
@@ -311,6 +523,27 @@ class TableFile:
             self.notes.append(Problem(None, "workbook", text, 8))
 
 
+def _shape(cell: str) -> str:
+    """How a cell looks: letters, digits and signs, each run of them as one."""
+    return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", cell.strip(' \t\r\n"')))[:60]
+
+
+def _telling(shape: str) -> int:
+    """How much a cell of this shape is more than words: a path or number with a point, one with digits, neither."""
+    return _PATH if re.search(r"[./\\]", shape) else int("9" in shape)
+
+
+def _wide_without_mark(data: bytes) -> str:
+    """``UTF-16`` or ``UTF-32`` where every second byte of a text that says neither is 0; or empty."""
+    start = data[: 1 << 12]
+    if data.startswith(_UTF16_MARKS) or start.count(0) < max(2, len(start) // 4):
+        return ""
+    if start.count(0) > 0.6 * len(start):
+        return "UTF-32"
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    return "UTF-16" if max(even, odd) > 9 * min(even, odd) else ""
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows of cells of a csv, tsv or xlsx table with their spreadsheet numbers; CohortError where it cannot be read."""
     return TableFile(path).rows()
@@ -320,7 +553,8 @@ def _delimiter(text: str) -> str:
     """The separator that makes of the first row the most cells without another separator in them."""
     counts = {}
     for delimiter in ("\t", ";", ","):
-        header = next(csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter), [])
+        rows = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
+        header = next((row for row in rows if any(map(clean_cell, row))), [])
         counts[delimiter] = sum(not re.search(r"[\t;,]", cell) for cell in header) if len(header) > 1 else 0
     return max(counts, key=lambda delimiter: counts[delimiter])
 
@@ -370,13 +604,29 @@ def _has_values(sheet: Any) -> bool:
     return False
 
 
-def _check_parts(path: Path, file: BinaryIO) -> None:
-    """Refuse a workbook whose parts, unpacked, are larger than a table: their sizes bind whoever unpacks them."""
+def _plain_parts(path: Path, file: BinaryIO) -> BinaryIO:
+    """The workbook in the form that openpyxl reads; one whose parts, unpacked, are larger than a table is refused.
+
+    Their stated sizes bind whoever unpacks them. The strict form of a workbook differs in the names of its schemas.
+    """
     with ZipFile(file) as archive:
         size = sum(part.file_size for part in archive.infolist())
-    if size > _PARTS_CAP:
-        raise CohortError(path, f"unpacks to {size >> 20} MiB, at most {_PARTS_CAP >> 20} are read", "Save it as csv")
+        if size > _PARTS_CAP:
+            found = f"unpacks to {size >> 20} MiB, at most {_PARTS_CAP >> 20} are read"
+            raise CohortError(path, found, "Save it as csv")
+        names = archive.namelist()
+        if "xl/workbook.xml" in names and _STRICT[0][0] in archive.read("xl/workbook.xml"):
+            plain = io.BytesIO()
+            with ZipFile(plain, "w") as target:
+                for name in names:
+                    content = archive.read(name)
+                    for strict, usual in _STRICT if name.endswith((".xml", ".rels")) else ():
+                        content = content.replace(strict, usual)
+                    target.writestr(name, content)
+            plain.seek(0)
+            return plain
     file.seek(0)
+    return file
 
 
 def _cell_text(cell: object) -> str:
@@ -385,4 +635,4 @@ def _cell_text(cell: object) -> str:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
-    return str(cell)
+    return _CONTROL.sub(lambda found: chr(int(found[1], 16)), str(cell))

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from MolSubCore.cohort.table import MISSING, Case, Cohort
+from MolSubCore.cohort.table import Case, Cohort
+from MolSubCore.cohort.table_files import is_missing
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.evaluation.group_tests import GroupTest, compare_categorical, compare_continuous
 
@@ -102,7 +103,7 @@ def characteristics(
     group : sequence of str, length N
         Group of each patient: a subtype, a partition, a vendor.
     columns : mapping of str to sequence of str, length N
-        Cells of each variable as in the table; `MISSING` ones are counted and left out of the tests.
+        Cells of each variable as in the table; those without a value are counted and left out of the tests.
     order : sequence of str, optional
         Of the groups; default as they first appear.
     kinds : mapping, optional
@@ -134,7 +135,7 @@ def characteristics(
 
 def kind_of(cells: Sequence[str]) -> Kind:
     """Continuous: all known values are numbers, more than ten of them distinct."""
-    known = {cell.strip() for cell in cells if not _missing(cell)}
+    known = {cell.strip() for cell in cells if not is_missing(cell)}
     numbers = {_number(cell) for cell in known}
     return "continuous" if None not in numbers and len(numbers) > _FEW_NUMBERS else "categorical"
 
@@ -142,7 +143,7 @@ def kind_of(cells: Sequence[str]) -> Kind:
 def _continuous(name: str, group: Sequence[str], cells: Sequence[str], names: tuple[str, ...]) -> Characteristic:
     values: dict[str, list[float]] = {other: [] for other in names}
     for which, cell in zip(group, cells, strict=True):
-        if _missing(cell):
+        if is_missing(cell):
             continue
         number = _number(cell)
         if number is None:
@@ -168,14 +169,14 @@ def _summary(values: np.ndarray, *, means: bool) -> str:
 def _categorical(
     name: str, group: Sequence[str], cells: Sequence[str], names: tuple[str, ...], levels: Sequence[str] | None
 ) -> Characteristic:
-    known = list(dict.fromkeys(cell.strip() for cell in cells if not _missing(cell)))
+    known = list(dict.fromkeys(cell.strip() for cell in cells if not is_missing(cell)))
     if levels is None:
         numbers = {cell: _number(cell) for cell in known}
         levels = known if None in numbers.values() else sorted(known, key=lambda cell: numbers[cell] or 0.0)
     place, column = {level: n for n, level in enumerate(levels)}, {other: n for n, other in enumerate(names)}
     counts = np.zeros((len(levels), len(names)), np.int64)
     for which, cell in zip(group, cells, strict=True):
-        if _missing(cell):
+        if is_missing(cell):
             continue
         if cell.strip() not in place:
             raise MolSubError(name, f"has the value '{cell}'", f"Use one of {', '.join(levels)}")
@@ -197,12 +198,8 @@ def _share(count: int, total: int) -> str:
 
 
 def _missing_row(group: Sequence[str], cells: Sequence[str], names: tuple[str, ...]) -> tuple[Row, ...]:
-    lost = [which for which, cell in zip(group, cells, strict=True) if _missing(cell)]
+    lost = [which for which, cell in zip(group, cells, strict=True) if is_missing(cell)]
     return (Row("missing", tuple(str(lost.count(name)) for name in names)),) if lost else ()
-
-
-def _missing(cell: str) -> bool:
-    return cell.strip().casefold() in MISSING
 
 
 def _number(cell: str) -> float | None:
@@ -269,7 +266,7 @@ def patient_columns(cohort: Cohort, names: Sequence[str] | None = None) -> tuple
 
 def _one_value(name: str, rows: list[Case], cohort: Cohort, *, strict: bool) -> str | None:
     """A patient's value; where its rows disagree an error, or None."""
-    known = [(case.row, case.extra[name].strip()) for case in rows if not _missing(case.extra.get(name, ""))]
+    known = [(case.row, case.extra[name].strip()) for case in rows if not is_missing(case.extra.get(name, ""))]
     for row, value in known[1:]:
         if value != known[0][1]:
             if not strict:
@@ -281,7 +278,7 @@ def _one_value(name: str, rows: list[Case], cohort: Cohort, *, strict: bool) -> 
 
 def _free_text(cells: list[str]) -> bool:
     """Names, dates and remarks, which no table may show: text of many levels. Or nothing known."""
-    known = [cell for cell in cells if not _missing(cell)]
+    known = [cell for cell in cells if not is_missing(cell)]
     if all(_number(cell) is not None for cell in known):
         return not known
     return len(set(known)) > min(_MOST_LEVELS, len(known) / 2)

@@ -153,7 +153,7 @@ def read_external(
     chosen = [usable.cases[number] for number in store.case_index.tolist()]
     labels = [card["classes"].index(task.class_of[_subtype(case)]) for case in chosen]
     ids = tuple(split.study_id(case.patient_id) for case in chosen)
-    told = tuple(told_side(case) for case in chosen)
+    told = tuple(told_side(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
     data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
     flow = _flow(table.everything, usable.cases, left_out)
     errors, notes = tuple(error for _, error in failed), tuple(map(str, identity.notes))

@@ -9,15 +9,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydicom.dataset import Dataset
 
 from MolSubCore.errors import printable
+from MolSubCore.imaging import view_text
 from MolSubCore.imaging.mammogram import Person, Spacing
-
-Side = Literal["L", "R"]
+from MolSubCore.imaging.view_text import LATERAL, VIEWS, Side, read_view_text
 
 # CID 4014: code in SCT, the same in SNM3/SRT, short form (ACR). The first two letters of the last
 # column are what people call it.
@@ -52,7 +51,6 @@ _VIEW_CODES = {
     "399161006": "CV",
     "R-102D2": "CV",
 }
-_VIEWS = set(_VIEW_CODES.values())
 # CID 4015: modifiers that make the picture another kind than the standard views
 _UNUSUAL = {
     "441752004": "anterior compression",
@@ -84,9 +82,6 @@ _UNUSUAL = {
 }
 #: Also in CID 4015, but of standard views too: nipple in profile.
 _USUAL = {"442581004", "R-40AB3"}
-# ACR's letters around a view, as in View Position: magnified and spot views before it, the others behind it
-_BEFORE = {"M": "magnification", "S": "spot compression"}
-_BEHIND = {"ID": "implant displaced", "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled"}
 #: Views that are no standard ones, whatever else is said.
 _SPECIAL = {
     "XCC": "exaggerated craniocaudal",
@@ -96,57 +91,6 @@ _SPECIAL = {
     "AT": "axillary tail",
     "CV": "cleavage",
 }
-_LATERAL = "lateral (ML or LM is not told)"
-#: Views, kinds and sides as people write them in View Position and in tables: capitals without accents, of phrases
-#: without what parts their words.
-_VIEW_NAMES = {
-    "CC": "CC CRANIOCAUDAL CRANIOCAUDALE CRANEOCAUDAL KRANIOKAUDAL KRANIOCAUDAL CRANIOCAUDALPROJECTION FACE",
-    "MLO": "MLO OML MEDIOLATERALOBLIQUE MEDIOLATERALOBLIQUEPROJECTION OBLIQUEMEDIOLATERAL OBLIQUEMEDIOLATERALE OBLIQUE "
-    "OBL OBLICUA OBLICUO OBLIQUA OBLIQUO OBLICUAMEDIOLATERAL MEDIOLATERALOBLICUA MEDIOLATERALSCHRAG "
-    "MEDIOLATERALSCHRAEG SCHRAG SCHRAEG SCHRAGAUFNAHME OBLIQUEEXTERNE OBLIQUAMEDIOLATERALE MEDIOLATERALOBLIQUA",
-    "ML": "ML MEDIOLATERAL MEDIOLATERALE MEDIOLATERALPROJECTION",
-    "LM": "LM LATEROMEDIAL LATEROMEDIALE LATEROMEDIALPROJECTION",
-    "LMO": "LMO LATEROMEDIALOBLIQUE",
-    "XCC": "XCC EXAGGERATEDCC EXAGGERATEDCRANIOCAUDAL",
-    "XCCL": "XCCL CLEOPATRA",
-    "XCCM": "XCCM",
-    "SIO": "SIO",
-    "ISO": "ISO",
-    "FB": "FB CAUDOCRANIAL FROMBELOW",
-    "AT": "AT AXILLARYTAIL",
-    "CV": "CV CLEAVAGE",
-    "SPECIMEN": "SPECIMEN SPEC",
-}
-_KIND_NAMES = {
-    _LATERAL: "LAT LLAT RLAT LATERAL TRUELATERAL SEITLICH PROFIL PROFILSTRICT PERFIL STRENGSEITLICH",
-    "magnification": "MAG MAGN MAGNIFIED MAGNIFICATION AGRANDI AGRANDISSEMENT VERGROSSERUNG VERGROESSERUNG VERGROSSERT "
-    "AMPLIADA AMPLIACION MAGNIFICADA MAGNIFICACION INGRANDIMENTO",
-    "spot compression": "SPOT SPOTCOMPRESSION SPOTCOMP CONE CONED CONEDOWN FOCAL FOCALIZADA LOCALISE LOCALISEE ZIEL "
-    "ZIELAUFNAHME",
-    "rolled": "ROLL ROLLED ROLLEDLATERAL ROLLEDMEDIAL ROLLEDSUPERIOR ROLLEDINFERIOR RL RM ROULE ROTADA",
-    "implant displaced": "ID IMPLANTDISPLACED EKLUND PUSHBACK PUSHEDBACK",
-    "tangential": "TAN TANG TANGENTIAL TANGENTIEL TANGENTIELLE TANGENCIAL",
-    "anterior compression": "AC ANTERIORCOMPRESSION",
-    "inframammary fold": "IMF INFRAMAMMARYFOLD",
-    "axillary tissue": "AXILLA AXILLARY AXILLARYTISSUE",
-    "biopsy": "BIOPSY BIOPSIE BIOPSIA BX STEREO STEREOTACTIC STEREOTAXIE PRONE PREFIRE POSTFIRE WIRE NEEDLE LOC "
-    "LOCALIZATION LOCALISATION SCOUT",
-    "tomosynthesis": "TOMO TOMOSYNTHESIS DBT",
-}
-_SIDE_NAMES = {
-    "L": "L LT LEFT LI LINKS LINKE G GAUCHE I IZQ IZQUIERDA IZQUIERDO SIN SINISTRA SINISTRO ESQ ESQUERDA 左 左侧 左乳",
-    "R": "R RT RIGHT RE RECHTS RECHTE D DROIT DROITE DER DERECHA DERECHO DX DESTRA DESTRO DIR DIREITA 右 右侧 右乳",
-}
-#: Words beside these that say nothing: nipple in profile, compression, view, magnified how much.
-_EMPTY = frozenset(
-    ("NP", "COMPRESSION", "COMP", "VIEW", "VUE", "PROJECTION", "PROJEKTION", "PROYECCION", "INCIDENCE", "INCIDENCIA",
-     "BREAST")
-)  # fmt: skip
-_VIEW_OF = {word: view for view, words in _VIEW_NAMES.items() for word in words.split()}
-_KIND_OF = {word: kind for kind, words in _KIND_NAMES.items() for word in words.split()}
-_SIDE_OF: dict[str, Side] = {word: side for side, words in _SIDE_NAMES.items() for word in words.split()}  # type: ignore[misc]
-#: Letters of a side behind a view: ``CCR``, ``MLOG``, ``CCD``, ``MLOI``.
-_SIDE_BEHIND: dict[str, Side] = {"L": "L", "G": "L", "I": "L", "R": "R", "D": "R"}
 _MAX_MM, _MIN_SPACING = 600.0, 0.005
 #: Factors of contact views lie between these; outside, what is shown is as large as nowhere in training.
 _CONTACT = 1.15
@@ -186,11 +130,13 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
 def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
     """Side of the breast: Image Laterality (0020,0062), then Laterality, then Frame Laterality."""
     keywords = ("ImageLaterality", "Laterality", "FrameLaterality")
-    given = {keyword: text(dataset, keyword).upper()[:1] for keyword in keywords}
-    sides: list[Side] = [side for value in given.values() for side in ("L", "R") if value == side]  # type: ignore[misc]
+    given = {keyword: text(dataset, keyword).upper() for keyword in keywords}
+    sides: list[Side] = [side for value in given.values() if (side := view_text.read_side(value))]
     if not sides:
-        both = "B" in given.values()
-        return None, ["The file says that both breasts are shown; one side was expected."] if both else []
+        if any(value in ("B", "BOTH", "BILATERAL") for value in given.values()):
+            return None, ["The file says that both breasts are shown; one side was expected."]
+        odd = [keyword for keyword, value in given.items() if value not in ("", "U", "UNPAIRED", "UNKNOWN")]
+        return None, [f"The file's side is not understood ({', '.join(odd)}); it counts as unknown."] if odd else []
     if len(set(sides)) > 1:
         found = ", ".join(f"{keyword} {value}" for keyword, value in given.items() if value)
         return sides[0], [f"The file contradicts itself about the side ({found}); {sides[0]} was taken."]
@@ -203,9 +149,9 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     position = text(dataset, "ViewPosition")
     told = read_view_text(position)
     orientation = text(dataset, "PatientOrientation").upper()
-    view = coded or told.view or (orientation if orientation in _VIEWS else None)
+    view = coded or told.view or (orientation if orientation in VIEWS else None)
     paddle = text(dataset, "PaddleDescription").upper()
-    named = [kind for kind in told.kinds if kind != _LATERAL or not coded]
+    named = [kind for kind in told.kinds if kind != LATERAL or not coded]
     named += [kind for word, kind in (("MAG", "magnification"), ("SPOT", "spot compression")) if word in paddle]
     described = read_view_text(" ".join(text(dataset, name) for name in ("SeriesDescription", "ProtocolName")))
     named += [kind for kind in described.kinds if kind in ("magnification", "spot compression")]
@@ -256,84 +202,6 @@ def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
         if modifier and modifier not in _UNUSUAL and modifier not in _USUAL:
             notes.append(f"The view modifier {modifier} is not in DICOM's list for mammography (CID 4015).")
     return view, unusual, notes
-
-
-@dataclass(frozen=True)
-class ViewText:
-    """What a View Position, or a cell of a table, says.
-
-    Attributes
-    ----------
-    side : {'L', 'R'} or None
-    view : str or None
-        In short form.
-    kinds : tuple of str
-        What makes it another kind than the standard views: ``magnification``, ``implant displaced``, ...
-    unknown : bool
-        Whether it has a word that is none of these, or several views.
-    """
-
-    side: Side | None = None
-    view: str | None = None
-    kinds: tuple[str, ...] = ()
-    unknown: bool = False
-
-
-def read_view_text(position: str) -> ViewText:
-    """The one reader of views: ``MLO``, ``RCC``, ``L CC MAG``, ``CCID``, ``cranio-caudal``, ``MLO gauche``, ..."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", position) if not unicodedata.combining(c))
-    plain = re.sub(r"\b90\b", " LAT ", plain.upper())  # degrees; ß is SS in capitals
-    words = re.findall(r"[^\W\d_]+", plain)
-    sides: list[Side] = []
-    views: list[str] = []
-    kinds: list[str] = []
-    unknown = False
-    at = 0
-    while at < len(words):
-        for count in range(min(4, len(words) - at), 0, -1):  # the longest phrase first
-            word = "".join(words[at : at + count])
-            if word in _VIEW_OF:
-                views.append(_VIEW_OF[word])
-            elif word in _KIND_OF:
-                kinds.append(_KIND_OF[word])
-            elif word in _SIDE_OF:
-                sides.append(_SIDE_OF[word])
-            elif word in _EMPTY:
-                pass
-            elif count == 1 and (found := _lettered(word)) is not None:
-                side, view, own = found
-                sides += [side] if side else []
-                views.append(view)
-                kinds += own
-            else:
-                continue
-            at += count
-            break
-        else:
-            unknown, at = True, at + 1
-    if len(set(views)) > 1:
-        return ViewText(kinds=tuple(dict.fromkeys(kinds)), unknown=True)
-    first = views[0] if views else None
-    kinds = [kind for kind in dict.fromkeys(kinds) if kind != _LATERAL or first is None]
-    return ViewText(sides[0] if len(set(sides)) == 1 else None, first, tuple(kinds), unknown)
-
-
-def _lettered(word: str) -> tuple[Side | None, str, list[str]] | None:
-    """A view with ACR's letters around it, or a side's: ``RMCC`` is magnified, ``CCID`` displaced, ``MLOG`` left."""
-    for side, candidate in ((None, word), (word[:1], word[1:]) if word[:1] in ("L", "R") else (None, "")):
-        if candidate in _VIEWS:
-            return side, candidate, []  # type: ignore[return-value]
-        behind = next((letters for letters in _BEHIND if candidate.endswith(letters)), "")
-        core = candidate.removesuffix(behind)
-        for count in range(3):
-            before = core[:count]
-            if core[count:] in _VIEWS and all(letter in _BEFORE for letter in before):
-                kinds = [*(_BEFORE[letter] for letter in before), *([_BEHIND[behind]] if behind else [])]
-                return side, core[count:], kinds  # type: ignore[return-value]
-    for letter, rest in ((word[-1:], word[:-1]), (word[:1], word[1:])):
-        if letter in _SIDE_BEHIND and rest in ("CC", "MLO", "ML", "OML"):
-            return _SIDE_BEHIND[letter], _VIEW_OF[rest], []
-    return None
 
 
 def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> str | None:

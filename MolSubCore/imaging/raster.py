@@ -6,38 +6,23 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.limits import MAX_PIXELS, check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.view_text import facts_from_name, read_view_text
 from MolSubCore.imaging.whole_picture import check_whole
 
 _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _SIGNED_SAMPLES = 2
-_SIDES: dict[str, Literal["L", "R"]] = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
-#: What tables write for a side, in some languages. Not "s", "e", "i", "p" and "h", which are other things elsewhere.
-_SIDE_WORDS: dict[Literal["L", "R"], tuple[str, ...]] = {
-    "L": (
-        *("l", "left", "lt", "lft", "left breast", "sin", "sinister", "sx", "sn", "sinistra", "li", "links", "linke"),
-        *("linker", "g", "gauche", "izq", "izda", "izdo", "izquierda", "izquierdo", "esq", "esquerda", "esquerdo"),
-        *("vänster", "venstre", "lewa", "levá", "левая", "лев", "左", "左侧", "左乳"),
-    ),
-    "R": (
-        *("r", "right", "rt", "rgt", "right breast", "dex", "dexter", "dx", "d", "destra", "re", "rechts", "rechte"),
-        *("rechter", "droit", "droite", "dcha", "dcho", "der", "dir", "derecha", "derecho", "direita", "direito"),
-        *("höger", "højre", "høyre", "prawa", "pravá", "правая", "прав", "右", "右侧", "右乳"),
-    ),
-}
 #: Words of a file's name that say that it is no standard view; others may mean anything there.
 _NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK"}
-_NAME_VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM")
 
 
 def read_raster(path: Path) -> Mammogram:
@@ -196,33 +181,3 @@ def plain_mammogram(
         warnings=warnings,
         source=path,
     )
-
-
-def read_side(text: str) -> Literal["L", "R"] | None:
-    """The side that a table's cell means: a letter, a word of some languages, or the like."""
-    word = " ".join(text.casefold().rstrip(" .").split())
-    for side, words in _SIDE_WORDS.items():
-        if word in words:
-            return side
-    return read_view_text(text).side or facts_from_name(text)[0]
-
-
-def facts_from_name(name: str) -> tuple[Literal["L", "R"] | None, str | None]:
-    """Side and view from the words of a file name, such as ``P126_L_DM_CC.jpg`` or ``R-MLO.png``.
-
-    A name that gives two different sides (or views) gives none.
-    """
-    sides: set[Literal["L", "R"]] = set()
-    views: set[str] = set()
-    for word in re.split(r"[^A-Z0-9]+", name.upper()):
-        if word in _SIDES:
-            sides.add(_SIDES[word])
-        elif word in _NAME_VIEWS:
-            views.add(word)
-        elif word[:1] in ("L", "R") and word[1:] in _NAME_VIEWS:
-            sides.add(_SIDES[word[0]])
-            views.add(word[1:])
-        elif word[-1:] in ("L", "R") and word[:-1] in ("CC", "MLO"):
-            sides.add(_SIDES[word[-1]])
-            views.add(word[:-1])
-    return (sides.pop() if len(sides) == 1 else None, views.pop() if len(views) == 1 else None)

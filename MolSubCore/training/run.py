@@ -35,10 +35,8 @@ import MolSubCore
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, write_split
 from MolSubCore.cohort.table import Case, Cohort
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.imaging.dicom_facts import read_view_text
-from MolSubCore.imaging.raster import read_side
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models import fingerprints
@@ -87,7 +85,7 @@ class TrainingData:
                 raise TrainingError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
             labels[patch] = chosen.index_of(case.subtype)
             ids.append(split.study_id(case.patient_id))
-            told.append(told_side(case))
+            told.append(told_side(case, store.meta[patch]))
         partitions = tuple(split.partition[study_id] for study_id in ids)
         return cls(store, labels, tuple(ids), partitions, identity, tuple(told))
 
@@ -159,9 +157,18 @@ class TrainingData:
         )
 
 
-def told_side(case: Case) -> str:
-    """Side of the breast in the table's column ``laterality``, or ``view`` (``L-MLO``): ``L``, ``R`` or empty."""
-    return read_side(case.extra.get("laterality", "")) or read_view_text(case.extra.get("view", "")).side or ""
+def told_side(case: Case, meta: Mapping[str, Any]) -> str:
+    """Side of the breast by a row of the table, ``L``, ``R`` or empty; `meta` is what its image says.
+
+    Raises
+    ------
+    CohortError
+        If the image says another side or view.
+    """
+    if wrong := case.contradictions(meta.get("laterality"), meta.get("view")):
+        remedy = "Correct the table; molsub cohort check lists all such rows"
+        raise CohortError(f"row {case.row}, {wrong[0].column}", wrong[0].text, remedy)
+    return case.side or ""
 
 
 @cache

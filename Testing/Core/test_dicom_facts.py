@@ -11,9 +11,9 @@ from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 from written_files import mammogram_dataset, picture, write_dicom
 
-from MolSubCore.imaging.dicom_facts import read_view_text
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.view_text import read_view_text
 
 
 @pytest.fixture
@@ -40,6 +40,10 @@ def test_side_in_doubt(read: Any) -> None:
     both = read(ImageLaterality="B")
     assert both.laterality is None
     assert any("both breasts" in warning for warning in both.warnings)
+    odd = read(ImageLaterality="LATERAL")  # which begins with an L, and is no side
+    assert odd.laterality is None
+    assert any("side is not understood (ImageLaterality)" in warning for warning in odd.warnings)
+    assert not any("side" in warning for warning in read(ImageLaterality="U").warnings)
 
 
 SHORT_FORMS = {  # ACR's names in the last column of PS3.16 CID 4014

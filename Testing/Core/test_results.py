@@ -91,7 +91,7 @@ def test_a_side_that_nobody_says_is_told_and_can_be_said() -> None:
     assert any("averaged as views of one" in text for text in predicted(view(1, None), view(2, None)).warnings)
     found = predicted(view(1), view(2, None), sides=[None, "R"])
     assert [one.title for one in found.results] == ["left breast", "right breast"]
-    with pytest.raises(ImageError, match="shows the L breast by its own header or file name, R was given"):
+    with pytest.raises(ImageError, match="side of image 1: is R, the image says L"):
         predicted(view(1), sides=["R"])
 
 

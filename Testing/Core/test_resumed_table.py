@@ -15,7 +15,7 @@ from fault_writes import model
 from PIL import Image
 
 from MolSubCore.batch import predict_table
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json
 
 BOX = "20,20,44,44"
@@ -106,3 +106,31 @@ def test_a_prediction_says_what_it_was_made_of(place: Path, identified: bool) ->
     assert made["date"].endswith("+00:00")
     assert (str(place) in text) == identified
     assert read_json(place / "out" / "plan.json")["bundle_sha256"] == card
+
+
+def test_the_sides_of_a_table_are_read_as_everywhere(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Left and right in another language, or in the view, are two breasts; a side that is open is asked about."""
+
+    def breasts(*sides: str, column: str = "laterality", code: int = 0) -> list[str]:
+        out = place / f"out{len(list(place.glob('out*')))}"
+        rows = [["patient_id", "image", "box", "Lesion ID" if column != "lesion_id" else "note", column]]
+        rows += [["P1", f"{name}.png", BOX, "nan", side] for name, side in zip("AB", sides, strict=True)]
+        with (place / "t.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        assert predict_table(place / "t.csv", model(), out, {"layers": []}) == code
+        with (out / "predictions.csv").open(newline="") as file:
+            return [row["breast"] + row["lesion_id"] for row in csv.DictReader(file)]
+
+    assert breasts("izquierdo", "derecho") == breasts("L", "R", column="Side") == ["L", "R"]
+    assert breasts("LCC", "R-MLO", column="view") == ["L", "R"]
+    assert breasts("left", "links") == ["L"]
+    assert breasts("1.0", "1", column="lesion_id") == ["1"]
+    with pytest.raises(CohortError, match="row 3, laterality: is no side that is known"):
+        breasts("left", "lado")
+    (place / "A.png").rename(place / "L_MLO.png")
+    rows = "patient_id,image,box,view\nP1,L_MLO.png,{0},R-CC\nP2,L_MLO.png,{0},CC\nP3,L_MLO.png,{0},MLO\n"
+    (place / "t.csv").write_text(rows.format(f'"{BOX}"'))
+    assert predict_table(place / "t.csv", model(), place / "last", {"layers": []}) == 2
+    said = capsys.readouterr().err
+    assert "rows 2: side of image 1 is R, the image says L" in said
+    assert "rows 3: view of image 1 is CC, the image says MLO" in said

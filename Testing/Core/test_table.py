@@ -8,6 +8,7 @@ import re
 import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
+from datetime import datetime, time
 from pathlib import Path
 
 import pytest
@@ -344,6 +345,173 @@ def test_every_problem_has_its_row_and_column(tmp_path: Path, change: dict[str, 
         read_cohort(tmp_path / "t.csv")
 
 
+ONE, TWO, THREE = (f"P{n},img/{n}.png,m{n}.png,TN," for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        (f'{ONE}\n{TWO}"12 mm mass\n{THREE}\n', 3),
+        (f'{ONE}"12 mm mass\n{TWO}\n{THREE}mass 12"\n', 2),
+        (f'{ONE}"12 mm\n{THREE}12"\n', 2),
+        (f'{ONE}"12\n{TWO}"13\n{THREE}\n', 2),
+        (f'"{ONE}\nP2",img/2.png,m2.png,TN,\n{THREE}\n', 2),
+        (f'{ONE}\n{TWO}"12\n' + 40000 * f"{THREE}\n", 3),
+    ],
+)
+def test_rows_that_a_quotation_mark_swallowed_are_not_lost(tmp_path: Path, text: str, row: int) -> None:
+    (tmp_path / "t.csv").write_text(",".join([*HEADER, "note"]) + f"\n{text}")
+    with pytest.raises(CohortError, match=rf"row {row} has .*quotation mark"):
+        parse_cohort(tmp_path / "t.csv")
+
+
+def test_remarks_of_several_lines_and_inches_are_no_rows(tmp_path: Path) -> None:
+    rows = [
+        ["note", *HEADER],
+        ["oval, 12 mm\nT2, N0, M0, G3, ER", "P1", "1.png", "m.png", "TN"],
+        ['1.2" mass', "P2", "2.png", "m.png", "TN"],
+    ]
+    (tmp_path / "t.csv").write_text(text_of(rows))
+    assert [case.extra["note"] for case in read_cohort(tmp_path / "t.csv").cases] == [rows[1][0], rows[2][0]]
+    (tmp_path / "t.csv").write_text(f'{",".join([*HEADER, "note"])}\n{ONE}1.2" mass\n{TWO}"1.2" mass"\n')
+    cohort, problems = parse_cohort(tmp_path / "t.csv")
+    assert (len(cohort.cases), problems) == (2, [])
+    assert [note.row for note in cohort.notes] == [3]
+    # The swallowed rows as a spreadsheet saves them.
+    book: list[list[object]] = [[*HEADER, "note"], ["P1", "1.png", "m.png", "TN", f"12 mm\n{THREE}12"]]
+    with pytest.raises(CohortError, match="row 2 has a cell that holds rows"):
+        read_cohort(save_workbook(tmp_path / "t.xlsx", book))
+    (tmp_path / "t.csv").write_text(text_of([HEADER, ["P\n1", "i", "m", "TN"]]))
+    assert [(p.row, p.column) for p in parse_cohort(tmp_path / "t.csv")[1]] == [(2, "patient_id")]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, "one patient") for name in ("nan", "None", "unknown", "-", "?", "n/a", "<NA>", "--", "未知")),
+        (1234567890123456, "15 digits"),
+        (1.5e17, "15 digits"),
+        ("1.23457E+15", "rounded"),
+        (datetime(2024, 3, 1), "date"),
+        (time(3, 1), "date"),
+        ("2024-03-01 00:00:00", "date"),
+        ("1-Mar", "date"),
+        ("1. Mär", "date"),
+        (True, "truth"),
+        (1.1, "1.10"),
+    ],
+)
+def test_what_is_no_id_is_told(tmp_path: Path, name: object, words: str) -> None:
+    """Ids that nobody gave, or that a spreadsheet made of others: patients would become one."""
+    rows = [list(HEADER), ["P1", "i", "m", "TN"], [name, "j", "m", "TN"]]
+    path = save_workbook(tmp_path / "t.xlsx", rows)
+    assert [(p.row, p.column, words in p.text) for p in parse_cohort(path)[1]] == [(3, "patient_id", True)]
+    if isinstance(name, str):
+        (tmp_path / "t.csv").write_text(text_of(rows), "utf-8")  # type: ignore[arg-type]
+        assert [p.row for p in parse_cohort(tmp_path / "t.csv")[1]] == [3]
+
+
+def test_ids_that_differ_in_form_only(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+
+    def table(*ids: str) -> tuple[list[str], list[int | None], str]:
+        path.write_text(text_of([HEADER, *[[name, "i", "m", "TN"] for name in ids]]), "utf-8")
+        cohort, problems = parse_cohort(path)
+        return [case.patient_id for case in cohort.cases], [p.row for p in problems], told(path)
+
+    ids, problems, words = table("P\u00a01", "P 1", "Ｐ２", "P2\u200b")
+    assert (ids, problems, "rows 2-5" in words) == (["P 1", "P 1", "P2", "P2"], [], True)
+    assert table("101.0", "102.0", "102.0")[1:] == ([], "")
+    assert table("101.0", "102", "101")[1] == [4]
+    for pair in (("007", "7"), ("1,234", "1234"), ("P1", "\u0420\u0031")):
+        assert "rows 2-3 " in table(*pair)[2]
+    assert "row 2 have zeros" in table("12345678901234500", "12")[2]
+    assert "rows 2-3 are what programs write" in table("anonymous", "anonymous", "P1")[2]
+
+
+def test_numbers_as_subtypes_in_other_signs_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for label in ("①", "２", "_3", "1.0"):
+        path.write_text(text_of([HEADER, ["A", "i", "m", label], ["B", "i", "m", "TN"]]), "utf-8")
+        assert [p.column for p in parse_cohort(path)[1]] == ["subtype"]
+        assert parse_cohort(path, need_subtype=False)[0].cases[0].subtype is None
+
+
+def test_sides_and_views_are_read_in_one_way(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+
+    def first(**cells: str) -> tuple[str | None, str | None]:
+        path.write_text(text_of([[*HEADER, *cells], ["A", "i", "m", "TN", *cells.values()]]), "utf-8")
+        (case,) = read_cohort(path).cases
+        return case.side, case.view
+
+    for word in ("L", "left", "izquierdo", "Ｌ", "左侧", "mama izquierda", "L-MLO", "unten links"):
+        assert first(laterality=word)[0] == first(Side=word)[0] == "L"
+    for word in ("R", "RIGHT", "derecho", "dx", "rechte Brust", "右"):
+        assert first(laterality=word)[0] == "R"
+    assert first(laterality="n/a", view="RCC") == ("R", "CC")
+    assert first(**{"View Position": "L-MLO"}) == ("L", "MLO")
+    for word in ("both", "L?", "lado", "left or right", "0", "双侧"):
+        with pytest.raises(CohortError, match="row 2, laterality: is no side that is known"):
+            first(laterality=word)
+    with pytest.raises(CohortError, match="laterality says L, view says R"):
+        first(laterality="left", view="RCC")
+
+
+def test_words_for_nothing_are_nothing_in_paths_and_boxes(tmp_path: Path) -> None:
+    rows = [["A", "i", "nan", "1,2,3,4", "TN"], ["B", "i", "m", "NA", "TN"], ["C", "NaN", "m", "", "TN"]]
+    (tmp_path / "t.csv").write_text(text_of([["patient_id", "image", "mask", "box", "subtype"], *rows]))
+    cohort, problems = parse_cohort(tmp_path / "t.csv")
+    assert [case.lesion for case in cohort.cases] == ["1,2,3,4", tmp_path / "m"]
+    assert [(p.row, p.column) for p in problems] == [(4, "image")]
+
+
+def test_workbooks_of_other_makers(tmp_path: Path) -> None:
+    """A table that begins at B2, hidden columns, a cell beside the table, and the strict form of a workbook."""
+    book = Workbook()
+    sheet = book.worksheets[0]
+    for row in PEOPLE:
+        sheet.append(row)
+    sheet.insert_cols(1)
+    sheet.insert_rows(1)
+    sheet.column_dimensions["F"].hidden = True
+    book.save(tmp_path / "t.xlsx")
+    assert [case.row for case in read_cohort(tmp_path / "t.xlsx").cases] == list(range(3, 12))
+    assert "column F: hidden" in told(tmp_path / "t.xlsx")
+    strict = tmp_path / "strict.xlsx"
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as old, zipfile.ZipFile(strict, "w") as new:
+        for part in old.namelist():
+            text = (
+                old.read(part)
+                .decode()
+                .replace("schemas.openxmlformats.org/spreadsheetml/2006", "purl.oclc.org/ooxml/spreadsheetml")
+            )
+            text = text.replace("schemas.openxmlformats.org/officeDocument/2006", "purl.oclc.org/ooxml/officeDocument")
+            new.writestr(part, text)
+    assert read_cohort(strict).cases == read_cohort(tmp_path / "t.xlsx").cases
+    sheet["J4"] = "see"
+    book.save(tmp_path / "t.xlsx")
+    assert [str(p)[:30] for p in parse_cohort(tmp_path / "t.xlsx")[1]] == ["row 4, cells: has a cell in co"]
+
+
+def test_what_stands_around_the_rows_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"Cohort;;;\n;;;\n{';'.join(HEADER)}\nA;i;m;TN\n")
+    with pytest.raises(CohortError, match="Row 3 looks like the header"):
+        read_cohort(path)
+    path.write_text(f";;;\n{';'.join(HEADER)}\nA;i;m;TN\n\ufeff{';'.join(HEADER)}\nB;i;m;TN\n", "utf-8")
+    cohort, problems = parse_cohort(path)
+    assert ([case.row for case in cohort.cases], [p.row for p in problems]) == ([3, 5], [4])
+    path.write_text(f"{';'.join(HEADER)};;age\nA;i;m;TN;see;50\nB;i;m;TN\n")
+    words = told(path)
+    assert "row 2 stand in a column without a name" in words
+    assert "row 3: fewer cells" in words
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+        path.write_bytes(text_of([HEADER, ["Zoé", "i", "m", "tn"]]).encode(encoding))
+        with pytest.raises(CohortError, match=f"looks like {encoding[:6].upper()} without"):
+            read_cohort(path)
+
+
 def test_a_nul_byte_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text_of([HEADER, ["A", "i?.dcm", "m", "tn"]]).replace("?", "\0"))
     with pytest.raises(CohortError, match="row 2"):
@@ -394,8 +562,15 @@ def test_files_that_are_no_table(tmp_path: Path, name: str) -> None:
 
 
 # Without signs that a table loses or that are told: NUL, invisible ones, what spreadsheets show in place of values.
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\0#\ufffd", exclude_categories=["Cf"]), max_size=12)
-tables = st.lists(st.tuples(cells, cells, cells, st.sampled_from([s.value for s in Subtype]), cells), max_size=6)
+LOST = "\0#\ufffd\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(
+    map(chr, [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
+)
+cells = st.text(st.characters(codec="utf-8", exclude_characters=LOST, exclude_categories=["Cf"]), max_size=12)
+named = st.text(
+    st.characters(codec="utf-8", exclude_characters=LOST, exclude_categories=["C", "Zl", "Zp"]), max_size=11
+)
+names = named.map(lambda text: f"x{text}" if text.strip() else text)  # neither a date nor a word for nothing
+tables = st.lists(st.tuples(names, names, names, st.sampled_from([s.value for s in Subtype]), cells), max_size=6)
 
 
 @settings(max_examples=120, deadline=None)
@@ -410,11 +585,11 @@ def test_any_csv_is_read_back(
     check_read_back(rows, cohort, [problem.row for problem in problems], path.parent)
 
 
-printable = st.text(st.characters(codec="utf-8", exclude_characters="#\ufffd", exclude_categories=["C"]), max_size=12)
+printable = st.text(st.characters(codec="utf-8", exclude_characters=LOST, exclude_categories=["C"]), max_size=12)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(printable, printable, printable, st.just("TN"), printable), max_size=5))
+@given(st.lists(st.tuples(names, names, names, st.just("TN"), printable), max_size=5))
 def test_any_workbook_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]) -> None:
     path = tmp_path_factory.mktemp("t") / "t.xlsx"
     book = Workbook()
@@ -438,9 +613,10 @@ def check_read_back(rows: list[tuple[str, ...]], cohort: Cohort, wrong: list[int
             continue
         case = cases.pop(number)
         assert case.subtype is not None
-        assert (case.patient_id, case.subtype.value) == (unicodedata.normalize("NFC", patient), subtype)
+        assert (case.patient_id, case.subtype.value) == (unicodedata.normalize("NFKC", patient).strip(), subtype)
         # A column of numbers with commas is read as numbers.
-        assert re.sub("[.,]", "", case.extra["note"]) == re.sub("[.,]", "", unicodedata.normalize("NFC", note))
+        plain = unicodedata.normalize("NFKC", note).strip()
+        assert re.sub("[.,]", "", case.extra["note"]) == re.sub("[.,]", "", plain)
         assert (case.image, case.mask) == (folder / image, folder / mask)
     assert not cases
 

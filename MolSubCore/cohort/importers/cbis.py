@@ -21,7 +21,7 @@ from MolSubCore.cohort.importers.sources import (
     relative,
     with_ending,
 )
-from MolSubCore.imaging.raster import read_side
+from MolSubCore.imaging.view_text import read_side
 
 SEVERAL = "several image files"
 NO_MASK = "mask file missing"

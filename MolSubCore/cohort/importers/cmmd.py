@@ -30,7 +30,7 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_text
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
-from MolSubCore.imaging.raster import read_side
+from MolSubCore.imaging.view_text import read_side
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 
 #: Pairs of patients with pixel-identical images, and patients whose images have a wrong side tag.

@@ -25,10 +25,10 @@ from MolSubCore.files import open_file
 from MolSubCore.imaging import dicom_facts as facts
 from MolSubCore.imaging.dicom_file import open_dicom
 from MolSubCore.imaging.mammogram import is_placeholder
-from MolSubCore.imaging.raster import facts_from_name, read_side
 from MolSubCore.imaging.reader import check_header
+from MolSubCore.imaging.view_text import facts_from_name, read_side
 from MolSubCore.pseudonyms import Salt
-from MolSubCore.tasks import SubtypeLabel, parse_subtype
+from MolSubCore.tasks import SubtypeLabel, number_label, parse_subtype
 
 NO_IMAGE_FILE = "no image by its name and content"
 BAD_IMAGE = "image that cannot be read: damaged, or of a kind that is not read here"
@@ -540,10 +540,11 @@ class _Labels:
             patient = next((line[name] for name in _ID_COLUMNS if line[name]), "")
             key = f"row {line.number}"
             self._ledger.expect(key)
-            if line.overlong or not patient:
-                self._ledger.place(key, OVERLONG if line.overlong else "no patient_id")
+            why = next((line.why_no_id[name] for name in _ID_COLUMNS if line[name]), "is empty")
+            if line.overlong or why:
+                self._ledger.place(key, OVERLONG if line.overlong else f"patient_id {why}")
                 continue
-            if re.fullmatch(r"\d+(\.0+)?", line["subtype"]):
+            if number_label(line["subtype"]) is not None or re.fullmatch(r"\d+(\.0+)?", line["subtype"]):
                 text = f"row {line.number}: the subtype is a number, which may mean several things"
                 raise CohortError(table, text, "Write the names of the subtypes")
             side, wrong = _side_of(line)

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from MolSubCore.cohort.importers.rows import Found, Note
@@ -18,11 +18,15 @@ from MolSubCore.imaging.lesion import Box
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a foreign table: its number as a spreadsheet counts, and its cells by lower-case column."""
+    """A row of a foreign table: its number as a spreadsheet counts, and its cells by lower-case column.
+
+    `why_no_id` says of each cell what speaks against it as somebody's id, or nothing.
+    """
 
     number: int
     cells: dict[str, str]
     overlong: bool = False
+    why_no_id: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> str:
         return self.cells.get(column, "")
@@ -188,7 +192,8 @@ def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
     for number, cells in rows:
         if any(cell.strip() for cell in cells):
             values = {name: clean_cell(cell) for name, cell in zip(columns, cells, strict=False) if name}
-            yield Line(number, values, any(cell.strip() for cell in cells[len(columns) :]))
+            why = {name: file.why_no_id(values.get(name, ""), place) for place, name in enumerate(columns) if name}
+            yield Line(number, values, any(cell.strip() for cell in cells[len(columns) :]), why)
     if found is not None:
         found.notes += [Note(f"{path.name}, {line}") for line in note_lines(file.notes)]
 

@@ -18,7 +18,7 @@ from MolSubCore.cohort.importers.sources import (
     read_lines,
     with_ending,
 )
-from MolSubCore.imaging.raster import read_side
+from MolSubCore.imaging.view_text import read_side
 
 NO_FINDING = "no finding: no box"
 NO_BOX = "box is not four numbers"

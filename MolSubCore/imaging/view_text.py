@@ -1,0 +1,210 @@
+"""Sides and views as people, files' names and headers write them. Standard library only."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+Side = Literal["L", "R"]
+
+#: Views in ACR's short form.
+VIEWS = frozenset(
+    ("CC", "MLO", "ML", "LM", "LMO", "SIO", "ISO", "FB", "XCC", "XCCL", "XCCM", "SPECIMEN", "AT", "CV")
+)  # fmt: skip
+_NAME_VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM")
+# ACR's letters around a view, as in View Position: magnified and spot views before it, the others behind it
+_BEFORE = {"M": "magnification", "S": "spot compression"}
+_BEHIND = {"ID": "implant displaced", "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled"}
+LATERAL = "lateral (ML or LM is not told)"
+#: Views, kinds and sides as people write them in View Position and in tables: capitals without accents, of phrases
+#: without what parts their words.
+_VIEW_NAMES = {
+    "CC": "CC CRANIOCAUDAL CRANIOCAUDALE CRANEOCAUDAL KRANIOKAUDAL KRANIOCAUDAL CRANIOCAUDALPROJECTION FACE",
+    "MLO": "MLO OML MEDIOLATERALOBLIQUE MEDIOLATERALOBLIQUEPROJECTION OBLIQUEMEDIOLATERAL OBLIQUEMEDIOLATERALE OBLIQUE "
+    "OBL OBLICUA OBLICUO OBLIQUA OBLIQUO OBLICUAMEDIOLATERAL MEDIOLATERALOBLICUA MEDIOLATERALSCHRAG "
+    "MEDIOLATERALSCHRAEG SCHRAG SCHRAEG SCHRAGAUFNAHME OBLIQUEEXTERNE OBLIQUAMEDIOLATERALE MEDIOLATERALOBLIQUA",
+    "ML": "ML MEDIOLATERAL MEDIOLATERALE MEDIOLATERALPROJECTION",
+    "LM": "LM LATEROMEDIAL LATEROMEDIALE LATEROMEDIALPROJECTION",
+    "LMO": "LMO LATEROMEDIALOBLIQUE",
+    "XCC": "XCC EXAGGERATEDCC EXAGGERATEDCRANIOCAUDAL",
+    "XCCL": "XCCL CLEOPATRA",
+    "XCCM": "XCCM",
+    "SIO": "SIO",
+    "ISO": "ISO",
+    "FB": "FB CAUDOCRANIAL FROMBELOW",
+    "AT": "AT AXILLARYTAIL",
+    "CV": "CV CLEAVAGE",
+    "SPECIMEN": "SPECIMEN SPEC",
+}
+_KIND_NAMES = {
+    LATERAL: "LAT LLAT RLAT LATERAL TRUELATERAL SEITLICH PROFIL PROFILSTRICT PERFIL STRENGSEITLICH",
+    "magnification": "MAG MAGN MAGNIFIED MAGNIFICATION AGRANDI AGRANDISSEMENT VERGROSSERUNG VERGROESSERUNG VERGROSSERT "
+    "AMPLIADA AMPLIACION MAGNIFICADA MAGNIFICACION INGRANDIMENTO",
+    "spot compression": "SPOT SPOTCOMPRESSION SPOTCOMP CONE CONED CONEDOWN FOCAL FOCALIZADA LOCALISE LOCALISEE ZIEL "
+    "ZIELAUFNAHME",
+    "rolled": "ROLL ROLLED ROLLEDLATERAL ROLLEDMEDIAL ROLLEDSUPERIOR ROLLEDINFERIOR RL RM ROULE ROTADA",
+    "implant displaced": "ID IMPLANTDISPLACED EKLUND PUSHBACK PUSHEDBACK",
+    "tangential": "TAN TANG TANGENTIAL TANGENTIEL TANGENTIELLE TANGENCIAL",
+    "anterior compression": "AC ANTERIORCOMPRESSION",
+    "inframammary fold": "IMF INFRAMAMMARYFOLD",
+    "axillary tissue": "AXILLA AXILLARY AXILLARYTISSUE",
+    "biopsy": "BIOPSY BIOPSIE BIOPSIA BX STEREO STEREOTACTIC STEREOTAXIE PRONE PREFIRE POSTFIRE WIRE NEEDLE LOC "
+    "LOCALIZATION LOCALISATION SCOUT",
+    "tomosynthesis": "TOMO TOMOSYNTHESIS DBT",
+}
+_SIDE_NAMES = {
+    "L": "L LT LEFT LI LINKS LINKE G GAUCHE I IZQ IZQUIERDA IZQUIERDO SIN SINISTRA SINISTRO ESQ ESQUERDA 左 左侧 左乳",
+    "R": "R RT RIGHT RE RECHTS RECHTE D DROIT DROITE DER DERECHA DERECHO DX DESTRA DESTRO DIR DIREITA 右 右侧 右乳",
+}
+#: Words beside these that say nothing: nipple in profile, compression, view, magnified how much.
+_EMPTY = frozenset(
+    ("NP", "COMPRESSION", "COMP", "VIEW", "VUE", "PROJECTION", "PROJEKTION", "PROYECCION", "INCIDENCE", "INCIDENCIA",
+     "BREAST")
+)  # fmt: skip
+_VIEW_OF = {word: view for view, words in _VIEW_NAMES.items() for word in words.split()}
+_KIND_OF = {word: kind for kind, words in _KIND_NAMES.items() for word in words.split()}
+_SIDE_OF: dict[str, Side] = {word: side for side, words in _SIDE_NAMES.items() for word in words.split()}  # type: ignore[misc]
+#: Letters of a side behind a view: ``CCR``, ``MLOG``, ``CCD``, ``MLOI``.
+_SIDE_BEHIND: dict[str, Side] = {"L": "L", "G": "L", "I": "L", "R": "R", "D": "R"}
+_SIDES: dict[str, Side] = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
+# fmt: off
+_SIDE_WORDS: dict[Side, frozenset[str]] = {
+    "L": frozenset((
+        "left", "links", "linke", "linker", "linkes", "gauche", "izquierda", "izquierdo", "sinistra", "sinistro",
+        "sinister", "esquerda", "esquerdo", "vänster", "venstre", "lewa", "lewy", "levá", "levý", "bal", "sol", "левая",
+        "левый", "слева", "αριστερά", "αριστερός", "vasen", "stânga", "왼쪽", "좌측",
+    )),
+    "R": frozenset((
+        "right", "rechts", "rechte", "rechter", "rechtes", "droite", "droit", "derecha", "derecho", "destra", "destro",
+        "dexter", "direita", "direito", "höger", "højre", "høyre", "prawa", "prawy", "pravá", "pravý", "jobb", "sağ",
+        "правая", "правый", "справа", "δεξιά", "δεξιός", "oikea", "dreapta", "오른쪽", "우측",
+    )),
+}
+# fmt: on
+#: Short forms, which are a side only where nothing stands beside them.
+_SHORT: dict[str, Side] = {
+    **dict.fromkeys(("l", "lt", "lft", "li", "lks", "g", "izq", "izda", "izdo", "esq", "sin", "sn", "sx", "лев"), "L"),
+    **dict.fromkeys(("r", "rt", "rgt", "re", "rts", "d", "der", "dcha", "dcho", "dir", "dex", "dx", "прав"), "R"),
+}
+_SIGNS: dict[Side, str] = {"L": "左", "R": "右"}
+_BOTH = frozenset(("both", "bilateral", "beide", "beidseits", "bilaterale", "bilateraal", "ambas", "ambos", "entrambe"))
+
+
+def read_side(text: str) -> Side | None:
+    """The side that a text means: a letter, a word of some languages, ``RCC``; None where it is open, as in ``L?``."""
+    plain = unicodedata.normalize("NFKC", text).casefold().strip()
+    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", plain))
+    if "?" in plain or _BOTH & set(words) or re.search("[双雙両兩]", plain):
+        return None
+    if len(words) == 1 and words[0] in _SHORT:
+        return _SHORT[words[0]]
+    found = {side for side, known in _SIDE_WORDS.items() if known & set(words) or _SIGNS[side] in plain}
+    if not found:
+        return read_view_text(plain).side or facts_from_name(plain)[0]
+    return found.pop() if len(found) == 1 else None
+
+
+def contradiction(told: str, own: str | None) -> str:
+    """What is said of the side or the view of an image against what the image says; empty where that agrees."""
+    return f"is {told}, the image says {own} (by its header or file name)" if own and told != own else ""
+
+
+def facts_from_name(name: str) -> tuple[Side | None, str | None]:
+    """Side and view from the words of a file name, such as ``P126_L_DM_CC.jpg`` or ``R-MLO.png``.
+
+    A name that gives two different sides (or views) gives none.
+    """
+    sides: set[Side] = set()
+    views: set[str] = set()
+    for word in re.split(r"[^A-Z0-9]+", name.upper()):
+        if word in _SIDES:
+            sides.add(_SIDES[word])
+        elif word in _NAME_VIEWS:
+            views.add(word)
+        elif word[:1] in ("L", "R") and word[1:] in _NAME_VIEWS:
+            sides.add(_SIDES[word[0]])
+            views.add(word[1:])
+        elif word[-1:] in ("L", "R") and word[:-1] in ("CC", "MLO"):
+            sides.add(_SIDES[word[-1]])
+            views.add(word[:-1])
+    return (sides.pop() if len(sides) == 1 else None, views.pop() if len(views) == 1 else None)
+
+
+@dataclass(frozen=True)
+class ViewText:
+    """What a View Position, or a cell of a table, says.
+
+    Attributes
+    ----------
+    side : {'L', 'R'} or None
+    view : str or None
+        In short form.
+    kinds : tuple of str
+        What makes it another kind than the standard views: ``magnification``, ``implant displaced``, ...
+    unknown : bool
+        Whether it has a word that is none of these, or several views.
+    """
+
+    side: Side | None = None
+    view: str | None = None
+    kinds: tuple[str, ...] = ()
+    unknown: bool = False
+
+
+def read_view_text(position: str) -> ViewText:
+    """The one reader of views: ``MLO``, ``RCC``, ``L CC MAG``, ``CCID``, ``cranio-caudal``, ``MLO gauche``, ..."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", position) if not unicodedata.combining(c))
+    plain = re.sub(r"\b90\b", " LAT ", plain.upper())  # degrees; ß is SS in capitals
+    words = re.findall(r"[^\W\d_]+", plain)
+    sides: list[Side] = []
+    views: list[str] = []
+    kinds: list[str] = []
+    unknown = False
+    at = 0
+    while at < len(words):
+        for count in range(min(4, len(words) - at), 0, -1):  # the longest phrase first
+            word = "".join(words[at : at + count])
+            if word in _VIEW_OF:
+                views.append(_VIEW_OF[word])
+            elif word in _KIND_OF:
+                kinds.append(_KIND_OF[word])
+            elif word in _SIDE_OF:
+                sides.append(_SIDE_OF[word])
+            elif word in _EMPTY:
+                pass
+            elif count == 1 and (found := _lettered(word)) is not None:
+                side, view, own = found
+                sides += [side] if side else []
+                views.append(view)
+                kinds += own
+            else:
+                continue
+            at += count
+            break
+        else:
+            unknown, at = True, at + 1
+    if len(set(views)) > 1:
+        return ViewText(kinds=tuple(dict.fromkeys(kinds)), unknown=True)
+    first = views[0] if views else None
+    kinds = [kind for kind in dict.fromkeys(kinds) if kind != LATERAL or first is None]
+    return ViewText(sides[0] if len(set(sides)) == 1 else None, first, tuple(kinds), unknown)
+
+
+def _lettered(word: str) -> tuple[Side | None, str, list[str]] | None:
+    """A view with ACR's letters around it, or a side's: ``RMCC`` is magnified, ``CCID`` displaced, ``MLOG`` left."""
+    for side, candidate in ((None, word), (word[:1], word[1:]) if word[:1] in ("L", "R") else (None, "")):
+        if candidate in VIEWS:
+            return side, candidate, []  # type: ignore[return-value]
+        behind = next((letters for letters in _BEHIND if candidate.endswith(letters)), "")
+        core = candidate.removesuffix(behind)
+        for count in range(3):
+            before = core[:count]
+            if core[count:] in VIEWS and all(letter in _BEFORE for letter in before):
+                kinds = [*(_BEFORE[letter] for letter in before), *([_BEHIND[behind]] if behind else [])]
+                return side, core[count:], kinds  # type: ignore[return-value]
+    for letter, rest in ((word[-1:], word[:-1]), (word[:1], word[1:])):
+        if letter in _SIDE_BEHIND and rest in ("CC", "MLO", "ML", "OML"):
+            return _SIDE_BEHIND[letter], _VIEW_OF[rest], []
+    return None
