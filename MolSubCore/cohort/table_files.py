@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from xml.etree.ElementTree import iterparse
@@ -186,6 +187,7 @@ class TableFile:
         self._values: Sequence[object] = ()
         self._width = 0
         self._shapes: list[set[str]] = []
+        self._remembered = 0
         self._merged: list[tuple[int, int, int, int]] = []
         self._hidden_columns: list[tuple[int, int]] = []
         self._uncomputed: set[tuple[int, int]] = set()
@@ -326,9 +328,9 @@ class TableFile:
         they are rows, and not a remark with commas, is told by the columns that hold numbers and paths.
         """
         for place, cell in enumerate(row):
-            lines = re.split(r"\r\n|\r|\n", cell)
-            if len(lines) < 2:
+            if "\n" not in cell and "\r" not in cell:
                 continue
+            lines = re.split(r"\r\n|\r|\n", cell)
             needs = [min(map(_telling, known), default=0) for known in self._shapes]
             for other in (n for n in range(min(place, len(needs))) if not self._shapes[n]):
                 needs[other] = _telling(_shape(row[other]))
@@ -353,11 +355,12 @@ class TableFile:
 
     def _remember(self, row: Sequence[str]) -> None:
         """How the cells of each column look, to know a row when it stands in a cell."""
-        if not self._width:
+        if not self._width or self._remembered > 2000:
             return
+        self._remembered += 1
         self._shapes = self._shapes or [set() for _ in range(self._width)]
         for known, cell in zip(self._shapes, row, strict=False):
-            if cell.strip() and len(known) < 100:
+            if cell.strip():
                 known.add(_shape(cell))
 
     def _decoded(self) -> str:
@@ -551,11 +554,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _delimiter(text: str) -> str:
     """The separator that makes of the first row the most cells without another separator in them."""
-    counts = {}
+    tops = {}
     for delimiter in ("\t", ";", ","):
         rows = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
-        header = next((row for row in rows if any(map(clean_cell, row))), [])
-        counts[delimiter] = sum(not re.search(r"[\t;,]", cell) for cell in header) if len(header) > 1 else 0
+        tops[delimiter] = list(islice((row for row in rows if any(map(clean_cell, row))), 20))
+    counts: dict[str, int] = {}
+    for place in range(20):  # above the header there may be a title, which has no separator
+        for delimiter, rows_of in tops.items():
+            row = rows_of[place] if place < len(rows_of) else []
+            counts[delimiter] = sum(not re.search(r"[\t;,]", cell) for cell in row) if len(row) > 1 else 0
+        if any(counts.values()):
+            break
     return max(counts, key=lambda delimiter: counts[delimiter])
 
 

@@ -499,6 +499,9 @@ def test_what_stands_around_the_rows_is_told(tmp_path: Path) -> None:
     path.write_text(f"Cohort;;;\n;;;\n{';'.join(HEADER)}\nA;i;m;TN\n")
     with pytest.raises(CohortError, match="Row 3 looks like the header"):
         read_cohort(path)
+    path.write_text(f"# a title\n{','.join(HEADER)}\nA,i,m,TN\n")
+    with pytest.raises(CohortError, match="Row 2 looks like the header"):
+        read_cohort(path)
     path.write_text(f";;;\n{';'.join(HEADER)}\nA;i;m;TN\n\ufeff{';'.join(HEADER)}\nB;i;m;TN\n", "utf-8")
     cohort, problems = parse_cohort(path)
     assert ([case.row for case in cohort.cases], [p.row for p in problems]) == ([3, 5], [4])
