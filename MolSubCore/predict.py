@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MolSubCore.cohort.identity import breast_name, differences, exams_apart, same_ids, told_differences
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library
@@ -103,7 +104,7 @@ class Result:
     @property
     def title(self) -> str:
         """What it is called, such as ``left breast`` or ``left breast, lesion A``."""
-        where = {"L": "left breast", "R": "right breast"}.get(self.breast or "", "breast of unknown side")
+        where = breast_name(self.breast)
         return f"{where}, lesion {self.lesion_id}" if self.lesion_id else where
 
     @property
@@ -255,7 +256,7 @@ def predict(
     lesion_ids : sequence of str
         Which of the patient's lesions each image's is; images of a breast with the same are averaged.
     unnamed : {'refuse', 'warn', 'confirmed'}
-        What becomes of several images of which one does not say whose it is, or whose birth dates differ;
+        What becomes of several images of which one does not say whose it is, or whose headers contradict each other;
         ``confirmed`` where somebody knows that they are of one patient.
 
     Raises
@@ -328,34 +329,39 @@ def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") 
     Raises
     ------
     ImageError
-        If Patient IDs differ; where `unnamed` is ``refuse``, also if an image has none, or birth dates differ.
+        If Patient IDs differ; where `unnamed` is ``refuse``, also if an image has none, or birth dates, sexes or names
+        contradict each other.
     """
     people = [mammogram.person for mammogram in mammograms]
     ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
     issuers = {person.issuer for person in people if person.patient_id in ids and person.issuer}
-    if len(ids) > 1 or len(issuers) > 1:
-        what = f"{len(ids)} patients by their PatientID" if len(ids) > 1 else "patients of several hospitals (issuers)"
+    count = len(set(same_ids(ids).values()))
+    if count > 1 or len(issuers) > 1:
+        what = f"{count} patients by their PatientID" if count > 1 else "patients of several hospitals (issuers)"
         raise ImageError(
             "predict",
             f"the images belong to {what}, expected one patient",
             "Predict each patient on its own, or give a table",
         )
+    sure, perhaps = differences(people)
+    told = told_differences([*sure, *perhaps])
+    taken = [f"{told[:1].upper()}{told[1:]}: they were taken as one patient's."] if sure or perhaps else []
     if len(mammograms) < 2 or unnamed == "confirmed":
-        return []
+        return taken
     without = [str(n) for n, person in enumerate(people, start=1) if person.patient_id not in ids]
     constant = not ids and len({person.patient_id for person in people}) == 1 and people[0].patient_id
     studies = {person.study for person in people}
-    births = {person.birth_date for person in people if person.birth_date}
-    if len(births) > 1:
-        found = "the images have different birth dates in their headers"
+    if sure:
+        found = told
     elif without and len(studies - {""}) == 1 and "" not in studies:
-        return []  # of one study, so of one patient
+        return taken  # of one study, so of one patient
     elif without and not constant:
         found = f"image(s) {', '.join(without)} of {len(people)} do not say whose they are (no PatientID)"
     elif constant:  # whoever anonymised them gave all the same: probably one study, but nobody knows
-        return ["The images have a placeholder for their PatientID: that they are of one patient was not checked."]
+        text = "The images have a placeholder for their PatientID: that they are of one patient was not checked."
+        return [*taken, text]
     else:
-        return []
+        return taken
     if unnamed == "refuse":
         remedy = "Add --same-patient if all are of one patient; else predict each on its own, or give a table"
         raise ImageError("predict", found, remedy)
@@ -391,6 +397,8 @@ def _result_warnings(prediction: Prediction) -> list[str]:
         if problems := prediction.items[0].lesions.problems:
             reason = f"{problems[0][:1].lower()}{problems[0][1:].rstrip('.')}"
         raise ImageError("predict", f"there is nothing to predict from: {reason}", "Check the image and its lesion")
+    apart = (exams_apart(one.title, (item.mammogram.person for item in one.counted)) for one in results)
+    found += [f"{text}." for text in apart if text]
     breasts = {one.breast for one in results}
     if {"L", "R"} <= breasts:
         found.append(

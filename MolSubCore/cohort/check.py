@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MolSubCore.cohort.identity import Sighting, compare_identities, look_alikes, thumbnail
+from MolSubCore.cohort.identity import Sighting, compare_identities, look_of
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
@@ -102,7 +99,6 @@ def check_cohort(
     problems += _patients(cohort)
     notes = [*cohort.notes, *_names(cohort), *_shared_masks(cohort)]
     sightings: list[Sighting] = []
-    thumbnails: list[NDArray[np.float32]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     count = 0
     for number, case in enumerate(cohort.cases, start=1):
@@ -114,8 +110,8 @@ def check_cohort(
             pictures.add(case, mammogram, lesions, [problem.text for problem in wrong])
         if mammogram is not None:
             boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
-            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes))
-            thumbnails.append(thumbnail(mammogram))
+            look, side = look_of(mammogram), mammogram.laterality or ""
+            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, look, side))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
@@ -124,7 +120,7 @@ def check_cohort(
             progress(number, len(cohort.cases), "")
     identity = compare_identities(sightings, trust=trust_ids)
     problems += identity.problems
-    notes += [*identity.notes, *look_alikes(sightings, thumbnails)]
+    notes += identity.notes
     if task is not None and not problems:
         problems += _division(cohort, task, folds)
     if pictures is not None:

@@ -1,27 +1,30 @@
 """Whose images they are: what image files say of their patients, held against the table's patient_id.
 
 One patient under two ids lies in the training and in the test set; two patients under one id have each other's
-subtype. Neither can be seen in any figure afterwards. Compared are Patient ID with its issuer, Study and SOP Instance
-UID, and the pixels themselves; name and birth date are evidence beside them. None of it is written or printed: rows
-are named by their numbers.
+subtype. Neither can be seen in any figure afterwards. Compared are Patient ID with its issuer, name with birth date,
+sex, Accession Number, Study, SOP Instance and Frame of Reference UID, the days of the exams, and the pixels
+themselves. None of it is written or printed: rows are named by their numbers.
 """
 
 from __future__ import annotations
 
+import base64
+import datetime
+import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import rankdata
 
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
+from MolSubCore.imaging.raster import read_side, side_and_view
 from MolSubCore.imaging.reader import read_person
 
 #: An id that this share of the table's ids have, and at least so many of them, is a placeholder, too.
@@ -29,9 +32,16 @@ _SHARE, _FEWEST = 0.8, 4
 _ROWS_TOLD = 12
 
 #: Side of the thumbnails by which resaved pictures are recognised, and the rank correlation from which two are told.
-#: Measured: different mammograms, also of one woman, 0.83 at most; one with another window, at a third of its size, as
+#: Measured: different mammograms, also of one woman, 0.88 at most; one with another window, at a third of its size, as
 #: 8 bits, 0.99 at least.
 _THUMB, _ALIKE = 48, 0.97
+
+#: Birth dates that stand for none, as anonymisers write them.
+_NO_DATES = {"19000101", "19010101", "18991230", "18991231", "19700101", "20000101", "18581117"}
+#: A name with so many birth dates is what somebody wrote over the names.
+_LABEL = 3
+#: Days from which images of one breast are of two exams: a work-up ends within weeks, screening comes every year.
+_EXAMS_DAYS = 183
 
 #: The way out, in words.
 TRUST = "if the table is right and the headers are not, add --trust-ids"
@@ -49,12 +59,18 @@ class Sighting:
         `Mammogram.pixel_hash`; empty where it is not known.
     lesion : hashable
         What tells this row's lesions from others on the same image; None where it is not known.
+    look : str
+        `look_of` the image; empty where it is not known.
+    side : str
+        Of the breast, by the image: ``L``, ``R`` or empty.
     """
 
     case: Case
     person: Person = field(default=Person(), repr=False)
     pixels: str = ""
     lesion: Hashable = None
+    look: str = field(default="", repr=False)
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,51 +90,157 @@ class Identity:
     summary: dict[str, int | bool]
 
 
-def thumbnail(mammogram: Mammogram) -> NDArray[np.float32]:
-    """Ranks of a small copy's pixels, of length 1: nearly the same for a picture that was resaved or windowed."""
+def look_of(mammogram: Mammogram) -> str:
+    """What a picture looks like, for `look_alikes`: ranks of a small copy's pixels, which outlast other formats,
+    windows, sizes and bit depths."""
     picture = Image.fromarray(np.ascontiguousarray(mammogram.stored, np.float32))
-    ranks = rankdata(np.asarray(picture.resize((_THUMB, _THUMB), Image.Resampling.BOX)).ravel())
-    ranks -= ranks.mean()
-    return np.asarray(ranks / max(float(np.linalg.norm(ranks)), 1e-9), np.float32)
+    small = np.asarray(picture.resize((_THUMB, _THUMB), Image.Resampling.BOX)).ravel()
+    _, place, count = np.unique(small, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place.ravel()] / small.size
+    return base64.b64encode(np.round(255 * ranks).astype(np.uint8).tobytes()).decode("ascii")
 
 
-def look_alikes(sightings: Sequence[Sighting], thumbnails: Sequence[NDArray[np.float32]]) -> list[Problem]:
-    """Rows of different ids whose pictures are nearly the same, also turned over or mirrored: one note for each group.
+def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:
+    """Rows whose pictures are nearly the same, also as negatives, turned or mirrored: of several ids, and of one.
 
-    Equal pixels are problems already, and left out.
+    Equal pixels are told elsewhere, and left out.
     """
-    if len(sightings) < 2:
-        return []
-    table = np.stack(thumbnails)
-    mirrored = table.reshape(-1, _THUMB, _THUMB)[:, :, ::-1].reshape(len(table), -1)
-    group = list(range(len(table)))
-
-    def root(n: int) -> int:
-        while group[n] != n:
-            n = group[n]
-        return n
-
+    seen = [one for one in sightings if one.look]
+    if len(seen) < 2:
+        return [], []
+    table = np.stack([np.frombuffer(base64.b64decode(one.look), np.uint8) for one in seen]).astype(np.float32)
+    table -= table.mean(axis=1, keepdims=True)
+    table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+    square = table.reshape(-1, _THUMB, _THUMB)
+    turned = [view.reshape(len(table), -1).T for view in (square, square[:, ::-1], square[:, :, ::-1],
+                                                          square[:, ::-1, ::-1])]  # fmt: skip
+    between, within = list(range(len(seen))), list(range(len(seen)))
     for start in range(0, len(table), 256):
         part = table[start : start + 256]
-        likeness = np.maximum(np.abs(part @ table.T), np.abs(part @ mirrored.T))
+        likeness = np.abs(part @ turned[0])
+        for view in turned[1:]:
+            np.maximum(likeness, np.abs(part @ view), out=likeness)
         for row, other in np.argwhere(likeness > _ALIKE).tolist():
-            first, second = sightings[start + row], sightings[other]
-            if first.case.patient_id != second.case.patient_id and first.pixels != second.pixels:
-                low, high = sorted((root(start + row), root(other)))
+            first, second = seen[start + row], seen[other]
+            if start + row < other and not (first.pixels and first.pixels == second.pixels):
+                group = between if first.case.patient_id != second.case.patient_id else within
+                low, high = sorted((_root(group, start + row), _root(group, other)))
                 group[high] = low
-    groups: dict[int, list[Sighting]] = defaultdict(list)
-    for n, one in enumerate(sightings):
-        groups[root(n)].append(one)
-    return [
-        Problem(
-            None,
-            "image",
-            f"rows {_rows(own)} look like copies of the same picture, resaved or displayed otherwise, under different "
-            "values of patient_id: look at them",
+    copies = "look like copies of one picture, resaved or displayed otherwise"
+    problems = []
+    for own in _groups(between, seen):
+        text = (
+            f"rows {_rows(own)} {copies}, under different values of patient_id: parts of one patient would lie in "
+            "training and test set. Look at them; leave out all but one, or give them one patient_id"
         )
-        for own in groups.values()
-        if len(own) > 1
-    ]
+        second = next(one for one in own if one.case.patient_id != own[0].case.patient_id)
+        problems.append(Problem(second.case.row, "image", text, 9, _numbers(own)))
+    notes = []
+    for own in _groups(within, seen):
+        text = f"rows {_rows(own)} {copies}, of one patient: it would count several times. Look at them"
+        notes.append(Problem(own[1].case.row, "image", text, 6, _numbers(own)))
+    return problems, notes
+
+
+def _root(group: list[int], n: int) -> int:
+    while group[n] != n:
+        n = group[n]
+    return n
+
+
+def _groups(group: list[int], seen: Sequence[Sighting]) -> list[list[Sighting]]:
+    found: dict[int, list[Sighting]] = defaultdict(list)
+    for n, one in enumerate(seen):
+        found[_root(group, n)].append(one)
+    return [own for own in found.values() if len(own) > 1]
+
+
+def same_ids(values: Iterable[str]) -> dict[str, str]:
+    """Patient IDs, each with one spelling for all that differ in leading zeros, separators and capitals only.
+
+    ``1-71`` and ``17-1`` stay two; ``1-71`` and ``171`` are one, and so are ``01 71`` and ``1-71``.
+    """
+    forms: dict[str, set[str]] = defaultdict(set)
+    parted, joined = {}, {}
+    for value in set(values):
+        words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", value).casefold()).strip()
+        parted[value] = re.sub(r"(?<!\d)0+(?=\d)", "", words)
+        joined[value] = re.sub(r"(?<!\d)0+(?=\d)", "", words.replace(" ", ""))
+        if " " in words:
+            forms[joined[value]].add(parted[value])
+    return {value: joined[value] if len(forms[joined[value]]) <= 1 else parted[value] for value in parted}
+
+
+def birth_of(person: Person) -> str:
+    """The birth date as ``YYYYMMDD``, 01 for what is left out; empty where there is none, or what stands for none."""
+    digits = re.sub(r"\D", "", person.birth_date)
+    digits += {4: "0101", 6: "01"}.get(len(digits), "")
+    date = _date(digits)
+    return digits if date and digits not in _NO_DATES and 1890 <= date.year <= 2015 else ""
+
+
+def _date(digits: str) -> datetime.date | None:
+    """The day of eight digits, or None where there is no such day."""
+    try:
+        return datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if len(digits) == 8 else None
+    except ValueError:
+        return None
+
+
+def _words(person: Person) -> frozenset[str]:
+    """The parts of a name, whatever their order and accents; empty where it is none."""
+    if is_placeholder(person.name):
+        return frozenset()
+    plain = "".join(c for c in unicodedata.normalize("NFKD", person.name) if not unicodedata.combining(c))
+    return frozenset(re.findall(r"[^\W\d_]{2,}|\w+", plain.casefold()))
+
+
+def differences(people: Iterable[Person]) -> tuple[list[str], list[str]]:
+    """In what the headers of images of one patient contradict each other: surely, and perhaps.
+
+    Names change and are spelt in many ways: where birth dates agree, or a part of the name does, they are no proof.
+    Of anonymised birth dates often only the year or the month is left.
+    """
+    people = list(people)
+    births = {birth for person in people if (birth := birth_of(person))}
+    # A first of January, or of a month, may be all that is left of the other date.
+    cut = {birth: (birth.removesuffix("0101"), birth.removesuffix("01")) for birth in births}
+    kept = {birth for birth in births if not any(other != birth and other.startswith(cut[birth]) for other in births)}
+    names = list(dict.fromkeys(words for person in people if (words := _words(person))))
+    sure: list[str] = []
+    perhaps: list[str] = []
+    if len(kept) > 1:
+        sure.append("different birth dates")
+    if {"f", "m"} <= {person.sex for person in people}:
+        sure.append("different sexes (F and M)")
+    if len(names) > 1:
+        apart = any(not one & other for one in names for other in names)
+        known = all(birth_of(person) for person in people) and len(kept) == 1
+        (sure if sure or (apart and not known) else perhaps).append("different names")
+    return sure, perhaps
+
+
+def told_differences(found: Sequence[str]) -> str:
+    """`differences` in words."""
+    return f"the images have {' and '.join(found)} in their headers"
+
+
+def exams_apart(breast: str, people: Iterable[Person]) -> str:
+    """That images which are averaged are of exams far apart in time, without a full stop; empty where they are not.
+
+    Parameters
+    ----------
+    breast : str
+        What they show, such as ``left breast``.
+    """
+    days = sorted(day for person in people if (day := _date(person.examined)) and 1960 <= day.year <= 2100)
+    if len(days) < 2 or (apart := (days[-1] - days[0]).days) < _EXAMS_DAYS:
+        return ""
+    time = f"{apart / 365.25:.1f} years" if apart >= 365 else f"{apart / 30.44:.0f} months"
+    return (
+        f"The images of the {breast} are of exams {time} apart, and the result is a mean over them: leave out the exam "
+        "that is not meant"
+    )
 
 
 def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) -> Identity:
@@ -129,34 +251,132 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     sightings : sequence of Sighting
         One per row, in the table's order.
     trust : bool
-        Headers that contradict the table are notes, not problems; equal pixels stay problems.
+        Headers that contradict the table are notes, not problems, and so are pictures that look alike; equal pixels
+        stay problems.
     """
     everyone = {one.case.patient_id for one in sightings}
     ids, dummies, notes = _patient_ids(sightings, len(everyone))
     conflicts = _split_over_ids(sightings, ids, "Patient ID (0010,0020)", set())
     told = {names for names, _ in conflicts}
-    for title, attribute in (("Study Instance UID (0020,000D)", "study"), ("SOP Instance UID (0008,0018)", "instance")):
-        found = {n: value for n, one in enumerate(sightings) if (value := getattr(one.person, attribute))}
+    for title, found in (
+        ("Study Instance UID (0020,000D)", _values(sightings, "study")),
+        ("SOP Instance UID (0008,0018)", _values(sightings, "instance")),
+        ("name and birth date (0010,0010 and 0010,0030)", _named(sightings)),
+        ("Accession Number (0008,0050)", _values(sightings, "accession")),
+        ("Frame of Reference UID (0020,0052)", _values(sightings, "frame")),
+    ):
         for value in _shared_by_nearly_all(sightings, found, len(everyone)):
             found = {n: each for n, each in found.items() if each != value}
         more = _split_over_ids(sightings, found, title, told)
+        if "(0008,0050)" in title:  # every hospital has its own count of them
+            notes += [problem for names, problem in more if "birth dates differ" in problem.text]
+            more = [entry for entry in more if "birth dates differ" not in entry[1].text]
         told |= {names for names, _ in more}
         conflicts += more
-    contradictions = [problem for _, problem in conflicts] + _joined_under_one(sightings, ids)
+    joined = _joined_under_one(sightings, ids)
+    more_joined, doubtful = _contradicting(sightings, {problem.row for problem in joined})
+    alike, twice = look_alikes(sightings)
+    contradictions = [problem for _, problem in conflicts] + joined + more_joined
     pixels, several = _same_pictures(sightings)
-    notes += several
+    notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_far_apart(sightings)]
     summary = {
         "images": len(sightings),
         "with_patient_id": len(ids),
         "placeholders": dummies,
-        "conflicts": len(contradictions) + len(pixels),
+        "conflicts": len(contradictions) + len(pixels) + len(alike),
         "trusted": trust,
     }
+    contradictions += alike
     if trust:
-        notes += [Problem(one.row, one.column, f"{one.text}. The table was trusted") for one in contradictions]
+        notes += [
+            Problem(one.row, one.column, f"{one.text}. The table was trusted", one.weight, one.rows)
+            for one in contradictions
+        ]
         return Identity(tuple(pixels), tuple(notes), summary)
-    problems = [Problem(one.row, one.column, f"{one.text}; {TRUST}") for one in contradictions]
+    problems = [Problem(one.row, one.column, f"{one.text}; {TRUST}", one.weight, one.rows) for one in contradictions]
     return Identity((*pixels, *problems), tuple(notes), summary)
+
+
+def _values(sightings: Sequence[Sighting], attribute: str) -> dict[int, Hashable]:
+    """An attribute of the images' headers by position, without what stands for none."""
+    found = {n: str(getattr(one.person, attribute)) for n, one in enumerate(sightings)}
+    # A frame of DICOM's own, as of a standard brain, is nobody's.
+    return {n: v for n, v in found.items() if v and not is_placeholder(v) and not v.startswith("1.2.840.10008.")}
+
+
+def _named(sightings: Sequence[Sighting]) -> dict[int, Hashable]:
+    """Name with birth date by position, where both are known."""
+    found = {n: (_words(one.person), birth_of(one.person)) for n, one in enumerate(sightings)}
+    births: dict[frozenset[str], set[str]] = defaultdict(set)
+    for name, birth in found.values():
+        births[name].add(birth)
+    return {n: one for n, one in found.items() if all(one) and len(births[one[0]] - {""}) < _LABEL}
+
+
+def _contradicting(sightings: Sequence[Sighting], told: set[int | None]) -> tuple[list[Problem], list[Problem]]:
+    """Ids of the table whose images contradict each other in birth date, sex or name: problems, and notes."""
+    groups: dict[str, list[Sighting]] = defaultdict(list)
+    for one in sightings:
+        groups[one.case.patient_id].append(one)
+    sure, perhaps = [], []
+    for own in groups.values():
+        if told & {one.case.row for one in own}:
+            continue
+        wrong, doubtful = differences(one.person for one in own)
+        if wrong:
+            text = (
+                f"rows {_rows(own)} have one patient_id, and {told_differences(wrong + doubtful)}: different patients "
+                "would be averaged into one. Give each patient an id of their own, or correct the headers"
+            )
+            sure.append(Problem(own[1].case.row, "patient_id", text, 9, _numbers(own)))
+        elif doubtful:
+            text = f"rows {_rows(own)} have one patient_id, and {told_differences(doubtful)}"
+            perhaps.append(Problem(own[1].case.row, "patient_id", text, 6, _numbers(own)))
+    return sure, perhaps
+
+
+def _namesakes(sightings: Sequence[Sighting], ids: Mapping[int, Hashable], told: set[frozenset[str]]) -> list[Problem]:
+    """Ids of the table with one name, of whom no Patient ID and no birth date says whether they are one person."""
+    groups: dict[frozenset[str], list[Sighting]] = defaultdict(list)
+    births: dict[frozenset[str], set[str]] = defaultdict(set)
+    for n, one in enumerate(sightings):
+        if len(words := _words(one.person)) > 1:
+            births[words].add(birth_of(one.person))
+            if n not in ids and not birth_of(one.person):
+                groups[words].append(one)
+    everyone, found = {one.case.patient_id for one in sightings}, []
+    for words, own in groups.items():
+        names = frozenset(one.case.patient_id for one in own)
+        known = any(names <= earlier for earlier in told) or len(births[words] - {""}) >= _LABEL
+        if len(names) > 1 and not known and len(names) < max(_FEWEST, _SHARE * len(everyone)):
+            text = (
+                f"rows {_rows(own)} have one name in the headers of their images, under {len(names)} ids of the table"
+            )
+            found.append(Problem(own[1].case.row, "patient_id", text, 6, _numbers(own)))
+    return found
+
+
+def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
+    """Images of one breast, which are averaged, of exams that lie far apart."""
+    groups: dict[tuple[str, str, str], list[Sighting]] = defaultdict(list)
+    for one in sightings:
+        extra = one.case.extra
+        side = one.side or read_side(extra.get("laterality", "")) or side_and_view(extra.get("view", ""))[0] or ""
+        groups[one.case.patient_id, side, extra.get("lesion_id", "").strip()].append(one)
+    found = []
+    for (_, side, _), own in groups.items():
+        if text := exams_apart(breast_name(side), (one.person for one in own)):
+            found.append(Problem(own[1].case.row, "image", f"rows {_rows(own)}: {text}", 7, _numbers(own)))
+    return found
+
+
+def breast_name(side: str | None) -> str:
+    """What a side is called: ``left breast``."""
+    return {"L": "left breast", "R": "right breast"}.get(side or "", "breast of unknown side")
+
+
+def _numbers(group: Iterable[Sighting]) -> tuple[int, ...]:
+    return tuple(sorted({one.case.row for one in group}))
 
 
 def check_identities(
@@ -183,8 +403,9 @@ def check_identities(
     people: dict[str, Person] = {}
     pixels: dict[int, str] = {}
     lesions: dict[int, list[Hashable]] = defaultdict(list)
+    seen: dict[int, dict[str, Any]] = {}
     for n, meta in zip(store.case_index.tolist(), store.meta, strict=True):
-        pixels[n] = meta["pixels"]
+        pixels[n], seen[n] = meta["pixels"], meta
         lesions[n].append(tuple(sorted(meta["geometry"].items(), key=str)))
     sightings = []
     for n, case in enumerate(cohort.cases):
@@ -194,7 +415,8 @@ def check_identities(
                 people[file] = read_person(file)
             except (MolSubError, OSError):  # its patches were read before; now it is gone, and says nothing
                 people[file] = Person()
-        sightings.append(Sighting(case, people[file], pixels.get(n, ""), repr(lesions[n])))
+        look, side = (seen.get(n, {}).get(name) or "" for name in ("look", "laterality"))
+        sightings.append(Sighting(case, people[file], pixels.get(n, ""), repr(lesions[n]), look, side))
     found = compare_identities(sightings, trust=trust)
     if found.problems:
         first = found.problems[0]
@@ -214,11 +436,12 @@ def _patient_ids(sightings: Sequence[Sighting], count: int) -> tuple[dict[int, H
     for n, value in given.items():
         issuers[value].add(sightings[n].person.issuer)
     ids: dict[int, Hashable] = {}
+    spelt = same_ids(value for value in given.values() if value not in dummies)
     for n, value in given.items():
         if value not in dummies:
             # An issuer counts only where the same number comes from several: few archives write it everywhere.
             several = len(issuers[value] - {""}) > 1
-            ids[n] = (value, sightings[n].person.issuer) if several else (value, "")
+            ids[n] = (spelt[value], sightings[n].person.issuer) if several else (spelt[value], "")
     images = sum(value in dummies for value in given.values())
     notes = []
     if images and count > 1:
@@ -251,12 +474,14 @@ def _split_over_ids(
         if len(names) < 2 or any(names <= earlier for earlier in told):
             continue
         second = next(one for one in group if one.case.patient_id != group[0].case.patient_id)
+        spelt = "(0010,0020)" in title and len({one.person.patient_id for one in group}) > 1
+        how = " (which differ in leading zeros, separators or capitals only)" if spelt else ""
         text = (
-            f"rows {_rows(group)} are of one patient by the {title} of their images, the table has {len(names)} ids "
-            f"for them{_evidence(group)}: parts of one patient would lie in training and test set. Give these rows "
+            f"rows {_rows(group)} are of one patient by the {title} of their images{how}, the table has {len(names)} "
+            f"ids for them{_evidence(group)}: parts of one patient would lie in training and test set. Give these rows "
             "one patient_id"
         )
-        found.append((names, Problem(second.case.row, "patient_id", text)))
+        found.append((names, Problem(second.case.row, "patient_id", text, 9, _numbers(group))))
     return found
 
 
@@ -275,7 +500,8 @@ def _joined_under_one(sightings: Sequence[Sighting], values: Mapping[int, Hashab
                 f"{_evidence([one for part in parts.values() for one in part])}: different patients would be averaged "
                 "into one. Give each patient an id of their own, as text: a spreadsheet may have rounded long numbers"
             )
-            found.append(Problem(second[0].case.row, "patient_id", text))
+            numbers = _numbers(one for part in parts.values() for one in part)
+            found.append(Problem(second[0].case.row, "patient_id", text, 9, numbers))
     return found
 
 
@@ -318,13 +544,20 @@ def _rows(group: Iterable[Sighting]) -> str:
 
 
 def _evidence(group: Sequence[Sighting]) -> str:
-    """Whether names and birth dates speak for one patient or for several."""
-    words = []
-    for title, attribute in (("birth dates", "birth_date"), ("names", "name")):
-        values = {value for one in group if (value := getattr(one.person, attribute)) and not is_placeholder(value)}
-        told = sum(bool(getattr(one.person, attribute)) for one in group)
-        if len(values) > 1:
+    """Whether names, birth dates, sexes and Patient IDs speak for one patient or for several."""
+    people, words = [one.person for one in group], []
+    sure, perhaps = differences(people)
+    for title, values in (
+        ("birth dates", [birth_of(person) for person in people]),
+        ("names", [_words(person) for person in people]),
+    ):
+        if any(title in each for each in (*sure, *perhaps)):
             words.append(f"their {title} differ")
-        elif values and told == len(group):
+        elif all(values):
             words.append(f"their {title} agree")
+    if any("sexes" in each for each in sure):
+        words.append("their sexes differ")
+    ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
+    if len(set(same_ids(ids).values())) > 1:
+        words.append("their Patient IDs differ")
     return f" ({', '.join(words)})" if words else ""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MolSubCore.cohort.identity import look_of
 from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pack, write_pack
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError
@@ -175,6 +176,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         "spacing_mm": mammogram.spacing.mean_mm,
         "synthetic": mammogram.synthetic,
         "pixels": mammogram.pixel_hash(),
+        "look": look_of(mammogram),
     }
     sizes = [_size_mm(lesion.box, mammogram.spacing) for lesion in lesions.lesions]
     if recipe.together:

@@ -83,6 +83,10 @@ _STRICT = (
 _ERROR_VALUE = re.compile(r"#(N/A|REF!|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|GETTING_DATA)|#{3,}")
 
 
+#: Sets of rows that one note tells.
+_SETS_TOLD = 20
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something about a table: row (None: the whole table), column, what it is, and how much it matters.
@@ -94,12 +98,15 @@ class Problem:
     text : str
     weight : int
         Of notes: the larger, the further up.
+    rows : tuple of int
+        All rows that it is about together, where they are several.
     """
 
     row: int | None
     column: str
     text: str
     weight: int = 2
+    rows: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return printable(f"{f'row {self.row}' if self.row else 'table'}, {self.column}: {self.text}", 1200)
@@ -123,7 +130,8 @@ def row_list(rows: Iterable[int], most: int = 12) -> str:
 def note_lines(notes: Iterable[Problem]) -> list[str]:
     """Notes for people: those of one kind in one line with their rows, the weightier first.
 
-    Texts that differ in their numbers only are of one kind; the first one is shown.
+    Texts that differ in their numbers only are of one kind; the first one is shown. Of those that are about several
+    rows together, such as copies of one picture, the others' rows are told, too.
     """
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for note in notes:
@@ -133,8 +141,12 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
         rows = [note.row for note in group if note.row]
         first = group[0]
         text = first.text
-        if len({note.text for note in group}) > 1:
-            text += f" (so in row {first.row}; the others differ in numbers only)"
+        if others := list(dict.fromkeys(note.rows for note in group if note.rows))[1:]:
+            told = "; ".join(row_list(own).removeprefix("rows ") for own in others[:_SETS_TOLD])
+            more = f"; and {len(others) - _SETS_TOLD} more such sets" if len(others) > _SETS_TOLD else ""
+            text += f" (so also rows {told}{more})"
+        elif len({note.text for note in group}) > 1:
+            text += f" (so in {f'row {first.row}' if first.row else 'one place'}; the others differ in numbers only)"
         lines.append(printable(f"{row_list(rows) if rows else 'table'}, {first.column}: {text}", 1200))
     return lines
 

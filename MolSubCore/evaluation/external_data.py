@@ -14,6 +14,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError
 from MolSubCore.imaging.recipes import Recipe
 from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
@@ -156,7 +157,7 @@ def read_external(
     told = tuple(told_side(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
     data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
     flow = _flow(table.everything, usable.cases, left_out)
-    errors, notes = tuple(error for _, error in failed), tuple(map(str, identity.notes))
+    errors, notes = tuple(error for _, error in failed), tuple(note_lines(identity.notes))
     return ExternalCohort(data, usable, tuple(sorted(left_out)), flow, errors, shared, notes)
 
 

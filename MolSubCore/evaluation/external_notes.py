@@ -30,7 +30,7 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     if result["synthetic"]:
         found.append("Pictures or training data are synthetic: nothing here is about patients.")
     found += _overlap(external)
-    found += [f"{note}." for note in external.notes]
+    found += [f"Of the table: {note.rstrip('.')}." for note in external.notes]
     level = result["test"]["ensemble"]["patient"]
     if level["n"] > level["n_patients"]:
         found.append(

@@ -423,7 +423,19 @@ def person_of(dataset: Dataset) -> Person:
     name = re.sub(r"[\s^=,]+", " ", _compared(dataset, "PatientName")).strip()
     keywords = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SOPInstanceUID")
     patient_id, issuer, birth_date, study, instance = (_compared(dataset, keyword) for keyword in keywords)
-    return Person(patient_id, issuer, name, birth_date, study, instance)
+    dates = (_compared(dataset, keyword) for keyword in ("StudyDate", "AcquisitionDate", "ContentDate"))
+    return Person(
+        patient_id,
+        issuer,
+        name,
+        birth_date,
+        study,
+        instance,
+        sex=_compared(dataset, "PatientSex"),
+        examined=next((re.sub(r"\D", "", date)[:8] for date in dates if date), ""),
+        accession=_compared(dataset, "AccessionNumber"),
+        frame=_compared(dataset, "FrameOfReferenceUID"),
+    )
 
 
 def _compared(dataset: Dataset, keyword: str) -> str:

@@ -143,6 +143,10 @@ class Person:
         Patient's Name and Birth Date: evidence beside an id, no id themselves.
     study, instance : str
         Study Instance UID and SOP Instance UID.
+    sex, examined : str
+        Patient's Sex, and the day of the exam as ``YYYYMMDD``; empty where it is none.
+    accession, frame : str
+        Accession Number, Frame of Reference UID.
     """
 
     patient_id: str = ""
@@ -151,6 +155,10 @@ class Person:
     birth_date: str = ""
     study: str = ""
     instance: str = ""
+    sex: str = ""
+    examined: str = ""
+    accession: str = ""
+    frame: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.evaluation.fusion_clinical import clinical_values
 from MolSubCore.evaluation.fusion_run import Clinical
@@ -161,7 +162,7 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary) for task in tasks}
     plans = _with_data(drafts, data, radiomics)
     jobs = _jobs(options, plans, weights)
-    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, tuple(map(str, identity.notes)))
+    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, tuple(note_lines(identity.notes)))
 
 
 def _split(options: StudyOptions, cohort: Cohort) -> Split:

@@ -13,6 +13,7 @@ from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import check_folder, read_json
 from MolSubCore.imaging.recipes import Recipe, get_recipe
@@ -148,7 +149,7 @@ def prepare_training(
     if distributed.is_first():
         prepare_run(options.out, plan, split, data, resume=options.resume)
     distributed.barrier()
-    return TrainingSession(plan, data, pretrained, tuple(map(str, identity.notes)))
+    return TrainingSession(plan, data, pretrained, tuple(note_lines(identity.notes)))
 
 
 def _stored_plan(options: TrainingOptions) -> Plan | None:

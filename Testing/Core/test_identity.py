@@ -13,9 +13,10 @@ from PIL import Image
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.identity import Sighting, compare_identities, is_placeholder, look_alikes, thumbnail
-from MolSubCore.cohort.table import Case, parse_cohort
-from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.cohort.identity import Sighting, compare_identities, look_of, same_ids
+from MolSubCore.cohort.table import Case, Problem, parse_cohort
+from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
 from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import Subtype
 
@@ -110,16 +111,101 @@ def test_one_picture_in_every_kind_of_file_has_one_hash(tmp_path: Path) -> None:
     assert read_mammogram(tmp_path / "b.dcm").pixel_hash() not in hashes
 
 
-def test_a_resaved_picture_of_another_id_is_noted_and_different_pictures_are_not() -> None:
-    """A picture in another window, half its size, negative or mirrored is nearly the same; another is not."""
+def test_a_resaved_picture_is_found_and_different_pictures_are_not() -> None:
+    """A picture in another window, half its size, negative, mirrored or turned is nearly the same; another is not."""
     ramp = np.add.outer(np.arange(200), np.arange(160))
     first = (60 + ramp + 50 * np.sin(ramp / 9)).astype(np.uint16)
-    copies = [first, np.clip(first, 90, 380)[::2, ::2], 4095 - first, first[:, ::-1]]
+    first[20:60, 90:150] += 200
+    copies = [first, np.clip(first, 90, 560)[::2, ::2], 4095 - first, first[:, ::-1], first[::-1, ::-1], first // 16]
     other = np.random.default_rng(3).integers(0, 400, first.shape).astype(np.uint16)
-    pictures = [Mammogram(stored.astype(np.uint16)) for stored in (*copies, other)]
-    rows = seen(*((f"P{n}", Person(), str(n), n) for n in range(5)))
-    (note,) = look_alikes(rows, [thumbnail(picture) for picture in pictures])
-    assert "rows 2, 3, 4, 5 look like copies of the same picture" in note.text
+    looks = [look_of(Mammogram(stored.astype(np.uint16))) for stored in (*copies, other)]
+    rows = seen(*((f"P{n}", Person(), str(n), n, look) for n, look in enumerate(looks)))
+    (problem,) = compare_identities(rows).problems
+    assert (problem.row, problem.column) == (3, "image")
+    assert "rows 2, 3, 4, 5, 6, 7 look like copies of one picture" in problem.text
+    assert "--trust-ids" in problem.text
+    trusted = compare_identities(rows, trust=True)
+    assert not trusted.problems
+    assert "look like copies" in trusted.notes[0].text
+    (note,) = compare_identities(seen(*(("P1", Person(), str(n), n, look) for n, look in enumerate(looks)))).notes
+    assert "of one patient: it would count several times" in note.text
+
+
+def test_without_patient_ids_name_with_birth_date_tells() -> None:
+    anna, anna2 = Person(name="doe anna", birth_date="19500312"), Person(name="anna doe", birth_date="1950-03-12")
+    berta = Person(name="roe berta", birth_date="19600101")
+    (problem,) = compare_identities(seen(("A", anna), ("B", anna2), ("C", berta))).problems
+    assert "rows 2, 3 are of one patient by the name and birth date" in problem.text
+    (problem,) = compare_identities(seen(("A", anna), ("A", berta), ("C", Person()))).problems
+    assert "rows 2, 3 have one patient_id" in problem.text
+    assert "different birth dates and different names" in problem.text
+    # A name that goes with many birth dates was written over the names; one name alone is asked about.
+    labelled = [(f"P{n}", Person(name="site a", birth_date=f"19{50 + n // 2}0312")) for n in range(6)]
+    assert not compare_identities(seen(*labelled)).problems
+    found = compare_identities(seen(("A", Person(name="doe anna")), ("B", Person(name="doe anna")), ("C", Person())))
+    assert not found.problems
+    assert "one name in the headers of their images, under 2 ids" in found.notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        (Person("p", sex="f"), Person("p", sex="m"), "different sexes"),
+        (Person("p", birth_date="19500312"), Person("p", birth_date="19500412"), "different birth dates"),
+        (Person(name="doe anna"), Person(name="roe berta"), "different names"),
+        (Person("p", birth_date="19500312"), Person("p", birth_date="19500101"), ""),  # only the year was left
+        (Person("p", birth_date="19500312"), Person("p", birth_date="00010101"), ""),
+        (Person("p", sex="f"), Person("p", sex="o"), ""),
+        (Person("p", name="doe anna"), Person("p", name="doe anna m"), ""),
+        (Person("p", name="doe anna", birth_date="19500312"), Person("p", name="roe anna", birth_date="19500312"), ""),
+        (Person("p", name="doe anna"), Person("p", name="anonymous"), ""),
+    ],
+)
+def test_one_id_of_two_people(first: Person, second: Person, problem: str) -> None:
+    found = compare_identities(seen(("A", first), ("A", second), ("B", Person("q"))))
+    assert [problem in one.text for one in found.problems] == ([True] if problem else [])
+
+
+def test_patient_ids_of_one_patient_in_other_spellings() -> None:
+    for first, second in (("0012345", "12345"), ("p-17", "p17"), ("p 17", "p_17"), ("ab-0017", "ab17")):
+        one, other = Person(first), Person(second)
+        (problem,) = compare_identities(seen(("A", one), ("B", other), ("C", Person("q")))).problems
+        assert "differ in leading zeros, separators or capitals only" in problem.text
+        assert not compare_identities(seen(("A", one), ("A", other))).problems
+    assert len(set(same_ids(["1-71", "17-1", "18-1"]).values())) == 3
+    assert len(set(same_ids(["1-71", "171"]).values())) == 1
+
+
+def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not() -> None:
+    for attribute in ("accession", "frame"):
+        shared = Person(**{attribute: "1.2.77"})
+        (problem,) = compare_identities(seen(("A", shared), ("B", shared), ("C", Person()))).problems
+        assert "rows 2, 3 are of one patient by the" in problem.text
+    nobody = Person("anonymous", name="anonymous", birth_date="00010101", accession="0", frame="1.2.840.10008.1.4.1.1")
+    assert not compare_identities(seen(("A", nobody), ("B", nobody), ("C", Person()))).problems
+    # Every hospital counts its own: two people of other birth dates may have one number.
+    one, other = Person("1", birth_date="19500312", accession="a7"), Person("2", birth_date="19600312", accession="a7")
+    found = compare_identities(seen(("A", one), ("B", other), ("C", Person())))
+    assert not found.problems
+    assert "Accession Number" in found.notes[0].text
+
+
+def test_exams_years_apart_are_told() -> None:
+    old, new = Person("p", examined="20190301"), Person("p", examined="20220401")
+    (note,) = compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", new, "h2", 2, "", "L"))).notes
+    assert "rows 2, 3: The images of the left breast are of exams 3.1 years apart" in note.text
+    assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", new, "h2", 2, "", "R"))).notes
+    soon = Person("p", examined="20190401")
+    assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", soon, "h2", 2, "", "L"))).notes
+
+
+def test_pairs_of_one_kind_are_told_with_all_their_rows() -> None:
+    rows = [(f"P{n}", Person(f"q{n // 2}")) for n in range(60)]
+    (line,) = note_lines(compare_identities(seen(*rows), trust=True).notes)
+    assert "rows 2, 3 are of one patient" in line
+    assert "(so also rows 4-5; 6-7;" in line
+    assert "and 9 more such sets" in line
+    assert "None" not in "".join(note_lines([Problem(None, "x", "n 1"), Problem(None, "x", "n 2")]))
 
 
 def test_ids_that_a_spreadsheet_rounded(tmp_path: Path) -> None:

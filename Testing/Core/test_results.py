@@ -128,9 +128,21 @@ def test_images_of_several_people_are_refused_or_asked_about() -> None:
             "taken as one patient" in t for t in predicted(view(1), view(2, person=strange), unnamed="warn").warnings
         )
         predicted(view(1), view(2, person=strange), unnamed="confirmed")
+    for strange, said in ((Person("p1", sex="m", birth_date="19500101"), "sexes"), (Person("p1", name="b"), "names")):
+        first = view(1, person=Person("p1", sex="f", name="a", birth_date="19500101"))
+        warnings = predicted(first, view(2, person=strange), unnamed="confirmed").warnings
+        assert any(f"different {said}" in text and "taken as one patient" in text for text in warnings)
     predicted(view(1), view(2), unnamed="refuse")
+    predicted(view(1, person=Person("0017-3")), view(2, person=Person("17-3")), unnamed="refuse")
     study = Person(study="1.2.9")
     predicted(view(1, person=study), view(2, person=study), unnamed="refuse")  # nameless, but of one study
+
+
+def test_exams_years_apart_in_one_mean_are_told() -> None:
+    old, new = (view(n, person=Person("p1", examined=day)) for n, day in ((1, "20190301"), (2, "20220401")))
+    (warning,) = [text for text in predicted(old, new).warnings if "apart" in text]
+    assert warning.startswith("The images of the left breast are of exams 3.1 years apart")
+    assert not any("apart" in text for text in predicted(old, replace(new, laterality="R")).warnings)
 
 
 def test_files_and_report_have_one_result_per_breast(tmp_path: Path) -> None:
