@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 def demo(options: argparse.Namespace) -> int:
     """``molsub demo``."""
-    from MolSubCore.demo import run_demo
+    from MolSubCore.demo import check_demo, run_demo
 
+    check_demo(Path(options.out))
     run_demo(Path(options.out), seed=options.seed)
     return 0
 
@@ -300,18 +301,23 @@ def _names(text: str) -> list[str]:
 
 
 def models_list(options: argparse.Namespace) -> int:
-    """``molsub models list``."""
-    from MolSubCore.models.card import find_bundles, library_folder
+    """``molsub models list``: exit code 2 where a bundle cannot be read, or the folder asked for is not there."""
+    from MolSubCore.models.card import library_folder, scan_library
 
     library = Path(options.library) if options.library else library_folder()
-    found = list(find_bundles(library))
+    chosen = "--library" if options.library else "$MOLSUB_MODELS" if os.environ.get("MOLSUB_MODELS") else ""
+    if chosen and not os.path.lexists(library):
+        raise MolSubError(library, f"does not exist, expected a folder of bundles ({chosen})", "Check the path")
+    found, problems = scan_library(library)
     for path, card in found:
         marks = " (synthetic)" if card.get("synthetic") else ""
         marks += "" if card.get("class_order_verified", True) else " (class order not verified)"
         print(f"{path.name:32} {card['task']:10} {card['architecture']:24} {len(card['members'])} member(s){marks}")
-    if not found:
+    for problem in problems:
+        print(f"molsub: {problem}", file=sys.stderr)
+    if not found and not problems:
         print(f"No bundle in {library}. Make one with molsub models export or import, --out {library}/NAME.molsub.")
-    return 0
+    return 2 if problems else 0
 
 
 def models_info(options: argparse.Namespace) -> int:
@@ -343,17 +349,21 @@ def models_export(options: argparse.Namespace) -> int:
 
 def models_import(options: argparse.Namespace) -> int:
     """``molsub models import``."""
-    from MolSubCore.models.card import card_lines, read_card
+    from MolSubCore.models.card import card_lines, check_checkpoint, check_target, read_card
+    from MolSubCore.models.card_checks import check_class_order
     from MolSubCore.models.registry import get_architecture
 
+    # All that needs no PyTorch is checked before it is loaded.
     get_architecture(options.architecture)
     if not os.path.isfile(options.file):  # noqa: PTH113 - Path.is_file raises on names that are too long
         raise MolSubError(options.file, "does not exist or is no file", "Give the published .pth file")
-    if Path(options.out).exists() and not options.overwrite:
-        raise MolSubError(options.out, "exists already", "Choose another --out, or add --overwrite")
+    check_target(Path(options.out), overwrite=options.overwrite)
+    order = options.class_order.split(",") if options.class_order else None
+    if order:
+        check_class_order(options.task, order)
+    check_checkpoint(Path(options.file))
     from MolSubCore.models.published import import_published
 
-    order = options.class_order.split(",") if options.class_order else None
     path = import_published(
         Path(options.file),
         options.task,

@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 _BASH = """\
 # Tab completion of molsub for {shell}. {install}
 {zsh}_molsub() {{
-  local word path="" key words="" current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" n
+  local word path="" glued="" words="" current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" n
   for (( n = 1; n < COMP_CWORD; n++ )); do
     word="${{path:+$path }}${{COMP_WORDS[n]}}"
     case "$word" in
@@ -19,6 +19,12 @@ _BASH = """\
     esac
   done
   COMPREPLY=()
+  # --option=value: bash parts it at the sign, zsh does not.
+  case "$current" in
+    =) previous="$previous"; current="" ;;
+    --*=*) previous="${{current%%=*}}"; current="${{current#*=}}"; glued="$previous=" ;;
+    *) [ "$previous" = "=" ] && previous="${{COMP_WORDS[COMP_CWORD-2]}}" ;;
+  esac
   case "$path:$previous" in
 {values}
   esac
@@ -33,7 +39,7 @@ _BASH = """\
     esac
   fi
   [ "$words" = "FILE" ] && return
-  COMPREPLY=( $(compgen -W "$words" -- "$current") )
+  COMPREPLY=( $(compgen -P "$glued" -W "$words" -- "$current") )
 }}
 complete -o default -o bashdefault -F _molsub molsub
 """

@@ -5,20 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
 from MolSubCore.files import MANIFEST, check_free, note_files, read_json, remove_listed
 from MolSubCore.lock import alone_in
-from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
-from MolSubCore.predict import predict
 from MolSubCore.progress import Bar, TrainingBar
-from MolSubCore.report.html import prediction_report
-from MolSubCore.report.pdf import prediction_pdf
 from MolSubCore.tasks import Subtype
-from MolSubCore.training.export import export_run
-from MolSubCore.training.run import train
-from MolSubCore.training.session import TrainingOptions, prepare_training
 
 TASK = "her2"
 #: What is in every demo, and all that it makes.
@@ -35,6 +26,11 @@ PATIENTS = {
 SETTINGS = {"folds": 1, "epochs": 8, "batch_size": 4, "learning_rate": 1e-3, "oversampling": 1.3, "test_share": 0.3}
 
 
+def check_demo(out: Path) -> None:
+    """Refuse a folder in which no demo can be made, before anything is loaded for it; as `run_demo`."""
+    check_free(out, replaces=_MARK, remedy="Choose another --out", whole=False)
+
+
 def run_demo(out: Path, *, seed: int = 7) -> None:
     """Make a cohort, train, evaluate, predict an unseen case, and say where everything is.
 
@@ -49,7 +45,7 @@ def run_demo(out: Path, *, seed: int = 7) -> None:
     MolSubError
         If `out` holds anything that is not of a demo.
     """
-    check_free(out, replaces=_MARK, remedy="Choose another --out", whole=False)
+    check_demo(out)
     with alone_in(out):
         if (out / MANIFEST).is_file():
             remove_listed(out)
@@ -60,6 +56,13 @@ def run_demo(out: Path, *, seed: int = 7) -> None:
 
 
 def _make(out: Path, seed: int) -> None:
+    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+    from MolSubCore.models.bundle import read_bundle
+    from MolSubCore.predict import predict
+    from MolSubCore.training.export import export_run
+    from MolSubCore.training.run import train
+    from MolSubCore.training.session import TrainingOptions, prepare_training
+
     (out / _MARK).write_text(f"Everything here is synthetic: no patient. {DISCLAIMER}\n", encoding="utf-8")
     print("MolSubSlicer demo. Every picture is SYNTHETIC, no patient; the numbers say nothing about real cancers.")
     cohort, unseen = _cohorts(out, seed)
@@ -94,6 +97,8 @@ def _make(out: Path, seed: int) -> None:
 
 def _cohorts(out: Path, seed: int) -> tuple[Path, Path]:
     """The cohort's table, and the folder of one patient that no training sees."""
+    from MolSubCore.cohort.synthetic import make_synthetic_cohort
+
     with Bar("drawing mammograms") as bar:
         table = make_synthetic_cohort(out / "cohort", counts=PATIENTS, seed=seed, progress=bar)
     with Bar("drawing an unseen case") as bar:
@@ -104,6 +109,9 @@ def _cohorts(out: Path, seed: int) -> tuple[Path, Path]:
 
 def _report(folder: Path, bundle: Path, evaluation: dict[str, object], picture: Path, out: Path) -> None:
     """The prediction's report again, with the evaluation of the model it came from."""
+    from MolSubCore.report.html import prediction_report
+    from MolSubCore.report.pdf import prediction_pdf
+
     for name in ("report.html", "report.pdf"):  # the same without the evaluation
         (folder / name).unlink()
     result = read_json(folder / "prediction.json")

@@ -121,6 +121,27 @@ def explain_error(error: BaseException) -> tuple[str, int]:
     return f"a fault of this program: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
 
 
+def reason_of(error: BaseException, most: int = 160, *, kind: bool = False) -> str:
+    """Why something failed, for brackets in a sentence: of the system's errors its words, without number and path.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of any library.
+    most : int
+        More characters than this are left out in the middle.
+    kind : bool
+        Name the error's class before its text, for errors that say little without it.
+    """
+    if isinstance(error, MolSubError):
+        return error.problem
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror, most)
+    text = re.sub(r"\[(?:Errno|WinError) -?\d+\]\s*", "", str(error))
+    name = type(error).__name__
+    return printable(f"{name}: {text}" if kind and text else text or name, most)
+
+
 def is_output_error(error: BaseException) -> bool:
     """Whether nothing more can be written (the disk is full or read-only), so that whatever comes next fails, too."""
     number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)

@@ -34,7 +34,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _evaluate_run(options: argparse.Namespace) -> int:
-    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+    # All that needs no heavy library is checked before one is loaded.
     from MolSubCore.training.run_files import finished_plan
 
     run = Path(options.source)
@@ -44,7 +44,11 @@ def _evaluate_run(options: argparse.Namespace) -> int:
         raise MolSubError(option, "is for a bundle on another cohort, which needs a table", "Give BUNDLE and TABLE")
     if run.suffix == ".molsub" or (run / "bundle.json").is_file():
         raise MolSubError(run, "is a model bundle, and there is no table", "Give the cohort table after it, and --out")
+    if options.resamples < 1:
+        raise MolSubError("--resamples", f"is {options.resamples}, expected 1 or more", "Choose a larger number")
     finished_plan(run)
+    from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+
     with alone_in(run):
         found = evaluate_run(run, resamples=options.resamples)
     for line in summary_lines(found):
@@ -65,25 +69,26 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     from MolSubCore.evaluation.external_groups import column_groups, named_part
     from MolSubCore.files import check_free
     from MolSubCore.models.card import find_bundle, read_card
+    from MolSubCore.models.recalibrated import check_recalibrated
 
     # All that needs no PyTorch is checked before it is loaded.
-    path = find_bundle(options.source)
+    if options.resamples < 1:
+        raise MolSubError("--resamples", f"is {options.resamples}, expected 1 or more", "Choose a larger number")
+    path, target = find_bundle(options.source), Path(options.recalibrated) if options.recalibrated else None
     rows = read_external_table(Path(options.table), read_card(path)["task"]).cases_of()
     column_groups(rows, options.subgroup)
     named_part(rows, options.recalibrate_on or "")
     if not options.resume:
         check_free(Path(options.out), remedy="Choose another --out, or add --resume to keep what is done")
+    if target:
+        check_recalibrated(path, target)
     from MolSubCore.evaluation.evaluate import summary_lines
     from MolSubCore.evaluation.external import validate_bundle
     from MolSubCore.evaluation.external_logits import begin
     from MolSubCore.models.bundle import read_bundle
-    from MolSubCore.models.recalibrated import check_recalibrated
     from MolSubCore.pseudonyms import key_advice
     from MolSubCore.report.external_page import write_page
 
-    target = Path(options.recalibrated) if options.recalibrated else None
-    if target:
-        check_recalibrated(path, target)
     wanted, out = _external_options(options), Path(options.out)
     bundle = read_bundle(path, device=options.device)
     begin(out, read_card(path), resume=options.resume)  # before the folder is locked, which would make it

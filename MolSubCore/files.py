@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,8 +32,11 @@ OVERWRITE = "Choose another --out, or add --overwrite"
 #: In every folder that is written whole: a list of what this program wrote there.
 MANIFEST = ".molsub-files.json"
 
-#: Temporary names, and those of what is being replaced.
-_HIDDEN = re.compile(r"\.(tmp|old)-[0-9a-f]{16}-")
+#: Temporary names, and those of what is being replaced: a random number, and digits that only `hidden_name` computes,
+#: so that nobody's own file is taken for one.
+_HIDDEN = re.compile(r"\.(tmp|old)-([0-9a-f]{16})([0-9a-f]{8})-", re.DOTALL)
+#: Of larger files the list of what was written holds the size only.
+_HASHED_CAP = 64 << 20
 #: Bytes of a name that are kept in a hidden one; file systems take 255.
 _NAME_CAP = 200
 _LOCKS = (".lock", ".lock-held")
@@ -97,7 +100,7 @@ def check_free(
         raise MolSubError(path, found, f"Choose a folder in it, such as {Path(path) / 'result'}")
     if os.path.isdir(path):  # noqa: PTH112
         # Of nobody's: locks, and what a killed writer left, which whoever holds the lock removes.
-        held = [e for e in Path(path).iterdir() if whole or not (e.name in _LOCKS or _HIDDEN.match(e.name))]
+        held = [e for e in Path(path).iterdir() if whole or not (e.name in _LOCKS or _hidden(e.name))]
         if held and replaces is None:
             raise MolSubError(path, "exists already", remedy)
         if held and replaces is not None:
@@ -216,20 +219,73 @@ def atomic_folder(
 def note_files(folder: Path, also: tuple[str, ...] = (), *, only: tuple[str, ...] = ("*",)) -> None:
     """List all that a folder holds, and `also`, as written by this program: it may be removed later, and only it.
 
-    `only` are patterns of what to list right below the folder, where others may have put something, too.
+    What somebody changes afterwards is theirs: the list has the hashes of the files. `only` are patterns of what to
+    list right below the folder, where others may have put something, too.
     """
     own = [entry for pattern in only for entry in folder.glob(pattern)]
     inner = [entry for one in own if one.is_dir() and not one.is_symlink() for entry in one.rglob("*")]
     held = [entry.relative_to(folder).as_posix() for entry in (*own, *inner)]
-    listed = sorted({*held, *also, MANIFEST} - set(_LOCKS))
-    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": listed})
+    _write_list(folder, dict.fromkeys(also, "") | {name: _mark(folder / name) for name in held})
+
+
+def _mark(entry: Path) -> str:
+    """What tells whether an entry of a folder is as it was: the hash of a file; empty where nothing does."""
+    if entry.name in (*_LOCKS, MANIFEST):
+        return ""
+    if entry.is_symlink():
+        return f"link:{entry.readlink()}"
+    if entry.is_dir():
+        return "folder"
+    if not entry.is_file():
+        return ""
+    return f"size:{size}" if (size := entry.stat().st_size) > _HASHED_CAP else sha256_file(entry)
+
+
+def _write_list(folder: Path, marks: Mapping[str, str]) -> None:
+    names = sorted({*marks, MANIFEST} - set(_LOCKS))
+    hashes = {name: marks[name] for name in names if marks.get(name)}
+    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": names, "sha256": hashes})
+
+
+def _read_list(folder: Path) -> dict[str, str] | None:
+    """What this program wrote to a folder, with what tells whether it is as it was; None without a list.
+
+    Raises
+    ------
+    MolSubError
+        If the list is damaged, or not of this program.
+    """
+    file = folder / MANIFEST
+    if not os.path.lexists(file):
+        return None
+    try:
+        content = read_json(file)
+    except (MolSubError, OSError):
+        content = None
+    names = content.get("files") if isinstance(content, dict) else None
+    marks = content.get("sha256", {}) if isinstance(content, dict) else None
+    if (
+        not isinstance(names, list)
+        or not isinstance(marks, dict)
+        or not all(isinstance(one, str) for one in (*names, *marks.values()))
+        or any(not name or name.startswith("/") or {"", ".", ".."} & set(name.split("/")) for name in names)
+    ):
+        found = f"has a damaged list of what this program wrote to it ({MANIFEST}), so that nothing of it is removed"
+        raise MolSubError(folder, found, "Choose another folder, or remove it yourself")
+    return {name: marks.get(name, "") for name in names}
+
+
+def _changed(folder: Path, listed: Mapping[str, str]) -> list[str]:
+    """Listed entries that somebody has changed since."""
+    there = ((name, mark) for name, mark in listed.items() if mark and os.path.lexists(folder / name))
+    return sorted(name for name, mark in there if _mark(folder / name) != mark)
 
 
 def remove_listed(folder: Path) -> None:
     """Remove all of a folder that `note_files` has listed; the folder itself stays."""
-    listed = [folder / str(name) for name in read_json(folder / MANIFEST)["files"]]
+    listed = [folder / name for name in _read_list(folder) or {}]
     for entry in sorted(listed, reverse=True):  # what a folder holds comes before it
-        if not entry.resolve().is_relative_to(folder.resolve()):
+        if not entry.parent.resolve().is_relative_to(folder.resolve()):
             continue
         with contextlib.suppress(OSError):  # a folder that holds something else
             entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
@@ -241,14 +297,16 @@ def remove_stale(folder: Path, made: set[str], endings: tuple[str, ...]) -> None
     Parameters
     ----------
     made : set of str
-        Names of all that it makes now; the others in the folder's list (`MANIFEST`) are removed, and nothing else.
+        Names of all that it makes now; the others in the folder's list (`MANIFEST`) are removed, and nothing else:
+        not what somebody has changed since.
     """
-    listed = read_json(folder / MANIFEST).get("files", []) if (folder / MANIFEST).is_file() else []
-    kept = {str(name) for name in listed if not str(name).endswith(endings)}
-    for name in {str(name) for name in listed} - kept - made:
-        if Path(name).name == name:
+    listed = _read_list(folder) or {}
+    kept = {name: mark for name, mark in listed.items() if not name.endswith(endings)}
+    changed = set(_changed(folder, listed))
+    for name in set(listed) - set(kept) - made - changed:
+        if "/" not in name:
             (folder / name).unlink(missing_ok=True)
-    write_json(folder / MANIFEST, {"written_by": "MolSubCore", "files": sorted(kept | made | {MANIFEST})})
+    _write_list(folder, kept | {name: _mark(folder / name) for name in made})
 
 
 def check_ours(folder: Path, mark: str) -> None:
@@ -262,20 +320,24 @@ def check_ours(folder: Path, mark: str) -> None:
     Raises
     ------
     MolSubError
-        If it lacks the mark or the list of its files, or holds anything that is not listed.
+        If it lacks the mark or the list of its files, or holds anything that is not listed, or was changed since.
     """
     if not (folder / mark).is_file():
         found = f"holds something else (no {mark}), which is not replaced"
         raise MolSubError(folder, found, "Choose another folder, or empty it")
-    listed = read_json(folder / MANIFEST).get("files") if (folder / MANIFEST).is_file() else None
-    if not isinstance(listed, list):
+    listed = _read_list(folder)
+    if listed is None:
         found = f"has no list of what this program wrote to it ({MANIFEST}), so that nothing of it is removed"
         raise MolSubError(folder, found, "Choose another folder, or remove it yourself")
     held = {entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.name not in _NOBODYS}
-    if others := sorted(held - set(map(str, listed)) - set(_LOCKS)):
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        found = f"holds what this program did not write ({others[0]}{more}), which is never removed"
-        raise MolSubError(folder, found, "Move that away, or choose another folder")
+    for names, what in (
+        (sorted(held - set(listed) - set(_LOCKS)), "what this program did not write"),
+        (_changed(folder, listed), "what was changed since this program wrote it"),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            found = f"holds {what} ({names[0]}{more}), which is never removed"
+            raise MolSubError(folder, found, "Move that away, or choose another folder")
 
 
 def hidden_name(target: Path, kind: str) -> Path:
@@ -283,10 +345,22 @@ def hidden_name(target: Path, kind: str) -> Path:
 
     `sweep` knows such names again.
     """
-    name = target.name
+    name, number = target.name, secrets.token_hex(8)
     while len(os.fsencode(name)) > _NAME_CAP:
         name = name[1:]
-    return target.with_name(f".{kind}-{secrets.token_hex(8)}-{name}")
+    return target.with_name(f".{kind}-{number}{_check_digits(kind, number, name)}-{name}")
+
+
+def _check_digits(kind: str, number: str, name: str) -> str:
+    return hashlib.sha256(b"MolSubCore " + os.fsencode(f"{kind} {number} {name}")).hexdigest()[:8]
+
+
+def _hidden(name: str) -> tuple[str, str] | None:
+    """Kind and target of a name that `hidden_name` has made; None for any other."""
+    found = _HIDDEN.match(name)
+    if found is None or _check_digits(found[1], found[2], name[found.end() :]) != found[3]:
+        return None
+    return found[1], name[found.end() :]
 
 
 def new_hidden_file(target: Path) -> Path:
@@ -304,11 +378,11 @@ def sweep(folder: Path) -> None:
     A former result that was moved aside, and in whose place nothing came, is put back.
     """
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
-        found = _HIDDEN.match(entry.name)
+        found = _hidden(entry.name)
         if found is None or entry.is_symlink():
             continue
-        former = entry.with_name(entry.name[found.end() :])
-        if found[1] == "old" and not former.exists():
+        former = entry.with_name(found[1])
+        if found[0] == "old" and not former.exists():
             os.replace(entry, former)
         elif entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -507,8 +581,11 @@ def why_missing(path: str | os.PathLike[str]) -> str:
         return " (a letter of its name was lost when the table was saved: save it as UTF-8)"
     folder, name = os.path.split(text)
     with contextlib.suppress(OSError, ValueError):
+        if os.path.lexists(path):  # there is something of this very name
+            return " (it is a link that leads nowhere)" if os.path.islink(path) else ""  # noqa: PTH114
         if any(
-            name.casefold() == other.casefold() for other in (entry.name for entry in Path(folder or ".").iterdir())
+            name.casefold() == other.casefold() and name != other
+            for other in (entry.name for entry in Path(folder or ".").iterdir())
         ):
             return " (there is one whose name differs in capital and small letters only)"
     return ""

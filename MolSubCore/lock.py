@@ -100,6 +100,7 @@ class Lock:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
             try:
                 if self._got(file, remedy):
+                    self._refuse_others(file)
                     return file
             except BaseException as error:
                 os.close(file)
@@ -118,6 +119,16 @@ class Lock:
             self._without_locks(remedy, error)
             return True
         return self._is_there(file)
+
+    def _refuse_others(self, file: int) -> None:
+        """Somebody's own file of this name is no lock, and not written to."""
+        os.lseek(file, 1, os.SEEK_SET)  # the first byte is locked on Windows
+        if os.read(file, 2 * _PID_DIGITS).decode("latin-1").strip(" \0\r\n").isdigit() or os.fstat(file).st_size == 0:
+            return
+        with contextlib.suppress(OSError):
+            self._alone.unlink()
+        found = f"holds a file {self.path.name} that is no lock of this program, and is not written to"
+        raise MolSubError(self.path.parent, found, "Move that away, or choose another folder")
 
     def _is_there(self, file: int) -> bool:
         if sys.platform == "win32":  # which removes no open file

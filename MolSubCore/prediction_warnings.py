@@ -8,6 +8,7 @@ from typing import Any
 from MolSubCore.imaging.lesion import LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.imaging.roi import Roi
+from MolSubCore.models.card import card_warnings
 
 #: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
 _SPACING = 0.1
@@ -29,7 +30,7 @@ def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
 
 def bundle_warnings(card: dict[str, Any]) -> list[str]:
     """What is doubtful about every prediction of a model."""
-    found = list(card.get("warnings", ()))
+    found = card_warnings(card)
     if card.get("synthetic"):
         found.append("The model was trained on synthetic pictures: its prediction says nothing about a patient.")
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.files import open_file, write_text
 
 _COLUMNS = ("study_id", "case", "lesion", "laterality", "view", "label")
@@ -199,5 +199,5 @@ def read_predictions(path: Path) -> Predictions:
         )
     except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
         raise MolSubError(
-            path, f"is no table of predictions ({error})", "Resume the training to write it again"
+            path, f"is no table of predictions ({reason_of(error)})", "Resume the training to write it again"
         ) from None

@@ -13,33 +13,35 @@ import datetime
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
-from MolSubCore.imaging.raster import read_side, side_and_view
 from MolSubCore.imaging.reader import read_person
 
 #: An id that this share of the table's ids have, and at least so many of them, is a placeholder, too.
 _SHARE, _FEWEST = 0.8, 4
 _ROWS_TOLD = 12
 
-#: Side of the thumbnails by which resaved pictures are recognised, and the rank correlation from which two are told.
-#: Measured: different mammograms, also of one woman, 0.88 at most; one with another window, at a third of its size, as
-#: 8 bits, 0.99 at least.
-_THUMB, _ALIKE = 48, 0.97
+#: Side of the thumbnails by which resaved pictures are recognised, and the rank correlations from which two are told:
+#: of their values, which outlasts every display, and of their grey levels in steps, which outlasts noise in the air and
+#: lossy coding. Measured: different mammograms, also of one woman, 0.88 at most, synthetic ones 0.96; one as 8 bits, as
+#: JPEG, through a display LUT or at half its size 0.98 at least by one of the two.
+_THUMB, _ALIKE, _STEPS, _ALIKE_IN_STEPS = 48, 0.97, 32, 0.98
 
 #: Birth dates that stand for none, as anonymisers write them.
 _NO_DATES = {"19000101", "19010101", "18991230", "18991231", "19700101", "20000101", "18581117"}
 #: A name with so many birth dates is what somebody wrote over the names.
 _LABEL = 3
+_AGE = re.compile(r"0*(\d{1,3})y")
 #: Days from which images of one breast are of two exams: a work-up ends within weeks, screening comes every year.
 _EXAMS_DAYS = 183
 
@@ -91,13 +93,38 @@ class Identity:
 
 
 def look_of(mammogram: Mammogram) -> str:
-    """What a picture looks like, for `look_alikes`: ranks of a small copy's pixels, which outlast other formats,
-    windows, sizes and bit depths."""
+    """What a picture looks like, for `look_alikes`: a thumbnail, which is nobody's to see, as text."""
     picture = Image.fromarray(np.ascontiguousarray(mammogram.stored, np.float32))
     small = np.asarray(picture.resize((_THUMB, _THUMB), Image.Resampling.BOX)).ravel()
-    _, place, count = np.unique(small, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place.ravel()] / small.size
-    return base64.b64encode(np.round(255 * ranks).astype(np.uint8).tobytes()).decode("ascii")
+    low, high = float(small.min()), float(small.max())
+    values = np.round((small - low) / max(high - low, 1e-9) * 65535).astype("<u2")
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Ranks of values, of mean 0 and length 1; ties have their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place.ravel()]
+    ranks -= ranks.mean()
+    return np.asarray(ranks / max(float(np.linalg.norm(ranks)), 1e-9), np.float32)
+
+
+def _in_steps(values: NDArray[Any]) -> NDArray[Any]:
+    return np.floor(np.clip(values / max(float(np.percentile(values, 99.5)), 1.0), 0, 1) * _STEPS)
+
+
+def _alike(table: NDArray[np.float32], least: float) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that correlate so much, also mirrored, turned or as negatives; the first is before the second."""
+    square = table.reshape(-1, _THUMB, _THUMB)
+    views = [view for one in (square, square.transpose(0, 2, 1)) for view in (one, one[:, ::-1])]
+    turned = [view.reshape(len(table), -1) for one in views for view in (one, one[:, :, ::-1])]
+    for start in range(0, len(table), 256):
+        part = table[start : start + 256]
+        likeness = np.abs(part @ turned[0][start:].T)
+        for view in turned[1:]:
+            np.maximum(likeness, np.abs(part @ view[start:].T), out=likeness)
+        rows, others = np.nonzero(likeness > least)
+        yield from ((start + n, start + m) for n, m in zip(rows.tolist(), others.tolist(), strict=True) if n < m)
 
 
 def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:
@@ -108,24 +135,16 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
     seen = [one for one in sightings if one.look]
     if len(seen) < 2:
         return [], []
-    table = np.stack([np.frombuffer(base64.b64decode(one.look), np.uint8) for one in seen]).astype(np.float32)
-    table -= table.mean(axis=1, keepdims=True)
-    table /= np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-    square = table.reshape(-1, _THUMB, _THUMB)
-    turned = [view.reshape(len(table), -1).T for view in (square, square[:, ::-1], square[:, :, ::-1],
-                                                          square[:, ::-1, ::-1])]  # fmt: skip
+    looks = [np.frombuffer(base64.b64decode(one.look), "<u2") for one in seen]
     between, within = list(range(len(seen))), list(range(len(seen)))
-    for start in range(0, len(table), 256):
-        part = table[start : start + 256]
-        likeness = np.abs(part @ turned[0])
-        for view in turned[1:]:
-            np.maximum(likeness, np.abs(part @ view), out=likeness)
-        for row, other in np.argwhere(likeness > _ALIKE).tolist():
-            first, second = seen[start + row], seen[other]
-            if start + row < other and not (first.pixels and first.pixels == second.pixels):
-                group = between if first.case.patient_id != second.case.patient_id else within
-                low, high = sorted((_root(group, start + row), _root(group, other)))
-                group[high] = low
+    pairs = set(_alike(np.stack([_ranks(look) for look in looks]), _ALIKE))
+    pairs |= set(_alike(np.stack([_ranks(_in_steps(look)) for look in looks]), _ALIKE_IN_STEPS))
+    for n, other in sorted(pairs):
+        first, second = seen[n], seen[other]
+        if not (first.pixels and first.pixels == second.pixels):
+            group = between if first.case.patient_id != second.case.patient_id else within
+            low, high = sorted((_root(group, n), _root(group, other)))
+            group[high] = low
     copies = "look like copies of one picture, resaved or displayed otherwise"
     problems = []
     for own in _groups(between, seen):
@@ -213,11 +232,21 @@ def differences(people: Iterable[Person]) -> tuple[list[str], list[str]]:
         sure.append("different birth dates")
     if {"f", "m"} <= {person.sex for person in people}:
         sure.append("different sexes (F and M)")
+    if not births and _ages_apart(people):
+        sure.append("different ages")
     if len(names) > 1:
         apart = any(not one & other for one in names for other in names)
         known = all(birth_of(person) for person in people) and len(kept) == 1
         (sure if sure or (apart and not known) else perhaps).append("different names")
     return sure, perhaps
+
+
+def _ages_apart(people: Sequence[Person]) -> bool:
+    """Whether ages cannot be of one person: with the day of the exam by years, without it by decades."""
+    ages = [(int(found[1]), _date(one.examined)) for one in people if (found := _AGE.fullmatch(one.age))]
+    born = [day.year - age for age, day in ages if day]
+    years = [age for age, _ in ages]
+    return (len(born) > 1 and max(born) - min(born) > 2) or (len(years) > 1 and max(years) - min(years) > 15)
 
 
 def told_differences(found: Sequence[str]) -> str:
@@ -260,7 +289,9 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     told = {names for names, _ in conflicts}
     for title, found in (
         ("Study Instance UID (0020,000D)", _values(sightings, "study")),
+        ("Series Instance UID (0020,000E)", _values(sightings, "series")),
         ("SOP Instance UID (0008,0018)", _values(sightings, "instance")),
+        ("Other Patient IDs (0010,1000)", _other_ids(sightings, ids)),
         ("name and birth date (0010,0010 and 0010,0030)", _named(sightings)),
         ("Accession Number (0008,0050)", _values(sightings, "accession")),
         ("Frame of Reference UID (0020,0052)", _values(sightings, "frame")),
@@ -302,6 +333,15 @@ def _values(sightings: Sequence[Sighting], attribute: str) -> dict[int, Hashable
     found = {n: str(getattr(one.person, attribute)) for n, one in enumerate(sightings)}
     # A frame of DICOM's own, as of a standard brain, is nobody's.
     return {n: v for n, v in found.items() if v and not is_placeholder(v) and not v.startswith("1.2.840.10008.")}
+
+
+def _other_ids(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> dict[int, Hashable]:
+    """Patient IDs by position where another image names them as a further id of its own patient."""
+    known = {one.person.patient_id for n, one in enumerate(sightings) if n in ids}
+    named = {n: [other for other in one.person.others if other in known] for n, one in enumerate(sightings)}
+    meant = {other for others in named.values() for other in others}
+    own = {n: one.person.patient_id for n, one in enumerate(sightings) if one.person.patient_id in meant}
+    return {**own, **{n: others[0] for n, others in named.items() if others}}
 
 
 def _named(sightings: Sequence[Sighting]) -> dict[int, Hashable]:
@@ -360,9 +400,8 @@ def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
     """Images of one breast, which are averaged, of exams that lie far apart."""
     groups: dict[tuple[str, str, str], list[Sighting]] = defaultdict(list)
     for one in sightings:
-        extra = one.case.extra
-        side = one.side or read_side(extra.get("laterality", "")) or side_and_view(extra.get("view", ""))[0] or ""
-        groups[one.case.patient_id, side, extra.get("lesion_id", "").strip()].append(one)
+        side = one.side or one.case.side or ""
+        groups[one.case.patient_id, side, one.case.extra.get("lesion_id", "").strip()].append(one)
     found = []
     for (_, side, _), own in groups.items():
         if text := exams_apart(breast_name(side), (one.person for one in own)):

@@ -16,7 +16,7 @@ from MolSubCore.evaluation.thresholds import RULES, choose_threshold
 from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
 from MolSubCore.predictions import Predictions, Scores, ensemble
-from MolSubCore.training.run_files import finished_plan, fold_predictions, run_inputs
+from MolSubCore.training.run_files import check_weights, finished_plan, fold_numbers, fold_predictions, run_inputs
 
 _NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"
 
@@ -34,11 +34,14 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
     Raises
     ------
     TrainingError
-        If folds are missing, or their predictions are of other classes than the plan's.
+        If folds are missing, their weights or predictions are not as the training wrote them, or of other classes
+        than the plan's.
     """
     if resamples < 1:
         raise TrainingError("resamples", f"is {resamples}, expected 1 or more", "Choose a larger number")
     plan = finished_plan(run)
+    for number in fold_numbers(plan):  # what is evaluated must be what can be exported
+        check_weights(run, number)
     classes, positive = tuple(plan["classes"]), plan["positive"]
     validation, test = (fold_predictions(run, plan, part) for part in ("predictions", "test_predictions"))
 

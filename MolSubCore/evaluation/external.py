@@ -36,7 +36,15 @@ from MolSubCore.evaluation.thresholds import Threshold
 from MolSubCore.files import write_json
 from MolSubCore.imaging.content import content_hash
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import bundle_hash, calibration_note, earlier, model_summary, now, patient_level
+from MolSubCore.models.card import (
+    bundle_hash,
+    calibration_note,
+    card_warnings,
+    earlier,
+    model_summary,
+    now,
+    patient_level,
+)
 from MolSubCore.predictions import Scores
 from MolSubCore.provenance import program
 
@@ -224,7 +232,7 @@ def _result(
         "thresholds": [_applied(entry, classes, scores) for entry in card.get("thresholds") or []],
         "subgroups": subgroup_rows(scores, views, levels, classes, positive, resamples=drawn[0], seed=drawn[1]),
         "recalibration": None,
-        "warnings": list(card.get("warnings", ())),
+        "warnings": card_warnings(card),
     }
 
 

@@ -18,6 +18,7 @@ from MolSubCore.evaluation.fusion_run import BaseRun, Clinical, Floats, Fused, F
 from MolSubCore.predictions import Predictions, Scores, by_appearance, read_predictions
 from MolSubCore.training.extra_files import FEATURES, FLIPS, TTA_TEST, TTA_VALIDATION, Features, read_features
 from MolSubCore.training.plan import derive_seed
+from MolSubCore.training.run_files import check_written
 
 VIEWS = ("CC", "MLO")
 
@@ -35,6 +36,7 @@ def flips(base: BaseRun, _: Clinical | None) -> Fused:
         for name, expected in ((TTA_VALIDATION, fold.validation), (TTA_TEST, fold.test)):
             path = base.folder / f"fold-{number}" / name
             parts.append(read_predictions(path))
+            check_written(path)
             check_same_rows(parts[-1], expected, path)
         folds[number] = FusedFold(parts[0], parts[1])
     return Fused({"mean_of": "probabilities of each patch", "over": list(FLIPS)}, folds)

@@ -22,7 +22,7 @@ from torch import nn
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Cohort
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.explain.faithfulness import make_regions
 from MolSubCore.explain.gradcam import Maps, explain, stretch
 from MolSubCore.files import atomic_path, read_json, write_json
@@ -162,7 +162,7 @@ def read_attention(run: Path) -> Attention | None:
             maps = {name: file[f"map-{number}"] for number, name in enumerate(record["layers"])}
             return Attention(record, file["patches"], maps)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        reason = reason_of(error, 120, kind=True)
         problem, remedy = f"holds no examples ({reason})", "Delete attention.json and run the study again"
         raise MolSubError(run / "attention.npz", problem, remedy) from None
 

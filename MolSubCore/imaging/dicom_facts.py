@@ -423,6 +423,11 @@ def person_of(dataset: Dataset) -> Person:
     name = re.sub(r"[\s^=,]+", " ", _compared(dataset, "PatientName")).strip()
     keywords = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SOPInstanceUID")
     patient_id, issuer, birth_date, study, instance = (_compared(dataset, keyword) for keyword in keywords)
+    if "^^^" in patient_id:  # HL7's way to write both
+        patient_id, _, rest = patient_id.partition("^^^")
+        issuer = issuer or rest.partition("^")[0]
+    items = dataset.get("OtherPatientIDsSequence") or []
+    others = [*_compared(dataset, "OtherPatientIDs").split("\\"), *(_compared(item, "PatientID") for item in items)]
     dates = (_compared(dataset, keyword) for keyword in ("StudyDate", "AcquisitionDate", "ContentDate"))
     return Person(
         patient_id,
@@ -432,9 +437,12 @@ def person_of(dataset: Dataset) -> Person:
         study,
         instance,
         sex=_compared(dataset, "PatientSex"),
+        age=_compared(dataset, "PatientAge"),
         examined=next((re.sub(r"\D", "", date)[:8] for date in dates if date), ""),
         accession=_compared(dataset, "AccessionNumber"),
         frame=_compared(dataset, "FrameOfReferenceUID"),
+        series=_compared(dataset, "SeriesInstanceUID"),
+        others=tuple(filter(None, others[:100])),
     )
 
 

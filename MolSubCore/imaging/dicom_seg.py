@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from MolSubCore.errors import ImageError, LesionError
+from MolSubCore.errors import ImageError, LesionError, reason_of
 from MolSubCore.imaging.dicom_facts import text
 from MolSubCore.imaging.dicom_file import DicomFile, open_dicom
 from MolSubCore.imaging.dicom_frames import check_frames, read_frames
@@ -67,7 +67,7 @@ def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np
     except LesionError:
         raise
     except Exception as error:
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        found = reason_of(error, 120, kind=True)
         raise LesionError(path, f"cannot be read ({found})", _AGAIN) from None
 
 

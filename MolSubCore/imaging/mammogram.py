@@ -143,10 +143,12 @@ class Person:
         Patient's Name and Birth Date: evidence beside an id, no id themselves.
     study, instance : str
         Study Instance UID and SOP Instance UID.
-    sex, examined : str
-        Patient's Sex, and the day of the exam as ``YYYYMMDD``; empty where it is none.
-    accession, frame : str
-        Accession Number, Frame of Reference UID.
+    sex, age, examined : str
+        Patient's Sex, Patient's Age, and the day of the exam as ``YYYYMMDD``.
+    accession, frame, series : str
+        Accession Number, Frame of Reference UID, Series Instance UID.
+    others : tuple of str
+        Other Patient IDs.
     """
 
     patient_id: str = ""
@@ -156,9 +158,12 @@ class Person:
     study: str = ""
     instance: str = ""
     sex: str = ""
+    age: str = ""
     examined: str = ""
     accession: str = ""
     frame: str = ""
+    series: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

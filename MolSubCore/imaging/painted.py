@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import LesionError, MolSubError
+from MolSubCore.errors import LesionError, MolSubError, reason_of
 from MolSubCore.imaging.lesion import MOST
 
 #: A value is a label's if this share of its pixels has only pixels of the same value around: soft edges have none.
@@ -55,7 +55,7 @@ def read_painted(path: Path) -> Labels:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, MolSubError):
             raise
-        raise LesionError(path, f"cannot be read as a picture ({error})", "Save the mask again") from None
+        raise LesionError(path, f"cannot be read as a picture ({reason_of(error)})", "Save the mask again") from None
     if (white_is_zero or paletted) and _dark_on_bright(grey):
         share = float((grey * 2.0 < grey.max()).mean())
         found = (

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from MolSubCore.errors import reason_of
+
 _GIB = 1 << 30
 _DRIVER = "Update the GPU's driver, or install a PyTorch whose CUDA it can run; meanwhile the processor (cpu) computes"
 _KERNELS = {
@@ -46,7 +48,7 @@ def probe(device: str, *, driver: str | None = None) -> tuple[dict[str, Any], li
         try:
             seconds = kernel_seconds(name)
         except Exception as error:  # whatever a driver or a library raises
-            text = " ".join(str(error).split())[:160]
+            text = reason_of(error)
             place = "GPU" if name == "cuda" else "processor"
             faults.append((f"A test computation on the {place} failed ({text})", _KERNELS[name]))
             continue
@@ -89,5 +91,5 @@ def _no_gpu(driver: str | None) -> Fault:
         torch.cuda.init()
         reason = ""
     except Exception as error:  # PyTorch's own words
-        reason = f" ({' '.join(str(error).split())[:160]})"
+        reason = f" ({reason_of(error)})"
     return f"PyTorch, built for CUDA {torch.version.cuda}, sees no GPU with driver {driver}{reason}", _DRIVER

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.jobs.loading import load
 from MolSubCore.jobs.options import Progress
 
@@ -190,7 +190,7 @@ def _rounded(size: int | None) -> float | None:
 
 
 def _brief(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return reason_of(error, 200, kind=True)
 
 
 def _problem(problem: str, remedy: str) -> dict[str, str]:

@@ -17,14 +17,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import BundleError, MolSubError, explain_error, printable
+from MolSubCore.errors import BundleError, MolSubError, explain_error, printable, reason_of
 from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
-from MolSubCore.models.card_checks import check_classes, check_values
+from MolSubCore.models.card_checks import check_classes, check_counts, check_values
+from MolSubCore.models.fingerprints import read_fingerprints
 from MolSubCore.tasks import get_task
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
 CARD = "bundle.json"
 _CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 512 << 20, 64
+_WARNINGS_TOLD = 20
+#: Endings of other kinds of model files, which a bundle's folder must not have.
+_OTHER_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".onnx", ".zip", ".tar", ".gz", ".safetensors", ".json", ".h5")
 
 _REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
 
@@ -42,15 +46,15 @@ def library_folder() -> Path:
     return Path(user_data_dir("MolSub", appauthor=False)) / "models"
 
 
-def find_bundles(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Every readable bundle right below `folder` with its card; what is no bundle is passed over."""
-    return scan_library(folder)[0]
-
-
 def scan_library(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[BundleError]]:
-    """Every bundle right below `folder` with its card, and an error for each that cannot be read."""
+    """Every bundle right below `folder` with its card, and an error for each that cannot be read.
+
+    A folder that does not exist holds none; BundleError for what is no folder.
+    """
     found, problems = [], []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    if os.path.lexists(folder) and not os.path.isdir(folder):  # noqa: PTH112 - long names raise
+        raise BundleError(folder, "is no folder, expected a folder of bundles", "Give the folder that they lie in")
+    for path in sorted(folder.iterdir()) if os.path.isdir(folder) else []:  # noqa: PTH112
         if not path.name.startswith(".") and (path.suffix == ".molsub" or os.path.isfile(path / CARD)):  # noqa: PTH113
             try:
                 found.append((path, read_card(path)))
@@ -119,14 +123,20 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has a broken {CARD} ({error})", "Export or import the model again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BundleError(path, f"is no {FORMAT}", "Make one with molsub models export or import")
-    if card.get("format_version") != FORMAT_VERSION:
-        found = f"has format version {card.get('format_version')}, this program reads {FORMAT_VERSION}"
+    if type(version := card.get("format_version")) is not int or version != FORMAT_VERSION:
+        shown = printable(json.dumps(version), 60)
+        found = f"has format version {shown}, this program reads {FORMAT_VERSION} (a number)"
         raise BundleError(path, found, "Export the model again with this version, or use the version that made it")
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
         raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
     check_values(path, card)
     check_classes(path, card)
+    check_counts(path, card)
+    try:
+        read_fingerprints((card.get("training") or {}).get("fingerprints"))
+    except BundleError as error:
+        raise BundleError(path, f"has {error.subject} that {error.problem}", error.remedy) from None
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
     card.setdefault("positive", get_task(card["task"]).positive)
@@ -181,8 +191,30 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
     except (BundleError, MemoryError):
         raise
     except Exception as error:  # a damaged zip file raises many kinds, NotImplementedError and RuntimeError among them
-        found = f"is no bundle (neither a folder nor a readable zip file: {' '.join(str(error).split())[:100]})"
+        found = f"is no bundle (neither a folder nor a readable zip file: {reason_of(error, 100)})"
         raise BundleError(path, found, "Give a .molsub file or folder, or copy it again") from None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive, whole or damaged: some versions of Python raise for a damaged one."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse what is no PyTorch checkpoint, which is a zip archive; PyTorch is not loaded for it.
+
+    Raises
+    ------
+    BundleError
+    """
+    if not path.is_file():
+        raise BundleError(path, "is no file", "Check the path")
+    if not is_archive(path):
+        remedy = "Load a file of PyTorch before 1.6 there and save it with a newer one; download a damaged one again"
+        raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy)
 
 
 def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE) -> None:
@@ -195,6 +227,9 @@ def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE
     OSError
         Of `path`, if it cannot be made.
     """
+    if path.suffix.lower() in _OTHER_ENDINGS or path.suffix in (".MOLSUB", ".Molsub"):
+        found = f"ends in {path.suffix}, expected .molsub, or no ending for a folder"
+        raise MolSubError(path, found, f"Name it {path.stem}.molsub")
     if path.suffix != ".molsub" or path.is_dir():
         check_free(path, replaces=CARD if overwrite else None, remedy=remedy)
         return
@@ -311,21 +346,29 @@ def card_lines(card: dict[str, Any]) -> list[str]:
     """The card for people."""
     makers = ", ".join(((card.get("training") or {}).get("cohort") or {}).get("manufacturers") or {})
     lines = [
-        f"{card.get('name', 'unnamed')}: {card['architecture']}, task {card['task']}, {len(card['members'])} member(s)",
+        f"{card.get('name') or 'unnamed'}: {card['architecture']}, task {card['task']}, "
+        f"{len(card['members'])} member(s)",
         f"Classes in the order of the logits: {', '.join(card['classes'])}",
-        f"Class order: {card.get('class_order_source', 'not recorded')}"
+        f"Class order: {card.get('class_order_source') or 'not recorded'}"
         + ("" if card.get("class_order_verified") else " - NOT VERIFIED"),
         f"Recipe: {card['recipe']['name']}, margin {card['recipe']['bound']:g} {card['recipe']['bound_unit']}",
         f"Trained on: {trained_on(card)}",
         *([f"Manufacturers: {makers}"] if makers else []),
         f"Test set: {_metrics_text(card)}",
         f"Probabilities: {calibration_note(card)}",
-        f"Created: {card.get('created', 'not recorded')}",
+        f"Created: {card.get('created') or 'not recorded'}",
     ]
-    lines += [f"Warning: {text}" for text in card.get("warnings", ())]
+    lines += [f"Warning: {text}" for text in card_warnings(card)]
     if card.get("synthetic"):
         lines.append("Warning: trained on synthetic pictures; it says nothing about patients.")
     return [*(printable(line, 2000) for line in lines), DISCLAIMER]
+
+
+def card_warnings(card: dict[str, Any]) -> list[str]:
+    """What a bundle warns of; of very many the first, and how many more there are."""
+    told = list(card.get("warnings", ()))
+    more = len(told) - _WARNINGS_TOLD
+    return [*told[:_WARNINGS_TOLD], *([f"The model's card has {more} more warnings."] if more > 0 else [])]
 
 
 def trained_on(card: dict[str, Any]) -> str:
@@ -335,7 +378,9 @@ def trained_on(card: dict[str, Any]) -> str:
     if training.get("summary") or not cohort:
         return str(training.get("summary") or "not recorded")
     pictures = f"images{', synthetic' * bool(card.get('synthetic'))}"
-    total = f"{cohort.get('patients')} patients, {cohort.get('images')} {pictures}"
+    counts = (cohort.get(name) for name in ("patients", "images"))
+    patients, images = ("an unknown number of" if count is None else str(count) for count in counts)
+    total = f"{patients} patients, {images} {pictures}"
     test, validation = (patient_level(card, part).get("n_patients") for part in ("test", "validation"))
     if test is None or validation is None or cohort.get("patients") is None:
         return f"part of a cohort of {total}; how many were kept for validation and testing is not recorded"

@@ -1,21 +1,22 @@
-"""What every reader of a model card may rely on: the kinds of its values, and that classes are those of the task."""
+"""What every reader of a model card may rely on: kinds and limits of its values, and that they fit together."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.errors import BundleError
+from MolSubCore.errors import BundleError, printable
 from MolSubCore.tasks import TASKS
 
 #: A part of a card: gives the path of what is wrong in it, such as ``.test.n``; empty for the value itself.
 Shape = Callable[[Any], str | None]
 
 #: Deeper or longer parts are no card's.
-_DEEPEST, _LONGEST_TEXT = 24, 20_000
+_DEEPEST, _LONGEST_TEXT, _MOST = 24, 20_000, 100_000
 _ARCHITECTURE = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -37,7 +38,7 @@ def _optional(shape: Shape) -> Shape:
 
 def _list_of(shape: Shape) -> Shape:
     def check(value: Any) -> str | None:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or len(value) > _MOST:
             return ""
         wrong = ((number, shape(one)) for number, one in enumerate(value))
         return next((f"[{number}]{path}" for number, path in wrong if path is not None), None)
@@ -47,7 +48,7 @@ def _list_of(shape: Shape) -> Shape:
 
 def _mapping_of(shape: Shape) -> Shape:
     def check(value: Any) -> str | None:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or len(value) > _MOST:
             return ""
         wrong = ((key, shape(one)) for key, one in value.items())
         return next((f".{key}{path}" for key, path in wrong if path is not None), None)
@@ -74,30 +75,54 @@ _TEXT = _is(lambda value: isinstance(value, str))
 _TRUTH = _is(lambda value: isinstance(value, bool))
 _NUMBER = _is(_is_number)
 _COUNT = _is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9)
-_MAYBE = _optional(_NUMBER)
-_METRIC = _record({"value": _MAYBE}, low=_NUMBER, high=_NUMBER, method=_TEXT, why=_TEXT)
-_BIN = _record(dict.fromkeys(("start", "end", "patients", "predicted", "observed", "low", "high"), _NUMBER))
+_AMOUNT = _number_in(0, 1e9)
+#: Rounded sums of shares may leave 0 to 1 by the last digit.
+_SHARE = _number_in(-1e-6, 1 + 1e-6)
+
+
+def _metric(limits: Shape) -> Shape:
+    parts = _record({"value": _optional(limits)}, low=limits, high=limits, method=_TEXT, why=_TEXT)
+
+    def check(value: Any) -> str | None:
+        if (wrong := parts(value)) is not None:
+            return wrong
+        low, high = value.get("low"), value.get("high")
+        return ".low" if low is not None and high is not None and low > high else None
+
+    return check
+
+
+def _range_in(low: float, high: float) -> Shape:
+    """The smallest and the largest of something; or nothing."""
+    numbers = _list_of(_number_in(low, high))
+    return lambda value: numbers(value) if not isinstance(value, list) or len(value) in (0, 2) else ""
+
+
+_METRIC = _metric(_SHARE)
+_BIN = _record({"patients": _AMOUNT, **dict.fromkeys(("start", "end", "predicted", "observed", "low", "high"), _SHARE)})
 _OF_CLASS = _record(
-    {"patients": _NUMBER, "observed": _NUMBER, "expected": _NUMBER},
-    **dict.fromkeys(("brier", "slope", "intercept", "expected_observed"), _METRIC),
-)
-_OVERALL = _record({"bins": _list_of(_BIN), "brier": _NUMBER, "patients": _NUMBER, "of": _TEXT})
+    {"patients": _AMOUNT, "observed": _AMOUNT, "expected": _AMOUNT},
+    brier=_metric(_number_in(-1e-6, 2)), slope=_metric(_number_in(-1e8, 1e8)),
+    intercept=_metric(_number_in(-1e8, 1e8)), expected_observed=_metric(_number_in(-1e9, 1e9)),
+)  # fmt: skip
+_OVERALL = _record({"bins": _list_of(_BIN), "brier": _number_in(0, 2), "patients": _AMOUNT, "of": _TEXT})
 _CALIBRATION = _record({"classes": _mapping_of(_OF_CLASS), "overall": _OVERALL})
 _LEVEL = _record(
-    {}, n=_COUNT, n_patients=_COUNT, metrics=_mapping_of(_METRIC), confusion=_list_of(_list_of(_NUMBER)),
+    {}, n=_COUNT, n_patients=_COUNT, metrics=_mapping_of(_METRIC), confusion=_list_of(_list_of(_AMOUNT)),
     calibration=_CALIBRATION,
 )  # fmt: skip
 _PART = _record({}, image=_LEVEL, patient=_LEVEL)
 _COUNTS = _mapping_of(_COUNT)
 _COHORT = _record(
     {}, patients=_COUNT, images=_COUNT, lesions=_COUNT, manufacturers=_COUNTS, views=_COUNTS, presentation=_COUNTS,
-    spacing_sources=_COUNTS, spacing_mm=_list_of(_NUMBER), roi_side_px=_list_of(_NUMBER), synthetic=_TRUTH,
+    spacing_sources=_COUNTS, spacing_mm=_range_in(0, 100), roi_side_px=_range_in(0, 1e6),
+    synthetic=_TRUTH,
 )  # fmt: skip
 _JUDGED = _record({}, before=_record({"classes": _mapping_of(_OF_CLASS)}), after=_record({}))
 _RECIPE = _record(
     {"name": _TEXT, "bound": _number_in(0, 2000), "bound_unit": _is(lambda value: value in ("px", "mm"))},
-    version=_COUNT, display=_TEXT, clahe_clip=_NUMBER, together=_TRUTH, square=_TEXT, resize=_TEXT, patch_dtype=_TEXT,
-    mean=_number_in(-10, 10), std=_number_in(1e-6, 10),
+    version=_COUNT, display=_TEXT, clahe_clip=_number_in(0, 1e4), together=_TRUTH, square=_TEXT, resize=_TEXT,
+    patch_dtype=_TEXT, mean=_number_in(-10, 10), std=_number_in(1e-6, 10),
     size=_is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 1024),
 )  # fmt: skip
 
@@ -113,16 +138,17 @@ CARD_CHECKS: dict[str, Shape] = {
     "recipe": _RECIPE,
     "dropout": _is(lambda value: _is_number(value) and 0 <= value < 1),
     "members": _list_of(_record({"file": _TEXT, "sha256": _TEXT})),
-    "temperature": _optional(_is(lambda value: _is_number(value) and value > 0)),
+    "temperature": _optional(_number_in(0.01, 100)),
     "recalibration": _optional(
         _record(
-            {"method": _TEXT, "intercepts": _list_of(_NUMBER), "slope": _number_in(1e-9, 1e9)},
+            {"method": _TEXT, "intercepts": _list_of(_number_in(-100, 100)), "slope": _number_in(0.01, 100)},
             patients=_COUNT, fitted_on=_TEXT, judged_on=_COUNT, judged=_JUDGED,
         )
     ),
     "thresholds": _list_of(
         _record(
-            {"rule": _TEXT, "positive": _TEXT, "value": _NUMBER, "sensitivity": _NUMBER, "specificity": _NUMBER},
+            {"rule": _TEXT, "positive": _TEXT, "value": _number_in(-0.01, 1.01), "sensitivity": _SHARE,
+             "specificity": _SHARE},
             patients=_COUNT,
         )
     ),
@@ -149,10 +175,39 @@ def check_values(path: Path, card: dict[str, Any]) -> None:
     """
     for key, shape in CARD_CHECKS.items():
         if key in card and (where := shape(card[key])) is not None:
-            found = f"has '{key}{where}' of an unexpected kind or value in its card"
+            found = f"has '{key}{where}' of an unexpected kind or value{_shown(card[key], where)} in its card"
             raise BundleError(path, found, "Export or import the model again")
     if (where := _unwritable(card)) is not None:
         found = f"has '{where.strip('.')}' in its card that is no text or number, too long, or too deep"
+        raise BundleError(path, found, "Export or import the model again")
+
+
+def _shown(value: Any, where: str) -> str:
+    """What stands at a path of a card, in brackets; empty where it is nothing that can be shown."""
+    for key in re.findall(r"\.([^.\[]+)|\[(\d+)\]", where):
+        try:
+            value = value[key[0]] if key[0] else value[int(key[1])]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return f" ({printable(json.dumps(value), 60)})" if isinstance(value, str | int | float) or value is None else ""
+
+
+def check_counts(path: Path, card: dict[str, Any]) -> None:
+    """Check that a card's validation and test sets are no larger than the cohort that they are parts of.
+
+    Raises
+    ------
+    BundleError
+    """
+    training = card.get("training") or {}
+    patients = (training.get("cohort") or {}).get("patients")
+    parts = {
+        name: (((card.get("metrics") or {}).get(name) or {}).get("patient") or {}).get("n_patients") or 0
+        for name in ("validation", "test")
+    }
+    # With several folds all patients but the test set's are validated, each once.
+    if patients is not None and (count := sum(parts.values())) > patients:
+        found = f"has {count} patients in its validation and test sets, of a cohort of {patients} in its card"
         raise BundleError(path, found, "Export or import the model again")
 
 
@@ -193,3 +248,17 @@ def check_classes(path: Path, card: dict[str, Any]) -> None:
         raise BundleError(path, "has a recalibration of another number of classes", "Make the bundle again")
     if any(one["positive"] not in classes for one in card.get("thresholds", ())):
         raise BundleError(path, "has a threshold of an unknown class", "Make the bundle again")
+
+
+def check_class_order(task: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a task in an order that a user gives.
+
+    Raises
+    ------
+    BundleError
+        If they are not each class once.
+    """
+    given, classes = tuple(name.strip() for name in names), TASKS[task].classes
+    if sorted(given) != sorted(classes):
+        raise BundleError("class order", f"is {', '.join(given)}", f"Give each of {', '.join(classes)} once")
+    return given

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from MolSubCore import __version__
-from MolSubCore.models.card import calibration_note, dated, earlier_note, patient_level, trained_on
+from MolSubCore.models.card import calibration_note, card_warnings, dated, earlier_note, patient_level, trained_on
 from MolSubCore.tasks import get_task
 
 _PAPER = (
@@ -61,7 +61,7 @@ def monai_metadata(card: dict[str, Any]) -> dict[str, Any]:
         "eval_metrics": _eval_metrics(card),
         "intended_use": card.get("intended_use"),
         "references": [_PAPER],
-        "known_limitations": [*papers, *_FLAWS, *filter(None, [earlier_note(card)]), *card.get("warnings", ())],
+        "known_limitations": [*papers, *_FLAWS, *filter(None, [earlier_note(card)]), *card_warnings(card)],
         "network_data_format": _network_format(card),
     }
     return {key: value for key, value in found.items() if value is not None}

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from MolSubCore.errors import BundleError
+from MolSubCore.errors import BundleError, reason_of
 from MolSubCore.files import sha256_file, why_no_file
+from MolSubCore.models.card import is_archive
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
-from MolSubCore.models.unpickle import is_archive, read_tensors
+from MolSubCore.models.unpickle import read_tensors
 from MolSubCore.native import native_name
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
@@ -117,7 +118,7 @@ def _download(name: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # URLError is an OSError
         raise BundleError(
             "pretrained weights",
-            f"cannot be downloaded ({error})",
+            f"cannot be downloaded ({reason_of(error)})",
             f"Fetch {entry.url} elsewhere and give it as --pretrained FILE, or use --pretrained none",
         ) from None
 
@@ -141,7 +142,7 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise BundleError(path, "does not exist", "Give --pretrained auto, none or an existing file") from None
     except Exception as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]  # torch goes on with advice to trust the file
+        reason = reason_of(error, 300).partition(". ")[0]  # torch goes on with advice to trust the file
         remedy = f"Fetch {_imagenet(name).url}"
         raise BundleError(path, f"is no weight file of torchvision ({reason})", remedy) from None
     return dict(weights)

@@ -13,9 +13,9 @@ from MolSubCore.errors import BundleError
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.card import check_target
+from MolSubCore.models.card_checks import check_class_order
 from MolSubCore.models.registry import Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_finite, read_tensors
-from MolSubCore.tasks import get_task
 
 ARCHITECTURE, DROPOUT = "densenet121-cbam", 0.3
 #: Was never published, and would take the published weights of `ARCHITECTURE` without a word.
@@ -139,12 +139,9 @@ def import_published(
     """
     if task not in _PUBLISHED:
         raise BundleError("task", f"is {task}, published models have {', '.join(_PUBLISHED)}", "Choose one of these")
-    chosen, known = get_task(task), _PUBLISHED[task]
+    known = _PUBLISHED[task]
     if class_order is not None:
-        names = tuple(name.strip() for name in class_order)
-        if sorted(names) != sorted(chosen.classes):
-            remedy = f"Give each of {', '.join(chosen.classes)} once"
-            raise BundleError("class order", f"is {', '.join(names)}", remedy)
+        names = check_class_order(task, class_order)
         known = _Published(names, True, "given by the user", known.warnings if task == "her2" else ())
     check_target(out, overwrite=overwrite)
     tensors = read_published(path, architecture)

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from MolSubCore.errors import BundleError
+from MolSubCore.errors import BundleError, reason_of
+from MolSubCore.models.card import check_checkpoint
 
 #: The largest pickle read, the most modules walked through, how deep a state_dict may lie in dictionaries.
 _PICKLE_CAP, _MODULES_CAP, _DEPTH_CAP = 4 << 20, 10_000, 3
@@ -183,14 +184,6 @@ def _entry(archive: zipfile.ZipFile, name: str, cap: int) -> bytes:
     return archive.read(info)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is a zip archive, whole or damaged: some versions of Python raise for a damaged one."""
-    try:
-        return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:
-        return True
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All named tensors of a checkpoint: a state_dict, one inside a dictionary, or a whole module.
 
@@ -204,11 +197,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     BundleError
         If it is no such file.
     """
-    if not path.is_file():
-        raise BundleError(path, "is no file", "Check the path")
-    if not is_archive(path):
-        remedy = "Load a file of PyTorch before 1.6 there and save it with a newer one; download a damaged one again"
-        raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy)
+    check_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith("data.pkl")]
@@ -218,7 +207,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             content = InertUnpickler(archive, names[0].removesuffix("data.pkl"), budget).load()
         tensors = _collect(content, 0, set())
     except Exception as error:  # a hostile pickle can raise anything
-        reason = f"{type(error).__name__}: {error}"[:200]
+        reason = reason_of(error, 200, kind=True)
         raise BundleError(path, f"cannot be read as a PyTorch checkpoint ({reason})", "Download it again") from None
     if not tensors:
         raise BundleError(path, "holds no tensors", "Give a state_dict or a saved model")

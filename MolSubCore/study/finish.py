@@ -20,7 +20,7 @@ from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.checkpoint import load_checkpoint
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
-from MolSubCore.training.run_files import FUSION, read_plan, run_inputs
+from MolSubCore.training.run_files import FUSION, WEIGHTS, check_weights, read_plan, run_inputs
 
 Progress = Callable[[int, int, str], None]
 
@@ -92,7 +92,8 @@ def _attention(study: Study, run: Path) -> list[str]:
 
     def load(fold: int) -> nn.Module:
         model = build_model(plan.architecture, len(plan.classes), dropout=plan.dropout)
-        load_checkpoint(run / f"fold-{fold}" / "best.safetensors", model)
+        check_weights(run, fold)
+        load_checkpoint(run / f"fold-{fold}" / WEIGHTS, model)
         return model.to(plan.device)
 
     try:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import TrainingError, reason_of
 from MolSubCore.files import atomic_path
 from MolSubCore.native import native_name
 
@@ -48,8 +48,8 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         weights = {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}
         model.load_state_dict(weights)
     except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(path, f"is not a checkpoint of this plan ({reason})", "Delete it and resume") from None
+        found = f"is not a checkpoint of this plan ({reason_of(error)})"
+        raise TrainingError(path, found, "Delete it and resume") from None
     if optimizer is not None:
         _fill_optimizer(model, optimizer, tensors)
     return state

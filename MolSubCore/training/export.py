@@ -11,6 +11,7 @@ from MolSubCore.models.card import check_target
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.native import native_name
 from MolSubCore.training.plan import Plan
+from MolSubCore.training.run_files import WEIGHTS, check_weights, fold_numbers, missing_folds, read_plan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +37,15 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     """
     content = check_exportable(run)
     check_target(out, overwrite=overwrite)
-    from MolSubCore.models.bundle import write_bundle
-
     plan = Plan.from_dict(content)
     evaluation = read_json(run / "evaluation.json")
     folds = _chosen_folds(run, fold, evaluation)
+    for number in folds:
+        check_weights(run, number)
+    from MolSubCore.models.bundle import write_bundle
+
     cohort, images = read_json(run / "cohort.json"), run / "images.json"
-    weights = [_weights(run / f"fold-{number}" / "best.safetensors") for number in folds]
+    weights = [_weights(run / f"fold-{number}" / WEIGHTS) for number in folds]
     return write_bundle(
         out,
         [{name.removeprefix("model."): tensor for name, tensor in member.items()} for member in weights],
@@ -99,9 +102,7 @@ def check_exportable(run: Path) -> dict[str, Any]:
 
 
 def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]:
-    from MolSubCore.training.run import finished_folds
-
-    done = sorted(finished_folds(run))
+    done = [number for number in fold_numbers(read_plan(run)) if number not in missing_folds(run, read_plan(run))]
     if fold == "ensemble":
         return done
     if fold == "best":

@@ -15,9 +15,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import TrainingError, reason_of
 from MolSubCore.files import atomic_path, open_file
 from MolSubCore.predictions import Predictions
+from MolSubCore.training.run_files import check_written
 
 FEATURES = "features.npz"
 TTA_VALIDATION = "tta_predictions.csv"
@@ -67,8 +68,9 @@ def read_features(path: Path) -> Features:
     Raises
     ------
     TrainingError
-        If the file is missing or of another form.
+        If the file is missing, of another form, or no longer as the training wrote it.
     """
+    check_written(path)
     try:
         with open_file(path) as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("features", "partition", "classes", *_ARRAYS)}
@@ -81,5 +83,5 @@ def read_features(path: Path) -> Features:
         rows = Predictions(**(fields | {"classes": tuple(arrays["classes"].tolist())}))
         return Features(arrays["features"], arrays["partition"], rows)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(path, f"holds no features ({reason})", "Delete it and run this fold again") from None
+        found = f"holds no features ({reason_of(error)})"
+        raise TrainingError(path, found, "Delete it and run this fold again") from None

@@ -47,7 +47,7 @@ from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
-from MolSubCore.training.run_files import frozen
+from MolSubCore.training.run_files import written_hashes
 
 AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 
@@ -310,7 +310,7 @@ def _train_fold(
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
     if after:
         after(model, plan, data, fold, folder)
-    write_json(folder / "done.json", summary | {"sha256": frozen(folder)})
+    write_json(folder / "done.json", summary | {"sha256": written_hashes(folder)})
     if listener:
         listener(Event("fold", fold, values=summary))
 

@@ -3,7 +3,7 @@
 ::
 
     RUN/plan.json, evaluation.json
-    RUN/fold-N/predictions.csv, test_predictions.csv, done.json
+    RUN/fold-N/predictions.csv, test_predictions.csv, best.safetensors, done.json
 """
 
 from __future__ import annotations
@@ -23,11 +23,46 @@ FUSION = "+"
 
 #: A fold's predictions of its validation part and of the test set: written once, and then never changed.
 FROZEN = ("predictions.csv", "test_predictions.csv")
+WEIGHTS = "best.safetensors"
+_ALSO_KEPT = (WEIGHTS, "tta_predictions.csv", "tta_test_predictions.csv", "features.npz")
 
 
 def frozen(folder: Path) -> dict[str, str]:
     """SHA-256 of a fold's predictions, for its ``done.json``."""
     return {name: sha256_file(folder / name) for name in FROZEN}
+
+
+def written_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of all that is made of a finished fold later, for its ``done.json``: predictions, weights, extras."""
+    kept = [name for name in _ALSO_KEPT if (folder / name).is_file()]
+    return frozen(folder) | {name: sha256_file(folder / name) for name in kept}
+
+
+def check_written(path: Path) -> None:
+    """Refuse a file of a fold that is no longer as the training wrote it, by the fold's ``done.json``.
+
+    Folds of before have the hashes of their predictions only, or none.
+
+    Raises
+    ------
+    TrainingError
+    """
+    done = path.with_name("done.json")
+    content = read_json(done) if done.is_file() else {}
+    hashes = content.get("sha256") if isinstance(content, dict) else None
+    written = hashes.get(path.name) if isinstance(hashes, dict) else None
+    if written is None:
+        return
+    remedy = "Put it back, or remove the fold's folder and train it again"
+    if not path.is_file():
+        raise TrainingError(path, "is missing, expected as the training wrote it", remedy)
+    if written != sha256_file(path):
+        raise TrainingError(path, "is not as the training wrote it", remedy)
+
+
+def check_weights(run: Path, number: int) -> None:
+    """`check_written` for the weights of a fold."""
+    check_written(run / f"fold-{number}" / WEIGHTS)
 
 
 def run_inputs(run: Path, plan: dict[str, Any]) -> str:
@@ -88,11 +123,7 @@ def fold_predictions(
     for number in fold_numbers(plan):
         path = run / f"fold-{number}" / f"{part}.csv"
         found[number] = read_predictions(path)
-        done = path.with_name("done.json")
-        written = (read_json(done).get("sha256") or {}).get(path.name) if done.is_file() else None
-        if written not in (None, sha256_file(path)):
-            remedy = "Put it back, or remove the fold's folder and train it again"
-            raise TrainingError(path, "is not as the training wrote it", remedy)
+        check_written(path)
         if found[number].classes != classes:
             named = f"is of the classes {', '.join(found[number].classes)}, the plan has {', '.join(classes)}"
             raise TrainingError(path, named, "Remove this run, and train it again")

@@ -22,7 +22,7 @@ from MolSubCore.errors import BundleError, MolSubError
 from MolSubCore.files import MANIFEST, write_json
 from MolSubCore.imaging.recipes import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
-from MolSubCore.models.card import card_lines, find_bundle, find_bundles, read_card
+from MolSubCore.models.card import card_lines, find_bundle, read_card, scan_library
 from MolSubCore.models.registry import build_model
 
 PATCHES = torch.randn((2, 1, 64, 64), generator=torch.Generator().manual_seed(0))
@@ -205,8 +205,12 @@ def test_the_library(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MOLSUB_MODELS", str(tmp_path))
     (tmp_path / "broken.molsub").write_bytes(b"PK")
     (tmp_path / "notes.txt").write_text("no bundle")
-    assert [path.name for path, card in find_bundles(tmp_path) if card["task"] == "tn"] == ["b"]
-    assert find_bundles(tmp_path / "absent") == []
+    assert [path.name for path, card in scan_library(tmp_path)[0] if card["task"] == "tn"] == ["b"]
+    (problem,) = scan_library(tmp_path)[1]
+    assert "broken.molsub: is no bundle" in str(problem)
+    assert scan_library(tmp_path / "absent") == ([], [])
+    with pytest.raises(BundleError, match="is no folder"):
+        scan_library(tmp_path / "notes.txt")
     assert find_bundle("b") == tmp_path / "b"
     assert find_bundle("broken") == tmp_path / "broken.molsub"
     assert find_bundle(copied) == copied

@@ -73,6 +73,10 @@ def test_bash_completes_commands_options_and_choices(tmp_path: Path) -> None:
         "molsub predict --device c": ["cpu", "cuda"],
         "molsub cohort import opt": ["optimam"],
         "molsub cohort check --for ": ["train", "predict", "outline"],
+        "molsub predict --device = c": ["cpu", "cuda"],  # as bash parts --device=c
+        "molsub cohort check --for =": ["train", "predict", "outline"],
+        "molsub predict --device=c": ["--device=cpu", "--device=cuda"],  # as zsh leaves it
+        "molsub predict --model = ": [],
         "molsub predict imag": [],  # a file
         "molsub predict --model ": [],
     }
@@ -104,7 +108,7 @@ from MolSubCore.__main__ import main
 for words in json.loads(sys.argv[1]):
     code = main(words)
     assert code == 2, (words, code)
-    assert "torch" not in sys.modules and "sklearn" not in sys.modules, words
+    assert not {"torch", "sklearn", "matplotlib"} & set(sys.modules), words
 """
 
 
@@ -118,9 +122,12 @@ def test_trivial_errors_come_before_pytorch(tmp_path: Path) -> None:
     bundle.mkdir()
     card = {
         "format": "molsub-bundle", "format_version": 1, "task": "tn", "classes": ["non-TN", "TN"], "dropout": 0.3,
-        "architecture": "simple-cnn", "recipe": {}, "members": [{"file": "m", "sha256": "0" * 64}],
+        "architecture": "simple-cnn", "recipe": {"name": "default", "bound": 5, "bound_unit": "px"},
+        "members": [{"file": "m", "sha256": "0" * 64}],
     }  # fmt: skip
     write_json(bundle / "bundle.json", card)
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "broken.molsub").touch()
     predict = ["predict", "--model", str(bundle), "--out", out]
     faulty = [
         [*predict, str(tmp_path / "none.dcm"), "--lesion", "1,2,3,4"],
@@ -143,6 +150,20 @@ def test_trivial_errors_come_before_pytorch(tmp_path: Path) -> None:
         ["models", "export", str(tmp_path), "--out", out],
         ["models", "import", str(tmp_path / "none.pth"), "--task", "tn", "--out", out],
         ["cohort", "check", str(tmp_path)],
+        ["models", "import", str(table), "--task", "tn", "--out", out],
+        ["models", "import", str(table), "--task", "tn", "--out", str(tmp_path / "run")],
+        ["models", "import", str(table), "--task", "tn", "--out", f"{out}.pth"],
+        ["models", "import", str(table), "--task", "tn", "--out", out, "--class-order", "TN,x"],
+        ["models", "list", "--library", str(tmp_path / "none")],
+        ["models", "list", "--library", str(table)],
+        ["models", "list", "--library", str(tmp_path / "library")],
+        ["demo", "--out", str(table)],
+        ["demo", "--out", str(tmp_path)],
+        ["evaluate", str(tmp_path / "none")],
+        ["evaluate", str(tmp_path), "--resamples", "0"],
+        ["evaluate", str(tmp_path / "none.molsub"), str(table), "--out", out],
+        ["evaluate", str(tmp_path / "none.molsub"), str(tmp_path / "none.csv"), "--out", out],
+        ["models", "export", str(tmp_path / "none"), "--out", out],
     ]
     done = subprocess.run(
         [sys.executable, "-c", TROUBLE, json.dumps(faulty)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -18,9 +18,11 @@ from MolSubCore.files import (
     atomic_path,
     check_folder,
     check_free,
+    hidden_name,
     read_json,
     remove_stale,
     try_place,
+    why_missing,
     write_json,
     write_text,
 )
@@ -141,12 +143,69 @@ def test_a_list_of_results_is_brought_up_to_date(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "own.csv", "table-1.csv"]
 
 
+def test_what_somebody_changed_is_theirs(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with atomic_folder(out, also=("later.txt",)) as temporary:
+        write_json(temporary / "first.json", 1)
+        (temporary / "masks").mkdir()
+        (temporary / "masks" / "a.png").write_text("1")
+    (out / "later.txt").write_text("the program's")
+    (out / "masks" / "a.png").write_text("corrected by hand")
+    with pytest.raises(MolSubError, match=r"changed since this program wrote it \(masks/a.png\)"):
+        check_free(out, replaces="first.json")
+    (out / "masks" / "a.png").write_text("1")
+    check_free(out, replaces="first.json")
+    (out / "masks" / "a.png").unlink()
+    (out / "masks").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (out / "masks").symlink_to("../elsewhere")
+    with pytest.raises(MolSubError, match=r"\(masks\)"):
+        check_free(out, replaces="first.json")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "old.csv").write_text("1")
+    remove_stale(tmp_path / "r", {"old.csv"}, (".csv",))
+    (tmp_path / "r" / "old.csv").write_text("edited")
+    remove_stale(tmp_path / "r", set(), (".csv",))
+    assert (tmp_path / "r" / "old.csv").read_text() == "edited"
+
+
+@pytest.mark.parametrize(
+    "content", [b"[1, 2]", b"7", b'{"files": 3}', b'{"files": [7, null]}', b'{"files": ["../a"]}', b"\xff\xfe", b"{",
+                b'{"files": [], "sha256": []}', b'{"files": ["x"], "sha256": {"x": 1}}']
+)  # fmt: skip
+def test_a_damaged_list_of_files_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mark").touch()
+    (tmp_path / MANIFEST).write_bytes(content)
+    for tried in (lambda: check_free(tmp_path, replaces="mark"), lambda: remove_stale(tmp_path, set(), (".csv",))):
+        with pytest.raises(MolSubError, match="damaged list of what this program wrote"):
+            tried()
+
+
+def test_somebodys_own_file_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("my own text")
+    with pytest.raises(MolSubError, match=r"a file .lock that is no lock of this program"), alone_in(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "my own text"
+    (tmp_path / ".lock").unlink()
+    for _ in range(2):
+        with alone_in(tmp_path):
+            pass
+
+
+def test_why_a_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "A.png").touch()
+    assert "capital" in why_missing(tmp_path / "a.png")
+    assert why_missing(tmp_path / "A.png") == ""
+    (tmp_path / "b.png").symlink_to("nowhere")
+    assert "link that leads nowhere" in why_missing(tmp_path / "b.png")
+
+
 def test_temporary_names_cannot_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even a link with the very name does not lead to another file."""
     victim, target = tmp_path / "victim", tmp_path / "a.json"
     victim.write_text("precious")
     monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)
-    (tmp_path / f".tmp-{'0' * 16}-a.json").symlink_to(victim)
+    hidden_name(target, "tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_json(target, 1)
     assert victim.read_text() == "precious"
@@ -184,18 +243,21 @@ def test_everything_about_a_place_is_tried_before_the_work(tmp_path: Path) -> No
 
 
 def test_leftovers_are_swept_by_whoever_holds_the_lock(tmp_path: Path) -> None:
-    mine = [tmp_path / ".tmp-x", tmp_path / ".tmp-notes-0123456789abcdef-x", tmp_path / "a.txt"]
+    names = (".tmp-x", ".tmp-notes-0123456789abcdef-x", ".tmp-0123456789abcdef-x", f".old-{'0' * 24}-x", "a.txt")
+    mine = [tmp_path / name for name in names]
     for file in mine:
         file.touch()
-    (tmp_path / ".tmp-0123456789abcdef-link").symlink_to("a.txt")
-    (tmp_path / ".tmp-0123456789abcdef-folder" / "inner").mkdir(parents=True)
-    (tmp_path / ".tmp-0123456789abcdef-file").touch()
-    (tmp_path / ".old-0123456789abcdef-case").mkdir()
-    (tmp_path / ".old-0123456789abcdef-case" / "former").touch()
-    (tmp_path / ".old-0123456789abcdef-a.txt").touch()
+    link, folder, file = (hidden_name(tmp_path / name, "tmp") for name in ("link", "folder", "file"))
+    link.symlink_to("a.txt")
+    (folder / "inner").mkdir(parents=True)
+    file.touch()
+    former = hidden_name(tmp_path / "case", "old")
+    former.mkdir()
+    (former / "former").touch()
+    hidden_name(tmp_path / "a.txt", "old").touch()
     with alone_in(tmp_path):
         kept = {path.name for path in tmp_path.iterdir()}
-    assert kept == {*(file.name for file in mine), ".tmp-0123456789abcdef-link", "case", ".lock"}
+    assert kept == {*(file.name for file in mine), link.name, "case", ".lock"}
     assert (tmp_path / "case" / "former").is_file()
 
 

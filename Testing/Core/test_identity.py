@@ -116,7 +116,7 @@ def test_a_resaved_picture_is_found_and_different_pictures_are_not() -> None:
     ramp = np.add.outer(np.arange(200), np.arange(160))
     first = (60 + ramp + 50 * np.sin(ramp / 9)).astype(np.uint16)
     first[20:60, 90:150] += 200
-    copies = [first, np.clip(first, 90, 560)[::2, ::2], 4095 - first, first[:, ::-1], first[::-1, ::-1], first // 16]
+    copies = [first, np.clip(first, 90, 560)[::2, ::2], 4095 - first, first[:, ::-1], first[::-1, ::-1], first.T // 16]
     other = np.random.default_rng(3).integers(0, 400, first.shape).astype(np.uint16)
     looks = [look_of(Mammogram(stored.astype(np.uint16))) for stored in (*copies, other)]
     rows = seen(*((f"P{n}", Person(), str(n), n, look) for n, look in enumerate(looks)))
@@ -156,6 +156,9 @@ def test_without_patient_ids_name_with_birth_date_tells() -> None:
         (Person("p", birth_date="19500312"), Person("p", birth_date="19500101"), ""),  # only the year was left
         (Person("p", birth_date="19500312"), Person("p", birth_date="00010101"), ""),
         (Person("p", sex="f"), Person("p", sex="o"), ""),
+        (Person("p", age="045y", examined="20200301"), Person("p", age="052y", examined="20200301"), "different ages"),
+        (Person("p", age="045y", examined="20200301"), Person("p", age="047y", examined="20220601"), ""),
+        (Person("p", age="045y"), Person("p", age="072y"), "different ages"),
         (Person("p", name="doe anna"), Person("p", name="doe anna m"), ""),
         (Person("p", name="doe anna", birth_date="19500312"), Person("p", name="roe anna", birth_date="19500312"), ""),
         (Person("p", name="doe anna"), Person("p", name="anonymous"), ""),
@@ -177,10 +180,13 @@ def test_patient_ids_of_one_patient_in_other_spellings() -> None:
 
 
 def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not() -> None:
-    for attribute in ("accession", "frame"):
+    for attribute in ("accession", "frame", "series"):
         shared = Person(**{attribute: "1.2.77"})
         (problem,) = compare_identities(seen(("A", shared), ("B", shared), ("C", Person()))).problems
         assert "rows 2, 3 are of one patient by the" in problem.text
+    linked = seen(("A", Person("old")), ("B", Person("new", others=("x", "old"))), ("C", Person("q")))
+    (problem,) = compare_identities(linked).problems
+    assert "rows 2, 3 are of one patient by the Other Patient IDs" in problem.text
     nobody = Person("anonymous", name="anonymous", birth_date="00010101", accession="0", frame="1.2.840.10008.1.4.1.1")
     assert not compare_identities(seen(("A", nobody), ("B", nobody), ("C", Person()))).problems
     # Every hospital counts its own: two people of other birth dates may have one number.

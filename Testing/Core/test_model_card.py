@@ -212,11 +212,37 @@ def test_a_card_with_any_wrong_value_is_refused_or_shown(tmp_path: Path) -> None
         (("name",), "\ud800"),
         (("metrics", "test", "patient", "metrics", "auc"), {"value": "x"}),
         (("training", "cohort", "manufacturers"), 5),
+        (("temperature",), 1e-320),
+        (("temperature",), 1e6),
+        (("recalibration", "slope"), 1e9),
+        (("metrics", "test", "patient", "metrics", "auc"), {"value": 5}),
+        (("metrics", "test", "patient", "n_patients"), -4),
+        (("metrics", "test", "patient", "calibration", "overall", "brier"), -1),
+        (("thresholds", 0, "sensitivity"), 1.5),
     ],
 )
 def test_values_that_no_card_has_are_named(tmp_path: Path, path: tuple[str, ...], value: object) -> None:
     with pytest.raises(BundleError, match=path[-1]):
         _read_with(path, value, tmp_path)
+
+
+def test_a_wrong_value_is_shown_and_a_version_is_a_number(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"'temperature' of an unexpected kind or value \(1e-320\)"):
+        _read_with(("temperature",), 1e-320, tmp_path)
+    for wrong in ("1", True, 1.0, 2):
+        with pytest.raises(BundleError, match="format version"):
+            _read_with(("format_version",), wrong, tmp_path)
+    with pytest.raises(BundleError, match="18 patients in its validation and test sets, of a cohort of 5"):
+        _read_with(("training", "cohort", "patients"), 5, tmp_path)
+
+
+def test_nothing_is_printed_without_end_or_as_none(tmp_path: Path) -> None:
+    card = _read_with(("warnings",), [f"warning {n}" for n in range(20_000)], tmp_path)
+    assert sum(line.startswith("Warning") for line in card_lines(card)) == 21
+    assert "19980 more warnings" in "\n".join(card_lines(card))
+    assert len(bundle_warnings(card)) == 21
+    for key in ("created", "name", "class_order_source"):
+        assert "None" not in "\n".join(card_lines(_read_with((key,), None, tmp_path)))
 
 
 def test_a_metric_without_its_interval_is_shown(tmp_path: Path) -> None:

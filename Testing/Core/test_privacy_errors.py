@@ -94,7 +94,7 @@ def test_no_text_steers_the_terminal_or_is_refused_by_it(encoding: str, shown: s
 def test_the_command_line_prints_through_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("MolSubCore.models.card.find_bundles", lambda folder: [])
+    (tmp_path / "a\x1b[31m").mkdir()
     assert main(["models", "list", "--library", str(tmp_path / "a\x1b[31m")]) == 0
     assert r"a\u001b[31m" in capsys.readouterr().out
 
