@@ -46,18 +46,19 @@ def check_elements(path: Path, content: bytes | mmap.mmap, start: int, *, little
     ImageError
     """
     seen: set[int] = set()
-    at = len(content)
+    at, twice = len(content), ""
     for count, (tag, depth, place) in enumerate(_walk(content, start, len(content), little=little), start=1):
         if depth == 0:
             if tag in seen and tag >> 16 != 0xFFFE:
-                found = f"has the element ({tag >> 16:04X},{tag & 0xFFFF:04X}) of its header twice"
-                raise ImageError(path, found, "Export it again")
+                twice = twice or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
             seen.add(tag)
             at = place
         found = f"more than {MAX_ELEMENTS} elements and items" if count > MAX_ELEMENTS else ""
         if found or depth > _DEEPEST:
             found = found or f"sequences in sequences, more than {_DEEPEST} deep,"
             raise ImageError(path, f"has {found} in its header", "Check where the file comes from")
+    if twice:
+        raise ImageError(path, f"has the element {twice} of its header twice", "Export it again")
     explicit = content[start + 4 : start + 6].isalpha() and content[start + 4 : start + 6].isupper()
     if _pixels_again(content, at, little=little, explicit=explicit):
         raise ImageError(path, "holds pixel data twice", "Export it again")
