@@ -65,10 +65,9 @@ def faulty(clean: Path, tmp_path: Path) -> Path:
     rows[2]["mask"] = "masks/empty.nii.gz"
     rows[3]["subtype"] = "HER2 2+"
     rows[5]["subtype"] = next(s for s in ("TN", "Luminal A") if s != rows[4]["subtype"])
-    # The same pixels in another file, under another name.
-    copied = pydicom.dcmread(folder / rows[7]["image"])
-    copied.PatientName, copied.SOPInstanceUID = "SYNTHETIC^X", "2.25.1"
-    copied.PatientID, copied.StudyInstanceUID = "", "2.25.2"
+    # The same pixels under the names and numbers of the next patient.
+    copied = pydicom.dcmread(folder / rows[8]["image"])
+    copied.PixelData = pydicom.dcmread(folder / rows[7]["image"]).PixelData
     copied.save_as(folder / "images" / "copied.dcm")
     rows[8] |= {"image": "images/copied.dcm", "view": "", "laterality": ""}
     rows[9]["laterality"] = {"L": "right", "R": "left"}[rows[9]["laterality"]]
