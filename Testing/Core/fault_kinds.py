@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MolSubCore.files import MANIFEST
 from MolSubCore.models.card import read_card, read_member
 
 
@@ -75,6 +76,11 @@ def _digest(file: Path) -> str:
         data = json.dumps(made).encode()
     elif file.name == "worklist.json":  # how the images' files look differs in every copy
         data = re.sub(rb'"file": \[[^]]*\]', b"", data)
+    elif file.name == "done.json":  # weights and what lies beside them bear times
+        made = json.loads(data)
+        data = json.dumps(made | {"sha256": sorted(made["sha256"])}).encode()
+    elif file.name == MANIFEST:
+        data = json.dumps(json.loads(data)["files"]).encode()
     elif file.name == "bundle.json":
         data = json.dumps(json.loads(data) | {"created": ""}).encode()
     elif file.name.startswith(("last.", "best.")):
