@@ -146,17 +146,25 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
             low, high = sorted((_root(group, n), _root(group, other)))
             group[high] = low
     copies = "look like copies of one picture, resaved or displayed otherwise"
-    problems = []
+    problems, notes, count = [], [], len({one.case.patient_id for one in sightings})
+    common: set[int] = set()
     for own in _groups(between, seen):
+        ids = len({one.case.patient_id for one in own})
+        second = next(one for one in own if one.case.patient_id != own[0].case.patient_id)
+        if ids >= max(_FEWEST, _SHARE * count):  # such as pictures of one phantom
+            text = f"nearly all pictures look alike (rows {_rows(own)}), so that their looks cannot tell copies"
+            notes.append(Problem(second.case.row, "image", text, 6, _numbers(own)))
+            common |= set(_numbers(own))
+            continue
         text = (
             f"rows {_rows(own)} {copies}, under different values of patient_id: parts of one patient would lie in "
             "training and test set. Look at them; leave out all but one, or give them one patient_id"
         )
-        second = next(one for one in own if one.case.patient_id != own[0].case.patient_id)
         problems.append(Problem(second.case.row, "image", text, 9, _numbers(own)))
-    notes = []
     for own in _groups(within, seen):
-        text = f"rows {_rows(own)} {copies}, of one patient: it would count several times. Look at them"
+        if common & set(_numbers(own)):
+            continue
+        text = f"rows {_rows(own)} {copies}, under one patient_id: it would count several times. Look at them"
         notes.append(Problem(own[1].case.row, "image", text, 6, _numbers(own)))
     return problems, notes
 
