@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from scipy.ndimage import gaussian_filter
 
 from MolSubCore.cohort.importers.importing import ImportReport
 from MolSubCore.cohort.table import Case, read_cohort
@@ -139,7 +140,8 @@ def write_outline(folder: Path, patient: str, view: str, side: str, points: Sequ
 def picture(shape: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
     """Something like a breast: no two seeds give the same pixels."""
     rng = np.random.default_rng(seed)
-    values = rng.integers(60, 200, shape).astype(np.uint8)
+    values = 130 + 12 * gaussian_filter(rng.normal(size=shape), 2) / 0.14 + rng.normal(size=shape) * 3
+    values = values.clip(60, 200).astype(np.uint8)
     values[:, shape[1] // 2 :] = 0
     return values
 
