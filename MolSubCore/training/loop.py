@@ -144,7 +144,9 @@ class FoldTrainer:
                 continue
             # Best before last: killed between the two, the epoch is done again and gives the same.
             if self.best()["epoch"] == row["epoch"]:
-                save_checkpoint(self.folder / "best.safetensors", self.model, None, {"row": row})
+                # Without times: the same training gives the same bytes, whose hash is in done.json.
+                kept = {name: value for name, value in row.items() if not name.endswith("seconds")}
+                save_checkpoint(self.folder / "best.safetensors", self.model, None, {"row": kept})
             save_checkpoint(self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history})
             self._write_metrics()
             self.listen(Event("epoch", self.fold, row["epoch"], values=row))
