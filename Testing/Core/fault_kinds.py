@@ -78,7 +78,7 @@ def _digest(file: Path) -> str:
         data = re.sub(rb'"file": \[[^]]*\]', b"", data)
     elif file.name == "done.json":  # weights and what lies beside them bear times
         made = json.loads(data)
-        data = json.dumps(made | {"sha256": sorted(made["sha256"])}).encode()
+        data = json.dumps(made | {"sha256": sorted(made.get("sha256", ()))}).encode()
     elif file.name == MANIFEST:
         data = json.dumps(json.loads(data)["files"]).encode()
     elif file.name == "bundle.json":
