@@ -102,7 +102,9 @@ def check_exportable(run: Path) -> dict[str, Any]:
 
 
 def _chosen_folds(run: Path, fold: str, evaluation: dict[str, Any]) -> list[int]:
-    done = [number for number in fold_numbers(read_plan(run)) if number not in missing_folds(run, read_plan(run))]
+    plan = read_plan(run)
+    missing = missing_folds(run, plan)
+    done = [number for number in fold_numbers(plan) if number not in missing]
     if fold == "ensemble":
         return done
     if fold == "best":

@@ -28,6 +28,7 @@ from MolSubCore.training import distributed
 from MolSubCore.training.augmentation import draw_transforms, warp
 from MolSubCore.training.checkpoint import load_checkpoint, save_checkpoint
 from MolSubCore.training.plan import Plan, derive_seed
+from MolSubCore.training.run_files import WEIGHTS
 from MolSubCore.training.sampling import epoch_order
 
 #: Temporary names of the library that writes checkpoints.
@@ -146,12 +147,12 @@ class FoldTrainer:
             if self.best()["epoch"] == row["epoch"]:
                 # Without times: the same training gives the same bytes, whose hash is in done.json.
                 kept = {name: value for name, value in row.items() if not name.endswith("seconds")}
-                save_checkpoint(self.folder / "best.safetensors", self.model, None, {"row": kept})
+                save_checkpoint(self.folder / WEIGHTS, self.model, None, {"row": kept})
             save_checkpoint(self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history})
             self._write_metrics()
             self.listen(Event("epoch", self.fold, row["epoch"], values=row))
         if distributed.is_first():
-            load_checkpoint(self.folder / "best.safetensors", self.model)
+            load_checkpoint(self.folder / WEIGHTS, self.model)
         best = self.best()
         return {
             "epochs": len(self.history),
