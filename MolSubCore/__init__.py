@@ -8,10 +8,10 @@ DISCLAIMER = "Research use only. Not a medical device; not for diagnosis, treatm
 
 #: Public names and where they live; imported on first use, so that ``import MolSubCore`` stays light.
 _EXPORTS = {
-    "read_mammogram": "MolSubCore.imaging.reader",
-    "read_lesions": "MolSubCore.imaging.lesion",
-    "extract_rois": "MolSubCore.imaging.roi",
-    "get_recipe": "MolSubCore.imaging.recipes",
+    "read_mammogram": "MolSubCore.imaging.io.reader",
+    "read_lesions": "MolSubCore.lesions.lesion",
+    "extract_rois": "MolSubCore.lesions.roi",
+    "get_recipe": "MolSubCore.lesions.preprocessing",
     "read_bundle": "MolSubCore.models.bundle",
     "MolSubError": "MolSubCore.errors",
 }

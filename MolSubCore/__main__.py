@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import os
 import sys
 import time
@@ -12,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from MolSubCore.cli import build_parser
+from MolSubCore.cli.app import build_parser
+from MolSubCore.cli.terminal import PlainText
+from MolSubCore.cli.train import train
 from MolSubCore.errors import MolSubError, explain_error
-from MolSubCore.signals import on_end
-from MolSubCore.terminal import PlainText
 from MolSubCore.training.distributed import PATIENCE, cause_to_tell, launched
+from MolSubCore.worker.signals import on_end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, processes: int) -> int:
     """Run a command; errors of all kinds become a line and an exit code."""
     try:
-        if processes > 1 and options.handler != "commands.train":
+        if processes > 1 and options.handler is not train:
             found = f"starts {processes} processes of this command, expected of molsub train"
             raise MolSubError("torchrun", found, "Start it without torchrun")
-        module, function = options.handler.split(".")
-        result: int = getattr(importlib.import_module(f"MolSubCore.{module}"), function)(options)
+        result: int = options.handler(options)
         return result
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,9 +16,13 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from MolSubCore.errors import MolSubError
+
+if TYPE_CHECKING:
+    pass
+
 
 #: How UTF-8 files hold names that are no UTF-8 (Python's surrogate escapes): as ``\\udcfc``, which JSON reads back as
 #: it was; of tables, see `named_file`.
@@ -600,3 +604,8 @@ def plain_cell(value: Any) -> Any:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def file_label(label: str) -> str:
+    """The label of an image or lesion as part of a file name: ``1 ? CC`` becomes ``1_unknown_CC``."""
+    return label.replace("?", "unknown").replace(" ", "_")

@@ -14,11 +14,12 @@ from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError
-from MolSubCore.imaging.lesion import LesionSet, read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.lesions.lesion import LesionSet
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
 from MolSubCore.tasks import TASKS, get_task
 
 if TYPE_CHECKING:

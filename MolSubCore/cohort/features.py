@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from MolSubCore.cohort.store import Progress, default_cache, entry_key, naming_the_row
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.files import atomic_path
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
 
 
 @dataclass(frozen=True, eq=False)

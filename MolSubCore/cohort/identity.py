@@ -24,8 +24,8 @@ from PIL import Image
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
-from MolSubCore.imaging.reader import read_person
 
 #: An id that this share of the table's ids have, and at least so many of them, is a placeholder, too.
 _SHARE, _FEWEST = 0.8, 4

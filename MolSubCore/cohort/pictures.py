@@ -17,10 +17,10 @@ from MolSubCore.cohort.table import Case
 from MolSubCore.errors import printable
 from MolSubCore.files import atomic_path, check_free
 from MolSubCore.imaging.display import display_array
-from MolSubCore.imaging.lesion import Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import RoiGeometry, roi_geometry
+from MolSubCore.lesions.lesion import Lesion, LesionSet
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import RoiGeometry, roi_geometry
 
 Picture = NDArray[np.uint8]
 

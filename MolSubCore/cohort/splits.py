@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import json_text, read_json, write_text
-from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import SubtypeLabel, Task
 
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
@@ -43,7 +43,7 @@ class Split:
     folds, seed : int
         `seed` is -1 for a division made elsewhere.
     nonce : str
-        What is written in its stead; see `MolSubCore.pseudonyms`.
+        What is written in its stead; see `MolSubCore.cohort.pseudonyms`.
     """
 
     partition: Mapping[str, Partition]

@@ -22,14 +22,14 @@ from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pa
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_path
-from MolSubCore.imaging.content import content_hash
-from MolSubCore.imaging.lesion import Box, read_lesions
-from MolSubCore.imaging.lesion_files import KNOWN_ENDINGS
+from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import Recipe
-from MolSubCore.imaging.roi import extract_rois
 from MolSubCore.imaging.view_text import facts_from_name
+from MolSubCore.lesions.lesion import Box
+from MolSubCore.lesions.masks import KNOWN_ENDINGS, read_lesions
+from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.lesions.roi import extract_rois
 
 Progress = Callable[[int, int, str], None]
 

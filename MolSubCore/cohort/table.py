@@ -27,8 +27,8 @@ from MolSubCore.cohort.table_files import (
 )
 from MolSubCore.errors import CohortError, MolSubError, explain_error, hide_paths, printable
 from MolSubCore.files import Finder, named_file, why_missing
-from MolSubCore.imaging.box_text import read_box
 from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_view_text
+from MolSubCore.lesions.box_text import read_box
 from MolSubCore.tasks import Subtype, SubtypeLabel, number_label, parse_subtype
 
 __all__ = ["Case", "Cohort", "Problem", "parse_cohort", "read_cohort", "read_rows", "tell_notes", "without_paths"]

@@ -13,7 +13,7 @@ import numpy as np
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.cohort.table_files import is_missing
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.evaluation.group_tests import GroupTest, compare_categorical, compare_continuous
+from MolSubCore.statistics.group_tests import GroupTest, compare_categorical, compare_continuous
 
 Kind = Literal["continuous", "categorical"]
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.calibration import bin_count, calibration
-from MolSubCore.evaluation.intervals import LEVEL, Estimate
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.calibration import bin_count, calibration
+from MolSubCore.statistics.intervals import LEVEL, Estimate
+from MolSubCore.statistics.scores import Scores
 
 Floats = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ import numpy as np
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
-from MolSubCore.evaluation.intervals import estimates
-from MolSubCore.evaluation.metrics import confusion, metric_title
-from MolSubCore.evaluation.thresholds import RULES, choose_threshold
-from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
-from MolSubCore.predictions import Predictions, Scores, ensemble
+from MolSubCore.statistics.intervals import estimates
+from MolSubCore.statistics.metrics import confusion, metric_title
+from MolSubCore.statistics.scores import Predictions, Scores, ensemble
+from MolSubCore.statistics.thresholds import RULES, choose_threshold
+from MolSubCore.statistics.validation import Validation
 from MolSubCore.training.run_files import check_weights, finished_plan, fold_numbers, fold_predictions, run_inputs
 
 _NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"

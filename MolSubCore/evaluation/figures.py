@@ -11,9 +11,9 @@ from sklearn.metrics import roc_curve
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.drawing import make_figure
-from MolSubCore.evaluation.metrics import metric_title
 from MolSubCore.files import atomic_path
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.metrics import metric_title
+from MolSubCore.statistics.scores import Scores
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.validation import refuse_fitted
-from MolSubCore.predictions import Scores, by_appearance
+from MolSubCore.statistics.scores import Scores, by_appearance
+from MolSubCore.statistics.validation import refuse_fitted
 
 Floats = NDArray[np.float64]
 Method = Literal["logistic", "temperature"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from MolSubCore.evaluation.drift import expected_observed
 from MolSubCore.evaluation.evaluate import evaluation_level
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.scores import Scores
 
 #: Patients (of a class, where a measure rests on a class) below which nothing is estimated.
 LEAST = 10

@@ -26,13 +26,13 @@ from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.explain.faithfulness import make_regions
 from MolSubCore.explain.gradcam import Maps, explain, stretch
 from MolSubCore.files import atomic_path, read_json, write_json
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import Recipe
-from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.lesions.roi import RoiGeometry
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import get_architecture
-from MolSubCore.predictions import Predictions, read_predictions
+from MolSubCore.statistics.scores import Predictions, read_predictions
 
 RULE = (
     "Of every class the test patient with the median probability of this class (the lower one of two) among "

@@ -17,8 +17,8 @@ from scipy import integrate, ndimage, stats
 from torch import Tensor, nn
 
 from MolSubCore.explain.gradcam import explain
-from MolSubCore.imaging.lesion import LesionSet
-from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.lesions.lesion import LesionSet
+from MolSubCore.lesions.roi import RoiGeometry
 
 Mask = NDArray[np.bool_]
 Heat = NDArray[np.float32]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.lesions.roi import RoiGeometry
 
 Grid = Literal["region", "image"]
 

@@ -15,9 +15,9 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.explain.gradcam import Maps
 from MolSubCore.explain.library import CLASSLESS
 from MolSubCore.imaging.display import display_array
-from MolSubCore.imaging.lesion import LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.lesions.lesion import LesionSet
+from MolSubCore.lesions.roi import RoiGeometry
 from MolSubCore.tasks import prediction_title
 
 Picture = NDArray[np.uint8]

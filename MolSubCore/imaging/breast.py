@@ -4,13 +4,74 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram
+
+_SAMPLES = 1 << 18
+_BINS = 256
+
+
+def sample_values(mammogram: Mammogram) -> NDArray[np.float32]:
+    """Rescaled values of a regular subsample, bright = dense, without padding: float32, (n,).
+
+    At most about 262,144 values, on a square grid from the first pixel on. Empty where every
+    sampled pixel is padding.
+    """
+    stored = mammogram.stored
+    step = max(1, math.isqrt(max(1, stored.size // _SAMPLES)))
+    sampled = stored[::step, ::step].ravel()
+    if mammogram.outside is not None:
+        sampled = sampled[~mammogram.outside[::step, ::step].ravel()]
+    return mammogram.orient(mammogram.rescale(sampled))
+
+
+def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64], int] | None:
+    """Counts, edges and highest bin, less the outermost 0.05 % on each side; None where all values agree."""
+    if values.size == 0:
+        return None
+    low, high = (float(v) for v in np.percentile(values, (0.05, 99.95)))
+    if high <= low:
+        return None
+    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
+    return counts, edges, int(counts.argmax())
+
+
+def foreground_values(sampled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The part of sampled values (bright = dense) that lies above the dark background.
+
+    The background of a mammogram is one narrow peak at the dark end of the histogram. Where there
+    is none, as in a crop of the breast, everything is foreground.
+    """
+    if (histogram := _histogram(sampled)) is None:
+        return sampled
+    counts, edges, peak = histogram
+    below = np.flatnonzero(counts[peak:] < 0.05 * counts[peak])
+    if peak > 0.4 * _BINS or below.size == 0 or below[0] > 0.15 * _BINS:
+        return sampled
+    above = sampled[sampled >= edges[peak + below[0]]]
+    share = above.size / sampled.size
+    return above if 0.01 < share < 0.97 else sampled
+
+
+def bright_background(mammogram: Mammogram) -> bool:
+    """Whether the picture, turned to bright = dense, has the background of a negative.
+
+    That is: at least a fifth of the corners and borders share (nearly) one value, and that value is
+    brighter than nearly everything else.
+    """
+    values = sample_values(mammogram)
+    if (histogram := _histogram(values)) is None:
+        return False
+    _, edges, peak = histogram
+    near = (values >= edges[max(0, peak - 2)]) & (values <= edges[min(_BINS, peak + 3)])
+    rest = values[~near]
+    return bool(near.mean() > 0.2 and rest.size and np.mean(rest < edges[peak]) > 0.95)
+
 
 #: Cells of the coarse grid, about.
 _CELLS = 1 << 16
@@ -114,3 +175,69 @@ def _air(dark: NDArray[np.bool_]) -> NDArray[np.bool_]:
     edge = np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]])
     kept = [n for n in np.unique(edge) if n and sizes[n] >= 0.01 * dark.size and wide[n] >= _WIDE_SHARE * sizes[n]]
     return np.isin(numbered, kept)
+
+
+ChestWall = Literal["left", "right", "unknown"]
+
+#: Columns at either side that are looked at, as a share of the width, and the rim that may be a frame or a scanner's.
+_BAND, _RIM = 0.06, 0.01
+#: The breast covers at least this share of the band at the chest wall, and this many times that of the other band.
+_LEAST, _TIMES = 0.2, 2.0
+#: Where the header names the same side, this is enough.
+_LEAST_TOLD, _TIMES_TOLD = 0.05, 1.2
+
+
+def find_chest_wall(mammogram: Mammogram) -> tuple[ChestWall, list[str]]:
+    """Decide it from the pixels: the breast reaches the picture's edge there, and on the other side air does.
+
+    The header's Patient Orientation (0020,0020) only supports a weak finding: files that were mirrored often
+    kept it.
+
+    Returns
+    -------
+    side : {'left', 'right', 'unknown'}
+        Of the picture as stored, column 0 being left.
+    notes : list of str
+        Where the header says otherwise.
+    """
+    told = mammogram.chest_wall_told
+    shares = edge_shares(mammogram)
+    found: ChestWall = "unknown"
+    if shares is not None:
+        low, high = sorted(shares)
+        side: ChestWall = "left" if shares[0] > shares[1] else "right"
+        least, times = (_LEAST_TOLD, _TIMES_TOLD) if side == told else (_LEAST, _TIMES)
+        if high >= least and high >= times * low:
+            found = side
+    if told is None or found in ("unknown", told):
+        return found, []
+    return found, [
+        f"By its Patient Orientation the chest wall would be on the {told} of the stored picture, by its pixels it is "
+        f"on the {found}; the pixels decided."
+    ]
+
+
+def edge_shares(mammogram: Mammogram) -> tuple[float, float] | None:
+    """Which share of the left and of the right edge's columns the breast covers; None where it cannot be told."""
+    threshold = _threshold(mammogram)
+    if threshold is None:
+        return None
+    step = max(1, math.isqrt(max(1, mammogram.stored.size // _SAMPLES)))
+    stored = mammogram.stored[::step, ::step]
+    width = stored.shape[1]
+    rim, band = math.ceil(_RIM * width), max(1, round(_BAND * width))
+    if width < 4 * (rim + band):
+        return None
+    covered = mammogram.orient(mammogram.rescale(stored)) >= threshold
+    if mammogram.outside is not None:
+        covered &= ~mammogram.outside[::step, ::step]
+    return float(covered[:, rim : rim + band].mean()), float(covered[:, width - rim - band : width - rim].mean())
+
+
+def _threshold(mammogram: Mammogram) -> float | None:
+    """The darkest value of the breast, bright = dense; None where there is no dark background."""
+    sampled = sample_values(mammogram)
+    breast = foreground_values(sampled)
+    if breast.size == 0 or (breast.size == sampled.size and mammogram.padding is None) or bright_background(mammogram):
+        return None
+    return float(breast.min())

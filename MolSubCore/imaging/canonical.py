@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MolSubCore.imaging.breast import foreground_values, sample_values
 from MolSubCore.imaging.display import PERCENTILES, DisplayStep, display_step
-from MolSubCore.imaging.foreground import foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram
 
 _TYPES = (np.uint8, np.int16, np.uint16)

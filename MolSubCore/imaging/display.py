@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
+from MolSubCore.imaging.breast import bright_background, foreground_values, sample_values
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 
 Region = tuple[slice, slice]

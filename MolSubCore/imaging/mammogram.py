@@ -191,7 +191,7 @@ class Mammogram:
         Of a volume (NIfTI, NRRD, MetaImage): what its header says of its axes, for masks of the same geometry.
     chest_wall_told : {'left', 'right'} or None
         Where the chest wall is in the stored picture by the header's Patient Orientation; see
-        `MolSubCore.imaging.chest_wall`.
+        `MolSubCore.imaging.breast`.
     laterality : {'L', 'R'} or None
         Side of the breast.
     view : str or None

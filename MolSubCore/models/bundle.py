@@ -49,7 +49,7 @@ class Bundle:
         """Logits (members, N, classes) to probabilities (N, classes): mean of the members' softmax.
 
         A temperature in the card divides the logits first; a recalibration changes the mean
-        (`MolSubCore.models.recalibrated`).
+        (`MolSubCore.models.card`).
         """
         scaled = logits.double() / float(self.card.get("temperature") or 1.0)
         found = torch.softmax(scaled, dim=-1).mean(dim=0)

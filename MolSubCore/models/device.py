@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.lesions.preprocessing import Recipe
 
 
 def resolve_device(name: str) -> torch.device:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from MolSubCore.errors import BundleError, reason_of
 from MolSubCore.files import sha256_file, why_no_file
+from MolSubCore.imaging.io.native import native_name
 from MolSubCore.models.card import is_archive
 from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import read_tensors
-from MolSubCore.native import native_name
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
 #: ViT's ``mlp.linear_1`` is ``mlp.0``, ``mlp.linear_2`` is ``mlp.3``.

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from MolSubCore.errors import BundleError
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
-from MolSubCore.models.card import check_target
-from MolSubCore.models.card_checks import check_class_order
+from MolSubCore.models.card import check_class_order, check_target
 from MolSubCore.models.registry import Architecture, build_model, get_architecture
 from MolSubCore.models.unpickle import is_finite, read_tensors
 

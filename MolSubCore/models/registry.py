@@ -63,7 +63,7 @@ def _built_by(module: str, name: str, **options: Any) -> Callable[[int, float], 
     """A builder that imports its module, and with it torch, only when it is called."""
 
     def build(classes: int, dropout: float) -> nn.Module:
-        maker = getattr(import_module(f"MolSubCore.models.{module}"), name)
+        maker = getattr(import_module(f"MolSubCore.models.networks.{module}"), name)
         model: nn.Module = maker(classes, dropout=dropout, **options)
         return model
 
@@ -90,7 +90,7 @@ def _densenet(title: str, source: str, **weights: Any) -> Architecture:
 def _densenet_cbam(title: str, source: str, **options: Any) -> Architecture:
     return Architecture(
         title,
-        _built_by("densenet_cbam", "DenseNet121CBAM", **options),
+        _built_by("densenet", "DenseNet121CBAM", **options),
         ("features.pool0", *(f"{block}.1" for block in _DENSENET_BLOCKS), "features.denseblock4", "features.norm5"),
         source,
         head="classifier",
@@ -141,7 +141,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         ),
         "mob-cbam": Architecture(
             "MOB-CBAM",
-            _built_by("mob_cbam", "mob_cbam"),
+            _built_by("mobilenet", "mob_cbam"),
             ("features.1", "features.2.block.2.1", "features.3.block.2.1", "features.8", "features.11", "features.12"),
             "the paper's published code, after Nissar et al., 2024",
             head="classifier.3",

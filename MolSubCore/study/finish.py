@@ -10,14 +10,14 @@ from torch import nn
 from MolSubCore.cohort.table import without_paths
 from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
-from MolSubCore.evaluation.study_results import SEPARATOR, StudyResults, read_study
 from MolSubCore.explain.examples import write_attention
 from MolSubCore.files import read_json
 from MolSubCore.models.registry import build_model
+from MolSubCore.study.fusion import FUSIONS, make_fusions
 from MolSubCore.study.plan import Study
+from MolSubCore.study.results import SEPARATOR, StudyResults, read_study
 from MolSubCore.training.baselines import BASELINES
-from MolSubCore.training.checkpoint import load_checkpoint
+from MolSubCore.training.loop import load_checkpoint
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
 from MolSubCore.training.run_files import FUSION, WEIGHTS, check_weights, read_plan, run_inputs

@@ -17,11 +17,11 @@ from MolSubCore.cohort.splits import read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import TrainingError
-from MolSubCore.evaluation.study_results import fold_folder
 from MolSubCore.files import read_json
-from MolSubCore.imaging.radiomics import RadiomicsSettings
-from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.lesions.radiomics import RadiomicsSettings
 from MolSubCore.models.pretrained import NO_PRETRAINED, read_pretrained
+from MolSubCore.study.results import fold_folder
 from MolSubCore.training.baselines import BASELINES, BaselinePlan, train_baseline_fold
 from MolSubCore.training.extras import write_extras
 from MolSubCore.training.loop import Event

@@ -13,8 +13,8 @@ from MolSubCore.cohort.table import read_cohort
 from MolSubCore.cohort.table_files import column_name
 from MolSubCore.errors import CohortError, MolSubError, TrainingError, nearest
 from MolSubCore.files import read_json
-from MolSubCore.imaging.radiomics import radiomics_versions
-from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.lesions.preprocessing import Recipe, get_recipe
+from MolSubCore.lesions.radiomics import radiomics_versions
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.plan import Plan

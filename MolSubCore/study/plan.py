@@ -22,23 +22,145 @@ from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
+from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
 from MolSubCore.cohort.table_files import note_lines
-from MolSubCore.errors import CohortError, TrainingError
-from MolSubCore.evaluation.fusion_clinical import clinical_values
-from MolSubCore.evaluation.fusion_run import Clinical
-from MolSubCore.evaluation.study_results import run_folder
+from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError
+from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
 from MolSubCore.files import write_json
-from MolSubCore.imaging.radiomics import RadiomicsSettings, radiomics_versions
-from MolSubCore.imaging.recipes import Recipe
-from MolSubCore.study.describe import describe_cohort
+from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.lesions.radiomics import RadiomicsSettings, radiomics_versions
+from MolSubCore.models.pretrained import read_pretrained, weight_file
+from MolSubCore.models.registry import get_architecture
+from MolSubCore.study.fusion import Clinical, clinical_values
 from MolSubCore.study.job import StudyJob, job_key
 from MolSubCore.study.options import SHARED, StudyOptions, resolve_options
-from MolSubCore.study.weights import Weights, find_weights
-from MolSubCore.tasks import Task, get_task
+from MolSubCore.study.results import run_folder
+from MolSubCore.tasks import Task, get_task, subtype_order
 from MolSubCore.training.baselines import BASELINES, BaselinePlan
 from MolSubCore.training.run import AnyPlan, TrainingData, prepare_run, software
 from MolSubCore.training.session import draft_plan
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each architecture starts from.
+
+    Attributes
+    ----------
+    names : dict of str to str
+        What its plan records: ``none``, ``auto``, or the SHA-256 of a file.
+    sources : dict of str to str
+        What `read_pretrained` takes.
+    """
+
+    names: dict[str, str]
+    sources: dict[str, str]
+
+
+def find_weights(architectures: Sequence[str], source: str) -> Weights:
+    """Weights for architectures, read once each to see that they are there and fit.
+
+    Parameters
+    ----------
+    source : str
+        ``kept`` (by an earlier download), ``auto`` (downloaded where needed), ``none``, or a folder of torchvision's
+        files.
+
+    Raises
+    ------
+    BundleError
+        If weights cannot be had, or are others.
+    """
+    names, sources = {}, {}
+    for architecture in architectures:
+        chosen, needed = source, get_architecture(architecture).pretrained
+        if source not in ("kept", "auto", "none"):
+            if not Path(source).is_dir():
+                remedy = "Give kept, auto, none, or a folder of torchvision's weight files"
+                raise BundleError("--pretrained", f"is '{source}', which is no folder", remedy)
+            chosen = str(Path(source) / weight_file(needed)) if needed else "none"
+        names[architecture], sources[architecture] = read_pretrained(architecture, chosen).name, chosen
+    return Weights(names, sources)
+
+
+#: Not of the patients, but of the files.
+_NOT_CLINICAL = ("synthetic",)
+
+
+def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, Any]:
+    """Content of ``STUDY/cohort.json``.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    split : Split
+    data : TrainingData
+        Of any task.
+
+    Returns
+    -------
+    dict
+        ``summary`` of the patches; ``partitions`` and ``subtypes`` with their numbers of patients and images;
+        ``characteristics`` of the patients by subtype (the paper's Table 1), in all, in training and validation, and
+        in the test set; the same as text in ``characteristics_table``.
+    """
+    patients = patient_columns(cohort)
+    found = {"all": _characteristics(patients, split, None)}
+    found |= {name: _characteristics(patients, split, name == TEST) for name in ("training and validation", TEST)}
+    return {
+        "summary": data.summary(),
+        "partitions": _partitions(cohort, split, data),
+        "subtypes": _subtypes(cohort),
+        "characteristics": {name: part.to_dict() for name, part in found.items() if part},
+        "characteristics_table": {name: part.table() for name, part in found.items() if part},
+    }
+
+
+def _subtypes(cohort: Cohort) -> dict[str, dict[str, int]]:
+    patients = Counter(subtypes_of(cohort).values())
+    images = Counter(case.subtype for case in {case.image: case for case in cohort.cases}.values())
+    return {s.value: {"patients": patients[s], "images": images[s]} for s in subtype_order(patients)}
+
+
+def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, Any]:
+    subtypes = {split.study_id(patient): subtype for patient, subtype in subtypes_of(cohort).items()}
+    members: dict[str, set[str]] = {}
+    for study_id, partition in split.partition.items():
+        members.setdefault(str(partition), set()).add(study_id)
+    rows: dict[str, list[int]] = {}
+    for row, partition in enumerate(data.partitions):
+        rows.setdefault(str(partition), []).append(row)
+    found = {}
+    for name in sorted(members, key=lambda part: (part == TEST, part)):
+        patches, counts = rows.get(name, []), Counter(subtypes[study_id] for study_id in members[name])
+        views = {int(data.store.case_index[row]): data.store.meta[row].get("view") or "unknown" for row in patches}
+        found[name] = {
+            "patients": len(members[name]),
+            "images": len(views),
+            "lesions": len(patches),
+            "subtypes": {subtype.value: counts[subtype] for subtype in subtype_order(subtypes.values())},
+            "views": dict(sorted(Counter(views.values()).items())),
+        }
+    return found
+
+
+def _characteristics(
+    patients: tuple[list[Case], dict[str, list[str]]], split: Split, test: bool | None
+) -> Characteristics | None:
+    """Of all patients (None), those of the test set, or the rest; None where there is no column to describe."""
+    cases, columns = patients
+    kept = [n for n, case in enumerate(cases) if test is None or (split.partition_of(case.patient_id) == TEST) == test]
+    chosen = {name: [cells[n] for n in kept] for name, cells in columns.items() if name not in _NOT_CLINICAL}
+    order = [subtype.value for subtype in subtype_order(case.subtype for case in cases if case.subtype)]
+    group = [str(cases[n].subtype.value) for n in kept]  # type: ignore[union-attr]
+    present = [name for name in order if name in group]
+    try:
+        return characteristics(group, chosen, order=present) if chosen else None
+    except MolSubError:  # a part in which a column cannot be compared; the whole cohort's table still says what it can
+        if test is None:
+            raise
+        return None
+
 
 Progress = Callable[[str], Callable[[int, int, str], None]]
 

@@ -24,8 +24,8 @@ import numpy as np
 from MolSubCore.cohort.features import FeatureTable
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import write_json
-from MolSubCore.imaging.radiomics import RadiomicsSettings
-from MolSubCore.predictions import write_predictions
+from MolSubCore.lesions.radiomics import RadiomicsSettings
+from MolSubCore.statistics.scores import write_predictions
 from MolSubCore.tasks import get_task
 from MolSubCore.training.feature_models import BASELINES, Baseline, FittedModel, fit_model
 from MolSubCore.training.plan import derive_seed

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
+from MolSubCore.imaging.io.native import native_name
 from MolSubCore.models.card import check_target
 from MolSubCore.models.registry import ARCHITECTURES
-from MolSubCore.native import native_name
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run_files import WEIGHTS, check_weights, fold_numbers, missing_folds, read_plan
 

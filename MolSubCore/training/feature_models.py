@@ -27,7 +27,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from MolSubCore.errors import TrainingError
-from MolSubCore.predictions import by_appearance
+from MolSubCore.statistics.scores import by_appearance
 
 #: A standard deviation below this share of the mean's size is rounding, not variation.
 _CONSTANT = 1e-9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import math
 import re
 import time
@@ -16,20 +17,72 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from MolSubCore.errors import TrainingError
-from MolSubCore.files import write_text
-from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.errors import TrainingError, reason_of
+from MolSubCore.files import atomic_path, write_text
+from MolSubCore.imaging.io.native import native_name
+from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.device import to_input
 from MolSubCore.training import distributed
-from MolSubCore.training.augmentation import draw_transforms, warp
-from MolSubCore.training.checkpoint import load_checkpoint, save_checkpoint
+from MolSubCore.training.data import draw_transforms, epoch_order, warp
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.run_files import WEIGHTS
-from MolSubCore.training.sampling import epoch_order
+
+_MODEL = "model."
+_OPTIMIZER = "optimizer."
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+) -> None:
+    """Write model, optimizer (if given) and `state` (JSON-ready) to `path` atomically."""
+    tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
+    if optimizer is not None:
+        for name, parameter in model.named_parameters():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{_OPTIMIZER}{name}.{key}"] = value
+    plain = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata={"state": json.dumps(state)})
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+    """Fill model and optimizer from `path`; return its state.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be read, or belongs to another architecture.
+    """
+    try:
+        with native_name(path) as name, safe_open(name, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            state = json.loads(file.metadata()["state"])
+        weights = {n.removeprefix(_MODEL): t for n, t in tensors.items() if n.startswith(_MODEL)}
+        model.load_state_dict(weights)
+    except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        found = f"is not a checkpoint of this plan ({reason_of(error)})"
+        raise TrainingError(path, found, "Delete it and resume") from None
+    if optimizer is not None:
+        _fill_optimizer(model, optimizer, tensors)
+    return state
+
+
+def _fill_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        prefix = f"{_OPTIMIZER}{name}."
+        entries = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        for key, value in entries.items():
+            if key == "step":  # AdamW keeps it on the CPU
+                optimizer.state[parameter][key] = value
+            else:
+                optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(value)
+
 
 #: Temporary names of the library that writes checkpoints.
 _OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")

@@ -37,12 +37,12 @@ from MolSubCore.cohort.splits import Split, write_split
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import CohortError, TrainingError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.imaging.recipes import Recipe
+from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models import fingerprints
 from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrained
 from MolSubCore.models.registry import build_model
-from MolSubCore.predictions import Predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits

@@ -15,10 +15,19 @@ from typing import Any, Literal
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json, sha256_file
-from MolSubCore.predictions import Predictions, read_predictions
+from MolSubCore.statistics.scores import Predictions, read_predictions
+from MolSubCore.statistics.validation import Validation
 
 #: Between a model's name and the kind of a fusion made of its run.
 FUSION = "+"
+#: The fusions of a finished run, with their titles.
+FUSION_TITLES = {
+    "tta": "Test-time augmentation",
+    "views-mean": "Mean of the views' logits",
+    "views-learned": "Learned fusion of CC and MLO features",
+    "clinical": "Image and clinical columns",
+    "clinical-only": "Clinical columns without the image",
+}
 
 
 #: A fold's predictions of its validation part and of the test set: written once, and then never changed.
@@ -128,3 +137,8 @@ def fold_predictions(
             named = f"is of the classes {', '.join(found[number].classes)}, the plan has {', '.join(classes)}"
             raise TrainingError(path, named, "Remove this run, and train it again")
     return found
+
+
+def read_validation(run: Path) -> Validation:
+    """Read ``RUN/fold-*/predictions.csv`` of every fold in the plan; test predictions are never opened."""
+    return Validation(tuple(fold_predictions(run, read_plan(run), "predictions").values()))

@@ -16,7 +16,7 @@ from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import check_folder, read_json
-from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.lesions.preprocessing import Recipe, get_recipe
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed

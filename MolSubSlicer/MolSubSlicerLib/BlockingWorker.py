@@ -42,7 +42,7 @@ class BlockingWorker:
         RuntimeError
             With the job's own sentence, or what became of the process.
         """
-        from MolSubCore.jobs.schema import LAST, Request
+        from MolSubCore.worker.protocol import LAST, Request
 
         self._idle.stop()
         end = time.monotonic() + seconds
@@ -80,7 +80,7 @@ class BlockingWorker:
 
     def _events(self, end: float) -> list[Any]:
         """What the worker has said, after waiting for it to say anything."""
-        from MolSubCore.jobs.schema import read_event
+        from MolSubCore.worker.protocol import read_event
 
         left = int(1000 * (end - time.monotonic()))
         if left <= 0 or not self._process.waitForReadyRead(left):

@@ -172,14 +172,14 @@ class Session:
         Parameters
         ----------
         job, options : str, mapping
-            A name in `MolSubCore.jobs.worker.JOBS`, and its JSON-ready options.
+            A name in `MolSubCore.worker.worker.JOBS`, and its JSON-ready options.
         done, failed, progress, cancelled : callable
             ``done(result)``; ``failed(message)``, by default the message line shows it; ``progress(values)``, where
             ``values["done"]`` is the share, 0 to 1; ``cancelled()``.
         yields : bool
             Cancel this job as soon as another one is submitted.
         """
-        from MolSubCore.jobs.schema import Request
+        from MolSubCore.worker.protocol import Request
 
         handle = JobHandle(str(next(self._numbers)), self.worker.cancel)
         told: dict[str, Callable[[dict[str, Any]], None]] = {

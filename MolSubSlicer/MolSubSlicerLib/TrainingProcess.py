@@ -28,7 +28,7 @@ class TrainingProcess:
     Parameters
     ----------
     folder : Path
-        With ``request.json`` and ``events.jsonl``; see `MolSubCore.jobs.folder`.
+        With ``request.json`` and ``events.jsonl``; see `MolSubCore.worker.folder`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,8 +54,8 @@ class TrainingProcess:
         OSError
             If the interpreter cannot be started, or the folder not be written to.
         """
-        from MolSubCore.jobs.folder import write_job
-        from MolSubCore.jobs.schema import Request
+        from MolSubCore.worker.folder import write_job
+        from MolSubCore.worker.protocol import Request
 
         write_job(self.folder, Request("train", "train", {**options, "resume": True}))
         environment = Compat.process_environment(python)
@@ -76,13 +76,13 @@ class TrainingProcess:
     def options(self) -> dict[str, Any]:
         """Of the job, as they were given."""
         from MolSubCore.files import read_json
-        from MolSubCore.jobs.folder import REQUEST
+        from MolSubCore.worker.folder import REQUEST
 
         return dict(read_json(self.folder / REQUEST).get("options", {}))
 
     def new_events(self) -> tuple[list[Any], bool]:
         """Events since the last call, and whether there may be more at once."""
-        from MolSubCore.jobs.folder import new_events
+        from MolSubCore.worker.folder import new_events
 
         before = self._offset
         events, self._offset = new_events(self.folder, before, _PIECE)
@@ -93,7 +93,7 @@ class TrainingProcess:
 
     def is_running(self) -> bool:
         """Whether a process works on it, or was started a moment ago."""
-        from MolSubCore.jobs.folder import is_running
+        from MolSubCore.worker.folder import is_running
 
         if self._process is not None and self._process.poll() is None:
             return True
@@ -101,7 +101,7 @@ class TrainingProcess:
 
     def ask_to_end(self) -> None:
         """Have it end at a point from which it can go on."""
-        from MolSubCore.jobs.folder import cancel_job
+        from MolSubCore.worker.folder import cancel_job
 
         cancel_job(self.folder)
 
@@ -121,7 +121,7 @@ class TrainingProcess:
 
     def log(self) -> str:
         """The end of what libraries printed."""
-        from MolSubCore.jobs.folder import LOG
+        from MolSubCore.worker.folder import LOG
 
         texts = []
         for name in (_START_LOG, LOG):

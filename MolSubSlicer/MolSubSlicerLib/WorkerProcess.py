@@ -77,7 +77,7 @@ class WorkerProcess:
 
         Parameters
         ----------
-        request : MolSubCore.jobs.schema.Request
+        request : MolSubCore.worker.protocol.Request
         listener : callable
             ``listener(event)`` for every event of the job, on this thread; after the last one it is never called.
         yields : bool
@@ -95,7 +95,7 @@ class WorkerProcess:
 
     def _yield(self) -> None:
         """Ask the job that runs to end, in its own time."""
-        from MolSubCore.jobs.schema import Cancel
+        from MolSubCore.worker.protocol import Cancel
 
         name = self._running[0].id if self._running else ""
         self._yielding.discard(name)  # asked once
@@ -103,7 +103,7 @@ class WorkerProcess:
 
     def cancel(self, name: str) -> None:
         """End the job of this id; the process is killed where the job has not ended after `CANCEL_TIME`."""
-        from MolSubCore.jobs.schema import Cancel, Event
+        from MolSubCore.worker.protocol import Cancel, Event
 
         for entry in list(self._waiting):
             if entry[0].id == name:
@@ -179,7 +179,7 @@ class WorkerProcess:
 
     def _on_line(self, line: str) -> None:
         from MolSubCore.errors import MolSubError
-        from MolSubCore.jobs.schema import LAST, read_event
+        from MolSubCore.worker.protocol import LAST, read_event
 
         try:
             event = read_event(line)
@@ -248,7 +248,7 @@ class WorkerProcess:
 
     def _end_cancelled(self) -> None:
         """The process was killed for the sake of a cancelled job: the others go on with a new one."""
-        from MolSubCore.jobs.schema import Event
+        from MolSubCore.worker.protocol import Event
 
         assert self._running is not None  # only a job that runs is cancelled this way
         (request, listener), self._running, self._cancelled = self._running, None, ""
@@ -277,7 +277,7 @@ class WorkerProcess:
         self._fail_all(reason)
 
     def _fail_all(self, reason: str) -> None:
-        from MolSubCore.jobs.schema import Event
+        from MolSubCore.worker.protocol import Event
 
         entries = [*([self._running] if self._running else []), *self._waiting]
         self._running, self._cancelled = None, ""

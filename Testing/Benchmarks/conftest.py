@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.registry import build_model
 from MolSubCore.tasks import Subtype, get_task

@@ -11,10 +11,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional
 
 from MolSubCore.explain.gradcam import explain
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.device import has_native_bf16, to_input
 from MolSubCore.models.registry import ARCHITECTURES, build_model
-from MolSubCore.training.augmentation import augment
+from MolSubCore.training.data import augment
 from MolSubCore.training.plan import Augmentation
 
 LAYERS = ARCHITECTURES["densenet121-cbam"].default_layers

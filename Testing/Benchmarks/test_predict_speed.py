@@ -11,7 +11,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from MolSubCore.models.bundle import read_bundle
-from MolSubCore.predict import predict
+from MolSubCore.prediction.predict import predict
+from MolSubCore.prediction.write import save_prediction
 
 
 @pytest.mark.benchmark(group="molsub --help")
@@ -56,6 +57,6 @@ def test_warm(benchmark: BenchmarkFixture, case_3328: tuple[Path, Path], bundle_
     bundle, number = read_bundle(bundle_file), itertools.count()
 
     def run() -> None:
-        predict([case_3328], bundle, classes="all").save(tmp_path / str(next(number)))
+        save_prediction(predict([case_3328], bundle, classes="all"), tmp_path / str(next(number)))
 
     benchmark.pedantic(run, rounds=5, warmup_rounds=1)

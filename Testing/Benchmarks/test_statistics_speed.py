@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from MolSubCore.evaluation.delong import auc, paired_test
+from MolSubCore.statistics.delong import auc, paired_test
 
 LIMIT = 0.5
 

@@ -24,13 +24,13 @@ from fake_study import evaluate_quickly, make_fake_study
 from MolSubCore.cohort.store import build_store, entry_key
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.evaluation.study_results import read_study
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.jobs.local import run_local
-from MolSubCore.report.study_report import write_tables
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.study.options import PAPER_ARCHITECTURES, StudyOptions
+from MolSubCore.study.page.report import write_tables
 from MolSubCore.study.plan import plan_study
+from MolSubCore.study.results import read_study
 from MolSubCore.tasks import Subtype
+from MolSubCore.worker.executor import run_local
 
 PLAN_LIMIT, MERGE_LIMIT, LARGE_LIMIT, MEMORY_LIMIT = 2.0, 5.0, 60.0, 2 << 30
 SETTINGS = {"threads": 1}

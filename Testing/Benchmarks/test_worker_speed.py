@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.jobs.schema import Request, read_event
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.registry import build_model
 from MolSubCore.tasks import get_task
+from MolSubCore.worker.protocol import Request, read_event
 
 GROUP = "worker, 4096x3328 DICOM, densenet121-cbam, all default layers and classes, 2 threads"
 LESIONS = [f"{row},{column},{row + 300},{column + 260}" for row in (1000, 1700, 2400) for column in (500, 900)]

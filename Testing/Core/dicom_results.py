@@ -15,11 +15,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from MolSubCore.explain.gradcam import Maps, stretch
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.imaging.roi import extract_rois
-from MolSubCore.predict import LesionPrediction, Prediction
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import Recipe, get_recipe
+from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.prediction.result import LesionPrediction, Prediction
 from MolSubCore.tasks import get_task
 
 LAYERS = ("features.pool0", "features.norm5")
@@ -77,7 +77,7 @@ def _maps(rng: np.random.Generator, explained: tuple[int, ...], raw: bool, class
 
 def write_results(prediction: Prediction, folder: Path) -> dict[str, Dataset]:
     """All DICOM results of a prediction in `folder`, read again by pydicom, by file name."""
-    from MolSubCore.dicom_out.write import write_dicom
+    from MolSubCore.prediction.dicom.write import write_dicom
 
     sheets: dict[str, dict[str, Path]] = {}
     folder.parent.mkdir(exist_ok=True)

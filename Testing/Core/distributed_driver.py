@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch._dynamo  # optimizers load it at their first step: once here, not in every process
 
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.training import run
 from MolSubCore.training.distributed import joined
 from MolSubCore.training.loop import Event, FoldTrainer, PatchSet

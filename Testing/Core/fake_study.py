@@ -21,9 +21,9 @@ from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.characteristics import characteristics, patient_columns
 from MolSubCore.explain.examples import choose_examples, save_attention
 from MolSubCore.files import read_json, write_json
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.registry import ARCHITECTURES
-from MolSubCore.predictions import Predictions, read_predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, read_predictions, write_predictions
 from MolSubCore.tasks import TASKS, Subtype
 from MolSubCore.training.plan import Plan
 

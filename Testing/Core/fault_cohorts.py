@@ -10,10 +10,10 @@ from import_trees import header, picture, write_image, write_rows
 from numpy.typing import NDArray
 from PIL import Image
 
+from MolSubCore.annotation.worklist import open_worklist
 from MolSubCore.cohort.importers.importing import import_cohort
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.cohort.worklist import open_worklist
-from MolSubCore.imaging.mask_file import write_mask
+from MolSubCore.lesions.masks import write_mask
 
 BOX = "20,20,44,44"
 

@@ -17,31 +17,31 @@ from kill_driver import data, tiny_model
 from PIL import Image
 from reportlab import rl_config
 
-from MolSubCore.batch import predict_table
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.evaluation.fusion import make_fusions
-from MolSubCore.evaluation.study_results import read_study
 from MolSubCore.explain.examples import read_attention
 from MolSubCore.files import atomic_path, read_json
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle, write_bundle
 from MolSubCore.models.card import read_card, read_member
 from MolSubCore.models.fingerprints import DEVELOPMENT, Fingerprints
 from MolSubCore.models.registry import build_model
-from MolSubCore.predict import predict
-from MolSubCore.report import study_report
-from MolSubCore.report.study_items import Picture, new_figure
-from MolSubCore.report.study_tables import models_table
+from MolSubCore.prediction.predict import predict
+from MolSubCore.prediction.table import predict_table
+from MolSubCore.prediction.write import save_prediction
+from MolSubCore.report.items import Picture, new_figure
 from MolSubCore.study import finish
+from MolSubCore.study.fusion import make_fusions
+from MolSubCore.study.page import report as study_report
+from MolSubCore.study.page.tables import models_table
+from MolSubCore.study.results import read_study
 from MolSubCore.tasks import TASKS
 from MolSubCore.training import run as training
-from MolSubCore.training.checkpoint import load_checkpoint
-from MolSubCore.training.loop import Event
+from MolSubCore.training.loop import Event, load_checkpoint
 from MolSubCore.training.plan import Plan
 
 RUN = Path("runs") / "luminal--densenet121-cbam"
@@ -183,7 +183,7 @@ def warm() -> None:
     """What every child would do again; no computation of torch, which a fork would not survive."""
     model()
     training.software()
-    for name in ("prediction_files", "report.pdf", "report.html"):
+    for name in ("prediction.write", "prediction.report"):
         importlib.import_module(f"MolSubCore.{name}")
     rl_config.useA85 = 0  # a pure Python encoding, which takes most of a prediction's time
 
@@ -191,12 +191,13 @@ def warm() -> None:
 def _one(folder: Path) -> None:
     out = folder / "out"
     found = predict([(cohorts.COHORT / "p0_R_CC.png", cohorts.BOX)], model(), layers=["features.0.0"], classes="all")
-    found.save(out, overwrite=True)
+    save_prediction(found, out, overwrite=True)
 
 
 def _another(folder: Path) -> None:
     """The prediction of another image, which is then replaced."""
-    predict([(cohorts.COHORT / "p1_R_CC.png", cohorts.BOX)], model(), layers=[]).save(folder / "out")
+    found = predict([(cohorts.COHORT / "p1_R_CC.png", cohorts.BOX)], model(), layers=[])
+    save_prediction(found, folder / "out")
 
 
 def _table(folder: Path) -> None:

@@ -11,9 +11,9 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.files import write_json
-from MolSubCore.predictions import Predictions, read_predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, read_predictions, write_predictions
 from MolSubCore.tasks import TASKS
-from MolSubCore.training.extra_files import TTA_TEST, TTA_VALIDATION, Features, write_features
+from MolSubCore.training.extras import TTA_TEST, TTA_VALIDATION, Features, write_features
 from MolSubCore.training.plan import Plan
 
 

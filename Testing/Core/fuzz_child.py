@@ -23,8 +23,8 @@ from MolSubCore.errors import MolSubError
 
 def _image(path: Path, shape: tuple[int, int]) -> None:
     from MolSubCore.imaging.canonical import canonical_array
-    from MolSubCore.imaging.reader import check_header, read_mammogram
-    from MolSubCore.jobs.image_jobs import image_facts
+    from MolSubCore.imaging.io.reader import check_header, read_mammogram
+    from MolSubCore.worker.image_jobs import image_facts
 
     with contextlib.suppress(MolSubError):
         check_header(path)
@@ -34,8 +34,8 @@ def _image(path: Path, shape: tuple[int, int]) -> None:
 
 
 def _mask(path: Path, shape: tuple[int, int]) -> None:
-    from MolSubCore.imaging.lesion import read_lesions
     from MolSubCore.imaging.mammogram import Mammogram
+    from MolSubCore.lesions.masks import read_lesions
 
     found = read_lesions(path, Mammogram(np.zeros(shape, np.uint8)))
     assert found.full_mask().any()
@@ -74,8 +74,8 @@ def _split(path: Path, shape: tuple[int, int]) -> None:
 
 def _worker(path: Path, shape: tuple[int, int]) -> None:
     """A request, in the folder of the files that it names."""
-    from MolSubCore.jobs.schema import Cancel, read_event, read_request
-    from MolSubCore.jobs.worker import Worker
+    from MolSubCore.worker.protocol import Cancel, read_event, read_request
+    from MolSubCore.worker.worker import Worker
 
     out = io.StringIO()
     worker = Worker(io.StringIO(), out)

@@ -165,7 +165,7 @@ def _models(folder: Path) -> list[tuple[str, Path]]:
     from published_network import saved
     from torch import nn
 
-    from MolSubCore.imaging.recipes import get_recipe
+    from MolSubCore.lesions.preprocessing import get_recipe
     from MolSubCore.models.bundle import write_bundle
     from MolSubCore.models.registry import build_model
 

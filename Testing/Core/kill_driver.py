@@ -21,8 +21,9 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from MolSubCore import files
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.training import checkpoint, run
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.training import loop as checkpoint
+from MolSubCore.training import run
 from MolSubCore.training.loop import Event
 from MolSubCore.training.plan import Plan
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation, validate_bundle
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import Bundle
 
 CARD: dict[str, Any] = {

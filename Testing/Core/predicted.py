@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from MolSubCore.predictions import Predictions, Scores
+from MolSubCore.statistics.scores import Predictions, Scores
 
 BINARY = ("non-TN", "TN")
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.radiomics import RadiomicsSettings, lesion_features
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features
 
 #: Largest stored value, shown as 1; and the mean of `grain`.
 BITS, GREY = 4095, 2000

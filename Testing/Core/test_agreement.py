@@ -18,10 +18,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from MolSubCore.__main__ import main
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.agreement import RULES, agreement, cohen_kappa, consensus
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.jobs.agreement import compare
+from MolSubCore.lesions.agreement import RULES, agreement, cohen_kappa, consensus
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.worker.agreement import compare
 
 SHAPE = (40, 50)
 STEPS = (0.07, 0.11)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from MolSubCore.training.augmentation import augment, draw_transforms
+from MolSubCore.training.data import augment, draw_transforms
 from MolSubCore.training.plan import Augmentation
 
 STILL = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation_degrees": 0.0, "shear_degrees": 0.0}

@@ -18,12 +18,12 @@ from PIL import Image
 from small_disk import mounted
 
 from MolSubCore.__main__ import explain_error, main
-from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, sha256_file, write_json
-from MolSubCore.imaging.content import content_hash
-from MolSubCore.imaging.dicom_file import open_dicom
-from MolSubCore.predictions import read_predictions
+from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.imaging.io.dicom import open_dicom
+from MolSubCore.prediction.dicom.read_report import read_prediction_sr
+from MolSubCore.statistics.scores import read_predictions
 
 Breaker = Callable[[Path, Path], tuple[Path, str]]
 

@@ -17,10 +17,10 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.imaging.radiomics import RadiomicsSettings
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.radiomics import RadiomicsSettings
 from MolSubCore.lock import alone_in
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.training import baselines
 from MolSubCore.training.baselines import BASELINES, BaselinePlan, train_baseline_fold

@@ -20,7 +20,7 @@ from tiny_network import randomised
 
 from MolSubCore.errors import BundleError, MolSubError
 from MolSubCore.files import MANIFEST, write_json
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.card import card_lines, find_bundle, read_card, scan_library
 from MolSubCore.models.registry import build_model

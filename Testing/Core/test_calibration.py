@@ -15,10 +15,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
 from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.evaluation.calibration import TEMPERATURES, brier, calibration, fit_temperature, reliability
-from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
-from MolSubCore.predictions import Predictions, Scores, write_predictions
+from MolSubCore.statistics.calibration import TEMPERATURES, brier, calibration, fit_temperature, reliability
+from MolSubCore.statistics.scores import Predictions, Scores, write_predictions
+from MolSubCore.statistics.validation import Validation
+from MolSubCore.training.run_files import read_validation
 
 FIVE = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")
 
@@ -101,9 +102,9 @@ def test_a_run_is_read_without_its_test_set(tmp_path: Path) -> None:
     for n, fold in enumerate(folds, 1):
         write_predictions(tmp_path / f"fold-{n}" / "predictions.csv", fold)
         (tmp_path / f"fold-{n}" / "test_predictions.csv").write_text("nonsense")
-    assert fit_temperature(Validation.of_run(tmp_path)) == fit_temperature(Validation(folds))
+    assert fit_temperature(read_validation(tmp_path)) == fit_temperature(Validation(folds))
     with pytest.raises(TrainingError, match="no run"):
-        Validation.of_run(tmp_path / "fold-1")
+        read_validation(tmp_path / "fold-1")
 
 
 def test_what_is_no_validation_set() -> None:

@@ -20,7 +20,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, Problem, read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.tasks import Subtype
 
 Row = dict[str, str]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from MolSubCore.__main__ import main
-from MolSubCore.cli import build_parser
-from MolSubCore.cli_parts import all_commands
-from MolSubCore.completion import SHELLS, script
+from MolSubCore.cli.app import build_parser
+from MolSubCore.cli.completion import SHELLS, script
+from MolSubCore.cli.parts import all_commands
 from MolSubCore.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_a_misspelt_word_is_told_with_the_nearest(words: str, told: str, capsys:
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
 def test_bash_completes_commands_options_and_choices(tmp_path: Path) -> None:
-    (tmp_path / "molsub").write_text(script("bash"))
+    (tmp_path / "molsub").write_text(script("bash", build_parser()))
     asked = {
         "molsub pre": ["predict"],
         "molsub cohort ch": ["check"],

@@ -15,12 +15,12 @@ from PIL import Image
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
+from MolSubCore.cohort.importers.base import ImportOptions
 from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.importers.importing import make_cohort
-from MolSubCore.cohort.importers.rows import ImportOptions
+from MolSubCore.cohort.names import patients_of
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.cohort.worklist_source import patients_of
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
 from MolSubCore.tasks import Subtype

@@ -14,9 +14,9 @@ from predicted import BINARY, binary_scores
 from scipy import stats
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.comparison import adjust, compare_models, mcnemar
-from MolSubCore.evaluation.delong import auc, paired_test
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.comparison import adjust, compare_models, mcnemar
+from MolSubCore.statistics.delong import auc, paired_test
+from MolSubCore.statistics.scores import Scores
 
 
 def hits(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

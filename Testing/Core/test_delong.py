@@ -13,9 +13,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.delong import auc, macro_auc, paired_test, patient_auc, unpaired_test
-from MolSubCore.evaluation.intervals import newcombe
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.delong import auc, macro_auc, paired_test, patient_auc, unpaired_test
+from MolSubCore.statistics.intervals import newcombe
+from MolSubCore.statistics.scores import Scores
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.models.cbam import CBAM
+from MolSubCore.models.networks.layers import CBAM
 from MolSubCore.models.registry import ARCHITECTURES, build_model, resolve_layer
 
 Weights = dict[str, torch.Tensor]

@@ -15,8 +15,8 @@ from pydicom.pixels import apply_modality_lut
 from pydicom.uid import BreastTomosynthesisImageStorage
 from written_files import FOR_PRESENTATION, mammogram_dataset, picture, write_dicom
 
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
 
 FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.2.1"
 

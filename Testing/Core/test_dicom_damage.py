@@ -30,8 +30,8 @@ from written_files import (
 )
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.dicom_pixels import parse_codestream
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.dicom import parse_codestream
+from MolSubCore.imaging.io.reader import read_mammogram
 
 
 @settings(deadline=None)

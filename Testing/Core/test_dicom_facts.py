@@ -11,8 +11,8 @@ from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 from written_files import mammogram_dataset, picture, write_dicom
 
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.view_text import read_view_text
 
 

@@ -14,11 +14,11 @@ from pydicom.uid import UID
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.dicom_out.heatmap_map import read_parametric_map
-from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
+from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 
 SHAPE = (251, 203)  # odd, so that frames of one bit a pixel do not end at a byte
 MLO, CC = "seg_1_R_MLO.dcm", "seg_2_R_CC.dcm"

@@ -14,9 +14,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from MolSubCore.__main__ import main
-from MolSubCore.dicom_out.heatmap_map import read_parametric_map
-from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.files import read_json
+from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
+from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 
 
 def arguments(workplace: Path, out: Path, *more: str) -> list[str]:

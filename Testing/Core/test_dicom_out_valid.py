@@ -14,11 +14,11 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.dicom_out.codes import class_code, probability_code
-from MolSubCore.dicom_out.source import check_sources, read_source
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.prediction.dicom.codes import class_code, probability_code
+from MolSubCore.prediction.dicom.source import check_sources, read_source
 from MolSubCore.tasks import TASKS, Subtype
 
 #: Real files, with a box on the breast. Errors of dciodvfy about the files themselves that must not be handed on:

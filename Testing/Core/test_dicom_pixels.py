@@ -34,8 +34,8 @@ from written_files import (
 )
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.dicom_pixels import unused_bits_removed
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.dicom import unused_bits_removed
+from MolSubCore.imaging.io.reader import read_mammogram
 
 ENCODED = [(RLELossless, "pydicom"), (RLELossless, "pylibjpeg"), (JPEG2000Lossless, "pylibjpeg")]
 

@@ -15,9 +15,10 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.lesion import Box, read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.lesions.lesion import Box
+from MolSubCore.lesions.masks import read_lesions
 
 SHAPE = (51, 43)
 

@@ -16,13 +16,13 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.errors import ImageError
+from MolSubCore.imaging.breast import bright_background, foreground_values, sample_values
 from MolSubCore.imaging.display import DisplayStep, apply_voi, display_array, display_step
-from MolSubCore.imaging.foreground import bright_background, foreground_values, sample_values
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
 
 FUNCTIONS = ["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 KINDS = {"LINEAR": "linear", "LINEAR_EXACT": "linear-exact", "SIGMOID": "sigmoid"}

@@ -19,7 +19,7 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import TrainingError
 from MolSubCore.files import read_json
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import Subtype
 from MolSubCore.training import distributed
 from MolSubCore.training.plan import Plan

@@ -23,7 +23,7 @@ from MolSubCore.evaluation.drift import (
     class_calibration,
     expected_observed,
 )
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.scores import Scores
 
 FIVE = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")
 

@@ -19,11 +19,11 @@ from command_line import TRAIN, case, failing
 from heatmap_files import on_image
 from PIL import Image
 
-from MolSubCore import batch
 from MolSubCore.__main__ import main
 from MolSubCore.files import read_json
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.predict import predict
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.prediction import table as batch
+from MolSubCore.prediction.predict import predict
 
 
 def test_the_run_holds_what_it_promises(workplace: Path) -> None:
@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(workplace: Path, tmp_path: Path) -> No
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys; from MolSubCore.cli import build_parser; build_parser(); "
+    code = "import sys; from MolSubCore.cli.app import build_parser; build_parser(); "
     code += "print('torch' in sys.modules, 'numpy' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.split() == ["False", "False"]

@@ -16,16 +16,28 @@ import torch
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.jobs import device_probe, environment
-from MolSubCore.jobs.environment import NEEDED, check_packages, describe
-from MolSubCore.jobs.loading import load
-from MolSubCore.jobs.schema import LAST, Request, read_event
+from MolSubCore.worker import device_probe, environment
+from MolSubCore.worker.environment import NEEDED, check_packages, describe
+from MolSubCore.worker.loading import load
+from MolSubCore.worker.protocol import LAST, Request, read_event
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"python", "executable", "pydicom", "numpy", "simpleitk", "torch", "torchvision", "cuda_build", "driver",
         "device", "device_name", "memory_gib", "threads", "kernel_seconds", "missing", "problems"}  # fmt: skip
-SLICERS = ("jobs.schema", "errors", "files", "tasks", "imaging.recipes", "imaging.lesion", "imaging.roi",
-           "cohort.worklist", "jobs.worker", "jobs.environment", "jobs.predict_jobs", "jobs.folder")  # fmt: skip
+SLICERS = (
+    "worker.protocol",
+    "errors",
+    "files",
+    "tasks",
+    "lesions.preprocessing",
+    "lesions.lesion",
+    "lesions.roi",
+    "annotation.worklist",
+    "worker.worker",
+    "worker.environment",
+    "worker.predict_jobs",
+    "worker.folder",
+)
 BLOCKED = ("torch", "torchvision", "cv2", "PIL", "pydicom", "scipy", "skimage", "sklearn", "SimpleITK", "pandas",
            "matplotlib", "openpyxl", "jinja2", "reportlab")  # fmt: skip
 
@@ -46,9 +58,9 @@ def test_what_slicer_imports_needs_numpy_alone() -> None:
     imports = "\n".join(f"import MolSubCore.{name}" for name in SLICERS)
     code = f"""
 {imports}
-from MolSubCore.imaging.lesion import Box
-from MolSubCore.imaging.recipes import RECIPES
-from MolSubCore.imaging.roi import square_roi
+from MolSubCore.lesions.lesion import Box
+from MolSubCore.lesions.preprocessing import RECIPES
+from MolSubCore.lesions.roi import square_roi
 geometry = square_roi(Box(100, 120, 50, 60), (30, 30), (1000, 800), RECIPES["default"].size)
 print(geometry.row_start, geometry.row_stop, geometry.col_start, geometry.col_stop)
 print(geometry.image_to_patch(geometry.patch_to_image([[3.5, 7.0]])).tolist())
@@ -90,7 +102,7 @@ def version(name):
         raise metadata.PackageNotFoundError(name)
     return "2.4.4" if name == "pydicom" else own(name)
 metadata.version = version
-from MolSubCore.jobs.environment import describe
+from MolSubCore.worker.environment import describe
 print(json.dumps(describe({}, lambda share, **values: None)))
 """
     result = json.loads(without(BLOCKED, code))
@@ -235,8 +247,8 @@ def test_the_reader_says_which_library_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 300)
     code = f"""
 import io
-from MolSubCore.jobs.schema import Request
-from MolSubCore.jobs.worker import Worker
+from MolSubCore.worker.protocol import Request
+from MolSubCore.worker.worker import Worker
 events = io.StringIO()
 Worker(io.StringIO(), events).run(Request("1", "read-image", {{"path": {str(tmp_path / "a.dcm")!r}, "out": "out"}}))
 print(events.getvalue().splitlines()[-1])

@@ -16,7 +16,7 @@ from MolSubCore.__main__ import main
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
 from MolSubCore.files import read_json, write_json
-from MolSubCore.predictions import Predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.tasks import TASKS
 
 Row = tuple[str, int, str, int, list[float]]  # patient, image, lesion, label, probabilities

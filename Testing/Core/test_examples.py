@@ -22,11 +22,11 @@ from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.examples import choose_examples, read_attention, write_attention
 from MolSubCore.files import read_json, write_json
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.registry import build_model
-from MolSubCore.predictions import Predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.training.loop import predict_logits
 from MolSubCore.training.plan import Plan

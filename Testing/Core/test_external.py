@@ -18,15 +18,15 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
+from MolSubCore.evaluation.external_page import write_page
 from MolSubCore.evaluation.recalibration import fit_recalibration
 from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.models.fingerprints import new_fingerprints, read_fingerprints
-from MolSubCore.predict import predict
-from MolSubCore.predictions import Scores
-from MolSubCore.report.external_page import write_page
+from MolSubCore.prediction.predict import predict
+from MolSubCore.statistics.scores import Scores
 from MolSubCore.tasks import Subtype
 
 COUNTS = {Subtype.LUMINAL_A: 16, Subtype.HER2_HR_NEGATIVE: 8, Subtype.TN: 16}

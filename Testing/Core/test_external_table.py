@@ -14,7 +14,7 @@ from test_study_page import Page
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
-from MolSubCore.report.external_page import write_page
+from MolSubCore.evaluation.external_page import write_page
 from MolSubCore.tasks import Subtype
 
 Rows = list[dict[str, str]]

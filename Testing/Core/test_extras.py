@@ -17,16 +17,15 @@ from MolSubCore.cohort.splits import read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
 from MolSubCore.files import read_json
-from MolSubCore.imaging.recipes import Recipe, get_recipe
+from MolSubCore.lesions.preprocessing import Recipe, get_recipe
 from MolSubCore.models.registry import build_model
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
+from MolSubCore.study.fusion import FUSIONS, make_fusions
 from MolSubCore.tasks import Subtype
-from MolSubCore.training.augmentation import augment
-from MolSubCore.training.checkpoint import load_checkpoint
-from MolSubCore.training.extra_files import FLIPS, read_features
-from MolSubCore.training.extras import write_extras
+from MolSubCore.training.data import augment
+from MolSubCore.training.extras import FLIPS, read_features, write_extras
+from MolSubCore.training.loop import load_checkpoint
 from MolSubCore.training.plan import Augmentation, Plan
 from MolSubCore.training.run import TrainingData
 

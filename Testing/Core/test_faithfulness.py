@@ -20,9 +20,9 @@ from torch import nn
 from MolSubCore.__main__ import main
 from MolSubCore.explain.faithfulness import Regions, deletion_insertion, make_regions, stages, weight_randomisation
 from MolSubCore.files import read_json
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import square_roi
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import square_roi
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.registry import ARCHITECTURES, build_model
 from MolSubCore.tasks import TASKS

@@ -19,10 +19,10 @@ from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
 from MolSubCore.tasks import Subtype
 
 SETTINGS = RadiomicsSettings(families=("shape", "stat"))

@@ -300,7 +300,7 @@ def test_without_locks_one_works_alone(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_demo_is_made_anew_without_removing_anything_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from MolSubCore import demo
+    from MolSubCore.cli import demo
 
     out, made = tmp_path / "d2", []
 

@@ -14,12 +14,13 @@ from fusion_runs import Patches, draw, fused, write_base
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.evaluation import fusion, fusion_views
 from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.evaluation.fusion import FUSIONS, make_fusions
 from MolSubCore.files import read_json, write_json
-from MolSubCore.predictions import read_predictions, write_predictions
-from MolSubCore.training.extra_files import TTA_VALIDATION
+from MolSubCore.statistics.scores import read_predictions, write_predictions
+from MolSubCore.study import fusion
+from MolSubCore.study import fusion as fusion_views
+from MolSubCore.study.fusion import FUSIONS, make_fusions
+from MolSubCore.training.extras import TTA_VALIDATION
 
 
 @pytest.fixture(autouse=True)
@@ -193,5 +194,5 @@ def test_a_patient_in_test_and_a_fold_is_refused(run: Path) -> None:
 
 
 def test_fusions_need_no_torch() -> None:
-    code = "import sys, MolSubCore.evaluation.fusion; sys.exit('torch' in sys.modules)"
+    code = "import sys, MolSubCore.study.fusion; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,10 +15,9 @@ from scipy.special import log_softmax, logit, softmax
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError, MolSubError
-from MolSubCore.evaluation.fusion import make_fusions
-from MolSubCore.evaluation.fusion_clinical import clinical_values, log_odds
 from MolSubCore.files import read_json
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.scores import Scores
+from MolSubCore.study.fusion import clinical_values, log_odds, make_fusions
 from MolSubCore.tasks import TASKS
 
 

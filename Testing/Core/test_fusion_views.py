@@ -12,10 +12,10 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.errors import MolSubError, TrainingError
-from MolSubCore.evaluation import fusion_views
-from MolSubCore.evaluation.fusion import make_fusions
 from MolSubCore.files import read_json
-from MolSubCore.predictions import Predictions
+from MolSubCore.statistics.scores import Predictions
+from MolSubCore.study import fusion as fusion_views
+from MolSubCore.study.fusion import make_fusions
 
 
 def made(tmp_path: Path, patches: Patches, name: str, task: str = "tn") -> Path:

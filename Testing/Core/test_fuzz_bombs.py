@@ -20,7 +20,7 @@ from fuzz_campaign import Reader
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 from written_files import baseline_jpeg, mammogram_dataset, picture, write_codestream, write_dicom
 
-from MolSubCore.imaging.limits import MAX_PIXELS
+from MolSubCore.imaging.io.limits import MAX_PIXELS
 
 #: The largest square that is read.
 SIDE = int(MAX_PIXELS**0.5)

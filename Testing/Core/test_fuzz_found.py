@@ -16,11 +16,11 @@ from written_files import picture
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError, ImageError, LesionError, MolSubError
 from MolSubCore.files import read_json
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.jobs.schema import Request, read_event, read_request
-from MolSubCore.jobs.worker import Worker
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.worker.protocol import Request, read_event, read_request
+from MolSubCore.worker.worker import Worker
 
 
 def write_nifti(path: Path, value: int) -> None:

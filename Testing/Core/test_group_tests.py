@@ -19,7 +19,7 @@ from statsmodels.stats.multicomp import MultiComparison
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.characteristics import p_text
-from MolSubCore.evaluation.group_tests import GroupTest, compare_categorical, compare_continuous
+from MolSubCore.statistics.group_tests import GroupTest, compare_categorical, compare_continuous
 
 
 @pytest.fixture(autouse=True)

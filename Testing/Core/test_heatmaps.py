@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.roi import RoiGeometry
+from MolSubCore.lesions.roi import RoiGeometry
 
 
 def by_hand(patch_map: np.ndarray, roi: RoiGeometry) -> np.ndarray:

@@ -16,8 +16,8 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.identity import Sighting, compare_identities, look_of, same_ids
 from MolSubCore.cohort.table import Case, Problem, parse_cohort
 from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
-from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.tasks import Subtype
 
 

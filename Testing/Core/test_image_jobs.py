@@ -16,12 +16,12 @@ from pydicom.uid import BreastTomosynthesisImageStorage
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.errors import ImageError, LesionError, MolSubError
+from MolSubCore.imaging.breast import find_chest_wall
 from MolSubCore.imaging.canonical import canonical_window
-from MolSubCore.imaging.chest_wall import find_chest_wall
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.jobs.find_jobs import find_images
-from MolSubCore.jobs.image_jobs import read_image, read_lesion_labels
+from MolSubCore.worker.find_jobs import find_images
+from MolSubCore.worker.image_jobs import read_image, read_lesion_labels
 
 SHAPE = (36, 34)
 

@@ -20,11 +20,9 @@ from hypothesis import strategies as st
 from import_trees import CLINICAL, Breast, header, picture, write_cmmd, write_image, write_outline, write_rows
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.importers import finish
+from MolSubCore.cohort.importers import base as finish
+from MolSubCore.cohort.importers.base import ImportOptions, Ledger, LedgerFault, clip_box
 from MolSubCore.cohort.importers.importing import SOURCES, import_cohort
-from MolSubCore.cohort.importers.ledger import Ledger, LedgerFault
-from MolSubCore.cohort.importers.rows import ImportOptions
-from MolSubCore.cohort.importers.sources import clip_box
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.tasks import TASKS

@@ -28,13 +28,12 @@ from import_trees import (
 
 from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.importers import cmmd
-from MolSubCore.cohort.importers.finish import TWIN, TWIN_SUBTYPE, TWO_SUBTYPES
+from MolSubCore.cohort.importers.base import NO_MAMMOGRAM, NO_SIDE, TWIN, TWIN_SUBTYPE, TWO_SUBTYPES, ImportOptions
 from MolSubCore.cohort.importers.importing import import_cohort
-from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, ImportOptions
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.tasks import PartialSubtype, Subtype
 
 OPENED: Counter[str] = Counter()

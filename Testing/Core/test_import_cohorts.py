@@ -13,14 +13,14 @@ from openpyxl import Workbook
 from pydicom import dcmread
 
 from MolSubCore.cohort.check import check_cohort
-from MolSubCore.cohort.importers import cbis, masks, paper, vindr
-from MolSubCore.cohort.importers.finish import TWICE
+from MolSubCore.cohort.importers import base as masks
+from MolSubCore.cohort.importers import cbis, paper, vindr
+from MolSubCore.cohort.importers.base import NO_IMAGE, TWICE, ImportOptions
 from MolSubCore.cohort.importers.importing import import_cohort
-from MolSubCore.cohort.importers.rows import NO_IMAGE, ImportOptions
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.errors import CohortError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.tasks import Subtype
 
 CBIS = ["patient_id", "breast_density", "left or right breast", "image view", "abnormality id", "abnormality type",

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from import_trees import cases_of, header, left_out, notes, write_image
 
-from MolSubCore.cohort.importers import optimam, optimam_image, optimam_nbss, receptors
+from MolSubCore.cohort.importers import base as receptors
+from MolSubCore.cohort.importers import optimam
+from MolSubCore.cohort.importers import optimam as optimam_image
+from MolSubCore.cohort.importers import optimam as optimam_nbss
+from MolSubCore.cohort.importers.base import NO_MAMMOGRAM, NO_SIDE, ImportOptions, from_receptors
 from MolSubCore.cohort.importers.importing import import_cohort
-from MolSubCore.cohort.importers.receptors import from_receptors
-from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, ImportOptions
 from MolSubCore.tasks import PartialSubtype, Subtype
 
 CLIENT, STUDY = "demd9001", "1.2.826.0.1.3680043.9.3218.1.1.90000001.1000.1500000000000.1.0"

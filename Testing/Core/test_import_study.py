@@ -14,7 +14,7 @@ from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.files import read_json
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import TASKS, PartialSubtype
 
 WORDS = ("Luminal A", "Luminal B", "HER2-enriched", "triple negative")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from MolSubCore.evaluation.intervals import effective_count, estimates, multiplicities, newcombe, wilson
-from MolSubCore.evaluation.metrics import Ratio, compute
-from MolSubCore.predictions import Scores
+from MolSubCore.statistics.intervals import effective_count, estimates, multiplicities, newcombe, wilson
+from MolSubCore.statistics.metrics import Ratio, compute
+from MolSubCore.statistics.scores import Scores
 
 BINARY = ("non-TN", "TN")
 FIVE = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.jobs.folder import cancel_job, is_running, new_events, write_job
-from MolSubCore.jobs.schema import LAST, Event, Request
 from MolSubCore.lock import Lock
+from MolSubCore.worker.folder import cancel_job, is_running, new_events, write_job
+from MolSubCore.worker.protocol import LAST, Event, Request
 
 #: Runs a job folder in a process whose jobs are these.
 _RUNNER = """
 import os, sys, time, types
 from pathlib import Path
 from MolSubCore.__main__ import main
-from MolSubCore.jobs import worker
+from MolSubCore.worker import worker
 
 def sleep(options, progress):
     print("printed by a library")

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.jobs import worker as worker_module
-from MolSubCore.jobs.schema import LAST, Cancel, Event, Request, read_event, read_request
-from MolSubCore.jobs.worker import Worker
+from MolSubCore.worker import worker as worker_module
+from MolSubCore.worker.protocol import LAST, Cancel, Event, Request, read_event, read_request
+from MolSubCore.worker.worker import Worker
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -173,7 +173,7 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:
     script = (
         "import sys, time\n"
-        "from MolSubCore.jobs import worker\n"
+        "from MolSubCore.worker import worker\n"
         "def wait(options, progress):\n"
         "    time.sleep(60)\n"
         "sys.modules['own'] = sys.modules[__name__]\n"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.lesion import MOST, Box, LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.lesions.lesion import MOST, Box, LesionSet
+from MolSubCore.lesions.masks import read_lesions
 
 SHAPE = (60, 40)
 IMAGE = Mammogram(np.zeros(SHAPE, np.uint8))
@@ -145,7 +146,7 @@ def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
     from pydicom.sr.codedict import codes
 
     from MolSubCore.cohort.synthetic import make_synthetic_cohort
-    from MolSubCore.imaging.reader import read_mammogram
+    from MolSubCore.imaging.io.reader import read_mammogram
     from MolSubCore.tasks import Subtype
 
     make_synthetic_cohort(tmp_path / "c", counts={Subtype.TN: 1}, image_shape=(256, 208), views=("CC",))

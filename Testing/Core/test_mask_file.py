@@ -12,9 +12,8 @@ import pytest
 import SimpleITK as sitk
 from small_disk import mounted
 
-from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.mask_file import write_mask
+from MolSubCore.lesions.masks import read_lesions, write_mask
 
 ENDINGS = pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
 

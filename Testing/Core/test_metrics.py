@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as theirs
 
-from MolSubCore.evaluation.metrics import auc, compute, confusion
+from MolSubCore.statistics.metrics import auc, compute, confusion
 from MolSubCore.tasks import TASKS
 
 FIVE = TASKS["subtype5"].classes

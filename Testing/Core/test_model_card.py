@@ -16,13 +16,11 @@ from test_study_page import Page
 
 from MolSubCore.__main__ import main
 from MolSubCore.errors import BundleError
-from MolSubCore.imaging.recipes import Recipe, get_recipe
-from MolSubCore.models.card import card_lines, read_card, trained_on
-from MolSubCore.models.metadata import monai_metadata
-from MolSubCore.models.recalibrated import write_recalibrated
-from MolSubCore.prediction_warnings import bundle_warnings
-from MolSubCore.report.model_card import write_model_card
-from MolSubCore.report.prediction_facts import how_to_read, prediction_facts
+from MolSubCore.evaluation.model_card import write_model_card
+from MolSubCore.lesions.preprocessing import Recipe, get_recipe
+from MolSubCore.models.card import card_lines, monai_metadata, read_card, trained_on, write_recalibrated
+from MolSubCore.prediction.report import how_to_read, prediction_facts
+from MolSubCore.prediction.warnings import bundle_warnings
 
 OLD = {
     "name": "old", "architecture": "densenet121-cbam", "task": "her2", "classes": ["HER2-positive", "HER2-negative"],

@@ -10,9 +10,9 @@ from PIL import Image
 
 from MolSubCore.explain.gradcam import Maps
 from MolSubCore.explain.overlay import blend, draw_sheet, make_scene
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.roi import RoiGeometry, square_roi
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.roi import RoiGeometry, square_roi
 
 CLASSES = ["HER2-negative", "HER2-positive"]
 

@@ -14,8 +14,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from scipy import ndimage
 
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.lesion import LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.lesions.lesion import LesionSet
+from MolSubCore.lesions.masks import read_lesions
 
 ROWS, COLUMNS = 300, 200
 Y, X = np.mgrid[:ROWS, :COLUMNS]

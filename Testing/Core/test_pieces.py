@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.lesion import lesion_boxes, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.pieces import find_pieces, joined
+from MolSubCore.lesions.lesion import find_pieces, joined, lesion_boxes
+from MolSubCore.lesions.masks import read_lesions
 
 
 def by_scipy(mask: np.ndarray) -> list[tuple[int, ...]]:
@@ -66,8 +66,8 @@ def test_groups_are_numbered_by_their_first_members() -> None:
 
 def test_no_library_but_numpy_is_loaded() -> None:
     program = (
-        "import sys, numpy as np; from MolSubCore.imaging.lesion import lesion_boxes;"
-        "from MolSubCore.imaging.roi import roi_geometry; lesion_boxes([np.eye(40, dtype=bool)]);"
+        "import sys, numpy as np; from MolSubCore.lesions.lesion import lesion_boxes;"
+        "from MolSubCore.lesions.roi import roi_geometry; lesion_boxes([np.eye(40, dtype=bool)]);"
         "print([m for m in ('scipy', 'cv2', 'PIL', 'pydicom', 'torch', 'SimpleITK') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -14,10 +14,10 @@ from written_files import mammogram_dataset, write_dicom
 
 from MolSubCore.errors import LesionError
 from MolSubCore.imaging.breast import breast_area
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.placement import tissue_share
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.placement import tissue_share
 
 ROWS, COLUMNS = 450, 350
 Y, X = np.mgrid[:ROWS, :COLUMNS]

@@ -21,15 +21,15 @@ from written_files import mammogram_dataset, write_dicom
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import LesionError, MolSubError
 from MolSubCore.files import read_json
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import square_roi
-from MolSubCore.jobs import cache, prediction
-from MolSubCore.jobs.predict_jobs import predict, warm
-from MolSubCore.jobs.schema import Cancel, Event, Request, read_event
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import square_roi
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.registry import build_model
-from MolSubCore.predict import predict as predict_directly
+from MolSubCore.prediction.predict import predict as predict_directly
 from MolSubCore.tasks import Subtype, get_task
+from MolSubCore.worker import cache, prediction
+from MolSubCore.worker.predict_jobs import predict, warm
+from MolSubCore.worker.protocol import Cancel, Event, Request, read_event
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("features.1", "features.5")
@@ -132,7 +132,7 @@ def test_a_region_larger_than_the_image_is_cut_at_its_border(place: Path, tmp_pa
     images = [{"image": str(image), "lesions": "50,60,90,90"}]
     options = request(place, tmp_path / "out", layers=["features.5"]) | {"images": images}
     (item,) = predict(options, quiet)["prediction"]["items"]
-    from MolSubCore.imaging.lesion import Box
+    from MolSubCore.lesions.lesion import Box
 
     expected = square_roi(Box(50, 90, 60, 90), (100, 100), (160, 300))
     assert item["roi"]["row_start"] == expected.row_start < 0

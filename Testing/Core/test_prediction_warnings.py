@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import extract_rois
-from MolSubCore.prediction_warnings import bundle_warnings, image_warnings
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.prediction.warnings import bundle_warnings, image_warnings
 
 KNOWN = Mammogram(
     np.arange(400 * 300, dtype=np.uint16).reshape(400, 300),
@@ -93,7 +93,7 @@ def test_a_run_records_the_sizes_of_its_regions(workplace: Path) -> None:
     """Against the boxes of the cohort's own masks: the longer side and twice the margin, within the image."""
     from MolSubCore.cohort.table import read_cohort
     from MolSubCore.files import read_json
-    from MolSubCore.imaging.reader import read_mammogram
+    from MolSubCore.imaging.io.reader import read_mammogram
 
     sides, spacings = [], []
     for case in read_cohort(workplace / "cohort" / "table.csv").cases:

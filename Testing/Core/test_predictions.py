@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.predictions import Predictions, ensemble, read_predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, ensemble, read_predictions, write_predictions
 
 CLASSES = ("non-TN", "TN, or so")
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=6)  # ids and labels are of one line

@@ -24,12 +24,12 @@ from command_line import TRAIN
 from privacy_marks import DATE, PROFILE, READ, ROOT, TEXT, found_in, leaks, mark_dicom
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.pseudonyms import Salt, key_file
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json
-from MolSubCore.jobs.schema import Event, Request, read_event
-from MolSubCore.jobs.worker import Worker
-from MolSubCore.pseudonyms import Salt, key_file
 from MolSubCore.tasks import Subtype
+from MolSubCore.worker.protocol import Event, Request, read_event
+from MolSubCore.worker.worker import Worker
 
 #: Names of files that were opened for writing; filled by an audit hook, which cannot be taken away again.
 _written: list[str] = []

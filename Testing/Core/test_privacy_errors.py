@@ -16,13 +16,13 @@ from written_files import mammogram_dataset, picture, write_dicom
 
 import MolSubCore
 from MolSubCore.__main__ import main
+from MolSubCore.cli.terminal import PlainText
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.drawing import make_figure
 from MolSubCore.errors import ImageError, MolSubError, printable
 from MolSubCore.evaluation.characteristics import patient_columns
 from MolSubCore.files import plain_cell
-from MolSubCore.imaging.reader import brief, read_mammogram
-from MolSubCore.terminal import PlainText
+from MolSubCore.imaging.io.reader import brief, read_mammogram
 
 ROOT = Path(MolSubCore.__file__).parent
 

@@ -17,8 +17,8 @@ from scipy import ndimage, stats
 from skimage.feature import graycomatrix, graycoprops
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging import radiomics
-from MolSubCore.imaging.radiomics import FAMILIES, RadiomicsSettings, radiomics_versions
+from MolSubCore.lesions import radiomics
+from MolSubCore.lesions.radiomics import FAMILIES, RadiomicsSettings, radiomics_versions
 
 Mask = NDArray[np.bool_]
 

@@ -17,8 +17,8 @@ from PIL import Image
 from written_files import picture
 
 from MolSubCore.errors import ImageError
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.reader import read_mammogram
 from MolSubCore.imaging.view_text import facts_from_name
 
 GREY, DEEP = picture(8), picture(16)

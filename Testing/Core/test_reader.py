@@ -40,8 +40,8 @@ from written_files import (
 )
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.limits import MAX_INFLATED, MAX_PIXELS
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.limits import MAX_INFLATED, MAX_PIXELS
+from MolSubCore.imaging.io.reader import read_mammogram
 
 
 def refused(path: Path) -> str:
@@ -129,7 +129,7 @@ def test_dicomdir(tmp_path: Path) -> None:
 def test_deflate_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the real limit the test would need its memory; the limit is lowered, the file is a thousand times smaller."""
     assert MAX_INFLATED <= 1 << 30
-    monkeypatch.setattr("MolSubCore.imaging.dicom_file.MAX_INFLATED", 1 << 20)
+    monkeypatch.setattr("MolSubCore.imaging.io.dicom.MAX_INFLATED", 1 << 20)
     dataset = mammogram_dataset(picture(12), 12)
     dataset.add_new(0x00091010, "OB", bytes(8 << 20))
     path = write_dicom(tmp_path / "m.dcm", dataset, DeflatedExplicitVRLittleEndian)

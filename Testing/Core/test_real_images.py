@@ -15,11 +15,11 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import apply_voi_lut, apply_windowing
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.dicom_pixels import parse_codestream
 from MolSubCore.imaging.display import display_array, display_step
-from MolSubCore.imaging.lesion import read_lesions
+from MolSubCore.imaging.io.dicom import parse_codestream
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 
 pytestmark = pytest.mark.real
 

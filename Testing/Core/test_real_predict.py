@@ -16,11 +16,12 @@ from torch import nn
 from MolSubCore.__main__ import main
 from MolSubCore.files import read_json
 from MolSubCore.imaging.display import display_array
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import Bundle, write_bundle
 from MolSubCore.models.registry import ARCHITECTURES, build_model
-from MolSubCore.predict import predict
+from MolSubCore.prediction.predict import predict
+from MolSubCore.prediction.write import save_prediction
 from MolSubCore.tasks import get_task
 
 pytestmark = pytest.mark.real
@@ -81,7 +82,7 @@ def test_a_map_of_brightness_lies_on_the_picture(
     model = BrightnessModel(-recipe.mean / recipe.std).eval()
     image, mask = files(shared_data, case)
     out = predict([(image, mask)], Bundle(card, (model,), torch.device("cpu")), layers=["look"], classes=["TN"])
-    entry = read_json(out.save(tmp_path / "out") / "prediction.json")["images"][0]
+    entry = read_json(save_prediction(out, tmp_path / "out") / "prediction.json")["images"][0]
     heat = on_image(tmp_path / "out" / entry["heatmaps"]["look"], tuple(entry["image_shape"]))
     outline = sitk.GetArrayFromImage(sitk.ReadImage(str(mask)))[0] > 0
     picture = np.asarray(Image.open(image).convert("L"), np.float32)

@@ -16,16 +16,15 @@ from sklearn.metrics import log_loss
 from tiny_network import randomised
 
 from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.evaluation.calibration import fit_temperature
 from MolSubCore.evaluation.recalibration import fit_recalibration, recalibrated
-from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
-from MolSubCore.models.card import calibration_note, read_card
-from MolSubCore.models.recalibrated import write_recalibrated
+from MolSubCore.models.card import calibration_note, read_card, write_recalibrated
 from MolSubCore.models.registry import build_model
-from MolSubCore.predictions import Predictions, Scores
+from MolSubCore.statistics.calibration import fit_temperature
+from MolSubCore.statistics.scores import Predictions, Scores
+from MolSubCore.statistics.validation import Validation
 
 FIVE = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")
 

@@ -11,11 +11,12 @@ import pytest
 from skimage.exposure import equalize_adapthist
 
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet, read_lesions
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import RECIPES, Recipe, get_recipe
-from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import RECIPES, Recipe, get_recipe
+from MolSubCore.lesions.roi import extract_rois
 
 
 def by_the_book(stored: np.ndarray, mask: np.ndarray) -> np.ndarray:

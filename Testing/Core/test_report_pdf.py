@@ -21,14 +21,13 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.jobs.report import write_report
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.models.registry import build_model
-from MolSubCore.report.html import prediction_report
-from MolSubCore.report.pdf import prediction_pdf
+from MolSubCore.prediction.report import prediction_pdf, prediction_report
 from MolSubCore.tasks import TASKS, Subtype
+from MolSubCore.worker.report import write_report
 
 
 @pytest.fixture(scope="module")

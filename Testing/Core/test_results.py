@@ -13,13 +13,15 @@ from other_cohort import known
 from PIL import Image
 
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.evaluation.delong import patient_auc
-from MolSubCore.evaluation.intervals import multiplicities
 from MolSubCore.files import read_json
 from MolSubCore.imaging.mammogram import Mammogram, Person
-from MolSubCore.predict import Prediction, predict
-from MolSubCore.predictions import Scores
-from MolSubCore.report.prediction_facts import prediction_facts
+from MolSubCore.prediction.predict import predict
+from MolSubCore.prediction.report import prediction_facts
+from MolSubCore.prediction.result import Prediction
+from MolSubCore.prediction.write import save_prediction
+from MolSubCore.statistics.delong import patient_auc
+from MolSubCore.statistics.intervals import multiplicities
+from MolSubCore.statistics.scores import Scores
 
 BOX = "60,60,90,90"
 
@@ -147,7 +149,7 @@ def test_exams_years_apart_in_one_mean_are_told() -> None:
 
 def test_files_and_report_have_one_result_per_breast(tmp_path: Path) -> None:
     found = predicted(view(1), view(2, "R"))
-    found.save(tmp_path / "out")
+    save_prediction(found, tmp_path / "out")
     content = read_json(tmp_path / "out" / "prediction.json")
     assert content["patient"] is None
     assert [(one["breast"], one["images"]) for one in content["results"]] == [("L", ["1 L CC"]), ("R", ["2 R CC"])]

@@ -14,9 +14,9 @@ import pytest
 from fault_writes import model
 from PIL import Image
 
-from MolSubCore.batch import predict_table
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json
+from MolSubCore.prediction.table import predict_table
 
 BOX = "20,20,44,44"
 

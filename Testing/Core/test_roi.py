@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.lesion import Box, Lesion, LesionSet, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import RoiGeometry, extract_rois, published_roi, square_roi
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import RoiGeometry, extract_rois, published_roi, square_roi
 
 
 @st.composite

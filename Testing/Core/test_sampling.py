@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MolSubCore.training.sampling import epoch_order
+from MolSubCore.training.data import epoch_order
 
 
 @pytest.mark.parametrize(

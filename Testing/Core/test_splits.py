@@ -15,11 +15,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
+from MolSubCore.cohort.pseudonyms import key_advice
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, write_split
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.pseudonyms import key_advice
 from MolSubCore.tasks import TASKS, Subtype
 
 PAPER = (102, 155, 54, 27, 52)  # patients per subtype, Table 1

@@ -21,11 +21,11 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.files import MANIFEST, sha256_file
-from MolSubCore.imaging import content
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.imaging.io import content
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
 from MolSubCore.tasks import Subtype
 
 RECIPE = get_recipe("default", bound=10)
@@ -238,7 +238,7 @@ FILL = """
 import sys, pathlib
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.lesions.preprocessing import get_recipe
 sys.stdin.read(1)
 print(build_store(read_cohort(sys.argv[1]), get_recipe("default", bound=10), pathlib.Path(sys.argv[2])).data_hash())
 """

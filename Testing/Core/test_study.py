@@ -17,10 +17,10 @@ from command_line import failing
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json
-from MolSubCore.jobs.local import run_local
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.study.job import StudyJob
 from MolSubCore.tasks import Subtype
+from MolSubCore.worker.executor import run_local
 
 COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 5, Subtype.TN: 6}
 PLAN = ["--folds", "2", "--epochs", "2", "--pretrained", "none", "--test-share", "0.25", "--threads", "1"]

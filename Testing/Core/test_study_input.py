@@ -11,8 +11,8 @@ from command_line import failing
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.jobs.slurm import check_names
 from MolSubCore.tasks import Subtype
+from MolSubCore.worker.executor import check_names
 
 COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 2, Subtype.TN: 4}
 

@@ -13,10 +13,10 @@ from PIL import Image
 from test_house import ROOT
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.evaluation.study_results import read_study
 from MolSubCore.files import read_json
-from MolSubCore.report.published import published
-from MolSubCore.report.study_report import write_report
+from MolSubCore.study.page.published import published
+from MolSubCore.study.page.report import write_report
+from MolSubCore.study.results import read_study
 
 MODELS = ("densenet121-cbam", "densenet121", "mob-cbam")
 TABLES = ("supplementary-1", "table-1", "table-1a", "table-1b", "table-2", "table-3", "models", "views", "fusions",

@@ -13,8 +13,8 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from statsmodels.stats.multitest import multipletests
 from study_numbers import area, csv_rows, csv_value, ensemble_table, fold_table, hits, per_patient, pooled_table
 
-from MolSubCore.evaluation.study_results import StudyResults, read_study
-from MolSubCore.report.study_report import write_tables
+from MolSubCore.study.page.report import write_tables
+from MolSubCore.study.results import StudyResults, read_study
 
 MAIN = "densenet121-cbam"
 MODELS = (MAIN, "densenet121-pre", "densenet121-tcata", "mob-cbam", "radiomics-svm")

@@ -14,11 +14,11 @@ from study_numbers import csv_rows
 from test_study_page import Page
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.study_results import read_study
 from MolSubCore.files import read_json, write_json
-from MolSubCore.predictions import read_predictions, write_predictions
-from MolSubCore.report.study_items import Picture
-from MolSubCore.report.study_report import write_report
+from MolSubCore.report.items import Picture
+from MolSubCore.statistics.scores import read_predictions, write_predictions
+from MolSubCore.study.page.report import write_report
+from MolSubCore.study.results import read_study
 
 MAIN = "densenet121-cbam"
 

@@ -14,12 +14,11 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from scipy import ndimage, stats
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.phantom import power_noise
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.cohort.synthetic import make_synthetic_cohort, power_noise
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.tasks import Subtype
 
 SHAPE = (192, 160)

@@ -15,11 +15,12 @@ from scipy import stats
 from sklearn.metrics import roc_curve
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.decision_curve import THRESHOLDS, decision_curve
-from MolSubCore.evaluation.thresholds import Rule, choose_threshold
-from MolSubCore.evaluation.validation import Validation
 from MolSubCore.files import write_json
-from MolSubCore.predictions import Predictions, Scores, write_predictions
+from MolSubCore.statistics.decision_curve import THRESHOLDS, decision_curve
+from MolSubCore.statistics.scores import Predictions, Scores, write_predictions
+from MolSubCore.statistics.thresholds import Rule, choose_threshold
+from MolSubCore.statistics.validation import Validation
+from MolSubCore.training.run_files import read_validation
 
 
 @st.composite
@@ -85,7 +86,7 @@ def test_test_labels_are_never_seen(tmp_path: Path) -> None:
     for n, fold in enumerate(folds, 1):
         write_predictions(tmp_path / f"fold-{n}" / "predictions.csv", fold)
         (tmp_path / f"fold-{n}" / "test_predictions.csv").write_text("nonsense")
-    assert choose_threshold(Validation.of_run(tmp_path), "TN") == choose_threshold(Validation(folds), "TN")
+    assert choose_threshold(read_validation(tmp_path), "TN") == choose_threshold(Validation(folds), "TN")
     test = example("T", 3)
     cheating = choose_threshold(Validation((test,)), "TN")
     with pytest.raises(MolSubError, match="fitted on 60 of these"):

@@ -19,14 +19,14 @@ from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json
-from MolSubCore.jobs.folder import cancel_job, new_events, write_job
-from MolSubCore.jobs.schema import Event, Request
-from MolSubCore.jobs.train import _Reports, check, train
 from MolSubCore.models.bundle import read_bundle
-from MolSubCore.predictions import read_predictions
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import Subtype
 from MolSubCore.training.loop import Event as StepEvent
 from MolSubCore.training.loop import macro_auc
+from MolSubCore.worker.folder import cancel_job, new_events, write_job
+from MolSubCore.worker.protocol import Event, Request
+from MolSubCore.worker.train import _Reports, check, train
 
 _CURVES = ("train_loss", "val_loss", "train_auc", "val_auc")
 
@@ -90,7 +90,7 @@ def test_the_curves_are_those_of_the_run(trained: tuple[Path, dict[str, Any], To
 def test_steps_are_told_twice_a_second_with_the_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock of our own: 40 steps of 0.1 s in each of two epochs of one fold."""
     now, told = [100.0], Told()
-    monkeypatch.setattr("MolSubCore.jobs.train.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("MolSubCore.worker.train.time", SimpleNamespace(monotonic=lambda: now[0]))
     plan: Any = SimpleNamespace(folds=1, epochs=2)
     reports = _Reports(plan, tmp_path, told)
     for epoch in (1, 2):

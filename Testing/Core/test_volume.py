@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from written_files import picture
 
 from MolSubCore.errors import ImageError
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.reader import read_mammogram
 
 NAMES = ["m.nii", "m.nii.gz", "m.nrrd", "m.nhdr", "m.mha", "m.mhd"]
 STORED = picture(12)

@@ -42,10 +42,9 @@ from written_files import (
 )
 
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.lost_block import lost_block, unlike
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.whole_jpeg import Damage, check_jpeg, check_jpeg_2000, check_packbits
+from MolSubCore.imaging.io.damage import Damage, check_jpeg, check_jpeg_2000, check_packbits, lost_block, unlike
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 
 SHAPE = (240, 300)
 
@@ -406,8 +405,8 @@ def test_headers_of_millions_of_elements_are_refused_before_they_are_parsed(
         assert "stop_when" in kwargs, "the whole header is parsed"
         return read_dataset(*args, **kwargs)
 
-    monkeypatch.setattr("MolSubCore.imaging.dicom_file.read_dataset", of_meta)
-    monkeypatch.setattr("MolSubCore.imaging.dicom_file.dcmread", of_meta)
+    monkeypatch.setattr("MolSubCore.imaging.io.dicom.read_dataset", of_meta)
+    monkeypatch.setattr("MolSubCore.imaging.io.dicom.dcmread", of_meta)
     with pytest.raises(ImageError, match=words):
         read_mammogram(path)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from MolSubCore.cohort.second_reader import pairs
+from MolSubCore.annotation.second_reader import pairs
+from MolSubCore.annotation.worklist import Worklist, open_worklist, readers
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.cohort.worklist import Worklist, open_worklist, readers
 from MolSubCore.errors import MolSubError
 from MolSubCore.tasks import Subtype
 
@@ -47,8 +47,9 @@ def outline(worklist: Worklist, number: int, content: bytes = b"mask") -> Path:
 def test_it_needs_no_other_library() -> None:
     """What the panel imports: the standard library and ours."""
     program = (
-        "import sys; before = set(sys.modules); import MolSubCore.cohort.worklist, MolSubCore.cohort.second_reader;"
-        "import MolSubCore.jobs.folder;"
+        "import sys; before = set(sys.modules); import MolSubCore.annotation.worklist;"
+        "import MolSubCore.annotation.second_reader;"
+        "import MolSubCore.worker.folder;"
         "print([m for m in {n.split('.')[0] for n in set(sys.modules) - before}"
         " - set(sys.stdlib_module_names) - {'MolSubCore'}])"
     )
@@ -132,7 +133,7 @@ def test_a_failed_write_leaves_the_old_mask(table: Path) -> None:
 
 
 def test_two_programs(table: Path) -> None:
-    program = f"from MolSubCore.cohort.worklist import open_worklist; open_worklist({str(table)!r}, 'A')"
+    program = f"from MolSubCore.annotation.worklist import open_worklist; open_worklist({str(table)!r}, 'A')"
     with open_worklist(table, "A"):
         with pytest.raises(MolSubError, match="in use by process"):
             open_worklist(table, "A")
@@ -145,7 +146,7 @@ def test_two_programs(table: Path) -> None:
 
 _WRITER = """
 import itertools, sys
-from MolSubCore.cohort.worklist import open_worklist
+from MolSubCore.annotation.worklist import open_worklist
 worklist = open_worklist(sys.argv[1], "A")
 print("open", flush=True)
 for turn in itertools.count():

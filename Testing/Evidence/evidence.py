@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from MolSubCore.cli.progress import Bar, TrainingBar
 from MolSubCore.cohort.synthetic import PAPER_COUNTS, make_synthetic_cohort
 from MolSubCore.evaluation.evaluate import evaluate_run
 from MolSubCore.files import read_json, write_json
-from MolSubCore.progress import Bar, TrainingBar
 from MolSubCore.training.run import train
 from MolSubCore.training.session import TrainingOptions, prepare_training
 

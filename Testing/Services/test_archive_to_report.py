@@ -16,10 +16,10 @@ from orthanc import Orthanc
 from pydicom import dcmread
 
 from MolSubCore.__main__ import main
-from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.files import read_json
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 from MolSubCore.tasks import Subtype
 
 TRAIN = [

@@ -16,14 +16,14 @@ from pydicom.dataset import Dataset
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.dicom_out.heatmap_map import read_parametric_map
-from MolSubCore.dicom_out.read_report import read_prediction_sr
 from MolSubCore.files import read_json
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.registry import build_model
+from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
+from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 from MolSubCore.tasks import Subtype, get_task
 
 

@@ -19,11 +19,11 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
-from MolSubCore.jobs.schema import Event
-from MolSubCore.jobs.slurm import run_slurm
 from MolSubCore.study.job import StudyJob, run_fold
 from MolSubCore.study.plan import Study, StudyOptions, plan_study
 from MolSubCore.tasks import Subtype
+from MolSubCore.worker.executor import run_slurm
+from MolSubCore.worker.protocol import Event
 
 #: So many that a job told to end after its first ones is far from its last.
 EPOCHS = 8

@@ -10,10 +10,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 import scene_case
-from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import RoiGeometry, extract_rois
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import RoiGeometry, extract_rois
 
 #: The mammogram of `show`, as the core has it.
 CORE = Mammogram(scene_case.pixels(), spacing=Spacing(*scene_case.SPACING, "ImagerPixelSpacing"))

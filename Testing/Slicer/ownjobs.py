@@ -14,7 +14,7 @@ sys.modules["own_jobs"] = own
 class Finder:
     # Adds the jobs to the worker's table as soon as that is imported.
     def find_spec(self, name, path=None, target=None):
-        if name != "MolSubCore.jobs.worker":
+        if name != "MolSubCore.worker.worker":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -63,12 +63,12 @@ def hold(progress):
         time.sleep(0.02)
 
 def predict(options, progress):
-    from MolSubCore.jobs.predict_jobs import predict
+    from MolSubCore.worker.predict_jobs import predict
     hold(progress)
     return predict(options, progress)
 
 def report(options, progress):
-    from MolSubCore.jobs.report import write_report
+    from MolSubCore.worker.report import write_report
     hold(progress)
     return write_report(options, progress)
 """

@@ -56,9 +56,9 @@ def draw_thumbnail(path: Path, size: tuple[int, int] = (260, 280)) -> None:
     import numpy as np
 
     from MolSubCore.imaging.display import display_array
-    from MolSubCore.imaging.lesion import read_lesions
-    from MolSubCore.imaging.reader import read_mammogram
-    from MolSubCore.jobs.sample import make_sample_case
+    from MolSubCore.imaging.io.reader import read_mammogram
+    from MolSubCore.lesions.masks import read_lesions
+    from MolSubCore.worker.sample import make_sample_case
 
     width, height = size
     with tempfile.TemporaryDirectory() as folder:

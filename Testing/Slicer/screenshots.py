@@ -149,7 +149,7 @@ def model() -> Path:
     for folder in (ROOT / "demo", demo):
         for path in sorted(folder.glob("*.molsub")):
             return path
-    from MolSubCore.demo import run_demo
+    from MolSubCore.cli.demo import run_demo
 
     run_demo(demo)
     return next(demo.glob("*.molsub"))

@@ -53,7 +53,7 @@ def make_bundle(folder: Path, task: str = "tn") -> Path:
 def _write_random_bundle(target: Path, task: str) -> None:
     import torch
 
-    from MolSubCore.imaging.recipes import get_recipe
+    from MolSubCore.lesions.preprocessing import get_recipe
     from MolSubCore.models.bundle import write_bundle
     from MolSubCore.models.registry import build_model
     from MolSubCore.tasks import get_task

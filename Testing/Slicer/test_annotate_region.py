@@ -13,10 +13,10 @@ import SimpleITK as sitk
 
 import annotate_case as case
 import scene_case
-from MolSubCore.imaging.lesion import read_lesions
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import extract_rois
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
 
 pytestmark = pytest.mark.usefixtures("scene")
 

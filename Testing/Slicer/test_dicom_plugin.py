@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from MolSubCore.jobs.sample import make_sample_case
+from MolSubCore.worker.sample import make_sample_case
 
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 

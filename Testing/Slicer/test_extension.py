@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cmake_lists import LISTS, ROOT, FileList
-from MolSubCore.jobs.sample import make_sample_case
+from MolSubCore.worker.sample import make_sample_case
 from render_icons import ICONS, render
 
 if sys.version_info >= (3, 11):

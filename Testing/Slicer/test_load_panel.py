@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from headless.dialogs import DIALOGS
-from MolSubCore.jobs.sample import make_sample_case
+from MolSubCore.worker.sample import make_sample_case
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"

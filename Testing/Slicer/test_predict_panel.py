@@ -30,7 +30,8 @@ def predicted_by_command(case: Any, bundle: Path, out: Path) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     images = [text for image, mask in zip(case.images, case.masks, strict=True) for text in (str(image), str(mask))]
     code = (
-        "import sys, json; from MolSubCore.predict import predict; from MolSubCore.models.bundle import read_bundle;"
+        "import sys, json; from MolSubCore.prediction.predict import predict;"
+        "from MolSubCore.models.bundle import read_bundle;"
         "a = sys.argv[3:]; p = predict(list(zip(a[::2], a[1::2])), read_bundle(sys.argv[1]), layers=[]);"
         "json.dump([p.patient] + [list(map(float, i.probabilities)) for i in p.items], open(sys.argv[2], 'w'))"
     )

@@ -10,8 +10,9 @@ import pytest
 import SimpleITK as sitk
 
 import scene_case
-from MolSubCore.imaging.lesion import Box, read_lesions
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.lesions.lesion import Box
+from MolSubCore.lesions.masks import read_lesions
 
 pytestmark = pytest.mark.usefixtures("scene")
 CORE = Mammogram(np.zeros(scene_case.SHAPE, np.uint8))

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.distance import directed_hausdorff
 
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
 from worklist_case import Reader, bare_table, make_images
 
 Until = Callable[..., Any]

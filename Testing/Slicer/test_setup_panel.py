@@ -44,7 +44,7 @@ def pip_install(arguments):
 @pytest.fixture(scope="module")
 def facts() -> dict[str, Any]:
     """Of this interpreter."""
-    code = "import json; from MolSubCore.jobs.environment import describe as d\n"
+    code = "import json; from MolSubCore.worker.environment import describe as d\n"
     code += "print(json.dumps(d({}, lambda *share, **values: None)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])

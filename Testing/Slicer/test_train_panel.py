@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from MolSubCore.jobs.folder import is_running, new_events
+from MolSubCore.worker.folder import is_running, new_events
 from ownjobs import write_jobs
 
 Until = Callable[..., None]
@@ -289,8 +289,8 @@ def test_it_is_found_again_while_it_runs(
 
 def test_a_folder_of_many_events_is_read_in_pieces(short: Path, place: Path, module: Any) -> None:
     """Ten hours of events do not hold up the window: each look reads a piece."""
-    from MolSubCore.jobs.folder import write_job
-    from MolSubCore.jobs.schema import Event, Request
+    from MolSubCore.worker.folder import write_job
+    from MolSubCore.worker.protocol import Event, Request
     from MolSubSlicerLib.TrainingProcess import TrainingProcess
 
     folder = place / "training" / "long"

@@ -13,11 +13,11 @@ from scipy import ndimage
 
 import annotate_case as case
 import scene_case
-from MolSubCore.imaging.lesion import Box
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.imaging.reader import read_mammogram
-from MolSubCore.imaging.recipes import get_recipe
-from MolSubCore.imaging.roi import square_roi
+from MolSubCore.lesions.lesion import Box
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import square_roi
 
 Until = Callable[..., Any]
 _REAL = "dicom/ge_senographe_RMLO_jpegLosslessSV1_voilut3_sigmoid.dcm"

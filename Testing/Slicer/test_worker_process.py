@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from MolSubCore.jobs.schema import Event, Request
+from MolSubCore.worker.protocol import Event, Request
 from ownjobs import write_jobs
 
 Until = Callable[..., None]

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 import annotate_case as case
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.imaging.lesion import read_lesions
-from MolSubCore.imaging.reader import read_mammogram
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.lesions.masks import read_lesions
 from worklist_case import Reader, bare_table, make_images
 
 Until = Callable[..., Any]

@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import (
+from MolSubCore.cohort.importers.base import (
+    NO_IMAGE,
+    OVERLONG,
+    Found,
+    Ledger,
     Line,
+    Progress,
+    Row,
     files_below,
     find_tables,
     note_passed,

@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, NO_SIDE, OVERLONG, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import (
+from MolSubCore.cohort.importers.base import (
+    NO_MAMMOGRAM,
+    NO_SIDE,
+    OVERLONG,
+    Found,
+    Ledger,
     Line,
+    Progress,
+    Row,
     age_of,
     files_below,
     find_table,
@@ -28,8 +33,8 @@ from MolSubCore.cohort.importers.sources import (
 )
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_text
-from MolSubCore.imaging import dicom_facts as facts
-from MolSubCore.imaging.dicom_file import open_dicom
+from MolSubCore.imaging.io import dicom as facts
+from MolSubCore.imaging.io.dicom import open_dicom
 from MolSubCore.imaging.view_text import read_side
 from MolSubCore.tasks import SubtypeLabel, parse_subtype
 

@@ -14,20 +14,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import NO_MAMMOGRAM, OVERLONG, Found, Note, Progress, Row
-from MolSubCore.cohort.importers.sources import Line, age_of, files_below, note_passed, read_lines, relative
+from MolSubCore.cohort.importers.base import (
+    NO_MAMMOGRAM,
+    OVERLONG,
+    Found,
+    Ledger,
+    Line,
+    Note,
+    Progress,
+    Row,
+    age_of,
+    files_below,
+    note_passed,
+    read_lines,
+    relative,
+)
+from MolSubCore.cohort.names import IMAGE_ENDINGS, is_neutral, patients_of, tells_patient
+from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
-from MolSubCore.cohort.worklist_source import IMAGE_ENDINGS, is_neutral, patients_of, tells_patient
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import open_file
-from MolSubCore.imaging import dicom_facts as facts
-from MolSubCore.imaging.dicom_file import open_dicom
+from MolSubCore.imaging.io import dicom as facts
+from MolSubCore.imaging.io.dicom import open_dicom
+from MolSubCore.imaging.io.reader import check_header
 from MolSubCore.imaging.mammogram import is_placeholder
-from MolSubCore.imaging.reader import check_header
 from MolSubCore.imaging.view_text import facts_from_name, read_side
-from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import SubtypeLabel, number_label, parse_subtype
 
 NO_IMAGE_FILE = "no image by its name and content"

@@ -13,8 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from MolSubCore.cohort.importers import folders
-from MolSubCore.cohort.importers.finish import (
+from MolSubCore.cohort.importers.base import (
     MARKER,
+    Found,
+    ImportOptions,
+    Progress,
+    Row,
     choose,
     drop_twins,
     drop_unreadable,
@@ -24,10 +28,9 @@ from MolSubCore.cohort.importers.finish import (
     save_import,
 )
 from MolSubCore.cohort.importers.folders import FolderOptions
-from MolSubCore.cohort.importers.rows import Found, ImportOptions, Progress, Row
+from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.errors import CohortError, printable
 from MolSubCore.files import OVERWRITE, check_free, read_json, try_place
-from MolSubCore.pseudonyms import Salt
 from MolSubCore.tasks import TASKS, SubtypeLabel
 
 

@@ -9,16 +9,171 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.optimam_image import Header, read_header
-from MolSubCore.cohort.importers.optimam_nbss import Pathology, pathology_of
-from MolSubCore.cohort.importers.rows import NO_IMAGE, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import clip_box, number_of
+from pydicom.dataset import Dataset
+
+from MolSubCore.cohort.importers.base import (
+    NO_IMAGE,
+    NO_MAMMOGRAM,
+    NO_SIDE,
+    Found,
+    Ledger,
+    Progress,
+    Row,
+    age_of,
+    clip_box,
+    from_receptors,
+    number_of,
+)
 from MolSubCore.errors import CohortError
 from MolSubCore.files import read_text
+from MolSubCore.imaging.io import dicom as facts
+from MolSubCore.tasks import SubtypeLabel
+
+NO_HEADER = "header file missing or damaged"
+RAW = "image for processing: its twin for presentation counts"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header file says; `wrong` is why the image cannot be used."""
+
+    side: str = ""
+    view: str = ""
+    age: str = ""
+    manufacturer: str = ""
+    model: str = ""
+    shape: tuple[int, int] = (0, 0)
+    wrong: str = ""
+
+
+def read_header(study: Path, sop: str) -> Header:
+    """Read ``<sop>.json``, or ``<sop>.dcm.json`` as some are called."""
+    for name in (f"{sop}.json", f"{sop}.dcm.json"):
+        try:
+            if not (study / name).is_file():  # a named pipe would wait for ever
+                continue
+            dataset = Dataset.from_json(json.loads(read_text(study / name)))
+            return _facts(dataset)
+        except Exception:  # any damage: pydicom raises many kinds
+            break
+    return Header(wrong=NO_HEADER)
+
+
+def _facts(dataset: Dataset) -> Header:
+    side, _ = facts.read_side(dataset)
+    view, _ = facts.read_view(dataset)
+    rows, columns = (int((facts.numbers(dataset, name) or (0,))[0]) for name in ("Rows", "Columns"))
+    frames = facts.numbers(dataset, "NumberOfFrames") or (1.0,)
+    modality = facts.text(dataset, "Modality")
+    wrong = ""
+    if (modality and modality != "MG") or frames[0] != 1:
+        wrong = NO_MAMMOGRAM
+    elif facts.text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
+        wrong = RAW
+    elif side is None:
+        wrong = NO_SIDE
+    maker, model = (facts.text(dataset, name) for name in ("Manufacturer", "ManufacturerModelName"))
+    age = age_of(facts.text(dataset, "PatientAge"))
+    return Header(side or "", view or "", age, maker, model, (rows, columns), wrong)
+
+
+NO_EPISODE = "episode of the study not in the screening records"
+NO_LINK = "mark not linked to a lesion of the screening records"
+NO_LESION = "linked lesion without surgery or biopsy on this side"
+IN_SITU = "carcinoma in situ: subtypes are of invasive cancers"
+DIFFERENT = "mark linked to lesions of different subtypes"
+DISAGREE = "Lesions whose biopsy and surgery tell different receptors; surgery was taken"
+
+#: The first that tells a receptor counts.
+_EVENTS = ("SURGERY", "BIOPSYWIDE")
+_RECEPTORS = {"er": "HormoneERStatus", "pr": "HormonePRStatus", "her2": "HER2ReceptorStatus"}
+_INVASIVE = ("InvasiveComponents", "InvasiveType", "DiseaseGrade")
+_NON_INVASIVE = ("InSituComponents", "DcisGrade")
+
+
+@dataclass(frozen=True)
+class Pathology:
+    """Subtype of the lesion under a mark, or the reason why there is none.
+
+    Attributes
+    ----------
+    subtype : Subtype, PartialSubtype or None
+    reason : str
+    facts : dict
+        Columns for the table.
+    notes : tuple of str
+        What should be known about this lesion.
+    """
+
+    subtype: SubtypeLabel | None
+    reason: str
+    facts: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def pathology_of(nbss: Mapping[str, Any], episode: str, side: str, linked: object) -> Pathology:
+    """The lesions that a mark is linked to (``1``, ``1,2`` or a number), on the image's own side."""
+    record = nbss.get(episode)
+    if not isinstance(record, dict):
+        return Pathology(None, NO_EPISODE)
+    numbers = re.findall(r"\d+", "" if linked is None else str(linked))
+    if not numbers:
+        return Pathology(None, NO_LINK)
+    found = [_lesion(record, side, number) for number in dict.fromkeys(numbers)]
+    named = {"lesions": ",".join(dict.fromkeys(numbers))}
+    if len({item.subtype for item in found}) > 1:
+        return Pathology(None, DIFFERENT, named)
+    first = found[0]
+    return Pathology(first.subtype, first.reason, named | first.facts, tuple(n for item in found for n in item.notes))
+
+
+def _lesion(record: Mapping[str, Any], side: str, number: str) -> Pathology:
+    events = [event for name in _EVENTS if (event := _below(record, name, side, number))]
+    if not events:
+        return Pathology(None, NO_LESION)
+    told = {name: [_status(event.get(field)) for event in events] for name, field in _RECEPTORS.items()}
+    status = {name: next((value for value in values if value), "") for name, values in told.items()}
+    sure = {name: next((value for value in values if value in ("RP", "RN")), "") for name, values in told.items()}
+    notes = (DISAGREE,) if any({"RP", "RN"} <= set(values) for values in told.values()) else ()
+    grade = next((str(event["DiseaseGrade"]) for event in events if event.get("DiseaseGrade")), "")
+    facts = {**{name: sure[name] or status[name] for name in sure}, "grade": grade}
+    if not _invasive(events) and any(_is_in_situ(event) for event in events):
+        return Pathology(None, IN_SITU, facts)
+    meaning = {"RP": True, "RN": False}
+    er, pr, her2 = (meaning.get(sure[name]) for name in ("er", "pr", "her2"))
+    subtype, reason = from_receptors(er, pr, her2)
+    return Pathology(subtype, reason, facts, notes)
+
+
+def _below(record: Mapping[str, Any], *keys: str) -> dict[str, Any] | None:
+    value: Any = record
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else None
+
+
+def _status(value: object) -> str:
+    """RP, RN, RU, or empty."""
+    text = str(value or "").strip().upper()
+    return text if text in ("RP", "RN", "RU") else ""
+
+
+def _invasive(events: list[dict[str, Any]]) -> bool:
+    return any(
+        str(event.get("MalignancyType") or "").lower() == "b"
+        or str(event.get("InvasivePresent") or "").upper() == "Y"
+        or any(event.get(name) for name in _INVASIVE)
+        for event in events
+    )
+
+
+def _is_in_situ(event: dict[str, Any]) -> bool:
+    return str(event.get("MalignancyType") or "").lower() == "a" or any(event.get(name) for name in _NON_INVASIVE)
+
 
 NO_MARK = "image without a mark"
 NO_NBSS = "client without screening records (NBSS)"

@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Progress, Row
-from MolSubCore.cohort.importers.sources import Line, files_below, find_table, note_passed, read_lines
+from MolSubCore.cohort.importers.base import (
+    NO_IMAGE,
+    OVERLONG,
+    Found,
+    Ledger,
+    Line,
+    Progress,
+    Row,
+    files_below,
+    find_table,
+    note_passed,
+    read_lines,
+)
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import Finder
 from MolSubCore.tasks import SubtypeLabel, parse_subtype

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from MolSubCore.cohort.importers.ledger import Ledger
-from MolSubCore.cohort.importers.rows import NO_IMAGE, OVERLONG, Found, Note, Progress, Row
-from MolSubCore.cohort.importers.sources import (
+from MolSubCore.cohort.importers.base import (
+    NO_IMAGE,
+    OVERLONG,
     Clipped,
+    Found,
+    Ledger,
     Line,
+    Note,
+    Progress,
+    Row,
     clip_box,
     files_below,
     find_table,

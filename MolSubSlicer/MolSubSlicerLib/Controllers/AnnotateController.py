@@ -242,7 +242,7 @@ class AnnotateController:
     def recipe(self) -> Any:
         """The chosen model's recipe, else the default one."""
         from MolSubCore.errors import MolSubError
-        from MolSubCore.imaging.recipes import Recipe, get_recipe
+        from MolSubCore.lesions.preprocessing import Recipe, get_recipe
 
         if self._card is not None:
             try:

@@ -11,7 +11,7 @@ from MolSubSlicerLib.Scene import Lesions, Mammograms
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from MolSubCore.cohort.worklist import Worklist
+    from MolSubCore.annotation.worklist import Worklist
 
 
 def outline_of(volume: Any) -> NDArray[np.uint8] | None:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from MolSubCore.imaging.lesion import Box
     from MolSubCore.imaging.mammogram import Spacing
-    from MolSubCore.imaging.recipes import Recipe
-    from MolSubCore.imaging.roi import RoiGeometry
+    from MolSubCore.lesions.lesion import Box
+    from MolSubCore.lesions.preprocessing import Recipe
+    from MolSubCore.lesions.roi import RoiGeometry
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def find_region(layers: Sequence[NDArray[np.bool_]], recipe: Recipe, spacing: Sp
         The image's.
     """
     from MolSubCore.errors import MolSubError
-    from MolSubCore.imaging.lesion import lesion_boxes
-    from MolSubCore.imaging.roi import roi_geometry
+    from MolSubCore.lesions.lesion import lesion_boxes
+    from MolSubCore.lesions.roi import roi_geometry
 
     warnings = _spacing_warnings(recipe, spacing)
     if not len(layers) or _is_unplaceable(recipe, spacing):

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MolSubSlicerLib.Signal import Signal
 
 if TYPE_CHECKING:
-    from MolSubCore.cohort.second_reader import Pair
+    from MolSubCore.annotation.second_reader import Pair
     from MolSubSlicerLib.Controllers.WorklistController import WorklistController
     from MolSubSlicerLib.Session import Session
 
@@ -57,7 +57,7 @@ class SecondReaderController:
 
     def readers(self) -> list[str]:
         """Names of those who have a worklist over the open source."""
-        from MolSubCore.cohort.worklist import readers
+        from MolSubCore.annotation.worklist import readers
 
         return readers(self.worklist.source) if self.worklist.source else []
 
@@ -70,7 +70,7 @@ class SecondReaderController:
             Names of readers who have done all images of the source.
         rule : {'', 'first', 'second', 'union', 'intersection'}
         """
-        from MolSubCore.cohort.second_reader import pairs
+        from MolSubCore.annotation.second_reader import pairs
 
         source = self.worklist.source
         if source is None:
@@ -126,8 +126,7 @@ class SecondReaderController:
 
     def _write_table(self, folder: Path) -> None:
         """The cohort table of the consensus: rows of the open worklist with the consensus masks."""
-        from MolSubCore.cohort.worklist_files import table_text
-        from MolSubCore.cohort.worklist_source import read_source
+        from MolSubCore.annotation.worklist import read_source, table_text
         from MolSubCore.files import write_text
 
         worklist, source = self.worklist.worklist, self.worklist.source

@@ -177,7 +177,7 @@ class SetupController:
             text = _("There is no such interpreter: {path}. Choose the file python or python.exe of an environment.")
             self._session.say(text.format(path=path or _("(empty)")), "error")
             return
-        from MolSubCore.jobs.schema import Request
+        from MolSubCore.worker.protocol import Request
 
         self._set_activity("trying")
         self._trial = WorkerProcess(lambda: path)

@@ -22,7 +22,7 @@ from MolSubSlicerLib.Signal import Signal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from MolSubCore.cohort.worklist import Entry, Worklist
+    from MolSubCore.annotation.worklist import Entry, Worklist
     from MolSubSlicerLib.Controllers.AnnotateController import AnnotateController
     from MolSubSlicerLib.Session import Session
 
@@ -104,7 +104,7 @@ class WorklistController:
         self.changed.emit()
 
     def _begin(self, source: Path, reader: str, blind: bool, images: list[Path] | None) -> None:
-        from MolSubCore.cohort.worklist import open_worklist
+        from MolSubCore.annotation.worklist import open_worklist
 
         self.worklist = open_worklist(source, reader.strip(), blind=blind, images=images)
         self.source, self.images = source, images

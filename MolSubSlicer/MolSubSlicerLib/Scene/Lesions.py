@@ -27,7 +27,7 @@ from MolSubSlicerLib.Scene.Nodes import (
 from MolSubSlicerLib.Scene.SceneError import SceneError
 
 if TYPE_CHECKING:
-    from MolSubCore.imaging.lesion import Box
+    from MolSubCore.lesions.lesion import Box
 
 
 _MOST = 255
@@ -245,7 +245,7 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path) -> None:
     SceneError
         If the shape is not the mammogram's, the suffix is another, or the disk refuses.
     """
-    from MolSubCore.imaging import mask_file
+    from MolSubCore.lesions import masks as mask_file
 
     target, labels = Path(path), np.asarray(labels, np.uint8)
     if labels.shape[-2:] != shape_of(volume):
@@ -263,7 +263,7 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path) -> None:
 
 def boxes_of(labels: NDArray[Any]) -> list[Box]:
     """Tight boxes of the labels of a label map, from the smallest label up, or of every layer of a stack."""
-    from MolSubCore.imaging.lesion import Box
+    from MolSubCore.lesions.lesion import Box
 
     labels = np.asarray(labels)
     if labels.ndim == 3:

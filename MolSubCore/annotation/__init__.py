@@ -1,0 +1,1 @@
+"""Outlining a cohort: worklists, and a second reader."""

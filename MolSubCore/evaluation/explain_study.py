@@ -1,0 +1,296 @@
+"""``molsub explain-study``: tests of a bundle's heatmaps on a whole cohort."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
+from MolSubCore.errors import MolSubError
+from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
+from MolSubCore.explain.figures import draw_explanations
+from MolSubCore.files import OVERWRITE, atomic_folder, write_json
+from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import bundle_hash, model_summary, now
+from MolSubCore.models.device import to_input
+from MolSubCore.prediction.predict import check_request, predict
+from MolSubCore.prediction.provenance import program
+from MolSubCore.prediction.result import LesionPrediction
+from MolSubCore.tasks import SubtypeLabel, get_task
+
+Row = dict[str, Any]
+
+#: What is averaged, in the order of the table.
+MEASURES = (
+    *REGIONS,
+    *(f"area {name}" for name in REGIONS),
+    "enrichment",
+    "auroc",
+    "deletion gain",
+    "insertion gain",
+)
+
+
+@dataclass(frozen=True)
+class ExplanationPlan:
+    """What decides the result of `explain_cohort`, beside cohort and bundle.
+
+    Attributes
+    ----------
+    layers : tuple of str, or None
+        Dotted names; the architecture's defaults when None.
+    rim_mm, rim_px : float
+        Width of the peritumoral rim: in mm where the pixel spacing is known, in image pixels where not.
+    faithful : int
+        Patients on whose lesions pixels are deleted and inserted (many forward passes each), evenly chosen.
+    randomised : int
+        Patients on whose first lesion weights are randomised.
+    steps, controls : int
+        See `MolSubCore.explain.faithfulness.deletion_insertion`.
+    resamples, seed : int
+        Of the bootstrap over patients, and of all other random numbers.
+    """
+
+    layers: tuple[str, ...] | None = None
+    rim_mm: float = 5.0
+    rim_px: float = 50.0
+    faithful: int = 20
+    randomised: int = 8
+    steps: int = 10
+    controls: int = 1
+    resamples: int = 2000
+    seed: int = 21
+
+    def __post_init__(self) -> None:
+        for name, low in (("rim_mm", 0.01), ("rim_px", 0.5), ("faithful", 0), ("randomised", 0), ("steps", 2)):
+            if not getattr(self, name) >= low:
+                found = f"is {getattr(self, name)}, expected {low:g} or more"
+                raise MolSubError(name, found, "Choose a larger number")
+        if self.layers is not None and not self.layers:
+            raise MolSubError("layers", "is none, expected one or more", "Name a layer, or leave the option out")
+
+
+def explain_cohort(
+    table: Path,
+    bundle: Bundle,
+    out: Path,
+    plan: ExplanationPlan,
+    *,
+    overwrite: bool = False,
+    command: str = "",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Test a bundle's heatmaps on every lesion of a cohort.
+
+    Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
+    with 95 % intervals over patients) and ``explanations.png`` to the folder `out`, whole or not at all;
+    returns the content of the second. A patient that cannot be explained is left out, named by its rows.
+
+    Parameters
+    ----------
+    table : Path
+        Cohort table; the subtype may be absent, then it is not known which predictions are right.
+    bundle : Bundle
+    out : Path
+    plan : ExplanationPlan
+    overwrite : bool
+    command : str
+        For the record; it must name nobody.
+
+    Raises
+    ------
+    MolSubError
+        If no patient can be explained, or for an unknown layer.
+    """
+    patients: dict[str, list[Case]] = {}
+    cohort = read_cohort(table, need_subtype=False)
+    tell_notes(cohort)
+    for case in cohort.cases:
+        patients.setdefault(case.patient_id, []).append(case)
+    check_request(bundle, layers=plan.layers)
+    rows: list[Row] = []
+    inputs: list[list[dict[str, str]]] = []  # of each patient
+    left_out: list[dict[str, str]] = []
+    sanity: list[dict[str, dict[str, float]]] = []
+    faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
+    with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
+        for number, cases in enumerate(patients.values()):
+            try:
+                images = [(case.image, case.lesion) for case in cases]
+                sides, views = [case.side for case in cases], [case.view for case in cases]
+                prediction = predict(images, bundle, layers=plan.layers, sides=sides, views=views)
+                own: list[Row] = []
+                for item in prediction.items:
+                    own += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)
+                if number in randomised:
+                    sanity.append(_sanity(prediction.items[0], bundle, plan))
+                rows += own
+                inputs.append(prediction.made["inputs"])
+            except Exception as error:  # whatever it is, it is this patient's
+                numbers = " ".join(str(case.row) for case in cases)
+                left_out.append({"rows": numbers, "reason": without_paths(error, cases)})
+            if progress:
+                progress(number + 1, len(patients), "")
+        if not rows:
+            found = f"has no patient that can be explained; rows {left_out[0]['rows']}: {left_out[0]['reason']}"
+            raise MolSubError(table, found, "molsub cohort check lists all such rows")
+        made = {
+            "date": now(),
+            "command": command,
+            "program": program(),
+            "table_sha256": content_hash(table),
+            "inputs": inputs,
+            "bundle_sha256": bundle_hash(bundle.card),
+        }
+        result = _result(rows, sanity, bundle, plan) | {"left_out": left_out, "made": made}
+        _write_rows(folder / "explanations.csv", rows)
+        write_json(folder / "explanations.json", result)
+        draw_explanations(folder / "explanations.png", result)
+    return result
+
+
+def _evenly(count: int, wanted: int) -> set[int]:
+    """`wanted` of `count` places at equal distances, all of them if there are no more."""
+    return set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()) if wanted else set()
+
+
+def _inputs(item: LesionPrediction, bundle: Bundle) -> torch.Tensor:
+    return to_input(item.roi.patch[None], item.roi.recipe, bundle.device)
+
+
+def _regions(item: LesionPrediction, plan: ExplanationPlan) -> Regions:
+    spacing = item.mammogram.spacing
+    rim = (plan.rim_px, plan.rim_px)
+    if spacing.row_mm and spacing.col_mm:
+        rim = (plan.rim_mm / spacing.row_mm, plan.rim_mm / spacing.col_mm)
+    return make_regions(item.lesions, item.roi.geometry, rim)
+
+
+def _rows(
+    item: LesionPrediction,
+    subtype: SubtypeLabel | None,
+    patient: int,
+    bundle: Bundle,
+    plan: ExplanationPlan,
+    faithful: bool,
+) -> list[Row]:
+    """One row per layer: the predicted class's map of one lesion."""
+    assert item.maps is not None
+    maps, regions = item.maps, _regions(item, plan)
+    index, classes = maps.classes[0], bundle.card["classes"]
+    own = get_task(bundle.card["task"]).class_of.get(subtype) if subtype else None
+    right = None if own is None else own == classes[index]
+    shared = {"patient": patient + 1, "image": item.image, "lesion": item.roi.lesion, "class": classes[index],
+              "correct": right, "rim": "mm" if item.mammogram.spacing.row_mm else "px"}  # fmt: skip
+    rows = []
+    for layer in maps.layers:
+        row: Row = {**shared, "layer": layer, "blind": maps.blind[layer][0]}
+        if not row["blind"]:
+            heat = maps.patch_map(layer, 0, item.roi.geometry.patch_size)
+            row |= _measures(heat, regions)
+            if faithful:
+                row |= _gains(item, bundle, index, heat, plan)
+        rows.append(row)
+    return rows
+
+
+def _measures(heat: NDArray[np.float32], regions: Regions) -> Row:
+    shares, areas = regions.shares(heat), regions.areas()
+    enrichment = shares["inside"] / areas["inside"] if areas["inside"] else None
+    return {
+        **shares,
+        **{f"area {name}": value for name, value in areas.items()},
+        "enrichment": enrichment,
+        "auroc": regions.auroc(heat),
+    }
+
+
+def _gains(item: LesionPrediction, bundle: Bundle, index: int, heat: NDArray[np.float32], plan: ExplanationPlan) -> Row:
+    def probability(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+        inputs = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last)
+        return np.concatenate([bundle.probabilities(part)[:, index].cpu().numpy() for part in inputs.split(8)])
+
+    patch = _inputs(item, bundle)[0, 0].cpu().numpy()
+    curves = deletion_insertion(probability, patch, heat, steps=plan.steps, controls=plan.controls, seed=plan.seed)
+    return {
+        "deletion gain": curves.control_deletion - curves.deletion,
+        "insertion gain": curves.insertion - curves.control_insertion,
+    }
+
+
+def _sanity(item: LesionPrediction, bundle: Bundle, plan: ExplanationPlan) -> dict[str, dict[str, float]]:
+    assert item.maps is not None
+    inputs = _inputs(item, bundle)
+    return weight_randomisation(bundle.models[0], inputs, item.maps.layers, item.maps.classes[0], seed=plan.seed)
+
+
+def _result(
+    rows: list[Row], sanity: list[dict[str, dict[str, float]]], bundle: Bundle, plan: ExplanationPlan
+) -> dict[str, Any]:
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    groups = ["all", "correctly classified", *bundle.card["classes"]]
+    return {
+        "format": "molsub-explanations",
+        "format_version": 1,
+        "intended_use": DISCLAIMER,
+        "model": model_summary(bundle.card),
+        "plan": {**vars(plan), "layers": layers},
+        "lesions": len({(row["patient"], row["image"], row["lesion"]) for row in rows}),
+        "patients": len({row["patient"] for row in rows}),
+        "layers": {
+            layer: {group: _summary([r for r in rows if r["layer"] == layer], group, plan) for group in groups}
+            for layer in layers
+        },
+        "weight_randomisation": {
+            layer: {stage: float(np.mean([one[stage][layer] for one in sanity])) for stage in sanity[0]}
+            for layer in (layers if sanity else [])
+        },
+    }
+
+
+def _summary(rows: list[Row], group: str, plan: ExplanationPlan) -> dict[str, Any]:
+    """Means over patients of one layer's maps: of all lesions, those classified correctly, or a predicted class."""
+    if group != "all":
+        rows = [row for row in rows if (row["correct"] if group == "correctly classified" else row["class"] == group)]
+    seen = [row for row in rows if not row["blind"]]
+    return {
+        "lesions": len(rows),
+        "blind": len(rows) - len(seen),
+        **{name: _mean([(r["patient"], r[name]) for r in seen if r.get(name) is not None], plan) for name in MEASURES},
+    }
+
+
+def _mean(values: Iterable[tuple[int, float]], plan: ExplanationPlan) -> dict[str, float | int | None]:
+    """Mean over patients (of each patient's mean) and its BCa bootstrap interval, from five patients on."""
+    by_patient: dict[int, list[float]] = {}
+    for patient, value in values:
+        by_patient.setdefault(patient, []).append(value)
+    means = np.array([np.mean(part) for part in by_patient.values()])
+    result: dict[str, float | int | None] = {"patients": len(means), "mean": None, "low": None, "high": None}
+    if len(means):
+        result["mean"] = float(means.mean())
+    if len(means) >= 5 and np.ptp(means) > 0:
+        rng = np.random.default_rng(plan.seed)
+        drawn = stats.bootstrap((means,), np.mean, n_resamples=plan.resamples, method="BCa", rng=rng)
+        low, high = (float(end) for end in drawn.confidence_interval)
+        if np.isfinite([low, high]).all():
+            result |= {"low": low, "high": high}
+    return result
+
+
+def _write_rows(path: Path, rows: list[Row]) -> None:
+    names = [*(name for name in rows[0] if name not in MEASURES), *MEASURES]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

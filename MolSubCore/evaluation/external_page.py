@@ -1,0 +1,605 @@
+"""Tables of an external validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.characteristics import characteristics, patient_columns
+from MolSubCore.evaluation.drift import MEASURES
+from MolSubCore.evaluation.external import ExternalValidation
+from MolSubCore.evaluation.figures import COLOURS
+from MolSubCore.evaluation.subgroups import LEAST, VIEW
+from MolSubCore.files import write_text
+from MolSubCore.models.card import calibration_note, dated, patient_level
+from MolSubCore.report.checklists import validation_checklist
+from MolSubCore.report.items import Picture, Record, Table, joined, new_figure
+from MolSubCore.report.page import data_uri, environment, interval, known, number
+from MolSubCore.statistics.metrics import metric_title
+from MolSubCore.tasks import get_task, subtype_order
+
+_GREY = "#8a93a0"
+_STYLES = {"validation": (_GREY, "s--", "validation of the training"), "test": (COLOURS[3], "^--", "own test set"),
+           "here": (COLOURS[0], "o-", "here")}  # fmt: skip
+
+
+def reliability_figure(result: dict[str, Any]) -> Picture:
+    """Predicted and observed shares: in the training and here, and before and after the recalibration."""
+    title, fitted = "Reliability", result["recalibration"]
+    figure = new_figure(9.8 if fitted else 5.4, 5.7, title, synthetic=result["synthetic"])
+    axes = figure.subplots(1, 2 if fitted else 1, squeeze=False)[0]
+    drift = result["calibration_drift"]
+    for key, (colour, line, label) in _STYLES.items():
+        if drift[key]:
+            _curve(axes[0], drift[key]["overall"], colour, line, label)
+    _dress(axes[0], "All patients, the model as it came", drift["here"]["overall"]["of"])
+    if fitted:
+        for key, colour, label in (("before", _GREY, "as the model came"), ("after", COLOURS[1], "recalibrated")):
+            _curve(axes[1], fitted[key]["calibration"]["overall"], colour, "o-", label)
+        text = f"{fitted['judged_on']} patients without {fitted['fitted_on']}"
+        _dress(axes[1], text, drift["here"]["overall"]["of"])
+    caption = (
+        f"Patients in {drift['here']['overall']['binning']}; bars are Wilson's 95 % intervals of the observed share."
+    )
+    return Picture("reliability", title, caption, figure, width=1000 if fitted else 560)
+
+
+def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool, earlier: str = "") -> Picture:
+    """Predicted and observed shares on the parts of a model's own cohort; `earlier` tells what came after them."""
+    figure = new_figure(5.4, 5.7, "Reliability", synthetic=synthetic)
+    axes, of = figure.subplots(), ""
+    for key, part in drift.items():
+        if part:
+            colour, line, label = _STYLES[key]
+            _curve(axes, part["overall"], colour, line, label)
+            of = part["overall"]["of"]
+    when = f", {earlier}" if earlier else ""
+    _dress(axes, f"Per patient{when}", of)
+    caption = f"Patients in bins of equal numbers{when}; bars are Wilson's 95 % intervals of the observed share."
+    return Picture("reliability", "Reliability", caption, figure, width=560)
+
+
+def _curve(axes: Axes, part: dict[str, Any], colour: str, line: str, label: str) -> None:
+    spots = part["bins"]
+    spread = [[p["observed"] - p["low"] for p in spots], [p["high"] - p["observed"] for p in spots]]
+    where = [p["predicted"] for p in spots], [p["observed"] for p in spots]
+    faint = {"elinewidth": 1.0, "capsize": 2, "markersize": 5, "linewidth": 1.5}
+    text = f"{label}: Brier {part['brier']:.3f}, n={part['patients']}"
+    axes.errorbar(*where, yerr=spread, fmt=line, color=colour, label=text, **faint)  # type: ignore[arg-type]
+
+
+def _dress(axes: Axes, title: str, of: str) -> None:
+    axes.plot([0, 1], [0, 1], color="#c4cad2", linewidth=1, linestyle="--", zorder=0)
+    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", ylabel="observed share")
+    axes.set_xlabel(f"predicted probability, {of}")
+    axes.legend(loc="upper left", fontsize=8, framealpha=0.9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def subgroups_figure(result: dict[str, Any]) -> Picture:
+    """AUC of every subgroup with its interval, beside that of all patients."""
+    name = "auc" if result["positive"] else "macro auc"
+    title = f"{'AUC' if result['positive'] else 'Macro AUC'} by subgroup"
+    whole, lines = result["test"]["ensemble"]["patient"]["metrics"][name], _lines(result, name)
+    figure = new_figure(8.6, 1.6 + 0.27 * len(lines), title, synthetic=result["synthetic"])
+    axes = figure.subplots()
+    if whole["value"] is not None:
+        axes.axvspan(whole["low"], whole["high"], color=COLOURS[0], alpha=0.10, linewidth=0)
+        axes.axvline(whole["value"], color=COLOURS[0], linewidth=1.2)
+    axes.axvline(0.5, color="#c4cad2", linewidth=1, linestyle="--")
+    for place, (_, metric, bold) in enumerate(lines):
+        if metric is None:
+            continue
+        if metric["value"] is None:
+            axes.text(0.01, place, "not estimable", va="center", fontsize=8.5, color=_GREY)
+            continue
+        colour = COLOURS[0] if bold else "#333a45"
+        axes.plot([metric["low"], metric["high"]], [place, place], color=colour, linewidth=2.2, alpha=0.6)
+        axes.plot(metric["value"], place, "D" if bold else "o", color=colour, markersize=6)
+    axes.set_yticks(range(len(lines)), [text for text, _, _ in lines], fontsize=9)
+    for label, (_, metric, bold) in zip(axes.get_yticklabels(), lines, strict=True):
+        label.set_fontweight("bold" if bold or metric is None else "normal")
+    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel=f"{title.partition(' by')[0]}, 95 % interval")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    caption = "The line and the band are all patients and their interval; 0.5 is chance."
+    return Picture("subgroups-figure", title, caption, figure, width=860)
+
+
+def _lines(result: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any] | None, bool]]:
+    level = result["test"]["ensemble"]["patient"]
+    lines: list[tuple[str, dict[str, Any] | None, bool]] = [
+        (f"All patients (n={level['n']})", level["metrics"][name], True)
+    ]
+    for attribute in dict.fromkeys(row["attribute"] for row in result["subgroups"]):
+        lines.append((attribute[:1].upper() + attribute[1:], None, False))
+        own = [row for row in result["subgroups"] if row["attribute"] == attribute]
+        lines += [(f"{row['level']} (n={row['patients']})", row["metrics"][name], False) for row in own]
+    return lines
+
+
+_NONE, _ENDS = "not recorded", ("value", "low", "high")
+_KINDS = (("manufacturers", "Manufacturer"), ("views", "View"), ("presentation", "Presentation intent"),
+          ("spacing_sources", "Pixel spacing from"))  # fmt: skip
+
+
+def all_tables(found: ExternalValidation, card: dict[str, Any], *, identified: bool = False) -> list[Table]:
+    """Every table, and the predictions, which are a csv alone."""
+    result = found.result
+    return [
+        flow_table(result),
+        cohorts_table(result),
+        performance_table(result, card),
+        drift_table(result),
+        thresholds_table(result),
+        subgroups_table(result),
+        recalibration_table(result),
+        predictions_table(found, identified=identified),
+    ]
+
+
+def cell(metric: dict[str, Any] | None, digits: int = 2) -> str:
+    """A metric of an evaluation for people."""
+    if metric is None:
+        return _NONE
+    if metric["value"] is None:
+        return str(metric.get("why", "undefined")).partition(":")[0]
+    low, high = metric.get("low"), metric.get("high")
+    return (
+        f"{metric['value']:.{digits}f}" if low is None or high is None else interval(metric["value"], low, high, digits)
+    )
+
+
+def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:
+    """Rows of `MEASURES` of one class: the measure, what is right, and a cell of each part, or `absent`."""
+    return [
+        (title, f"{right:g}", *(cell(part.get(measure)) if part else absent for part in parts))
+        for measure, (title, right) in MEASURES.items()
+    ]
+
+
+def _measure_records(name: str, parts: Mapping[str, Mapping[str, Any] | None]) -> list[Record]:
+    """Records of `MEASURES` of one class, for each part that there is."""
+    return [
+        {"class": name, "part": key, "measure": measure, **{end: part[measure][end] for end in _ENDS}}
+        for measure in MEASURES
+        for key, part in parts.items()
+        if part
+    ]
+
+
+def flow_table(result: dict[str, Any]) -> Table:
+    """Rows and patients from the table to the analysis."""
+    flow = result["flow"]
+    rows = [("Cohort table", str(flow["table"]["rows"]), str(flow["table"]["patients"]))]
+    rows += [
+        (f"  left out: {reason}", str(part["rows"]), str(part["patients"])) for reason, part in flow["left_out"].items()
+    ]
+    rows.append(("Analysed", str(flow["used"]["rows"]), str(flow["used"]["patients"])))
+    header = ("", "Rows (images)", "Patients")
+    records = [dict(zip(("step", "rows", "patients"), (row[0].strip(), *row[1:]), strict=True)) for row in rows]
+    note = (
+        "Patients that are left out are those of whom no row is left, each under one reason: the first that holds for "
+        "one of their rows. The rows themselves are in evaluation.json."
+    )
+    return Table("flow", "Flow of rows and patients", note, header, tuple(rows), records=records)
+
+
+def cohorts_table(result: dict[str, Any]) -> Table:
+    """This cohort beside that of the training."""
+    here, training = result["cohort"]["here"], result["cohort"]["training"]
+    rows: list[tuple[str, ...]] = [("Patients, images, lesions",)]
+    rows += [
+        (name.capitalize(), _text(training.get(name)), str(here[name])) for name in ("patients", "images", "lesions")
+    ]
+    rows.append(("Patients by class (training: its test set, and validation)",))
+    own = result["prevalence"]["training"]
+    for name, count in result["prevalence"]["test"]["patients"].items():
+        total = sum(result["prevalence"]["test"]["patients"].values())
+        rows.append((f"  {name}", _prevalences(own, name), f"{count} ({100 * count / max(total, 1):.0f} %)"))
+    for key, title in _KINDS:
+        rows.append((f"{title}, lesions",))
+        names = dict.fromkeys([*(training.get(key) or {}), *here[key]])
+        rows += [(f"  {n}", _text((training.get(key) or {}).get(n, 0) if training else None), str(here[key].get(n, 0)))
+                 for n in names]  # fmt: skip
+    records: list[Record] = [
+        {"what": row[0].strip(), "training": row[1], "here": row[2]} for row in rows if len(row) == 3
+    ]
+    note = "A model may do worse on devices, views and mixtures of classes that its training did not have."
+    header = ("", "Training cohort", "Here")
+    return Table("cohorts", "This cohort and that of the training", note, header, tuple(rows), records=records)
+
+
+def _prevalences(own: dict[str, Any], name: str) -> str:
+    parts = []
+    for part in ("test", "validation"):
+        counts = (own.get(part) or {}).get("patients") or {}
+        if sum(counts.values()):
+            parts.append(f"{counts.get(name, 0)} ({100 * counts.get(name, 0) / sum(counts.values()):.0f} %)")
+    return ", ".join(parts) or _NONE
+
+
+def _text(value: Any) -> str:
+    return _NONE if value is None else str(value)
+
+
+def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
+    """Metrics here, beside those of the model's own test set."""
+    here = result["test"]["ensemble"]
+    own = patient_level(card, "test")
+    rows, records = [], []
+    for name, metric in here["patient"]["metrics"].items():
+        before = (own.get("metrics") or {}).get(name)
+        cells = (cell(metric), cell(here["image"]["metrics"][name]), cell(before))
+        rows.append((metric_title(name), *cells))
+        for unit, part in (("here, patient", metric), ("here, image", here["image"]["metrics"][name]),
+                           (dated(card, "own test set, patient"), before)):  # fmt: skip
+            if part:
+                ends = {key: part[key] for key in _ENDS}
+                records.append({"metric": name, "part": unit, **ends})
+    header = ("", f"Per patient (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
+              f"Per patient (n={own.get('n', '?')})")  # fmt: skip
+    note = (
+        "95 % intervals in brackets. A patient's probabilities are the means over lesions and views. "
+        f"Called by {result['threshold']}; the thresholds of the training are below."
+    )
+    groups = (("", 1), ("Here", 2), (dated(card, "The model's own test set"), 1))
+    return Table("performance", "Performance", note, header, tuple(rows), groups, records=records)
+
+
+def drift_table(result: dict[str, Any]) -> Table:
+    """Calibration in the training's validation and test set, and here."""
+    drift = result["calibration_drift"]
+    parts = [("validation", "Validation"), ("test", "Own test set"), ("here", "Here")]
+    absent = "not comparable" if drift["why"] else _NONE
+    rows: list[tuple[str, ...]] = []
+    records: list[Record] = []
+    for name in drift["here"]["classes"]:
+        if len(drift["here"]["classes"]) > 1:
+            rows.append((f"{name} against the rest",))
+        own = {key: ((drift[key] or {}).get("classes") or {}).get(name) for key, _ in parts}
+        counts = [f"{part['observed']} of {part['patients']}" if part else absent for part in own.values()]
+        rows.append(("Patients of the class", "", *counts))
+        rows += measure_rows(list(own.values()), absent)
+        records += _measure_records(name, own)
+    rows.append(("All together" if len(drift["here"]["classes"]) > 1 else "Further measures",))
+    for measure, title in (("log_loss", "Log loss"), ("ece", "Expected calibration error")):
+        values = [number(drift[key]["overall"][measure]) if drift[key] else absent for key, _ in parts]
+        rows.append((title, "0", *values))
+    header = ("", "Right is", *(title for _, title in parts))
+    note = (
+        "Slope below 1: the probabilities are too extreme; intercept above 0: too low on average; expected / observed "
+        "above 1: the class is predicted more often than it is there. Validation: patients that the fold's model did "
+        "not train on, but by whom its best epoch was chosen."
+    )
+    if drift["why"]:
+        note += f" {drift['why']}"
+    return Table("calibration-drift", "Calibration, in the training and here", note, header, tuple(rows),
+                 records=records)  # fmt: skip
+
+
+def thresholds_table(result: dict[str, Any]) -> Table:
+    """What the training's thresholds give here."""
+    title = "Thresholds of the training, applied here"
+    if not result["thresholds"]:
+        why = "the model came without any" if result["positive"] else "the task has no positive class"
+        return Table("thresholds", title, why=why)
+    names = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+    rows, records = [], []
+    for one in result["thresholds"]:
+        chosen = f"{one['sensitivity']:.2f} / {one['specificity']:.2f}"
+        rows.append((one["rule"].removesuffix(" on validation"), number(one["value"]), chosen,
+                     *(cell(one["here"][name]) for name in names)))  # fmt: skip
+        records += [
+            {"rule": one["rule"], "threshold": one["value"], "validation sensitivity": one["sensitivity"],
+             "validation specificity": one["specificity"], "metric": name,
+             **{key: one["here"][name][key] for key in _ENDS}}
+            for name in names
+        ]  # fmt: skip
+    header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
+    groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % intervals", 5))
+    note = f"Called {result['positive']} when the probability is the threshold or more. None was chosen on this cohort."
+    if any("before_recalibration" in one for one in result["thresholds"]):
+        note += " They were carried over to the recalibrated probabilities."
+    return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
+
+
+def subgroups_table(result: dict[str, Any]) -> Table:
+    """Every subgroup with its numbers and metrics."""
+    rows: list[tuple[str, ...]] = []
+    records: list[Record] = []
+    shown = list(result["subgroups"][0]["metrics"]) if result["subgroups"] else []
+    for attribute in dict.fromkeys(row["attribute"] for row in result["subgroups"]):
+        rows.append((_heading(attribute),))
+        for row in (one for one in result["subgroups"] if one["attribute"] == attribute):
+            rows.append((f"  {row['level']}", str(row["patients"]), _counts(row, result["positive"]),
+                         *(cell(row["metrics"][name]) for name in shown)))  # fmt: skip
+            records.append(_subgroup_record(row))
+    of = result["positive"] or "each class"
+    header = ("", "Patients", f"Of {of}", *(_title(name) for name in shown))
+    note = (
+        f"Per patient; 95 % intervals. Not estimable: fewer than {LEAST} patients, or fewer than {LEAST} of a class "
+        "that the measure rests on. Intervals are not corrected for the number of subgroups; one that does worse "
+        "than another may do so by chance. Within a view a patient's prediction is that of this view alone."
+    )
+    return Table("subgroups", "Subgroups", note, header, tuple(rows), records=records)
+
+
+def _title(name: str) -> str:
+    return MEASURES[name][0] if name in MEASURES else _raised(metric_title(name))
+
+
+def _raised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _heading(attribute: str) -> str:
+    if attribute == VIEW:
+        return "View (each patient by the images of this view)"
+    return {"lesion size": "Lesion size (larger side of the largest lesion's box)"}.get(attribute, _raised(attribute))
+
+
+def _counts(row: dict[str, Any], positive: str | None) -> str:
+    return str(row["classes"][positive]) if positive else " / ".join(map(str, row["classes"].values()))
+
+
+def _subgroup_record(row: dict[str, Any]) -> Record:
+    record: dict[str, Any] = {key: row[key] for key in ("attribute", "level", "patients", "images")}
+    record |= {f"patients of {name}": count for name, count in row["classes"].items()}
+    for name, metric in row["metrics"].items():
+        record |= {name: metric["value"], f"{name} low": metric["low"], f"{name} high": metric["high"]}
+        record[f"{name} note"] = metric.get("why", "") if metric["value"] is None else ""
+    return record
+
+
+def recalibration_table(result: dict[str, Any]) -> Table:
+    """Before and after the recalibration, on the patients it was not fitted on."""
+    title, fitted = "Recalibration, judged on the patients it was not fitted on", result["recalibration"]
+    if fitted is None:
+        return Table("recalibration", title, why="none was asked for (--recalibrate-on)")
+    sides = fitted["before"], fitted["after"]
+    rows: list[tuple[str, ...]] = []
+    records: list[Record] = []
+    for name in fitted["before"]["calibration"]["classes"]:
+        rows.append((f"{name} against the rest",))
+        parts = {label: fitted[label]["calibration"]["classes"][name] for label in ("before", "after")}
+        rows += measure_rows(list(parts.values()))
+        records += _measure_records(name, parts)
+    rows.append(("All together",))
+    for measure, text in (("brier", "Brier score"), ("log_loss", "Log loss"), ("ece", "Expected calibration error")):
+        rows.append((text, "0", *(number(side["calibration"]["overall"][measure]) for side in sides)))
+    for name in _main(fitted["before"]["metrics"]):
+        rows.append((_title(name), "", *(cell(side["metrics"][name]) for side in sides)))
+    header = ("", "Right is", "As the model came", "Recalibrated")
+    shift = ", ".join(f"{value:+.3f}" for value in fitted["intercepts"])
+    note = (
+        f"Fitted ({fitted['method']}) on {fitted['patients']} patients with {fitted['fitted_on']}: slope "
+        f"{fitted['slope']:.3f} of the log probabilities, intercepts of the classes {shift}. Judged on the other "
+        f"{fitted['judged_on']} patients; none of them had a part in it."
+    )
+    return Table("recalibration", title, note, header, tuple(rows), records=records)
+
+
+def _main(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name in ("auc", "macro auc", "accuracy", "sensitivity", "specificity")]
+
+
+def predictions_table(found: ExternalValidation, *, identified: bool) -> Table:
+    """One record per patient: subgroups, the class, and the probabilities as the model came and recalibrated."""
+    cases, patients = found.external.cases_of(), found.scores.per_patient()
+    classes, after = found.result["classes"], {}
+    if found.recalibration:
+        changed = found.judged[1].per_patient()
+        after = dict(zip(map(str, changed.unit), changed.probabilities.tolist(), strict=True))
+    records: list[Record] = []
+    for place, (name, unit) in enumerate(zip(map(str, patients.patient), map(str, patients.unit), strict=True)):
+        record: dict[str, Any] = {"study_id": name, "rows": " ".join(str(case.row) for case in cases[name])}
+        if identified:
+            record["patient_id"] = cases[name][0].patient_id
+        if patients.breast is not None:
+            record["breast"] = unit.removeprefix(name).removeprefix("/")
+        record["class"] = classes[patients.label[place]]
+        if found.recalibration:
+            record["part"] = "judged" if unit in after else "recalibration was fitted on it"
+        record |= {f"p:{cls}": p for cls, p in zip(classes, patients.probabilities[place].tolist(), strict=True)}
+        record |= {f"recalibrated p:{cls}": p for cls, p in zip(classes, after.get(unit, ()), strict=False)}
+        records.append(record | {f"group:{key}": levels[name] for key, levels in found.levels.items()})
+    return Table("predictions", "Predictions", records=records)
+
+
+Facts = list[tuple[str, str]]
+
+#: Parts of the page that are always there: anchor and title.
+_SECTIONS = {
+    "title": "Title",
+    "question": "Question",
+    "summary": "Summary",
+    "methods-model": "Model",
+    "methods-evaluation": "Evaluation",
+    "evaluation": "Curves and confusion matrix",
+    "software": "Software",
+    "limitations": "Limitations",
+}
+
+#: Columns of the table that describe no patient.
+_NOT_CLINICAL = frozenset({"laterality", "view", "synthetic"})
+
+_LIMITS = (
+    "What was found here holds for patients like these; another hospital is another question.",
+    "Lesions were outlined by somebody: another reader's outlines give other probabilities.",
+    "Subgroups were not chosen for their size: an interval that holds the value of all patients shows no difference, "
+    "and no equality either.",
+    "Heatmaps were not part of this validation (molsub explain-study tests them).",
+)
+
+
+def write_page(
+    found: ExternalValidation, card: dict[str, Any], out: Path, *, identified: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:  # fmt: skip
+    """Write ``OUT/results/*.csv, *.png, *.svg`` and ``OUT/evaluation.html``; return the path of the page.
+
+    Parameters
+    ----------
+    found : ExternalValidation
+        Whose ``evaluation.png`` is in `out`.
+    card : dict
+        The model bundle's.
+    identified : bool
+        Whether the patients' own ids may stand in ``results/predictions.csv``.
+    """
+    folder, result = out / "results", found.result
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = [*all_tables(found, card, identified=identified), _characteristics(found)]
+    for table in tables:
+        if table.why:
+            (folder / f"{table.key}.csv").unlink(missing_ok=True)
+        else:
+            table.write(folder)
+    pictures = {}
+    makers = (reliability_figure, subgroups_figure)
+    for count, make in enumerate(makers, start=1):
+        picture = make(result)
+        pictures[picture.key] = (picture, picture.write(folder))
+        if progress:
+            progress(count, len(makers), picture.title)
+    whole = Picture("evaluation", "Curves and confusion matrix", "All patients, the model as it came.", width=1100)
+    pictures["evaluation"] = (whole, data_uri(out / "evaluation.png"))
+    page = environment().get_template("evaluation.html").render(_content(result, card, tables, pictures))
+    write_text(out / "evaluation.html", page)
+    return out / "evaluation.html"
+
+
+def _content(
+    result: dict[str, Any], card: dict[str, Any], tables: list[Table], pictures: dict[str, tuple[Picture, str]]
+) -> dict[str, Any]:
+    titles = {table.key: table.title for table in tables} | {key: item.title for key, (item, _) in pictures.items()}
+    made = {table.key for table in tables if not table.why} | set(pictures)
+    present = _SECTIONS | {key: title for key, title in titles.items() if key in made}
+    return {
+        "result": result,
+        "task": get_task(result["task"]).title,
+        "synthetic": result["synthetic"],
+        "question": _question(result),
+        "cards": _cards(result),
+        "tables": {table.key: table for table in tables},
+        "pictures": pictures,
+        "model": _model(result, card),
+        "evaluation": _evaluation(result),
+        "limitations": _LIMITS,
+        "checklists": [validation_checklist(present, titles)],
+        "disclaimer": DISCLAIMER,
+        "version": __version__,
+    }
+
+
+def _question(result: dict[str, Any]) -> str:
+    return (
+        f"Does a model that was trained elsewhere ({get_task(result['task']).title}, from the mammogram before any "
+        "tissue is taken) keep its discrimination and its calibration on this cohort? The model was evaluated, not "
+        "developed: weights, preprocessing, class order and thresholds are those that came with it."
+    )
+
+
+def _cards(result: dict[str, Any]) -> list[dict[str, str]]:
+    """The main figures: title, value, interval, and what they mean."""
+    level = result["test"]["ensemble"]["patient"]
+    name = "auc" if result["positive"] else "macro auc"
+    metric = level["metrics"][name]
+    who = f"{level['n_patients']} patients"
+    if result["positive"]:
+        who += f", {result['prevalence']['test']['patients'][result['positive']]} {result['positive']}"
+    cards = [
+        {"title": "AUC" if result["positive"] else "Macro AUC", **_value(metric), "who": who, "says": _chance(metric)}
+    ]
+    own = result["calibration_drift"]["here"]["classes"]
+    if result["positive"]:
+        part = own[result["positive"]]
+        texts = {"slope": "1 is right; below 1 the probabilities are too extreme.",
+                 "expected_observed": "1 is right; above 1 the class is predicted too often."}  # fmt: skip
+        for measure, text in texts.items():
+            title, _ = MEASURES[measure]
+            cards.append({"title": title, **_value(part[measure]), "who": "as the model came", "says": text})
+    else:
+        metric = level["metrics"]["accuracy"]
+        cards.append({"title": "Accuracy", **_value(metric), "who": who, "says": ""})
+    return cards
+
+
+def _value(metric: dict[str, Any]) -> dict[str, str]:
+    if metric["value"] is None:
+        return {"value": "–", "ends": cell(metric)}
+    return {"value": f"{metric['value']:.2f}", "ends": f"95 % interval {metric['low']:.2f} to {metric['high']:.2f}"}
+
+
+def _chance(metric: dict[str, Any]) -> str:
+    if metric["value"] is None:
+        return "One class only."
+    if metric["low"] > 0.5:
+        return "Better than chance: the interval lies above 0.5."
+    return (
+        "Worse than chance: the interval lies below 0.5."
+        if metric["high"] < 0.5
+        else ("Not told from chance: the interval holds 0.5.")
+    )
+
+
+def _model(result: dict[str, Any], card: dict[str, Any]) -> Facts:
+    model, recipe = result["model"], card["recipe"]
+    order = str(known(card.get("class_order_source")))
+    return [
+        ("Model", f"{known(model['name'])}, version {known(card.get('version'))}, made {known(model['created'])}"),
+        ("Architecture", f"{model['architecture']}, {model['members']} member(s), mean of their probabilities"),
+        ("Weights (SHA-256)", ", ".join(f"{digest[:16]}…" for digest in model["sha256"])),
+        ("Classes, in the order of the logits", ", ".join(result["classes"])),
+        ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),
+        ("Positive class", result["positive"] or "none: each class against the rest"),
+        ("Preprocessing", f"{recipe['name']}, margin {recipe['bound']:g} {recipe['bound_unit']} around the lesion"),
+        ("Probabilities", calibration_note(card)),
+        ("Missing input", "a row whose image or lesion cannot be read is left out, counted, and never guessed"),
+    ]  # fmt: skip
+
+
+def _evaluation(result: dict[str, Any]) -> Facts:
+    bootstrap, fitted = result["bootstrap"], result["recalibration"]
+    attributes = joined(dict.fromkeys(row["attribute"] for row in result["subgroups"]))
+    change = "none; nothing was fitted on this cohort"
+    if fitted:
+        where = f"{fitted['patients']} patients with {fitted['fitted_on']}"
+        change = f"{fitted['method']}, fitted on {where}, judged on the rest"
+    return [
+        ("Outcome", "the class of the molecular subtype in the cohort table"),
+        ("Unit of analysis", "the patient: the mean of the probabilities of all its lesions and views"),
+        ("Classification", f"{result['threshold']}; other thresholds are those chosen on the training's validation"),
+        ("Intervals", "95 %; AUC and macro means: logit scale, bootstrap over patients within class "
+                      f"({bootstrap['resamples']} resamples); shares: Wilson; slope and intercept: Wald"),
+        ("Calibration", "Brier score, slope, intercept, expected / observed, reliability; beside the training's"),
+        ("Subgroups", attributes),
+        ("Recalibration", change),
+    ]  # fmt: skip
+
+
+def _characteristics(found: ExternalValidation) -> Table:
+    """Characteristics of the patients by subtype, of the columns that the table has."""
+    title = "Characteristics of the patients by subtype"
+    cases, columns = patient_columns(found.external.cohort)
+    columns = {name: cells for name, cells in columns.items() if name not in _NOT_CLINICAL}
+    group = [case.subtype.value if case.subtype else "" for case in cases]
+    present = [label.value for label in subtype_order(case.subtype for case in cases if case.subtype)]
+    try:
+        order = [name for name in present if name in group]
+        rows = characteristics(group, columns, order=order).table() if columns else []
+    except MolSubError as error:
+        return Table("table-1", title, why=error.problem)
+    if len(rows) < 2:
+        return Table("table-1", title, why="the cohort table has no columns to describe")
+    header, *body = rows
+    note = "Missing values are counted and left out of the tests. P-values are not corrected for the number of rows."
+    records = [dict(zip(header, row, strict=True)) for row in body]
+    return Table("table-1", title, note, tuple(header), tuple(map(tuple, body)), records=records)

@@ -1,0 +1,163 @@
+"""A model's card as a page: what it is for, what it was made of, how good and how well calibrated it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.external_page import cell, curves_figure, measure_rows
+from MolSubCore.files import try_place, write_text
+from MolSubCore.models.card import calibration_note, earlier, monai_metadata, patient_level, trained_on
+from MolSubCore.prediction.warnings import spacing_text
+from MolSubCore.report.items import Table
+from MolSubCore.report.page import environment, known, number
+from MolSubCore.statistics.metrics import metric_title
+from MolSubCore.tasks import get_task
+
+Facts = list[tuple[str, str]]
+
+#: Numbers of the plan that are shown.
+_PLAN = ("epochs", "batch_size", "learning_rate", "weight_decay", "schedule", "dropout", "oversampling", "monitor",
+         "patience", "pretrained", "precision", "seed")  # fmt: skip
+
+
+def write_model_card(card: dict[str, Any], out: Path) -> Path:
+    """Write a card as one page that needs nothing else; return its path.
+
+    Parameters
+    ----------
+    card : dict
+        From `MolSubCore.models.card.read_card`; what older bundles lack is said to be not recorded.
+    out : Path
+        The HTML file.
+    """
+    if os.path.lexists(out):
+        raise MolSubError(out, "exists already", "Choose another name, or remove it")
+    try_place(out)
+    tables = (_metrics(card), _calibration(card), _thresholds(card), _recalibration(card))
+    drift = {part: _stored(card, part) for part in ("validation", "test")}
+    figure = curves_figure(drift, bool(card.get("synthetic")), earlier(card)) if any(drift.values()) else None
+    content = {
+        "card": card,
+        "task": get_task(card["task"]).title,
+        "synthetic": bool(card.get("synthetic")),
+        "metadata": monai_metadata(card),
+        "use": _use(card),
+        "recipe": [(name.replace("_", " "), _plain(value)) for name, value in card["recipe"].items()],
+        "training": _training(card),
+        "tables": {table.key: table for table in tables},
+        "pictures": {"reliability": (figure, figure.uri())} if figure else {},
+        "disclaimer": DISCLAIMER,
+        "version": __version__,
+    }
+    write_text(out, environment().get_template("model_card.html").render(content))
+    return out
+
+
+def _plain(value: Any) -> str:
+    """A setting for people."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _use(card: dict[str, Any]) -> Facts:
+    task, positive = get_task(card["task"]), card.get("positive")
+    order = str(known(card.get("class_order_source")))
+    return [
+        ("Intended use", str(known(card.get("intended_use")))),
+        ("Task", task.title),
+        ("Input", "mammograms of one patient with the lesion outlined by a person"),
+        ("Output", "a probability for each class: the mean over lesions and views"),
+        ("Classes, in the order of the logits", ", ".join(card["classes"])),
+        ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),
+        ("Positive class", positive or "none: each class against the rest"),
+        ("Probabilities", calibration_note(card)),
+        ("Not for", "patients without an outlined lesion, tomosynthesis, screening, any decision about a patient"),
+    ]
+
+
+def _training(card: dict[str, Any]) -> Facts:
+    training = card.get("training") or {}
+    cohort, plan = training.get("cohort") or {}, training.get("plan") or {}
+    rows: Facts = [("Trained on", trained_on(card))]
+    counts = (f"{known(cohort.get(name))} {name}" for name in ("patients", "images", "lesions"))
+    rows.append(("Whole cohort", ", ".join(counts) if cohort else "not recorded"))
+    rows += [
+        (title, ", ".join(f"{each} {count}" for each, count in (cohort.get(key) or {}).items()) or "not recorded")
+        for key, title in (("manufacturers", "Manufacturers"), ("views", "Views"),
+                           ("presentation", "Presentation intent"), ("spacing_sources", "Pixel spacing from"))
+    ]  # fmt: skip
+    rows.append(("Pixel spacing", spacing_text(cohort.get("spacing_mm"))))
+    folds = ", ".join(map(str, training.get("folds") or ())) or "not recorded"
+    rows.append(("Folds in the bundle", f"{folds} ({known(training.get('fold_choice'))})"))
+    shown = [f"{name.replace('_', ' ')} {plan[name]}" for name in _PLAN if name in plan]
+    rows.append(("Settings", ", ".join(shown) or "not recorded"))
+    rows.append(("Hash of images, lesions and labels", str(known(plan.get("data_hash")))))
+    return rows
+
+
+def _stored(card: dict[str, Any], part: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = patient_level(card, part).get("calibration")
+    return found
+
+
+def _metrics(card: dict[str, Any]) -> Table:
+    title, parts = "Metrics per patient", [patient_level(card, part) for part in ("validation", "test")]
+    names = list((parts[1] or parts[0]).get("metrics") or {})
+    if not names:
+        return Table("metrics", title, why="the bundle came without metrics")
+    rows = [(metric_title(name), *(cell((part.get("metrics") or {}).get(name)) for part in parts)) for name in names]
+    counts = (
+        f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
+    )
+    note = "95 % intervals in brackets. Validation results are optimistic because they were used to choose the epoch."
+    if earlier(card):
+        note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
+    return Table("metrics", title, note, ("", *counts), tuple(rows))
+
+
+def _calibration(card: dict[str, Any]) -> Table:
+    parts = [_stored(card, part) for part in ("validation", "test")]
+    title = "Calibration per patient"
+    if not any(parts):
+        return Table("calibration", title, why="the bundle came without it")
+    rows: list[tuple[str, ...]] = []
+    for name in next(part for part in parts if part)["classes"]:
+        rows.append((f"{name} against the rest",))
+        rows += measure_rows([part["classes"].get(name) if part else None for part in parts])
+    note = f"Of the probabilities {earlier(card)} below." if earlier(card) else ""
+    return Table("calibration", title, note, ("", "Right is", "Validation", "Test set"), tuple(rows))
+
+
+def _thresholds(card: dict[str, Any]) -> Table:
+    title, found = "Thresholds, chosen on validation", card.get("thresholds") or []
+    if not found:
+        return Table("thresholds", title, why="the bundle came without any")
+    rows = [(one["rule"].removesuffix(" on validation"), number(one["value"]), number(one["sensitivity"], 2),
+             number(one["specificity"], 2), str(known(one.get("patients")))) for one in found]  # fmt: skip
+    header = ("Rule", f"Threshold of {found[0]['positive']}", "Sensitivity", "Specificity", "Patients")
+    note = "Sensitivity and specificity are those on validation, where the threshold was chosen: they flatter."
+    if card.get("recalibration"):
+        note += " The thresholds were carried over to the recalibrated probabilities."
+    return Table("thresholds", title, note, header, tuple(rows))
+
+
+def _recalibration(card: dict[str, Any]) -> Table:
+    title, change = "Recalibration", card.get("recalibration")
+    if not change:
+        return Table("recalibration", title, why="none")
+    judged = change.get("judged") or {}
+    rows: list[tuple[str, ...]] = []
+    for name in (judged.get("before") or {}).get("classes", ()):
+        rows.append((f"{name} against the rest",))
+        rows += measure_rows([judged[side]["classes"][name] for side in ("before", "after")])
+    shift = ", ".join(f"{value:+.3f}" for value in change["intercepts"])
+    note = (
+        f"{change['method']}, fitted on {known(change.get('patients'))} patients ({known(change.get('fitted_on'))}): "
+        f"slope {change['slope']:.3f}, intercepts {shift}; judged on {known(change.get('judged_on'))} others."
+    )
+    return Table("recalibration", title, note, ("", "Right is", "Before", "After"), tuple(rows))

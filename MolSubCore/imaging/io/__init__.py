@@ -1,0 +1,1 @@
+"""Files as they come: DICOM, pictures, NIfTI, NRRD and MetaImage."""

@@ -1,0 +1,263 @@
+"""NIfTI, NRRD and MetaImage mammograms: one slice, index order (x = column, y = row), geometry's directions ignored."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import re
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.errors import ImageError
+from MolSubCore.imaging.io.dicom import plausible_spacing
+from MolSubCore.imaging.io.limits import check_size
+from MolSubCore.imaging.io.native import native_name, no_stderr
+from MolSubCore.imaging.io.picture import finite_range, plain_mammogram
+from MolSubCore.imaging.io.volume_header import check_data, check_text_header
+from MolSubCore.imaging.mammogram import Grid, Mammogram, Spacing
+
+_CHUNK = 1 << 20
+#: Bytes that may follow the voxels.
+_SPARE = 1 << 16
+_LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+_NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes of NIfTI
+_AGAIN = "Export or copy the file again"
+
+
+def read_nifti(path: Path) -> Mammogram:
+    """Read a one-slice NIfTI file (.nii, .nii.gz).
+
+    Raises
+    ------
+    ImageError
+        If it is not one, is cut short (the library would fill the rest with zeros), holds several
+        slices or channels, or NaN.
+    """
+    return _read(path, "NIfTI")
+
+
+def read_nrrd(path: Path) -> Mammogram:
+    """Read a one-slice NRRD file (.nrrd, .nhdr); errors as in `read_nifti`."""
+    return _read(path, "NRRD")
+
+
+def read_metaimage(path: Path) -> Mammogram:
+    """Read a one-slice MetaImage file (.mha, .mhd with its .raw); errors as in `read_nifti`."""
+    return _read(path, "MetaImage")
+
+
+def _read(path: Path, kind: str) -> Mammogram:
+    image = read_slice(path, kind)
+    column_mm, row_mm = image.GetSpacing()[:2]
+    stored = slice_array(image)[..., 0]
+    spacing, warnings = _spacing(row_mm, column_mm, (stored.shape[0], stored.shape[1]))
+    history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
+    mammogram = plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
+    return dataclasses.replace(mammogram, grid=grid_of(image))
+
+
+def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
+    """Read a file of one slice as a SimpleITK image.
+
+    Parameters
+    ----------
+    path : Path
+    kind : {'NIfTI', 'NRRD', 'MetaImage'}
+    several_channels : bool
+        Whether a pixel may have several values.
+
+    Raises
+    ------
+    ImageError
+        As in `read_nifti`.
+    """
+    if kind == "NIfTI":
+        found = None
+        _check_nifti(path)
+    else:
+        found = check_data(path, kind)
+    with _alone(path) as file, _opened(file, kind, several_channels=several_channels, subject=path) as reader:
+        image = reader.Execute()
+    size = image.GetSize()
+    row = size[0] * image.GetNumberOfComponentsPerPixel() * image.GetSizeOfPixelComponent()
+    if found is not None and found >= (size[1] + 1) * row:
+        raise ImageError(path, _too_long(found, size[1] * row), _AGAIN)
+    return image
+
+
+def _too_long(found: int, needed: int) -> str:
+    """What is wrong with an image that has a row or more left: its rows are probably of another length."""
+    return f"has {found} bytes of data, its header promises {needed}: its size is not that of its image"
+
+
+def check_volume(path: Path, kind: str) -> None:
+    """Refuse a volume that by its header is not one slice of one channel (ImageError); `kind` as for `read_slice`."""
+    if kind == "NIfTI":
+        _check_nifti_name(path)
+    with _opened(path, kind):
+        pass
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """The file, or a copy: of ``x.nii.gz`` the library reads the header, but the voxels of an ``x.nii`` beside it."""
+    if not path.name.lower().endswith(".nii.gz") or not path.with_name(path.name[:-3]).exists():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="molsub-") as folder:
+        copy = Path(folder) / "image.nii.gz"
+        shutil.copyfile(path, copy)
+        yield copy
+
+
+@contextlib.contextmanager
+def _opened(file: Path, kind: str, *, several_channels: bool = False, subject: Path | None = None) -> Iterator[Any]:
+    """A SimpleITK reader that has read the header, checked; the library's errors become an `ImageError`."""
+    import SimpleITK as sitk
+
+    path = subject or file
+    beside = check_text_header(path, kind)
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_LIBRARIES[kind])
+    try:
+        with no_stderr(), native_name(file, *beside) as name:
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
+            channels = reader.GetNumberOfComponents()
+            _check_one_slice(path, reader.GetSize(), 1 if several_channels else channels)
+            bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+            columns, rows = reader.GetSize()[:2]
+            check_size(path, rows, columns, pixel_bytes=channels * int(bits[1] if bits else 64) // 8)
+            yield reader
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].split("ITK ERROR:")[-1]
+        raise ImageError(path, f"cannot be read whole as {kind} ({' '.join(reason.split())[:160]})", _AGAIN) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def grid_of(image: Any) -> Grid:
+    """Origin, axes and spacing of a SimpleITK image's first two axes, in its own (LPS) coordinates."""
+    size = image.GetDimension()
+    direction = np.asarray(image.GetDirection(), float).reshape(size, size)
+    axes = np.zeros((2, 3))
+    axes[:, :size] = direction[:, :2].T
+    origin = np.zeros(3)
+    origin[:size] = image.GetOrigin()
+    column_mm, row_mm = image.GetSpacing()[:2]
+    return Grid(tuple(origin), tuple(axes[0]), tuple(axes[1]), row_mm, column_mm)
+
+
+def slice_array(image: Any) -> NDArray[Any]:
+    """The values of a SimpleITK image of one slice, shape (rows, columns, channels)."""
+    import SimpleITK as sitk
+
+    columns, rows = image.GetSize()[:2]
+    return sitk.GetArrayFromImage(image).reshape(rows, columns, -1)
+
+
+def _check_one_slice(path: Path, size: tuple[int, ...], channels: int) -> None:
+    if len(size) < 2 or any(length != 1 for length in size[2:]):
+        found = " x ".join(str(length) for length in size)
+        raise ImageError(path, f"has {found} voxels, expected one slice", "Give one 2D view")
+    check_size(path, size[1], size[0])
+    if channels != 1:
+        raise ImageError(path, f"has {channels} values a pixel, expected one grey value", "Save it in greyscale")
+
+
+def _value_range(path: Path, stored: NDArray[Any]) -> tuple[float, float]:
+    """Range of an 8- or 16-bit type; of wider types and floats, what the picture holds."""
+    if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2:
+        limits = np.iinfo(stored.dtype)
+        return float(limits.min), float(limits.max)
+    return finite_range(path, stored)
+
+
+def _spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> tuple[Spacing, list[str]]:
+    if row_mm == column_mm == 1.0:
+        return Spacing(), ["The header's pixel spacing is 1 mm, its default value: taken as unknown."]
+    if problem := plausible_spacing(row_mm, column_mm, shape):
+        return Spacing(), [f"The header's pixel spacing is not used: {problem}."]
+    return Spacing(row_mm, column_mm, "file header"), []
+
+
+@dataclass(frozen=True)
+class _NiftiLayout:
+    """Where the voxels of an unpacked NIfTI file lie: first byte, bytes in all and of a row, float type or None."""
+
+    offset: int
+    size: int
+    row: int
+    floats: str | None
+
+
+def _check_nifti(path: Path) -> None:
+    """Refuse what the library would not tell: fewer bytes than the header promises, and NaN, which it sets to 0."""
+    _check_nifti_name(path)
+    unpacked = path.name.lower().endswith(".nii")
+    try:
+        with path.open("rb") if unpacked else gzip.open(path, "rb") as stream:
+            head = stream.read(352)
+            layout = _nifti_layout(path, head)
+            needed = layout.offset + layout.size
+            found = path.stat().st_size if unpacked else _count(stream, len(head), needed)
+            if found < needed:
+                raise ImageError(path, f"is cut short: {found} bytes of the {needed} that its header promises", _AGAIN)
+            if not unpacked and found > needed + _SPARE:
+                raise ImageError(path, f"is damaged: it unpacks to more than the {needed} bytes of its image", _AGAIN)
+            if found >= needed + layout.row:
+                raise ImageError(path, _too_long(found - layout.offset, layout.size), _AGAIN)
+            if layout.floats:
+                stream.seek(layout.offset)
+                finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageError(path, f"is not a whole gzip file ({error})", _AGAIN) from error
+
+
+def _check_nifti_name(path: Path) -> None:
+    name = path.name.lower()
+    if name.endswith((".hdr", ".img", ".img.gz")):
+        raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
+
+
+def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
+    """Read the header of a NIfTI-1 file of one slice."""
+    order = next((order for order in "<>" if head[:4] == struct.pack(order + "i", 348)), None)
+    if head[344:348] == b"ni1\0":
+        raise ImageError(path, "is half of a two-file NIfTI image", "Save it as one .nii or .nii.gz file")
+    if head[4:8] in (b"n+2\0", b"ni2\0"):
+        raise ImageError(path, "is a NIfTI-2 file, expected NIfTI-1", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
+    if order is None or len(head) < 348:
+        raise ImageError(path, "is not a NIfTI image", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
+    sizes, (kind, bits) = struct.unpack(order + "8h", head[40:56]), struct.unpack(order + "2h", head[70:74])
+    (offset,) = struct.unpack(order + "f", head[108:112])
+    dimensions = sizes[1 : 1 + min(7, max(0, sizes[0]))]
+    if len(dimensions) < 2:
+        raise ImageError(path, f"has {sizes[0]} dimensions, expected 2", "Give one 2D view")
+    _check_one_slice(path, dimensions, 1)
+    voxels = dimensions[0] * dimensions[1]
+    floats = _NIFTI_FLOATS.get(kind)
+    row = max(1, dimensions[0] * bits // 8)
+    return _NiftiLayout(int(offset), voxels * max(0, bits) // 8, row, f"{order}{floats}" if floats else None)
+
+
+def _count(stream: Any, already: int, enough: int) -> int:
+    """Number of bytes in a compressed stream, counted not much further than `enough`."""
+    total = already
+    while total <= enough + _SPARE and (chunk := stream.read(_CHUNK)):  # its end has the checksum, which is checked
+        total += len(chunk)
+    return total

@@ -1,0 +1,1 @@
+"""Lesions: outlines in files, regions of interest, and the patches that networks see."""

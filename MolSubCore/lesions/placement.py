@@ -1,0 +1,168 @@
+"""Whether an outline can be that of a lesion on its mammogram: its place, its share of the picture, in words.
+
+The one place where this is computed and said: the check of a cohort, training, studies, evaluation, the worker and
+predictions get it with every `LesionSet`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.imaging.breast import breast_area
+from MolSubCore.imaging.mammogram import Mammogram
+
+if TYPE_CHECKING:
+    from MolSubCore.lesions.lesion import Lesion
+
+#: Share of a lesion on the breast below which it lies in the air, and below which a part of it does.
+_IN_AIR, _PARTLY = 0.05, 0.75
+#: Share of the breast, or of a picture without air, that is too much for most lesions.
+_MUCH = 0.5
+#: Longest side of a lesion (mm; share of the picture's longer side, and pixels, where it is unknown) that is too small.
+_SMALL_MM, _SMALL_SHARE, _SMALL_PX = 1.5, 0.005, 3
+#: Pixels of the two grey values of a picture that is a mask; soft edges may have some others.
+_TWO_VALUES = 0.995
+#: Share of the picture from which on a mask without air beside the breast is no outline; share of picture and air from
+#: which on it is an inverted one; share of the breast from which on it is an outline of the breast.
+_WHOLE, _INVERTED, _BREAST, _EDGE = 0.95, 0.5, 0.8, 0.9
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What was found.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        Sentences: this cannot be the outline of a lesion on this picture.
+    warnings : tuple of str
+        Sentences: this is unusual.
+    wrong : tuple of str
+        Labels of the lesions that the problems are about.
+    """
+
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placement:
+    """Hold the lesions of a mammogram against its picture."""
+    area = breast_area(mammogram)
+    rows, columns = mammogram.shape
+    covered = np.zeros(mammogram.shape, bool)
+    for lesion in lesions:
+        covered[lesion.box.rows, lesion.box.cols] |= True if lesion.mask is None else lesion.mask
+    of_image = float(covered.mean())
+    labels = tuple(lesion.label for lesion in lesions)
+    small = [text for lesion in lesions if (text := _too_small(lesion, len(lesions), mammogram))]
+    if _is_mask(mammogram):
+        text = "The image holds two grey values only: it is a mask and no mammogram. Give the mammogram as the image."
+        return Placement((text,), tuple(small), labels)
+    if area is None:
+        edge = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
+        text = f"The mask covers {_percent(of_image)} of the image"
+        if _INVERTED < of_image < 1 and edge.mean() > _EDGE:
+            text += ", its edge all around too: it is inverted. Turn it over (the lesion must be what is marked)."
+            return Placement((text,), wrong=labels)
+        if of_image >= _WHOLE:
+            return Placement((f"{text}: it outlines no lesion. Outline the lesion alone.",), wrong=labels)
+        if of_image > _MUCH:
+            small.append(f"{text}, which shows no air beside the breast. Check that it outlines a lesion.")
+        return Placement((), tuple(small))
+    breast = area.at(slice(0, rows), slice(0, columns))
+    if of_image > _INVERTED and covered[~breast].mean() > _INVERTED:
+        text = (
+            f"The mask covers {_percent(of_image)} of the image, the air beside the breast too: it is inverted, or "
+            "covers everything. Turn it over (the lesion must be what is marked), or outline the lesion alone."
+        )
+        return Placement((text,), wrong=labels)
+    problems, warnings, wrong = [], small, []
+    for lesion in lesions:
+        share = tissue_share(lesion, mammogram) or 0.0
+        name = "The lesion" if len(lesions) == 1 else f"Lesion {lesion.label}"
+        shares = f"{_percent(share)} of it is on breast tissue, it covers {_percent(_area(lesion) / covered.size)} of "
+        if share < _IN_AIR:
+            wrong.append(lesion.label)
+            problems.append(
+                f"{name} lies outside the breast, in the air: {shares}the image. Check that its outline is of this "
+                "very image, not of the other side or of a mirrored picture."
+            )
+        elif share < _PARTLY:
+            warnings.append(f"{name} lies partly outside the breast: {shares}the image. Check its outline.")
+    of_breast = float(covered[breast].mean())
+    if of_breast >= _BREAST:
+        warnings.append(
+            f"The mask covers {_percent(of_breast)} of the breast, {_percent(of_image)} of the image: it seems to "
+            "outline the breast and not a lesion."
+        )
+    elif of_breast > _MUCH:
+        warnings.append(f"The mask covers {_percent(of_breast)} of the breast. Check that it outlines a lesion.")
+    return Placement(tuple(problems), tuple(warnings), tuple(wrong))
+
+
+def tissue_share(lesion: Lesion, mammogram: Mammogram) -> float | None:
+    """Share of a lesion's pixels on breast tissue or at most at the skin, 0 to 1; None where no air is seen."""
+    area = breast_area(mammogram)
+    if area is None:
+        return None
+    tissue = area.at(lesion.box.rows, lesion.box.cols)
+    return float(tissue.mean() if lesion.mask is None else tissue[lesion.mask].mean())
+
+
+def mask_tissue_share(mask: NDArray[np.bool_], mammogram: Mammogram) -> float | None:
+    """`tissue_share` of a mask of the whole image; None where it is empty, too."""
+    area = breast_area(mammogram)
+    if area is None or not mask.any():
+        return None
+    rows, columns = mammogram.shape
+    return float(area.at(slice(0, rows), slice(0, columns))[mask].mean())
+
+
+def _too_small(lesion: Lesion, count: int, mammogram: Mammogram) -> str:
+    """That a lesion is smaller than any that is outlined on purpose, in a sentence; empty where it is not."""
+    rows, columns = lesion.box.shape
+    name = "The lesion" if count == 1 else f"Lesion {lesion.label}"
+    spacing = mammogram.spacing
+    if spacing.row_mm is not None and spacing.col_mm is not None:
+        side = max(rows * spacing.row_mm, columns * spacing.col_mm)
+        if side >= _SMALL_MM:
+            return ""
+        return (
+            f"{name} is {rows} x {columns} pixels, {side:.2g} mm at most (under {_SMALL_MM:g} mm). Check its outline."
+        )
+    least = max(_SMALL_PX, math.ceil(_SMALL_SHARE * max(mammogram.shape)))
+    if max(rows, columns) >= least:
+        return ""
+    return f"{name} is {rows} x {columns} pixels (under {least} of an image of this size). Check its outline."
+
+
+def _is_mask(mammogram: Mammogram) -> bool:
+    """Whether a picture has two grey values, but for soft edges between them."""
+    stored = mammogram.stored
+    low, high = stored.min(), stored.max()
+    if low == high:
+        return False
+    middle = stored[(stored != low) & (stored != high)]
+    return bool(middle.size <= (1 - _TWO_VALUES) * stored.size)
+
+
+def _area(lesion: Lesion) -> int:
+    rows, columns = lesion.box.shape
+    return rows * columns if lesion.mask is None else int(np.count_nonzero(lesion.mask))
+
+
+def _percent(share: float) -> str:
+    """A share in per cent: whole above 10 %, else to one digit that counts; never a round 0 or 100 that it is not."""
+    value = 100 * share
+    if value in (0.0, 100.0):
+        return f"{value:.0f} %"
+    if value >= 10:
+        return f"{min(value, 99.9):.3g} %"
+    return f"{value:.1f} %" if value >= 0.1 else "under 0.1 %"

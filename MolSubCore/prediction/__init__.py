@@ -1,0 +1,1 @@
+"""Predictions: made, written, reported."""

@@ -1,0 +1,298 @@
+"""Bundle, mammograms and lesions in; probabilities and heatmaps out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from MolSubCore.cohort.identity import differences, exams_apart, same_ids, told_differences
+from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.explain.gradcam import Maps, explain
+from MolSubCore.explain.library import check_method, explain_with_library
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
+from MolSubCore.imaging.view_text import contradiction, read_side
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.lesions.roi import Roi, extract_rois
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import class_indices
+from MolSubCore.models.device import to_input
+from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
+from MolSubCore.prediction.provenance import made_of
+from MolSubCore.prediction.result import ImageAndLesion, LesionPrediction, Prediction
+from MolSubCore.prediction.warnings import NEGATIVE, bundle_warnings, image_warnings, means_nothing
+
+
+def predict(
+    images: Sequence[ImageAndLesion],
+    bundle: Bundle,
+    *,
+    layers: Sequence[str] | None = None,
+    classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
+    method: str = "gradcam",
+    read: Callable[[str | PathLike[str]], Mammogram] = read_mammogram,
+    sides: Sequence[str | None] = (),
+    views: Sequence[str | None] = (),
+    lesion_ids: Sequence[str] = (),
+    unnamed: Literal["refuse", "warn", "confirmed"] = "confirmed",
+) -> Prediction:
+    """Predict the molecular subtype of one patient's lesions from one or more mammograms.
+
+    There is one result per breast, and one per lesion where `lesion_ids` names them: the mean over its views.
+
+    Parameters
+    ----------
+    images : sequence of (image, lesion)
+        All of one patient.
+    bundle : Bundle
+        From `MolSubCore.models.bundle.read_bundle`.
+    layers : sequence of str, optional
+        Dotted layer names for heatmaps; the architecture's defaults when None, none when empty.
+    classes : 'predicted', 'all' or sequence of str
+        The classes whose evidence the heatmaps show.
+    method : str
+        ``gradcam`` is the one-pass path; other names are the grad-cam library's.
+    read : callable
+        Gives the mammogram of a file, for callers that have read it already.
+    sides : sequence of {'L', 'R'} or None
+        Side of the breast in each image, where its file does not say it.
+    views : sequence of str or None
+        View of each image, as far as it is known; an image that says another is refused.
+    lesion_ids : sequence of str
+        Which of the patient's lesions each image's is; images of a breast with the same are averaged.
+    unnamed : {'refuse', 'warn', 'confirmed'}
+        What becomes of several images of which one does not say whose it is, or whose headers contradict each other;
+        ``confirmed`` where somebody knows that they are of one patient.
+
+    Raises
+    ------
+    MolSubError
+        For anything that cannot be read or does not fit.
+    """
+    if not images:
+        raise MolSubError("predict", "got no image", "Give at least one image with its lesion")
+    recipe = Recipe.from_dict(bundle.card["recipe"])
+    chosen, wanted = check_request(bundle, layers=layers, classes=classes, method=method)
+    for name, values in (("sides", sides), ("views", views), ("lesion_ids", lesion_ids)):
+        if values and len(values) != len(images):
+            raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
+    items: list[LesionPrediction] = []
+    warnings = bundle_warnings(bundle.card)
+    mammograms: list[Mammogram] = []
+    for number, files in enumerate(images, start=1):
+        mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
+        if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
+            raise ImageError(f"view of image {number}", wrong, "Correct the view, or leave it out")
+        mammograms.append(mammogram)
+        first = next(n for n, one in enumerate(mammograms) if same_picture(one, mammogram))
+        lesions = read_lesions(files[1], mammogram)
+        label = f"{number} {mammogram.label}"
+        rois = extract_rois(mammogram, lesions, recipe)
+        warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
+        for index, roi in enumerate(rois):
+            probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method)
+            name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
+            items.append(
+                LesionPrediction(
+                    label, name, *place, mammogram, lesions, roi, probabilities, maps, files,
+                    mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
+                    first, means_nothing(mammogram, lesions, roi),
+                )
+            )  # fmt: skip
+    warnings += check_one_patient(mammograms, unnamed)
+    made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids))
+    prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
+    warnings += _result_warnings(prediction)
+    return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def same_picture(first: Mammogram, second: Mammogram) -> bool:
+    """Whether two mammograms have the same pixels."""
+    return first is second or (first.shape == second.shape and np.array_equal(first.stored, second.stored))
+
+
+def with_side(number: int, mammogram: Mammogram, side: str | None) -> Mammogram:
+    """The image with the side that the user gives, where its file does not say it.
+
+    Raises
+    ------
+    ImageError
+        If the file says another, or the side is none.
+    """
+    if not side:
+        return mammogram
+    told = read_side(side)
+    wrong = contradiction(told, mammogram.laterality) if told else f"is '{side}', expected L or R"
+    if wrong or not told:
+        raise ImageError(f"side of image {number}", wrong, "Correct the side, or leave it out")
+    return dataclasses.replace(mammogram, laterality=told)
+
+
+def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") -> list[str]:
+    """Refuse images of several patients; of images that do not say whose they are, ask or warn.
+
+    Raises
+    ------
+    ImageError
+        If Patient IDs differ; where `unnamed` is ``refuse``, also if an image has none, or birth dates, sexes or names
+        contradict each other.
+    """
+    people = [mammogram.person for mammogram in mammograms]
+    ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
+    issuers = {person.issuer for person in people if person.patient_id in ids and person.issuer}
+    count = len(set(same_ids(ids).values()))
+    if count > 1 or len(issuers) > 1:
+        what = f"{count} patients by their PatientID" if count > 1 else "patients of several hospitals (issuers)"
+        raise ImageError(
+            "predict",
+            f"the images belong to {what}, expected one patient",
+            "Predict each patient on its own, or give a table",
+        )
+    sure, perhaps = differences(people)
+    told = told_differences([*sure, *perhaps])
+    taken = [f"{told[:1].upper()}{told[1:]}: they were taken as one patient's."] if sure or perhaps else []
+    if len(mammograms) < 2 or unnamed == "confirmed":
+        return taken
+    without = [str(n) for n, person in enumerate(people, start=1) if person.patient_id not in ids]
+    constant = not ids and len({person.patient_id for person in people}) == 1 and people[0].patient_id
+    studies = {person.study for person in people}
+    if sure:
+        found = told
+    elif without and len(studies - {""}) == 1 and "" not in studies:
+        return taken  # of one study, so of one patient
+    elif without and not constant:
+        found = f"image(s) {', '.join(without)} of {len(people)} do not say whose they are (no PatientID)"
+    elif constant:  # whoever anonymised them gave all the same: probably one study, but nobody knows
+        text = "The images have a placeholder for their PatientID: that they are of one patient was not checked."
+        return [*taken, text]
+    else:
+        return taken
+    if unnamed == "refuse":
+        remedy = "Add --same-patient if all are of one patient; else predict each on its own, or give a table"
+        raise ImageError("predict", found, remedy)
+    return [f"{found[0].upper()}{found[1:]}: they were taken as one patient's."]
+
+
+def _negatives_counted(items: list[LesionPrediction]) -> tuple[LesionPrediction, ...]:
+    """What may be a negative is left out only beside images that are none: it is a suspicion, and is warned of."""
+    found = []
+    for item in items:
+        same = [other for other in items if (other.breast, other.lesion_id) == (item.breast, item.lesion_id)]
+        if item.means_nothing == NEGATIVE and all(other.means_nothing for other in same):
+            item = dataclasses.replace(item, means_nothing="")
+        found.append(item)
+    return tuple(found)
+
+
+def _result_warnings(prediction: Prediction) -> list[str]:
+    """What a reader must know of how the results came about.
+
+    Raises
+    ------
+    ImageError
+        If there is no result.
+    """
+    results, found = prediction.results, []
+    for item in prediction.items:
+        if item.means_nothing:
+            found.append(f"{item.lesion} was left out of the result, as its prediction means nothing: "
+                         f"{item.means_nothing}.")  # fmt: skip
+    if all(one.probabilities is None for one in results):
+        reason = prediction.items[0].means_nothing
+        if problems := prediction.items[0].lesions.problems:
+            reason = f"{problems[0][:1].lower()}{problems[0][1:].rstrip('.')}"
+        raise ImageError("predict", f"there is nothing to predict from: {reason}", "Check the image and its lesion")
+    apart = (exams_apart(one.title, (item.mammogram.person for item in one.counted)) for one in results)
+    found += [f"{text}." for text in apart if text]
+    breasts = {one.breast for one in results}
+    if {"L", "R"} <= breasts:
+        found.append(
+            "The images show both breasts, left and right: each has its own result, and there is no mean of both."
+        )
+    unknown = [item for item in prediction.items if item.breast is None]
+    names = ", ".join(dict.fromkeys(item.image for item in unknown))
+    if unknown and len({item.image_index for item in prediction.items}) > 1:
+        if len(breasts) > 1:
+            found.append(f"Which breast {names} shows is unknown: it has a result of its own. Say it with --side.")
+        else:
+            found.append(f"Which breast is shown is unknown ({names}): they were averaged as views of one. "
+                         "If they are not, say it with --side.")  # fmt: skip
+    named = {item.lesion_id for item in prediction.items}
+    if len(named) > 1 and "" in named:
+        found.append("Some lesions were named and others not: those without a name have a result of their own.")
+    return found
+
+
+def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -> dict[str, Any]:
+    """The settings of a prediction for its record; `layers` as `check_request` gives them."""
+    wanted = classes if isinstance(classes, str) else list(classes)
+    return {"layers": list(layers), "classes": wanted, "method": method}
+
+
+def told(sides: Sequence[str | None] = (), lesion_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """What the user said of the images, for the record of a prediction; empty where that is nothing."""
+    found: dict[str, list[Any]] = {"sides": list(sides), "lesion_ids": list(lesion_ids)}
+    return {name: values for name, values in found.items() if any(values)}
+
+
+def check_request(
+    bundle: Bundle,
+    *,
+    layers: Sequence[str] | None = None,
+    classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
+    method: str = "gradcam",
+) -> tuple[tuple[str, ...], list[int] | None]:
+    """Layer names and class indices of a request to `predict`, checked before any image is read.
+
+    Raises
+    ------
+    MolSubError
+        If the bundle has no such layer or class, or the method is unknown.
+    """
+    chosen = ARCHITECTURES[bundle.card["architecture"]].default_layers if layers is None else tuple(layers)
+    for name in chosen:
+        resolve_layer(bundle.models[0], name)
+    if method != "gradcam":
+        check_method(method)
+    return chosen, class_indices(bundle.card["classes"], classes)
+
+
+def predict_roi(
+    bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str = "gradcam"
+) -> tuple[NDArray[np.float64], Maps | None]:
+    """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    roi : Roi
+    layers, classes
+        As `check_request` gives them.
+    method : str
+
+    Returns
+    -------
+    probabilities : ndarray of float64, shape (classes,)
+    maps : Maps or None
+        None without layers.
+    """
+    inputs = to_input(roi.patch[None], roi.recipe, bundle.device)
+    if not layers:
+        return bundle.probabilities(inputs)[0].double().cpu().numpy(), None
+    if len(bundle.models) == 1 and method == "gradcam":
+        maps = explain(bundle.models[0], inputs, layers, classes)
+        return bundle.to_probabilities(torch.as_tensor(maps.logits)[None, None])[0].double().numpy(), maps
+    probabilities = bundle.probabilities(inputs)[0].double().cpu().numpy()
+    shown = [int(probabilities.argmax())] if classes is None else classes
+    if method == "gradcam":
+        parts = [explain(model, inputs, layers, shown) for model in bundle.models]
+    else:
+        parts = [explain_with_library(model, inputs, layers, shown, method) for model in bundle.models]
+    return probabilities, Maps.mean(parts)

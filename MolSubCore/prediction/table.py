@@ -1,0 +1,227 @@
+"""Prediction of every patient in a table."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
+from MolSubCore.errors import MolSubError, explain_error, is_output_error
+from MolSubCore.files import check_free, plain_cell, read_json, write_json, write_text
+from MolSubCore.lock import alone_in
+from MolSubCore.models.bundle import Bundle
+from MolSubCore.models.card import bundle_hash, calibration_note
+from MolSubCore.prediction.dicom.source import check_sources
+from MolSubCore.prediction.predict import check_request, predict, recorded, told
+from MolSubCore.prediction.provenance import made_of, program, result_key
+from MolSubCore.prediction.report import results_of
+from MolSubCore.prediction.result import ImageAndLesion
+from MolSubCore.prediction.write import save_prediction
+
+_PLAN, _FORMAT = "plan.json", "molsub-predictions"
+
+
+def predict_table(
+    table: Path,
+    bundle: Bundle,
+    out: Path,
+    request: dict[str, Any],
+    *,
+    identified: bool = False,
+    dicom: bool = False,
+    resume: bool = False,
+    command: str = "",
+    heatmap_grid: Literal["region", "image"] = "region",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> int:
+    """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
+
+    There is a line per result: one per breast, and per lesion where the column ``lesion_id`` names them. The column
+    ``laterality`` or ``side``, or the view (``L-MLO``), says the side where a file does not.
+
+    With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
+    rows stand now; what is new gets a new number. A patient that cannot be predicted is reported and the others go
+    on. Rows of the table, not patient ids, say who a case is, unless `identified`.
+
+    Parameters
+    ----------
+    request : dict
+        ``layers``, ``classes`` and ``method`` of `MolSubCore.prediction.predict.predict`.
+    dicom : bool
+        Write each patient's DICOM objects, too; needs `identified`.
+    command : str
+        For the record; without `identified` it must name nobody.
+    heatmap_grid : {'region', 'image'}
+        Of the heatmaps' files.
+
+    Raises
+    ------
+    MolSubError
+        If `out` holds something, or with `resume` something else than predictions of this model with these settings.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 2 if a patient could not be predicted.
+    """
+    patients: dict[str, list[Case]] = {}
+    cohort = read_cohort(table, need_subtype=False)
+    tell_notes(cohort)
+    for case in cohort.cases:
+        patients.setdefault(case.patient_id, []).append(case)
+    chosen, _ = check_request(bundle, **request)
+    asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))
+    plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, "heatmap_grid": heatmap_grid}
+    plan |= program()
+    _check_begun(out, plan, resume)
+    with alone_in(out):
+        _check_begun(out, plan, resume)  # another process may have begun it meanwhile
+        if not (out / _PLAN).exists():
+            write_json(out / _PLAN, {"format": _FORMAT, "format_version": 1, **plan})
+        rows, failed, cases_of = [], 0, _Folders(out, len(patients))
+        for number, (patient_id, cases) in enumerate(patients.items(), start=1):
+            images = [(case.image, case.lesion) for case in cases]
+            row = {"rows": " ".join(str(case.row) for case in cases)}
+            if identified:
+                row["patient_id"] = patient_id
+            folder = out / f"case-{number:04d}"
+            try:
+                said = _said_of(cases)
+                key = _key(images, bundle, asked | told(said["sides"], said["lesion_ids"]), identified)
+                folder, done = cases_of.take(number, key)
+                if not done or (dicom and not (folder / "dicom").is_dir()):
+                    if dicom:
+                        check_sources([case.image for case in cases], identified=identified)
+                    prediction = predict(images, bundle, **request, **said)
+                    save_prediction(
+                        prediction,
+                        folder,
+                        identified=identified,
+                        overwrite=done,
+                        dicom=dicom,
+                        command=command,
+                        heatmap_grid=heatmap_grid,
+                    )
+                result = read_json(folder / "prediction.json")
+                row |= {"warnings": str(len(result["warnings"])), "error": ""}
+                found = [row | _result_cells(one) for one in results_of(result)]
+            except Exception as error:  # whatever it is, it is this patient's
+                if is_output_error(error):
+                    raise
+                failed += 1
+                row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
+                print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
+                found = [row]
+            rows += [one | {"case": folder.name} for one in found]
+            if progress:
+                progress(number, len(patients), folder.name)
+        _write_summary(out / "predictions.csv", rows, bundle, identified)
+    if others := cases_of.others():
+        print(f"Of no row of the table as it is now, and not in predictions.csv: {', '.join(others)}")
+    print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
+    print(f"Probabilities: {calibration_note(bundle.card)}\n{DISCLAIMER}")
+    return 2 if failed else 0
+
+
+class _Folders:
+    """The folders of cases: which is whose is told by what it was made of, never by its number.
+
+    Parameters
+    ----------
+    out : Path
+    patients : int
+        Numbers up to this one are for the table's patients in their order, where they are free.
+    """
+
+    def __init__(self, out: Path, patients: int) -> None:
+        self._out, self._next = out, patients + 1
+        self._known: dict[str, list[Path]] = {}
+        for folder in sorted(out.glob("case-*")):
+            self._known.setdefault(_made_key(folder), []).append(folder)
+
+    def take(self, number: int, key: str | None) -> tuple[Path, bool]:
+        """The folder of a patient, and whether it holds that prediction."""
+        own = self._out / f"case-{number:04d}"
+        if key and (known := self._known.get(key)):
+            folder = own if own in known else known[0]
+            known.remove(folder)
+            return folder, True
+        if not os.path.lexists(own):
+            return own, False
+        while os.path.lexists(folder := self._out / f"case-{self._next:04d}"):
+            self._next += 1
+        return folder, False
+
+    def others(self) -> list[str]:
+        """Folders that were there, and that nobody has taken."""
+        return sorted(folder.name for folders in self._known.values() for folder in folders)
+
+
+def _made_key(folder: Path) -> str:
+    """What a case was made of; empty where it does not say."""
+    with contextlib.suppress(MolSubError, OSError):
+        made = (read_json(folder / "prediction.json") or {}).get("made")
+        return str(made.get("key", "")) if isinstance(made, dict) else ""
+    return ""
+
+
+def _key(images: Sequence[ImageAndLesion], bundle: Bundle, settings: dict[str, Any], identified: bool) -> str | None:
+    """What a patient's prediction will be made of; None where a file cannot be read, which predicting tells."""
+    try:
+        return result_key(made_of(images, bundle.card, settings), images, identified=identified)
+    except OSError:
+        return None
+
+
+def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Refuse a folder that holds anything, or with `resume` anything but predictions of the same plan."""
+    if not (resume and (out / _PLAN).is_file()):
+        if resume and any(out.glob("case-*")):
+            found = f"holds predictions of which nothing tells the model and the settings (no {_PLAN})"
+            raise MolSubError(out, found, "Choose another --out")
+        return check_free(out, remedy="Choose another --out, or add --resume to keep what is done", whole=False)
+    stored = read_json(out / _PLAN)
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+        raise MolSubError(out, "holds something else than predictions of a table", "Choose another --out")
+    if stored.get("bundle_sha256") != plan["bundle_sha256"]:
+        raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
+    differing = [
+        f"{name} was {stored.get(name)}, is {value}" for name, value in plan.items() if stored.get(name) != value
+    ]
+    if differing:
+        found = f"was begun with other settings ({'; '.join(differing)})"
+        raise MolSubError(out, found, "Choose another --out, or give the settings of before")
+
+
+def _said_of(cases: Sequence[Case]) -> dict[str, Any]:
+    """What the table says of the images of one patient: sides, views, and which lesion is which."""
+    lesions = [case.lesion_id for case in cases]
+    return {
+        "sides": [case.side for case in cases],
+        "views": [case.view for case in cases],
+        "lesion_ids": lesions if any(lesions) else (),
+    }
+
+
+def _result_cells(result: dict[str, Any]) -> dict[str, str]:
+    cells = {"breast": result["breast"] or "", "lesion_id": result.get("lesion") or ""}
+    if result["probabilities"] is None:
+        return cells | {"error": "its prediction means nothing"}
+    return cells | {f"p:{name}": f"{p:.6f}" for name, p in result["probabilities"].items()}
+
+
+def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, identified: bool) -> None:
+    names = ["case", "rows", *(["patient_id"] if identified else [])]
+    names += ["breast", "lesion_id"] + [f"p:{name}" for name in bundle.card["classes"]] + ["warnings", "error"]
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
+    write_text(path, buffer.getvalue())

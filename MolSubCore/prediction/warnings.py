@@ -1,0 +1,125 @@
+"""What makes a prediction doubtful, in sentences that a reader of the result must see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.lesions.lesion import LesionSet
+from MolSubCore.lesions.roi import Roi
+from MolSubCore.models.card import card_warnings
+
+#: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
+_SPACING = 0.1
+
+#: Why a prediction means nothing, in words that go after a colon.
+MISPLACED = "its outline cannot be that of a lesion on this image"
+CONSTANT = "the region around the lesion holds one grey value only"
+NEGATIVE = "the picture may be a negative (dense tissue dark)"
+
+
+def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
+    """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
+    if lesions.wrong and (roi.recipe.together or roi.lesion in lesions.wrong):
+        return MISPLACED
+    if roi.is_constant:
+        return CONSTANT
+    return NEGATIVE if mammogram.negative else ""
+
+
+def bundle_warnings(card: dict[str, Any]) -> list[str]:
+    """What is doubtful about every prediction of a model."""
+    found = card_warnings(card)
+    if card.get("synthetic"):
+        found.append("The model was trained on synthetic pictures: its prediction says nothing about a patient.")
+    return found
+
+
+def image_warnings(
+    label: str, mammogram: Mammogram, lesions: LesionSet, rois: Sequence[Roi], card: dict[str, Any]
+) -> list[str]:
+    """What is doubtful about one image, its lesions, and its likeness to the training cohort.
+
+    Parameters
+    ----------
+    label : str
+        What the image is called in the result, such as ``1 R MLO``.
+    card : dict
+        The model bundle's.
+    """
+    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.remarks)]
+    found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
+    if mammogram.spacing.source == "unknown":
+        found.append(f"The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only.")
+    if mammogram.synthetic:
+        found.append(f"Image {label} is synthetic, not a patient's.")
+    vendors = [str(name).casefold() for name in card.get("vendors", ())]
+    maker = (mammogram.manufacturer or "").casefold()
+    if vendors and not any(name in maker or maker in name for name in vendors if maker):
+        known = ", ".join(card["vendors"])
+        own = mammogram.manufacturer or "unknown"
+        found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
+    cohort = (card.get("training") or {}).get("cohort") or {}
+    found += _outside_training(label, mammogram, rois, cohort)
+    if (mean := mammogram.spacing.mean_mm) and (why := unlike_spacing([mean, mean], cohort.get("spacing_mm"))):
+        margin = rois[0].recipe.bound if rois and rois[0].recipe.bound_unit == "px" else 0
+        here = f" The margin of {margin:g} pixels around the lesion is {margin * mean:.3g} mm here." if margin else ""
+        found.append(f"Image {label}: {why}{here}")
+    if len(rois) > 1:
+        found.append(f"Image {label} has {len(rois)} lesions: each is predicted alone, the result is their mean.")
+    return found
+
+
+def unlike_spacing(here: Sequence[float] | None, trained: Sequence[float] | None) -> str:
+    """That images have pixels of another size than those of the training, in a sentence; empty where they have not.
+
+    Parameters
+    ----------
+    here, trained : (smallest, largest) distance of pixels in mm, or None
+        Where nothing is known nothing is said.
+    """
+    if not _is_range(here) or not _is_range(trained):
+        return ""
+    assert here is not None and trained is not None
+    if here[0] >= trained[0] * (1 - _SPACING) and here[1] <= trained[1] * (1 + _SPACING):
+        return ""
+    own, known = spacing_text(here), spacing_text(trained)
+    return f"the pixels are {own} apart, those of the training were {known}: lesions appear in another size."
+
+
+def spacing_text(limits: Any) -> str:
+    """A range of pixel spacings for people: ``0.05 to 0.1 mm``."""
+    if not _is_range(limits):
+        return "not recorded"
+    return " to ".join(dict.fromkeys(f"{value:.3g}" for value in limits)) + " mm"
+
+
+def _is_range(values: Any) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 2
+        and all(isinstance(value, int | float) and 0 < value < 1e3 for value in values)
+    )
+
+
+def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], cohort: dict[str, Any]) -> list[str]:
+    """Where an image is of a kind, or a region of a size, that the training cohort did not hold."""
+    found = []
+    for key, value, name in (
+        ("views", mammogram.view, "view"),
+        ("presentation", mammogram.presentation, "presentation intent"),
+    ):
+        known = [each for each in cohort.get(key) or {} if each != "unknown"]
+        if known and value and value not in known:
+            found.append(f"Image {label}: its {name} is {value}, the model was trained on {', '.join(known)}.")
+    if limits := cohort.get("roi_side_px"):
+        smallest, largest = limits
+        for roi in rois:
+            side = max(roi.geometry.sides)
+            if not smallest <= side <= largest:
+                found.append(
+                    f"Image {label}, lesion {roi.lesion}: the region around it is {side} pixels wide, "
+                    f"those of the training were {smallest} to {largest}."
+                )
+    return found

@@ -1,0 +1,265 @@
+"""DeLong's variance of an AUC, its interval, and tests of two AUCs (DeLong, DeLong and Clarke-Pearson 1988).
+
+The fast way of Sun and Xu (2014): ranks instead of all pairs, so n log n. The unit of analysis is the
+patient: every function takes one score per patient, and `patient_auc` makes these from the scores of images.
+With two views a patient, DeLong over images holds its 95 % in 83 to 88 % of cohorts only.
+
+Where nothing varies DeLong's variance is 0 and would claim certainty. Then, and only then:
+
+- the interval of one AUC is Newcombe's (2006), which has a width even at 0 and 1;
+- a difference has the interval that follows from both Newcombe intervals as if they were independent
+  (MOVER, Zou and Donner 2008), and its p-value from the half width on the side of 0;
+- two models that rank all patients alike differ by 0 with the interval 0 to 0 and p = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.statistics.intervals import LEVEL, newcombe
+from MolSubCore.statistics.scores import Scores, by_appearance
+
+Floats = NDArray[np.float64]
+
+#: In units of the largest possible influence; below it there is rounding only.
+_ROUNDING = 1e-12
+
+_Z = float(stats.norm.ppf((1 + LEVEL) / 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Auc:
+    """An AUC over patients.
+
+    Attributes
+    ----------
+    value : float
+    influence : ndarray, shape (N,)
+        Each patient's share of the deviation: the squares sum to DeLong's variance. Fewer than N where patients have
+        two breasts.
+    ranks : ndarray, shape (curves, N)
+        Ranks of the patients' scores: one curve, or one per class of a macro mean.
+    label : ndarray, shape (N,)
+        The patients' classes.
+    sizes : tuple of int
+        Patients of the smallest class, and of all others.
+    """
+
+    value: float
+    influence: Floats
+    ranks: Floats
+    label: NDArray[np.int64]
+    sizes: tuple[int, int]
+
+    @property
+    def variance(self) -> float:
+        """DeLong's variance; 0 where the placements do not vary."""
+        return float(self.influence @ self.influence) if _varies(self.influence, self.sizes) else 0.0
+
+    def interval(self, scale: Literal["logit", "plain"] = "logit") -> AucInterval:
+        """The 95 % interval, on the logit scale (never outside 0 to 1) or plain (cut at 0 and 1)."""
+        deviation = self.variance**0.5
+        if deviation == 0 or not 0 < self.value < 1:
+            return AucInterval(*_newcombe(self), "Newcombe")
+        if scale == "plain":
+            low, high = np.clip([self.value - _Z * deviation, self.value + _Z * deviation], 0, 1)
+            return AucInterval(float(low), float(high), "DeLong")
+        half = _Z * deviation / (self.value * (1 - self.value))
+        low, high = special.expit(special.logit(self.value) + np.array([-half, half]))
+        return AucInterval(float(low), float(high), "DeLong, logit")
+
+
+@dataclass(frozen=True)
+class AucInterval:
+    """The ends of a 95 % interval, and how they were found."""
+
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Two AUCs and their difference (first minus second).
+
+    Attributes
+    ----------
+    first, second, value : float
+    deviation : float
+        Standard error of the difference; 0 where DeLong's variance is 0.
+    low, high : float
+        The 95 % interval of the difference.
+    z, p : float
+        Two-sided.
+    method : str
+        ``DeLong, paired``, ``DeLong, unpaired``, ``Newcombe, MOVER`` or ``same ranking``.
+    """
+
+    first: float
+    second: float
+    value: float
+    deviation: float
+    low: float
+    high: float
+    z: float
+    p: float
+    method: str
+
+
+def auc(score: ArrayLike, positive: ArrayLike) -> Auc:
+    """Area under the ROC curve with DeLong's components; ties count half.
+
+    Parameters
+    ----------
+    score : array_like, shape (N,)
+        One per patient.
+    positive : array_like of bool, shape (N,)
+
+    Raises
+    ------
+    MolSubError
+        If a score is no finite number, or a class has fewer than two patients: one has no variance.
+    """
+    scores, label = np.asarray(score, np.float64), np.asarray(positive, bool)
+    if scores.ndim != 1 or scores.shape != label.shape:
+        raise MolSubError(
+            "AUC", f"got {scores.shape} scores of {label.shape} patients", "Give one score to each patient"
+        )
+    return _macro(scores[None], label[None], label.astype(np.int64))
+
+
+def macro_auc(probabilities: ArrayLike, label: ArrayLike) -> Auc:
+    """Mean of the AUCs of each class against all others; a patient's influence is the mean of those on each.
+
+    For two classes this is the AUC. Classes without patients are left out, as in the metrics.
+
+    Parameters
+    ----------
+    probabilities : array_like, shape (N, classes)
+    label : array_like of int, shape (N,)
+
+    Raises
+    ------
+    MolSubError
+        As `auc`.
+    """
+    table, classes = np.asarray(probabilities, np.float64), np.asarray(label, np.int64)
+    if table.ndim != 2 or len(table) != len(classes):
+        raise MolSubError(
+            "AUC", f"got {table.shape} probabilities of {len(classes)} patients", "Give a row to each patient"
+        )
+    present = np.unique(classes)
+    return _macro(table.T[present], classes == present[:, None], classes)
+
+
+def patient_auc(scores: Scores, classes: tuple[str, ...], positive: str | None) -> Auc:
+    """AUC of the patients' mean scores: of one class against all others, or (None) the macro mean."""
+    patients = scores.per_patient()
+    if positive is None:
+        found = macro_auc(patients.probabilities, patients.label)
+    else:
+        index = classes.index(positive)
+        found = auc(patients.probabilities[:, index], patients.label == index)
+    _, group = by_appearance(patients.patient)
+    if group.max() + 1 == len(group):
+        return found
+    # Both breasts of a patient are not independent: their influences add up before they are squared (Obuchowski 1997).
+    return replace(found, influence=np.bincount(group, found.influence).astype(np.float64))
+
+
+def _macro(scores: Floats, positive: NDArray[np.bool_], label: NDArray[np.int64]) -> Auc:
+    """The mean of one AUC per row."""
+    if not np.isfinite(scores).all():
+        raise MolSubError("AUC", "a score is no finite number", "Predict these patients again")
+    counts = np.stack([positive.sum(axis=1), (~positive).sum(axis=1)])
+    if counts.size == 0 or counts.min() < 2:
+        least = int(counts.min()) if counts.size else 0
+        raise MolSubError(
+            "AUC", f"a class has {least} patient(s), DeLong's variance needs 2 of each", "Use a larger test set"
+        )
+    parts = [_one(row, chosen) for row, chosen in zip(scores, positive, strict=True)]
+    values, influences, ranks = (np.array(part) for part in zip(*parts, strict=True))
+    least = int(counts.min())
+    return Auc(float(values.mean()), influences.mean(axis=0), ranks, label, (least, len(label) - least))
+
+
+def _one(score: Floats, positive: NDArray[np.bool_]) -> tuple[float, Floats, Floats]:
+    """AUC, influence and ranks of one curve.
+
+    A patient's rank among all less the rank among its own class is the number of patients of the other
+    class below it, ties counting half: its placement, in exact halves.
+    """
+    ranks = stats.rankdata(score)
+    influence, means = np.empty(len(score)), {}
+    for side in (True, False):
+        own = positive == side
+        placed = ranks[own] - stats.rankdata(score[own])
+        count, others = len(placed), len(score) - len(placed)
+        means[side] = placed.mean() / others
+        centred = (placed - placed.mean()) / others / np.sqrt(count * (count - 1.0))
+        influence[own] = centred if side else -centred
+    return float(means[True]), influence, ranks
+
+
+def paired_test(first: Auc, second: Auc) -> AucDifference:
+    """DeLong's test of two models on the same patients, in the same order.
+
+    Raises
+    ------
+    MolSubError
+        If the patients' classes differ.
+    """
+    if not np.array_equal(first.label, second.label):
+        raise MolSubError("AUCs", "are of other patients, a paired test needs the same", "Use the unpaired test")
+    if np.array_equal(first.ranks, second.ranks):
+        return AucDifference(first.value, second.value, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, "same ranking")
+    influence = first.influence - second.influence
+    if not _varies(influence, first.sizes):
+        return _mover(first, second)
+    return _wald(first, second, float(influence @ influence) ** 0.5, "DeLong, paired")
+
+
+def unpaired_test(first: Auc, second: Auc) -> AucDifference:
+    """DeLong's test of two AUCs on different patients; MOVER as soon as one of them does not vary."""
+    if first.variance == 0 or second.variance == 0:
+        return _mover(first, second)
+    return _wald(first, second, (first.variance + second.variance) ** 0.5, "DeLong, unpaired")
+
+
+def _varies(influence: Floats, sizes: tuple[int, int]) -> bool:
+    return bool(np.abs(influence).max() > _ROUNDING / min(sizes))
+
+
+def _newcombe(area: Auc) -> tuple[float, float]:
+    value = min(max(area.value, 0.0), 1.0)
+    return newcombe(value, *area.sizes)
+
+
+def _wald(first: Auc, second: Auc, deviation: float, method: str) -> AucDifference:
+    value = first.value - second.value
+    half = _Z * deviation
+    z = value / deviation
+    low, high = max(value - half, -1.0), min(value + half, 1.0)
+    return AucDifference(first.value, second.value, value, deviation, low, high, z, _two_sided(z), method)
+
+
+def _two_sided(z: float) -> float:
+    return float(2 * special.ndtr(-abs(z)))
+
+
+def _mover(first: Auc, second: Auc) -> AucDifference:
+    """A difference whose DeLong variance is 0, from both Newcombe intervals as if they were independent."""
+    value = first.value - second.value
+    (low_1, high_1), (low_2, high_2) = _newcombe(first), _newcombe(second)
+    below = float(np.hypot(first.value - low_1, high_2 - second.value))
+    above = float(np.hypot(high_1 - first.value, second.value - low_2))
+    towards_0 = below if value > 0 else above
+    z = 0.0 if value == 0 else _Z * value / towards_0
+    low, high = value - below, value + above
+    return AucDifference(first.value, second.value, value, 0.0, low, high, z, _two_sided(z), "Newcombe, MOVER")

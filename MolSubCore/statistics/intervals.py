@@ -1,0 +1,188 @@
+"""95 % intervals over patients: views and lesions of one patient are never taken for independent.
+
+Shares have Wilson's interval with the effective number of units; AUCs and macro means an interval on the
+logit scale with the deviation of a bootstrap that draws patients whole. Percentiles of the bootstrap
+alone hold an AUC near 1 in 86 to 91 % of cohorts of 80 patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, special, stats
+
+from MolSubCore.statistics.metrics import Ratio, all_ratios, compute
+from MolSubCore.statistics.scores import Scores, by_appearance
+
+LEVEL = 0.95
+
+#: Views of one patient are taken to agree at least this far: a few errors cannot tell that they do not.
+LEAST_CORRELATION = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % interval; None where it is undefined.
+
+    Attributes
+    ----------
+    value, low, high : float or None
+    method : str
+        ``Wilson over patients`` for shares; ``logit, bootstrap over patients`` for AUCs and macro means,
+        but ``Newcombe over patients`` or ``Wilson over patients`` where resampling cannot vary.
+    undefined : float
+        Share of resamples in which the metric was undefined.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+    undefined: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready copy; says why where there is no value."""
+        result: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high, "method": self.method}
+        if self.undefined:
+            result["undefined_resamples"] = round(self.undefined, 4)
+        if self.value is None:
+            result["why"] = "undefined: no unit in its denominator, or one class only"
+        return result
+
+
+def multiplicities(
+    patient: NDArray[np.generic], label: NDArray[np.int64], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """How often each unit is counted in each resample, shape (resamples, N).
+
+    Patients are drawn with replacement within their class, so every resample has as many patients of
+    each class as the cohort; all units of a patient come together.
+    """
+    rng = np.random.default_rng(seed)
+    first, group = by_appearance(patient)
+    drawn = np.zeros((resamples, len(first)))
+    for value in np.unique(label[first]):
+        members = np.flatnonzero(label[first] == value)
+        drawn[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
+    return drawn[:, group]
+
+
+def estimates(
+    scores: Scores, classes: tuple[str, ...], positive: str | None, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Estimate]:
+    """All metrics of `MolSubCore.statistics.metrics.compute` with their intervals.
+
+    Parameters
+    ----------
+    scores : Scores
+        One row per unit of analysis.
+    resamples : int
+    seed : int
+    """
+    weights = multiplicities(scores.patient, scores.label, resamples, seed)
+    ones = np.ones((1, len(scores.label)))
+    values = compute(scores.probabilities, scores.label, ones, classes, positive)
+    samples = compute(scores.probabilities, scores.label, weights, classes, positive)
+    shares = all_ratios(scores.label, scores.probabilities.argmax(axis=1), classes, positive)
+    result = {}
+    for name, value in values.items():
+        if name in shares:
+            undefined = 1 - float(np.isfinite(samples[name]).mean())
+            result[name] = _share(shares[name], float(value[0]), scores.patient, undefined)
+        else:
+            sizes = _sizes(scores, classes, positive if name == "auc" else name.partition(": ")[2])
+            result[name] = _estimate(float(value[0]), samples[name], sizes, is_auc="auc" in name)
+    return result
+
+
+def _sizes(scores: Scores, classes: tuple[str, ...], name: str | None) -> tuple[int, int]:
+    """Patients of a class and of all others; without a name, of the smallest class that has any."""
+    first, _ = by_appearance(scores.patient)
+    counts = np.bincount(scores.label[first], minlength=len(classes))
+    size = int(counts[classes.index(name)] if name else counts[counts > 0].min())
+    return size, int(counts.sum()) - size
+
+
+def _estimate(value: float, samples: NDArray[np.float64], sizes: tuple[int, int], *, is_auc: bool) -> Estimate:
+    """An AUC or a macro mean from its resamples; `sizes` are the patients of the deciding class, and the rest."""
+    defined = samples[np.isfinite(samples)]
+    undefined = 1 - len(defined) / len(samples)
+    if not np.isfinite(value) or len(defined) == 0:
+        return Estimate(None, None, None, "none", undefined)
+    deviation, fewest = float(defined.std()), min(sizes) if is_auc else sizes[0]
+    if deviation < 1e-9 or not 0 < value < 1:
+        low, high = newcombe(value, *sizes) if is_auc else wilson(value, fewest)
+        return Estimate(value, low, high, f"{'Newcombe' if is_auc else 'Wilson'} over patients", undefined)
+    low, high = logit_interval(value, deviation, fewest)
+    return Estimate(value, low, high, "logit, bootstrap over patients", undefined)
+
+
+def logit_interval(value: float, deviation: float, patients: int) -> tuple[float, float]:
+    """Interval on the logit scale, where an AUC near 1 is not skewed (Pepe 2003, section 5.2.5).
+
+    Parameters
+    ----------
+    value, deviation : float
+        The estimate, strictly between 0 and 1, and its bootstrap standard deviation.
+    patients : int
+        Of the smallest class: a bootstrap of few is too narrow, as the deviation of few is, so Student's
+        t takes the place of the normal (Hesterberg 2015, section 5.3).
+    """
+    few = max(patients, 2)
+    stretch = np.sqrt(few / (few - 1)) * stats.t.ppf((1 + LEVEL) / 2, few - 1)
+    half = stretch * deviation / (value * (1 - value))
+    low, high = special.expit(special.logit(value) + np.array([-half, half]))
+    return float(low), float(high)
+
+
+def _share(ratio: Ratio, value: float, patient: NDArray[np.generic], undefined: float) -> Estimate:
+    """A share of units with Wilson's interval."""
+    if not np.isfinite(value):
+        return Estimate(None, None, None, "none", undefined)
+    low, high = wilson(value, effective_count(ratio, patient))
+    return Estimate(value, low, high, "Wilson over patients", undefined)
+
+
+def effective_count(ratio: Ratio, patient: NDArray[np.generic]) -> float:
+    """Number of independent units that a share among clustered units is worth (Rao and Scott 1992).
+
+    One unit per patient: the number of patients. Several: the number of units over the design effect,
+    which is estimated from the patients' totals and is never below that of `LEAST_CORRELATION`. Where
+    the totals tell nothing, the number of patients.
+    """
+    _, group = by_appearance(patient[ratio.among])
+    units = np.bincount(group)
+    hits = np.bincount(group, weights=ratio.counted[ratio.among])
+    share = hits.sum() / units.sum()
+    spread = float(((hits - share * units) ** 2).sum())
+    if spread < 1e-12:
+        return float(len(units))
+    most = units.sum() / (1 + (units.mean() - 1) * LEAST_CORRELATION)
+    return float(min(share * (1 - share) * units.sum() ** 2 / spread, most))
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share among `count` units; neither need be whole."""
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    low = 0.0 if share <= 0 else max(float(centre - half), 0.0)
+    high = 1.0 if share >= 1 else min(float(centre + half), 1.0)
+    return low, high
+
+
+def newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
+    """Newcombe's score interval of an AUC (2006, method 5), which has a width even at 0 and 1."""
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    spare = (positives + negatives) / 2 - 1
+
+    def beyond(a: float) -> float:
+        spread = 1 + spare * (1 - a) / (2 - a) + spare * a / (1 + a)
+        return (value - a) ** 2 - z**2 * a * (1 - a) * spread / (positives * negatives)
+
+    low = 0.0 if value <= 0 else float(optimize.brentq(beyond, 0.0, value - 1e-9))
+    high = 1.0 if value >= 1 else float(optimize.brentq(beyond, value + 1e-9, 1.0))
+    return low, high

@@ -1,0 +1,124 @@
+"""Thresholds of a score that are chosen on validation and reported on patients left out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.errors import MolSubError
+from MolSubCore.statistics.intervals import Estimate, wilson
+from MolSubCore.statistics.metrics import Ratio, ratios
+from MolSubCore.statistics.scores import Scores
+from MolSubCore.statistics.validation import Validation, refuse_fitted
+
+Rule = Literal["youden", "sensitivity", "specificity"]
+
+#: Rules of the thresholds that are reported, with the share that two of them hold to.
+RULES: tuple[tuple[Rule, float], ...] = (("youden", 0.9), ("sensitivity", 0.9), ("specificity", 0.9))
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A patient is called positive when the probability of `positive` is the threshold or more.
+
+    Attributes
+    ----------
+    value : float
+    positive : str
+    index : int
+        Of the positive class.
+    rule : str
+        How it was chosen, for people.
+    sensitivity, specificity : float
+        On validation, where it was chosen: flattering, never to be reported as a result.
+    patients : frozenset of str
+        Salted ids of the patients it was chosen on.
+    """
+
+    value: float
+    positive: str
+    index: int
+    rule: str
+    sensitivity: float
+    specificity: float
+    patients: frozenset[str] = field(repr=False)
+
+    def apply(self, scores: Scores) -> dict[str, Estimate]:
+        """Accuracy, sensitivity, specificity, PPV and NPV over patients, with Wilson's intervals.
+
+        Raises
+        ------
+        MolSubError
+            If the threshold was chosen on one of the patients.
+        """
+        refuse_fitted(self.patients, scores.patient, "threshold")
+        part = scores.per_patient()
+        actual = (part.label == self.index).astype(np.int64)
+        called = (part.probabilities[:, self.index] >= self.value).astype(np.int64)
+        everyone = np.ones(len(actual), bool)
+        shares = {"accuracy": Ratio(actual == called, everyone), **ratios(actual, called, 1)}
+        return {name: _estimate(share) for name, share in shares.items()}
+
+
+def _estimate(share: Ratio) -> Estimate:
+    count = int(share.among.sum())
+    if count == 0:
+        return Estimate(None, None, None, "none")
+    value = float(share.counted.sum() / count)
+    return Estimate(value, *wilson(value, count), "Wilson over patients")
+
+
+def choose_threshold(validation: Validation, positive: str, rule: Rule = "youden", at_least: float = 0.9) -> Threshold:
+    """Choose a threshold on validation scores, folds pooled, one score per patient.
+
+    Candidates lie half-way between neighbouring scores, so that a score that comes out a little different on
+    another machine is called the same; below all of them everybody is positive, above all of them nobody.
+
+    Parameters
+    ----------
+    validation : Validation
+    positive : str
+    rule : {"youden", "sensitivity", "specificity"}
+        Largest sensitivity + specificity (of equal ones the lowest threshold, which misses fewest); or the best
+        specificity among those with a sensitivity of `at_least`; or the other way round.
+    at_least : float
+        0 to 1; not used by Youden's rule.
+
+    Raises
+    ------
+    MolSubError
+        If the validation set has one class only, or `at_least` is no share.
+    """
+    if positive not in validation.classes:
+        raise MolSubError("positive", f"unknown class '{positive}'", f"Choose one of {', '.join(validation.classes)}")
+    if not 0 <= at_least <= 1:
+        raise MolSubError(rule, f"is {at_least}, expected a share from 0 to 1", "Choose another")
+    part, index = validation.scores(), validation.classes.index(positive)
+    actual = part.label == index
+    if actual.all() or not actual.any():
+        raise MolSubError("validation", "has one class only, a threshold needs both", "Use fewer folds")
+    candidates, sensitivity, specificity = _candidates(part.probabilities[:, index], actual)
+    if rule == "youden":
+        best, text = int(np.argmax(np.round(sensitivity + specificity, 12))), "largest Youden index"
+    elif rule == "sensitivity":
+        best, text = int(np.flatnonzero(sensitivity >= at_least)[-1]), f"sensitivity of at least {at_least:g}"
+    else:
+        best, text = int(np.flatnonzero(specificity >= at_least)[0]), f"specificity of at least {at_least:g}"
+    found = float(sensitivity[best]), float(specificity[best])
+    return Threshold(float(candidates[best]), positive, index, f"{text} on validation", *found, validation.patients)
+
+
+def _candidates(
+    score: NDArray[np.float64], actual: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """All thresholds that differ, ascending, with their sensitivities and specificities."""
+    distinct = np.unique(score)
+    between = distinct[:-1] + np.diff(distinct) / 2
+    between = np.where(between > distinct[:-1], between, distinct[1:])  # neighbours without a number between them
+    candidates = np.concatenate([[0.0], between, [np.nextafter(1.0, 2.0)]])
+    found = actual.sum() - np.searchsorted(np.sort(score[actual]), candidates, side="left")
+    spared = np.searchsorted(np.sort(score[~actual]), candidates, side="left")
+    return candidates, found / actual.sum(), spared / (~actual).sum()

@@ -1,0 +1,95 @@
+"""Random flips, rotation and shear of a whole batch in one resampling."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from MolSubCore.training.plan import Augmentation
+
+
+def epoch_order(labels: NDArray[np.int64], rate: float, seed: int) -> NDArray[np.int64]:
+    """Order of the patches in one epoch, with random oversampling (paper, section 2.2).
+
+    Every patch comes once. In addition ``round((rate - 1) * N)`` patches are drawn with
+    replacement, N being the number of patches in the training part: the rate multiplies the size
+    of the whole training part, not of the small class. With two classes the draws come from
+    the smaller one; with more, from all classes that have fewer patches than the mean class,
+    each of their patches being equally likely. All are then shuffled. Draws are new in every epoch.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (N,)
+        Class index of every patch.
+    rate : float
+        At least 1; 1 means no oversampling.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (N + extra,)
+        Indices into `labels`. Without a class that is smaller than the others, extra is 0.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.bincount(labels)
+    present = np.flatnonzero(counts)
+    small = present[counts[present] < counts[present].mean()]
+    pool = np.flatnonzero(np.isin(labels, small))
+    extra = round((rate - 1.0) * len(labels)) if len(pool) else 0
+    indices = np.arange(len(labels))
+    if extra:
+        indices = np.concatenate([indices, rng.choice(pool, extra, replace=True)])
+    return rng.permutation(indices)
+
+
+def draw_transforms(count: int, options: Augmentation, generator: torch.Generator) -> Tensor:
+    """Random affine matrices, shape (count, 2, 3), from output to input coordinates in [-1, 1].
+
+    Each is rotation times shear times flips about the centre. Coordinates are (x, y) with y down,
+    as in `torch.nn.functional.affine_grid`; the horizontal shear moves x by ``tan(angle) * y``.
+    """
+    uniform = torch.rand((count, 4), generator=generator, dtype=torch.float64)
+    flip_x = torch.where(uniform[:, 0] < options.horizontal_flip, -1.0, 1.0).double()
+    flip_y = torch.where(uniform[:, 1] < options.vertical_flip, -1.0, 1.0).double()
+    angle = (2 * uniform[:, 2] - 1) * math.radians(options.rotation_degrees)
+    shear = torch.tan((2 * uniform[:, 3] - 1) * math.radians(options.shear_degrees))
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # rotation @ [[1, shear], [0, 1]] @ diag(flip_x, flip_y)
+    matrix = torch.stack(
+        [
+            torch.stack([cos * flip_x, (cos * shear - sin) * flip_y], dim=1),
+            torch.stack([sin * flip_x, (sin * shear + cos) * flip_y], dim=1),
+        ],
+        dim=1,
+    )
+    return torch.cat([matrix, torch.zeros((count, 2, 1), dtype=torch.float64)], dim=2).float()
+
+
+def augment(patches: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
+    """Transform every patch of a batch by its own random matrix.
+
+    Parameters
+    ----------
+    patches : Tensor, shape (N, 1, size, size), float32
+        On any device; the random numbers are drawn on the CPU, so they do not depend on it.
+    options : Augmentation
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor
+        Same shape, bilinear.
+    """
+    return warp(patches, draw_transforms(len(patches), options, generator), options)
+
+
+def warp(patches: Tensor, transforms: Tensor, options: Augmentation) -> Tensor:
+    """Transform patches, shape (N, 1, size, size), by the matrices of `draw_transforms`, bilinear."""
+    grid = functional.affine_grid(transforms.to(patches.device), list(patches.shape), align_corners=False)
+    return functional.grid_sample(patches, grid, mode="bilinear", padding_mode=options.padding, align_corners=False)

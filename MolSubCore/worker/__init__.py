@@ -1,0 +1,1 @@
+"""The process that does jobs for the Slicer module and for studies."""

@@ -1,0 +1,177 @@
+"""``molsub worker``: a process that runs jobs for a program and stays warm between them."""
+
+from __future__ import annotations
+
+import _thread
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TextIO
+
+from MolSubCore.errors import MolSubError, explain_error
+from MolSubCore.worker.environment import distribution_of, version_of
+from MolSubCore.worker.loading import load
+from MolSubCore.worker.options import check_kinds
+from MolSubCore.worker.protocol import Cancel, Event, EventKind, Request, read_request, request_id
+from MolSubCore.worker.signals import on_end
+
+#: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
+JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "environment": ("MolSubCore.worker.environment", "describe"),
+        "read-image": ("MolSubCore.worker.image_jobs", "read_image"),
+        "find-images": ("MolSubCore.worker.find_jobs", "find_images"),
+        "read-lesions": ("MolSubCore.worker.image_jobs", "read_lesion_labels"),
+        "sample-case": ("MolSubCore.worker.sample", "make_sample_case"),
+        "warm": ("MolSubCore.worker.predict_jobs", "warm"),
+        "predict": ("MolSubCore.worker.predict_jobs", "predict"),
+        "library-list": ("MolSubCore.worker.library_jobs", "list_library"),
+        "import-checkpoint": ("MolSubCore.worker.library_jobs", "import_checkpoint"),
+        "export-bundle": ("MolSubCore.worker.library_jobs", "export_bundle"),
+        "study-fold": ("MolSubCore.study.job", "run_fold"),
+        "check-cohort": ("MolSubCore.worker.train", "check"),
+        "train": ("MolSubCore.worker.train", "train"),
+        "report": ("MolSubCore.worker.report", "write_report"),
+        "agreement": ("MolSubCore.worker.agreement", "compare"),
+    }
+)
+
+
+class Worker:
+    """Reads requests, runs them one after another, writes events.
+
+    A cancelled job and a closed input interrupt the job that runs, as Ctrl-C does: so jobs end at a point from
+    which they can go on.
+    """
+
+    def __init__(self, requests: TextIO, events: TextIO) -> None:
+        self._requests, self._events = requests, events
+        self._queue: queue.Queue[Request | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._running = ""
+        self._cancelled: set[str] = set()
+        self._ending = False
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # Started in the background of a shell, a process ignores interrupts, and with them every cancel.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def serve(self) -> None:
+        """Run jobs until the input ends."""
+        self._emit("ready", pid=os.getpid())
+        threading.Thread(target=self._read, daemon=True).start()
+        while (request := self._queue.get()) is not None:
+            self.run(request)
+            if self._ending:  # the interruption was meant for the process, not for the job it had
+                raise KeyboardInterrupt
+
+    def end(self, *_signal: Any) -> None:
+        """End the job and the process; as a handler of signals, on the main thread."""
+        self._ending = True
+        raise KeyboardInterrupt
+
+    def _read(self) -> None:
+        try:
+            for line in self._requests:
+                self._take(line)
+        except (OSError, ValueError):  # the pipe is gone
+            pass
+        finally:  # whatever becomes of this thread, the worker does not wait for it
+            self._queue.put(None)
+        with self._lock:
+            if self._running:
+                _thread.interrupt_main()
+
+    def _take(self, line: str) -> None:
+        """Take a line of the input; whatever is wrong with it is told."""
+        try:
+            message = read_request(line)
+        except Exception as error:
+            text, _ = explain_error(error)
+            self._emit("failed", request_id(line), message=text, bad_input=True)
+            return
+        if isinstance(message, Cancel):
+            self.cancel(message.id)
+        else:
+            self._queue.put(message)
+
+    def cancel(self, name: str) -> None:
+        """Interrupt the job of this id, or keep it from beginning; from any thread."""
+        with self._lock:
+            self._cancelled.add(name)
+            if name == self._running:
+                _thread.interrupt_main()
+
+    def run(self, request: Request) -> None:
+        """Do one job; whatever becomes of it is told by its last event."""
+        try:
+            with self._lock:
+                if request.id in self._cancelled:
+                    raise KeyboardInterrupt
+                self._running = request.id
+            self._emit("started", request.id)
+            result = self._call(request)
+            with self._lock:
+                self._running = ""
+            self._emit("done", request.id, result=result)
+        except KeyboardInterrupt:
+            self._running = ""
+            self._emit("cancelled", request.id)
+        except Exception as error:
+            self._running = ""
+            message, code = explain_error(error)
+            self._emit("failed", request.id, message=message, bad_input=code == 2)
+
+    def _call(self, request: Request) -> Any:
+        if request.job not in JOBS:
+            raise MolSubError("job", f"unknown value '{request.job}'", f"Choose one of {', '.join(JOBS)}")
+        module, name = JOBS[request.job]
+        check_kinds(request.job, request.options)
+
+        def progress(done: float, **values: Any) -> None:
+            self._emit("progress", request.id, **_finite({"done": done, **values}))
+
+        try:
+            return getattr(load(module), name)(request.options, progress)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("MolSubCore"):
+                raise
+            package = distribution_of(error.name.partition(".")[0])
+            version = version_of(package)
+            state = "is not installed" if version is None else f"{version} is too old or damaged"
+            found = f"{state} in the Python {sys.executable}"
+            raise MolSubError(package, found, "Open the panel Set-up and press Install") from error
+
+    def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
+        line = Event(event, name, values).line()  # a result that cannot be told makes the job a failure
+        try:
+            self._events.write(line)
+            self._events.flush()
+        except (BrokenPipeError, ValueError):  # nobody listens any more; the closed input ends the work
+            pass
+
+
+def _finite(values: Any) -> Any:
+    """Progress with null for numbers that JSON does not have: a loss that is none must not end the job."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def serve_standard_streams() -> None:
+    """Serve over standard input and output; whatever libraries print goes to standard error instead."""
+    # Where another program computes too, threads of GNU OpenMP that wait by spinning keep each other from the
+    # processor: a prediction took ten seconds instead of one. Read when PyTorch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    # A byte that is no UTF-8 belongs to one request, which tells of it; it does not end the input.
+    worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events)
+    on_end(worker.end)
+    worker.serve()
