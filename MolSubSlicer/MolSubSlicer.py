@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -18,8 +19,16 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-#: Panels from top to bottom; the first is open at the beginning.
-PANELS = ("LoadPanel", "AnnotatePanel", "PredictPanel", "HeatmapPanel", "ReportPanel", "TrainPanel", "SetupPanel")
+#: The panels from top to bottom, each with the folder of its feature; the first is open at the beginning.
+PANELS = {
+    "LoadPanel": "Load",
+    "AnnotatePanel": "Annotate",
+    "PredictPanel": "Predict",
+    "HeatmapPanel": "Heatmaps",
+    "ReportPanel": "Report",
+    "TrainPanel": "Train",
+    "SetupPanel": "Setup",
+}
 
 #: Pixels that a section's frame takes of its width: what a style gives at most.
 _FRAME = 26
@@ -30,8 +39,6 @@ class MolSubSlicer(ScriptedLoadableModule):
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        from MolSubSlicerLib.Compat import register_dicom_plugin
-
         parent.title = _("MolSub")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
         parent.dependencies = []
@@ -41,16 +48,27 @@ class MolSubSlicer(ScriptedLoadableModule):
             "where the model looked, train your own model. Research use only. Not a medical device."
         )
         parent.acknowledgementText = _("After the DenseNet121-CBAM study of molecular subtypes on mammograms.")
-        register_dicom_plugin()
+        _offer_in_dicom_browser()
         slicer.app.connect("startupCompleted()", self.on_started_up)
 
     def on_started_up(self) -> None:
         """Offer the synthetic case in the module Sample Data, and have saved scenes open in their layout."""
-        from MolSubSlicerLib import SampleCase
+        from MolSubSlicerLib.Load import SampleCase
         from MolSubSlicerLib.Scene import Hanging
 
         SampleCase.register()
         Hanging.prepare()
+
+
+def _offer_in_dicom_browser() -> None:
+    try:  # Slicer may be built without DICOM
+        from MolSubSlicerLib.Load.DICOMMammographyPlugin import DICOMMammographyPluginClass
+    except ImportError as error:
+        logging.info("MolSubSlicer: mammograms are not offered in the DICOM browser: %s", error)
+        return
+    if not hasattr(slicer.modules, "dicomPlugins"):
+        slicer.modules.dicomPlugins = {}
+    slicer.modules.dicomPlugins["DICOMMammographyPlugin"] = DICOMMammographyPluginClass
 
 
 class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -69,10 +87,10 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Make the widgets; nothing is computed and no process is started."""
         ScriptedLoadableModuleWidget.setup(self)
-        from MolSubSlicerLib.Panels.Header import Header
         from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay
         from MolSubSlicerLib.Scene.SceneKeeper import SceneKeeper
         from MolSubSlicerLib.Session import Session
+        from MolSubSlicerLib.Widgets import Header
 
         self.logic = MolSubSlicerLogic()
         self.keeper = SceneKeeper()  # first: panels look at a scene that is in order
@@ -104,7 +122,7 @@ class MolSubSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(self.area, 1)
 
     def _add_panel(self, name: str) -> None:
-        panel = self.panels[name] = getattr(import_module(f"MolSubSlicerLib.Panels.{name}"), name)(self.session)
+        panel = self.panels[name] = getattr(import_module(f"MolSubSlicerLib.{PANELS[name]}.{name}"), name)(self.session)
         button = self.buttons[name] = ctk.ctkCollapsibleButton()
         button.text = panel.title
         button.objectName = f"{name}Button"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -128,18 +127,6 @@ def data_folder() -> Path:
 def library_folder() -> Path:
     """The model library unless another folder is chosen; the same as the core's."""
     return Path(os.environ.get("MOLSUB_MODELS") or data_folder() / "models")
-
-
-def register_dicom_plugin() -> None:
-    """Offer mammograms in the DICOM browser; Slicer may be built without DICOM."""
-    try:
-        from MolSubSlicerLib.DICOMMammographyPlugin import DICOMMammographyPluginClass
-    except ImportError as error:
-        logging.info("MolSubSlicer: mammograms are not offered in the DICOM browser: %s", error)
-        return
-    if not hasattr(slicer.modules, "dicomPlugins"):
-        slicer.modules.dicomPlugins = {}
-    slicer.modules.dicomPlugins["DICOMMammographyPlugin"] = DICOMMammographyPluginClass
 
 
 def forget_modules() -> None:

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from MolSubSlicerLib import Compat
 from MolSubSlicerLib.Parameters import MolSubParameters
 from MolSubSlicerLib.Signal import Signal
-from MolSubSlicerLib.WorkerProcess import WorkerProcess
+from MolSubSlicerLib.Worker.WorkerProcess import WorkerProcess
 
 Kind = Literal["info", "warning", "error"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]

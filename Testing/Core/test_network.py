@@ -26,7 +26,7 @@ _SPEAKERS = {
 }
 #: The places that may, and what for. pip installs packages into Slicer's Python on a click only.
 _ALLOWED = {
-    ("MolSubSlicer/MolSubSlicerLib/SampleCase.py", "SampleData"),  # Slicer's own; the case is made here without it
+    ("MolSubSlicer/MolSubSlicerLib/Load/SampleCase.py", "SampleData"),  # Slicer's own; the case is made here without it
 }
 #: Ways to download that libraries of ours have; MolSubCore/models/pretrained.py alone may.
 _DOWNLOADS = (

@@ -63,7 +63,7 @@ CASES = {
     ids=lambda recipe: f"{recipe.name} {recipe.bound:g} {recipe.bound_unit}",
 )
 def test_squares_are_those_that_the_core_cuts_out(name: str, recipe: Any, tmp_path: Path) -> None:
-    from MolSubSlicerLib.Controllers.Region import find_region
+    from MolSubSlicerLib.Annotate.Region import find_region
 
     lesions = read_lesions(written(tmp_path, CASES[name]), MAMMOGRAM)
     expected = [roi.geometry for roi in extract_rois(MAMMOGRAM, lesions, recipe)]
@@ -73,7 +73,7 @@ def test_squares_are_those_that_the_core_cuts_out(name: str, recipe: Any, tmp_pa
 
 
 def test_sizes_are_told_in_millimetres_and_pixels() -> None:
-    from MolSubSlicerLib.Controllers.Region import find_region, margin_text
+    from MolSubSlicerLib.Annotate.Region import find_region, margin_text
 
     layer = np.zeros(IMAGE.shape, bool)
     layer[300:330, 200:260] = True  # 60 + 2 * 100 pixels wide
@@ -85,7 +85,7 @@ def test_sizes_are_told_in_millimetres_and_pixels() -> None:
 
 
 def test_unknown_spacing_is_warned_of() -> None:
-    from MolSubSlicerLib.Controllers.Region import find_region
+    from MolSubSlicerLib.Annotate.Region import find_region
 
     layers = discs((400, 300, 30))
     region = find_region(layers, get_recipe("default"), Spacing())
@@ -99,7 +99,7 @@ def test_unknown_spacing_is_warned_of() -> None:
 
 
 def test_detector_spacing_and_small_images_are_warned_of() -> None:
-    from MolSubSlicerLib.Controllers.Region import find_region
+    from MolSubSlicerLib.Annotate.Region import find_region
 
     detector = Spacing(0.1, 0.1, "ImagerPixelSpacing")
     assert "detector" in find_region(discs((400, 300, 30)), get_recipe("default"), detector).warnings[0]

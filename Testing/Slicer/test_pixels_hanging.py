@@ -150,7 +150,7 @@ def test_unknown_side_goes_by_the_chest_wall(tmp_path: Path) -> None:
 
 def test_none_and_five_are_refused(tmp_path: Path) -> None:
     from MolSubSlicerLib.Scene import Hanging
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     with pytest.raises(SceneError, match="one to four"):
         Hanging.hang([])

@@ -133,7 +133,7 @@ def test_the_legend_has_the_colours_from_dark_to_light(volume: Any) -> None:
 
 
 def test_the_square_runs_along_the_pixels_edges(volume: Any, where: scene_case.Placed) -> None:
-    from MolSubSlicerLib.Scene import RoiBox
+    from MolSubSlicerLib.Scene import Lesions as RoiBox
 
     before = look(volume)
     RoiBox.show(volume, [{"row_start": 10, "row_stop": 40, "col_start": 10, "col_stop": 50}])
@@ -170,7 +170,8 @@ def test_the_lesions_outline_follows_its_pixels(volume: Any, where: scene_case.P
 
 def test_each_view_shows_its_own_lesions_only(tmp_path: Path, volume: Any) -> None:
     """All pictures lie in one plane of the patient's space."""
-    from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Lesions, Mammograms, RoiBox
+    from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Lesions, Mammograms
+    from MolSubSlicerLib.Scene import Lesions as RoiBox
 
     other = Mammograms.add_mammogram(scene_case.facts(tmp_path, "L MLO", "left"))
     Hanging.hang([volume, other])

@@ -160,7 +160,7 @@ def test_the_result_is_of_the_patient_that_is_chosen(
     """Loading the next patient puts the former's result, report and heatmaps away; going back brings them again."""
     import numpy as np
 
-    from MolSubSlicerLib.Controllers import Views
+    from MolSubSlicerLib.Load import Views
     from MolSubSlicerLib.Scene import Lesions, Mammograms
     from predict_case import show_prediction
     from scene_case import SHAPE, facts, item, prediction
@@ -369,6 +369,6 @@ def test_import_and_export_of_models(
     ],
 )
 def test_what_is_known_of_the_probabilities(slicer_app: Any, model: dict[str, Any], expected: str) -> None:
-    from MolSubSlicerLib.Controllers.ModelCard import calibration_text
+    from MolSubSlicerLib.Predict.ModelCard import calibration_text
 
     assert calibration_text(model) == expected

@@ -44,7 +44,7 @@ def bars(image: NDArray[np.uint8], colour: str) -> list[tuple[int, int, int]]:
 
 
 def test_lengths_are_the_probabilities_and_only_the_predicted_class_is_blue(label: Any) -> None:
-    from MolSubSlicerLib.Panels.ProbabilityChart import Bars, ProbabilityChart
+    from MolSubSlicerLib.Predict.ProbabilityChart import Bars, ProbabilityChart
 
     chart = ProbabilityChart(label)
     first = {"non-TN": 0.25, "TN": 0.75}
@@ -72,7 +72,7 @@ def test_lengths_are_the_probabilities_and_only_the_predicted_class_is_blue(labe
 
 
 def test_the_range_lies_where_its_ends_are_and_the_positive_class_is_marked(label: Any) -> None:
-    from MolSubSlicerLib.Panels.ProbabilityChart import Bars, ProbabilityChart
+    from MolSubSlicerLib.Predict.ProbabilityChart import Bars, ProbabilityChart
 
     chart = ProbabilityChart(label)
     values = {"A": 0.2, "B": 0.6, "C": 0.2}
@@ -96,7 +96,7 @@ def test_the_range_lies_where_its_ends_are_and_the_positive_class_is_marked(labe
 
 
 def test_long_names_leave_room_for_the_bars(label: Any) -> None:
-    from MolSubSlicerLib.Panels.ProbabilityChart import Bars, ProbabilityChart
+    from MolSubSlicerLib.Predict.ProbabilityChart import Bars, ProbabilityChart
 
     chart = ProbabilityChart(label)
     names = ["HER2-positive with a very long name that nobody would read", "HER2-negative"]
@@ -107,8 +107,8 @@ def test_long_names_leave_room_for_the_bars(label: Any) -> None:
 
 
 def test_figures_of_before_a_recalibration_are_told_as_such(slicer_app: Any) -> None:
-    from MolSubSlicerLib.Controllers.ModelCard import metric_lines
-    from MolSubSlicerLib.Panels.PredictPanel import result_note
+    from MolSubSlicerLib.Predict.ModelCard import metric_lines
+    from MolSubSlicerLib.Predict.PredictPanel import result_note
 
     model: dict[str, Any] = {"metrics": {"test": {"patient": {"n": 78, "metrics": {"auc": {"value": 0.71}}}}}}
     assert metric_lines(model) == ["AUC 0.71", "per patient, n = 78"]

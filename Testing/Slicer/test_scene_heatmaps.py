@@ -211,7 +211,7 @@ def test_maps_of_another_image_are_refused(
     volume: Any, predicted: tuple[dict[str, Any], str], change: dict[str, Any]
 ) -> None:
     from MolSubSlicerLib.Scene import Heatmaps
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     with pytest.raises(SceneError, match="300 rows x 200 columns"):
         Heatmaps.add_heatmaps(volume, predicted[0] | change, predicted[1])
@@ -220,7 +220,7 @@ def test_maps_of_another_image_are_refused(
 
 def test_missing_maps_and_unknown_layers_are_sentences(volume: Any, predicted: tuple[dict[str, Any], str]) -> None:
     from MolSubSlicerLib.Scene import HeatmapDisplay, Heatmaps
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     with pytest.raises(SceneError, match="no heatmap of first for TN"):
         HeatmapDisplay.show(volume, "first", "TN")

@@ -124,7 +124,7 @@ def test_overlapping_lesions_lose_nothing_on_their_way_to_the_core(
 
 def test_a_lesion_under_others_is_named(volume: Any, segmentation: Any) -> None:
     from MolSubSlicerLib.Scene import Lesions
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     mask = (scene_case.blob() == 1).astype(np.uint8)
     Lesions.set_labels(segmentation, np.stack([mask, mask]))
@@ -134,7 +134,7 @@ def test_a_lesion_under_others_is_named(volume: Any, segmentation: Any) -> None:
 
 def test_no_lesion_and_no_pixel_are_sentences(volume: Any) -> None:
     from MolSubSlicerLib.Scene import Lesions
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     assert Lesions.segmentation_for(volume, create=False) is None
     with pytest.raises(SceneError, match="R MLO has no lesion"):
@@ -149,7 +149,7 @@ def test_no_lesion_and_no_pixel_are_sentences(volume: Any) -> None:
 @pytest.mark.parametrize("move", [{"scale": 1.01}, {"row": 0.4}, {"row": -20}, {"column": 190}])
 def test_another_grid_is_refused_with_both_grids(volume: Any, move: dict[str, float]) -> None:
     from MolSubSlicerLib.Scene import Lesions
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     node = segment(volume, shifted(volume, **move), np.ones((40, 30), np.uint8))
     with pytest.raises(SceneError) as caught:
@@ -172,7 +172,7 @@ def test_the_same_grid_shifted_by_whole_pixels_is_taken(volume: Any) -> None:
 
 def test_a_label_map_of_another_shape_is_refused(tmp_path: Path, volume: Any, segmentation: Any) -> None:
     from MolSubSlicerLib.Scene import Lesions
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     labels = np.ones((200, 300), np.uint8)
     with pytest.raises(SceneError, match=r"200 rows x 300 columns.*300 rows x 200 columns"):
@@ -203,7 +203,7 @@ def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(
     tmp_path: Path, volume: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from MolSubSlicerLib.Scene import Lesions
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     def full(_image: Any, path: str, **_options: Any) -> None:
         Path(path).write_bytes(b"half")

@@ -89,7 +89,7 @@ def test_images_of_one_study_lie_under_one_item(tmp_path: Path, scene: Any) -> N
 
 def test_broken_pixels_are_a_sentence(tmp_path: Path) -> None:
     from MolSubSlicerLib.Scene import Mammograms
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     facts = scene_case.facts(tmp_path)
     Path(facts["pixels"]).write_bytes(b"no array")
@@ -127,7 +127,8 @@ def test_source_is_the_file_then_the_database_then_the_voxels(tmp_path: Path, mo
 
 def everything(tmp_path: Path, volume: Any) -> Any:
     """Give a mammogram all that can belong to it; its prediction."""
-    from MolSubSlicerLib.Scene import HeatmapDisplay, Heatmaps, Lesions, Predictions, RoiBox
+    from MolSubSlicerLib.Scene import HeatmapDisplay, Heatmaps, Lesions, Predictions
+    from MolSubSlicerLib.Scene import Lesions as RoiBox
 
     Lesions.set_labels(Lesions.segmentation_for(volume), scene_case.blob())
     item = scene_case.item(tmp_path)
@@ -156,7 +157,7 @@ def test_a_full_disk_is_a_sentence_where_voxels_must_be_written(
     import SimpleITK as sitk
 
     from MolSubSlicerLib.Scene import Mammograms
-    from MolSubSlicerLib.Scene.SceneError import SceneError
+    from MolSubSlicerLib.Scene.Nodes import SceneError
 
     def full(image: Any, path: str) -> None:
         raise RuntimeError("Exception thrown in SimpleITK WriteImage:\nNrrdImageIO: No space left on device")

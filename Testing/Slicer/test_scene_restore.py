@@ -14,7 +14,8 @@ import scene_case
 
 def fill(folder: Path) -> None:
     """Two hung mammograms with lesions, a prediction, heatmaps, and one of these shown."""
-    from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, Lesions, Mammograms, Predictions, RoiBox
+    from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, Lesions, Mammograms, Predictions
+    from MolSubSlicerLib.Scene import Lesions as RoiBox
 
     volumes = [
         Mammograms.add_mammogram(scene_case.facts(folder, label, wall), source="original.dcm")

@@ -191,7 +191,7 @@ def test_a_folder_of_wheels_and_no_network(panel: Any, pip: Path, tmp_path: Path
     ],
 )
 def test_a_failure_has_a_cause_and_a_way_out(says: str, words: str) -> None:
-    from MolSubSlicerLib.PackageInstall import why_failed
+    from MolSubSlicerLib.Setup.PackageInstall import why_failed
 
     text = why_failed(["Collecting torch", says])
     assert words in text
@@ -228,7 +228,7 @@ def test_slicers_own_packages_are_never_installed(panel: Any) -> None:
     assert not panel.ui.installButton.enabled
     assert "pydicom 2.4.4" in panel.ui.packagesLabel.text
     assert "another Python environment" in panel.ui.packagesLabel.text
-    from MolSubSlicerLib.PackageInstall import HELD, name_of, read_requirements, to_install
+    from MolSubSlicerLib.Setup.PackageInstall import HELD, name_of, read_requirements, to_install
 
     everything = [*read_requirements(), "numpy>=1", "pydicom>=3", "simpleitk>=2"]
     found = {name_of(each) for each in to_install(everything, everything)}
@@ -237,7 +237,7 @@ def test_slicers_own_packages_are_never_installed(panel: Any) -> None:
 
 
 def test_the_requirements_are_the_projects(slicer_app: Any) -> None:
-    from MolSubSlicerLib.PackageInstall import read_requirements
+    from MolSubSlicerLib.Setup.PackageInstall import read_requirements
 
     listed = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
     wanted = re.findall(r'"(.+?)"', listed.group(1) if listed else "")

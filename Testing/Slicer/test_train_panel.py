@@ -93,7 +93,7 @@ def held(place: Path) -> Path:
 
 def again(module: Any) -> Any:
     """The panel of a Slicer that is started later."""
-    from MolSubSlicerLib.Panels.TrainPanel import TrainPanel
+    from MolSubSlicerLib.Train.TrainPanel import TrainPanel
 
     return TrainPanel(module.session)
 
@@ -181,7 +181,7 @@ def test_the_curves_are_where_their_values_are(panel: Any, slicer_app: Any) -> N
     plot = int(blue[:, 0].max())  # the key is below the plot
     upper, lower = blue[(blue[:, 0] < plot - 20)], red[(red[:, 0] < plot - 20) & (red[:, 1] > half)]
     assert (upper[:, 1] > half).all()  # an undefined loss draws nothing
-    from MolSubSlicerLib.Panels.CurveChart import Curves, _Painting
+    from MolSubSlicerLib.Train.CurveChart import Curves, _Painting
 
     scale = _Painting(label, None, Curves("", [], [], 0.0, 1.0), 10, half, half - 12)
     bottom, top = scale._bottom, scale._top
@@ -291,7 +291,7 @@ def test_a_folder_of_many_events_is_read_in_pieces(short: Path, place: Path, mod
     """Ten hours of events do not hold up the window: each look reads a piece."""
     from MolSubCore.worker.folder import write_job
     from MolSubCore.worker.protocol import Event, Request
-    from MolSubSlicerLib.TrainingProcess import TrainingProcess
+    from MolSubSlicerLib.Train.TrainingProcess import TrainingProcess
 
     folder = place / "training" / "long"
     write_job(folder, Request("train", "train", {}))

@@ -68,7 +68,7 @@ def _events():
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slicer_app: Any) -> Iterator[Any]:
     from MolSubSlicerLib.Compat import slicer_python
-    from MolSubSlicerLib.WorkerProcess import WorkerProcess
+    from MolSubSlicerLib.Worker.WorkerProcess import WorkerProcess
 
     write_jobs(tmp_path, _JOBS, {name: name for name in ("sleep", "deaf", "abort", "leave", "speak")})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -182,7 +182,7 @@ def test_a_job_that_yields_is_ended_by_the_next_one_and_the_process_stays(worker
 
 
 def test_a_deaf_job_is_killed_and_takes_no_other_with_it(worker: Any, process_until: Until) -> None:
-    from MolSubSlicerLib.WorkerProcess import CANCEL_TIME
+    from MolSubSlicerLib.Worker.WorkerProcess import CANCEL_TIME
 
     told = Told()
     worker.submit(Request("1", "deaf"), told)
@@ -209,7 +209,7 @@ def test_a_job_that_waits_is_cancelled_without_the_worker(worker: Any, process_u
 
 
 def test_what_cannot_be_started_or_is_no_worker(tmp_path: Path, process_until: Until, slicer_app: Any) -> None:
-    from MolSubSlicerLib.WorkerProcess import WorkerProcess
+    from MolSubSlicerLib.Worker.WorkerProcess import WorkerProcess
 
     other = tmp_path / "other"
     other.write_text("#!/bin/sh\necho 'Welcome to another program'\nsleep 60\n")
@@ -276,7 +276,7 @@ def test_the_gui_stays_alive_while_a_job_runs(worker: Any, process_until: Until)
 
 
 def test_why_a_process_ended() -> None:
-    from MolSubSlicerLib.ProcessText import why_ended
+    from MolSubSlicerLib.Worker.WorkerProcess import why_ended
 
     assert "SIGSEGV" in why_ended(11, True, [])
     assert "SIGSEGV" in why_ended(139, False, [])  # through a launcher
@@ -289,7 +289,7 @@ def test_why_a_process_ended() -> None:
 
 
 def test_lines_whatever_the_cuts() -> None:
-    from MolSubSlicerLib.ProcessText import LineBuffer
+    from MolSubSlicerLib.Worker.WorkerProcess import LineBuffer
 
     text = "a\r\n\u00e4\u2028b\n\n\U0001f600 end"
     data = text.encode()

@@ -17,11 +17,122 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene.HangingOrder import arrangement, chest_wall_on_screen, is_turned_over
-from MolSubSlicerLib.Scene.Nodes import KIND, belongings, matrix_of, ras_of, shape_of
-from MolSubSlicerLib.Scene.Patients import name_of
-from MolSubSlicerLib.Scene.SceneError import SceneError
-from MolSubSlicerLib.Scene.ViewLabel import rename_label, show_label
+from MolSubSlicerLib.Scene.Nodes import KIND, MAMMOGRAM, SceneError, belongings, matrix_of, ras_of, shape_of
+from MolSubSlicerLib.Scene.Patients import letter_of, name_of
+
+_VIEW_ORDER = ("CC", "MLO")
+
+
+def arrangement(volumes: Sequence[Any]) -> tuple[dict[tuple[int, int], Any], tuple[int, int]]:
+    """Cells (row, column) of the volumes, and the numbers of rows and columns.
+
+    Two sides: right breasts in the left column, left ones in the right column, the same view in one row.
+    One side: beside each other.
+    """
+    sides: dict[str, list[Any]] = {"R": [], "L": []}
+    for volume in sorted(volumes, key=_rank_and_view):
+        sides[_side(volume, sides)].append(volume)
+    right, left = sides["R"], sides["L"]
+    if not right or not left:
+        row = right or left
+        return {(0, column): volume for column, volume in enumerate(row)}, (1, len(row))
+    height = max(len(right), len(left))
+    views = sorted({_rank_and_view(volume) for volume in volumes})
+    by_view = len(views) == height and all(
+        len({_rank_and_view(v) for v in side}) == len(side) for side in (right, left)
+    )
+    cells = {}
+    for column, side in enumerate((right, left)):
+        for position, volume in enumerate(side):
+            cells[views.index(_rank_and_view(volume)) if by_view else position, column] = volume
+    return cells, (height, 2)
+
+
+def _rank_and_view(volume: Any) -> tuple[int, str]:
+    view = volume.GetAttribute("MolSub.View") or ""
+    return (_VIEW_ORDER.index(view) if view in _VIEW_ORDER else len(_VIEW_ORDER)), view
+
+
+def _side(volume: Any, sides: dict[str, list[Any]]) -> str:
+    """The column of a volume; of an unknown side, by its chest wall, else the emptier one."""
+    side = volume.GetAttribute("MolSub.Laterality")
+    if side in sides:
+        return side
+    wall = volume.GetAttribute("MolSub.ChestWall")
+    if wall in ("left", "right"):
+        return "R" if wall == "right" else "L"
+    return "R" if len(sides["R"]) <= len(sides["L"]) else "L"
+
+
+def is_turned_over(volume: Any) -> bool:
+    """Whether the picture is stored with its chest wall on the outer side, so that its view mirrors it."""
+    wanted = {"R": "right", "L": "left"}.get(volume.GetAttribute("MolSub.Laterality") or "")
+    wall = volume.GetAttribute("MolSub.ChestWall")
+    return wanted is not None and wall in ("left", "right") and wall != wanted
+
+
+def chest_wall_on_screen(volume: Any) -> str | None:
+    """Side of the screen, "left" or "right", on which a hung picture's chest wall is; None where unknown."""
+    wall = volume.GetAttribute("MolSub.ChestWall")
+    if wall not in ("left", "right"):
+        return None
+    return "right" if (wall == "right") != is_turned_over(volume) else "left"
+
+
+_COLOUR = (1.0, 0.86, 0.35)
+
+
+def show_label(volume: Any) -> None:
+    """Side and view as text in the picture, in the upper corner away from the chest wall, like a lead marker."""
+    found = belongings(volume, "label")
+    node = found[0] if found else _new_node()
+    if not found:
+        node.SetAttribute(KIND, "label")
+        node.SetNodeReferenceID(MAMMOGRAM, volume.GetID())
+        node.SetHideFromEditors(True)
+        node.SetLocked(True)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(*_COLOUR)
+        display.SetColor(*_COLOUR)
+        display.SetTextScale(4.0)
+        display.SetUseGlyphScale(False)
+        display.SetGlyphSize(0.001)
+        display.SetPropertiesLabelVisibility(False)
+        display.SetPointLabelsVisibility(True)
+        display.SetHandlesInteractive(False)
+    rows, columns = shape_of(volume)
+    place = 0.03 if chest_wall_on_screen(volume) == "right" else 0.76  # the text begins there
+    column = columns * (1 - place if is_turned_over(volume) else place)
+    node.RemoveAllControlPoints()
+    node.AddControlPoint(vtk.vtkVector3d(*ras_of(volume, 0.07 * rows, column)), _text(volume))
+
+
+def rename_label(volume: Any) -> None:
+    """Write into the picture's text, where it has one, what is true now: other patients come and go."""
+    for node in belongings(volume, "label"):
+        if node.GetNumberOfControlPoints() and node.GetNthControlPointLabel(0) != _text(volume):
+            node.SetNthControlPointLabel(0, _text(volume))
+
+
+def _text(volume: Any) -> str:
+    lines = [" ".join(volume.GetAttribute(f"MolSub.{key}") or "?" for key in ("Laterality", "View"))]
+    if letter := letter_of(volume):
+        lines.append(_("patient {letter}").format(letter=letter))
+    if volume.GetAttribute("MolSub.SpacingSource") in (None, "unknown"):
+        lines.append(_("no mm scale"))
+    return "\n".join(lines)
+
+
+def _new_node() -> Any:
+    """A point list that does not become the one into which the user's next point goes, as new ones do."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    name, kind = selection.GetActivePlaceNodeID(), selection.GetActivePlaceNodeClassName()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "MolSub label")
+    selection.SetReferenceActivePlaceNodeID(name)
+    selection.SetReferenceActivePlaceNodeClassName(kind)
+    return node
+
 
 MOST = 4
 _LAYOUT, _VIEW = 5400, "MolSub"

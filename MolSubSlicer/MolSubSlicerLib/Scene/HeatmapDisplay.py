@@ -11,11 +11,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Scene.Hanging import composites_of, is_ours, restrict_to_views, views_of
-from MolSubSlicerLib.Scene.HangingOrder import chest_wall_on_screen
+from MolSubSlicerLib.Scene.Hanging import chest_wall_on_screen, composites_of, is_ours, restrict_to_views, views_of
 from MolSubSlicerLib.Scene.Heatmaps import find, heatmaps_of, is_blind
-from MolSubSlicerLib.Scene.Nodes import KIND, all_of_kind
-from MolSubSlicerLib.Scene.SceneError import SceneError
+from MolSubSlicerLib.Scene.Nodes import KIND, SceneError, all_of_kind
 
 OPACITY, THRESHOLD = 0.5, 0.3
 _PREFIX = "MolSub.Shown"

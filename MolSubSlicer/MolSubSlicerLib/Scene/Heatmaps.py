@@ -16,6 +16,7 @@ from MolSubSlicerLib.Scene.Mammograms import image_data
 from MolSubSlicerLib.Scene.Nodes import (
     KIND,
     MAMMOGRAM,
+    SceneError,
     all_of_kind,
     belongings,
     hierarchy,
@@ -27,7 +28,6 @@ from MolSubSlicerLib.Scene.Nodes import (
     remove_node,
     shape_of,
 )
-from MolSubSlicerLib.Scene.SceneError import SceneError
 
 _HEATMAP, _RETIRED = "heatmap", "retired heatmap"
 

@@ -17,6 +17,7 @@ from MolSubSlicerLib.Scene import Patients
 from MolSubSlicerLib.Scene.Nodes import (
     KIND,
     MAMMOGRAM,
+    SceneError,
     all_of_kind,
     belongings,
     hierarchy,
@@ -25,7 +26,6 @@ from MolSubSlicerLib.Scene.Nodes import (
     place_under,
     remove_node,
 )
-from MolSubSlicerLib.Scene.SceneError import SceneError
 
 _MAMMOGRAM = "mammogram"
 _TYPES = ("uint8", "int16", "uint16", "float32")  # the reader's; views cannot show 64-bit integers

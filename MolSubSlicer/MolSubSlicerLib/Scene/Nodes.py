@@ -88,3 +88,7 @@ def shape_of(volume: Any) -> tuple[int, int]:
     """(rows, columns) of a one-slice volume."""
     columns, rows, _ = volume.GetImageData().GetDimensions()
     return rows, columns
+
+
+class SceneError(ValueError):
+    """Something in the scene cannot be used: one sentence for the panel, with the way out."""

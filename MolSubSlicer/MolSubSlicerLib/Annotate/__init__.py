@@ -1,0 +1,1 @@
+"""The Annotate panel: outlines, worklists, a second reader."""

@@ -1,1 +1,0 @@
-"""What the panels do, without widgets."""

@@ -1,0 +1,1 @@
+"""The Load panel: mammograms into the scene."""

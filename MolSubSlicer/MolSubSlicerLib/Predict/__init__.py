@@ -1,0 +1,1 @@
+"""The Predict panel: models and predictions."""
