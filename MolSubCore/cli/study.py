@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.cli.parts import STUDY_KEPT, TRUST_IDS, Commands, add_command
 from MolSubCore.cli.progress import Bar, Bars, JobsBar
-from MolSubCore.cli.train import _plan_options
+from MolSubCore.cli.train import add_settings
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import check_folder
 from MolSubCore.lock import alone_in
 from MolSubCore.tasks import TASKS
+from MolSubCore.training.plan import SETTINGS
 
 if TYPE_CHECKING:
     from MolSubCore.study.job import StudyJob
@@ -38,7 +39,7 @@ def add_study(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
-    add("--out", required=True, metavar="STUDY", help="study folder; one that is there is gone on with")
+    add("--out", required=True, metavar="STUDY", help="study folder; an existing study is resumed")
     add(
         "--tasks",
         nargs="+",
@@ -70,7 +71,7 @@ def add_study(commands: Commands) -> None:
         help="ImageNet weights: kept by an earlier download (default), auto to download them, none, or a folder of "
         "torchvision's files",
     )
-    _plan_options(parser, without=("architecture",))
+    add_settings(parser, without=("architecture",))
     text = "tables, figures and page of a study folder again, of what is finished"
     report = add_command(commands, "study-report", study_report, text, examples=("study-report study",))
     report.add_argument("study", metavar="STUDY", help="study folder")
@@ -120,8 +121,7 @@ def study(options: argparse.Namespace) -> int:
 def _options(options: argparse.Namespace) -> StudyOptions:
     from MolSubCore.study.options import StudyOptions
 
-    own = {"table", "out", "tasks", "architectures", "clinical", "dry_run", "jobs", "executor", "partition"}
-    own |= {"time_limit", "split", "cache", "pretrained", "trust_ids", "handler", "after_interrupt"}
+    given = vars(options)
     return StudyOptions(
         table=Path(options.table),
         out=Path(options.out),
@@ -133,7 +133,7 @@ def _options(options: argparse.Namespace) -> StudyOptions:
         pretrained=options.pretrained,
         trust_ids=options.trust_ids,
         workers=options.jobs,
-        settings={key: value for key, value in vars(options).items() if key not in own},
+        settings={setting.name: given[setting.name] for setting in SETTINGS if setting.name in given},
     )
 
 

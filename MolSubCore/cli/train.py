@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from MolSubCore.cli.parts import RESUMABLE, TRUST_IDS, Commands, add_command
 from MolSubCore.cli.progress import Bar, TrainingBar
 from MolSubCore.tasks import TASKS
+from MolSubCore.training.plan import SETTINGS
 
 if TYPE_CHECKING:
     from MolSubCore.training.plan import Plan
@@ -30,8 +31,8 @@ def add_train(commands: Commands) -> None:
     add = parser.add_argument
     add("table", metavar="TABLE", help="cohort table: csv, tsv or xlsx")
     add("--out", required=True, metavar="RUN", help="run folder")
-    add("--task", choices=sorted(TASKS), required=True, help="what to tell apart")
-    add("--resume", action="store_true", help="go on with the run in RUN")
+    add("--task", choices=sorted(TASKS), required=True, help="classification task")
+    add("--resume", action="store_true", help="resume the run in RUN")
     add("--split", metavar="FILE", help="split file of an earlier run, or a csv with patient_id,partition")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
     add("--trust-ids", action="store_true", help=TRUST_IDS)
@@ -43,46 +44,21 @@ def add_train(commands: Commands) -> None:
         help="ImageNet weights: kept by an earlier download (default), auto to download them, none, or a local file; "
         "simple-cnn and densenet121 take none",
     )
-    _plan_options(parser)
+    add_settings(parser)
 
 
-#: Options of the plan; the names are the plan's fields. Left out, the plan's defaults hold.
-_PLAN_OPTIONS: tuple[tuple[str, type, str], ...] = (
-    ("architecture", str, "densenet121-cbam (default), simple-cnn, resnet101, ...; a wrong name lists all"),
-    ("recipe", str, "preprocessing: default or published-2025"),
-    ("bound", float, "margin around the lesion's box (default 100)"),
-    ("folds", int, "folds of the cross-validation (default 5)"),
-    ("epochs", int, "largest number of epochs (default 300)"),
-    ("seed", int, "origin of all random numbers (default 21)"),
-    ("batch-size", int, "patches per step (default 8)"),
-    ("learning-rate", float, "AdamW's (default 1e-4)"),
-    ("weight-decay", float, "AdamW's (default 0.005)"),
-    ("dropout", float, "share of channels dropped in training (default 0.3)"),
-    ("oversampling", float, "size of an epoch over the training part (default: the paper's, by task)"),
-    ("patience", int, "epochs without a better one before it stops early (default 100)"),
-    ("test-share", float, "share of patients kept for the test set (default 0.2)"),
-    ("threads", int, "CPU threads (default: all cores)"),
-)
-
-
-_PLAN_CHOICES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("bound-unit", ("px", "mm"), "unit of --bound (default px)"),
-    ("schedule", ("cosine", "cosine-published"), "learning rate over the epochs (default cosine)"),
-    ("monitor", ("val_loss", "val_auc"), "what chooses the best epoch (default val_loss)"),
-    ("device", ("auto", "cpu", "cuda"), "default auto"),
-    ("precision", ("auto", "fp32", "bf16"), "default auto: bf16 where the hardware has it"),
-)
-
-
-def _plan_options(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
-    """Options that are fields of the plan; those left out are absent from the namespace."""
-    for option, kind, text in _PLAN_OPTIONS:
-        if option not in without:
+def add_settings(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
+    """An option for each setting of the plan; those left out are absent from the namespace."""
+    for setting in SETTINGS:
+        if setting.name not in without:
             parser.add_argument(
-                f"--{option}", type=kind, default=argparse.SUPPRESS, metavar=kind.__name__.upper(), help=text
+                f"--{setting.name.replace('_', '-')}",
+                type=setting.kind,
+                choices=setting.choices or None,
+                default=argparse.SUPPRESS,
+                metavar=None if setting.choices else setting.kind.__name__.upper(),
+                help=f"{setting.help} (default {setting.default})",
             )
-    for option, choices, text in _PLAN_CHOICES:
-        parser.add_argument(f"--{option}", choices=choices, default=argparse.SUPPRESS, help=text)
 
 
 def train(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from MolSubCore.lesions.radiomics import radiomics_versions
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.plan import Plan
-from MolSubCore.training.session import RECIPE_OPTIONS
+from MolSubCore.training.session import chosen_recipe
 
 #: The paper's architectures; ours after its text only is there for who asks for it.
 PAPER_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "densenet121-cbam-text")
@@ -115,14 +115,8 @@ def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
     """
     out, stored = options.out, _stored(options.out)
     given = dict(options.settings)
-    chosen = {key: given.pop(key) for key in RECIPE_OPTIONS if key in given}
+    recipe = chosen_recipe(given) or (Recipe.from_dict(stored["recipe"]) if stored else get_recipe("default"))
     settings = {**stored.get("settings", {}), **given}
-    if stored and not chosen:
-        recipe = Recipe.from_dict(stored["recipe"])
-    else:
-        recipe = get_recipe(
-            chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit")
-        )
     settings.setdefault("threads", max((os.cpu_count() or 1) // options.workers, 1))
     if stored.get("pretrained") == "files" and not options.pretrained:
         raise TrainingError(out, "began with files of weights", "Give their folder again with --pretrained DIR")

@@ -6,12 +6,14 @@ published code's where the text is silent.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from MolSubCore.errors import TrainingError
 from MolSubCore.tasks import get_task
@@ -19,6 +21,14 @@ from MolSubCore.tasks import get_task
 #: Oversampling rate per task (paper, section 2.2; `subtype4` as the paper's five). See `sampling.epoch_order` for
 #: what it multiplies.
 OVERSAMPLING = {"luminal": 1.3, "tn": 1.7, "her2": 1.5, "subtype5": 1.5, "subtype4": 1.5}
+
+
+DEFAULT_ARCHITECTURE = "densenet121-cbam"
+
+
+def _setting(text: str, default: Any, *, between: tuple[float, float] | None = None) -> Any:
+    """A field that a user may choose: what it is, and its smallest and largest value."""
+    return field(default=default, metadata={"help": text, "between": between})
 
 
 @dataclass(frozen=True)
@@ -91,30 +101,30 @@ class Plan:
     """
 
     task: str
-    architecture: str
+    architecture: str = field(metadata={"help": "network; a wrong name lists all"})
     recipe: dict[str, Any]
     data_hash: str
     split_hash: str
-    seed: int = 21
-    folds: int = 5
-    test_share: float = 0.2
-    epochs: int = 300
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.005
-    beta1: float = 0.9
-    beta2: float = 0.999
-    schedule: Literal["cosine", "cosine-published"] = "cosine"
-    dropout: float = 0.3
-    oversampling: float = 1.5
+    seed: int = _setting("random seed", 21)
+    folds: int = _setting("folds of the cross-validation", 5, between=(1, 100))
+    test_share: float = _setting("share of patients kept for the test set", 0.2, between=(0.01, 0.9))
+    epochs: int = _setting("largest number of epochs", 300, between=(1, 100_000))
+    batch_size: int = _setting("patches per step", 8, between=(1, 4096))
+    learning_rate: float = _setting("learning rate of AdamW", 1e-4, between=(0, 10))
+    weight_decay: float = _setting("weight decay of AdamW", 0.005, between=(0, 10))
+    beta1: float = _setting("first beta of AdamW", 0.9, between=(0, 0.9999999))
+    beta2: float = _setting("second beta of AdamW", 0.999, between=(0, 0.9999999))
+    schedule: Literal["cosine", "cosine-published"] = _setting("learning rate over the epochs", "cosine")
+    dropout: float = _setting("share of channels dropped in training", 0.3, between=(0, 0.95))
+    oversampling: float = _setting("samples per epoch, as a multiple of the training set", 1.5, between=(1, 10))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    monitor: Literal["val_loss", "val_auc"] = "val_loss"
-    patience: int = 100
+    monitor: Literal["val_loss", "val_auc"] = _setting("what chooses the best epoch", "val_loss")
+    patience: int = _setting("epochs without improvement before training stops early", 100, between=(1, 100_000))
     pretrained: str = "auto"
-    device: str = "cpu"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int = 1
-    processes: int = 1
+    device: str = _setting("where to compute", "cpu")
+    precision: Literal["fp32", "bf16"] = _setting("auto is bf16 where the hardware has it", "fp32")
+    threads: int = _setting("CPU threads", 1, between=(1, 1024))
+    processes: int = field(default=1, metadata={"between": (1, 4096)})
     classes: tuple[str, ...] = ()
     positive: str | None = None
     synthetic: bool = False
@@ -123,10 +133,10 @@ class Plan:
         task = get_task(self.task)
         object.__setattr__(self, "classes", task.classes)
         object.__setattr__(self, "positive", task.positive)
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise TrainingError(name, f"is {value}, expected {low} to {high}", "Choose a value in this range")
+        for own in dataclasses.fields(self):
+            value, (low, high) = getattr(self, own.name), own.metadata.get("between") or (None, None)
+            if low is not None and not low <= value <= high:
+                raise TrainingError(own.name, f"is {value}, expected {low} to {high}", "Choose a value in this range")
         if self.batch_size % self.processes:
             found = f"is {self.batch_size}, expected a multiple of the {self.processes} processes of torchrun"
             raise TrainingError("batch_size", found, "Choose such a --batch-size, or another --nproc-per-node")
@@ -164,19 +174,88 @@ class Plan:
         return floor + (self.learning_rate - floor) * (1 + math.cos(math.pi * epoch / half_period)) / 2
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("folds", 1, 100),
-    ("epochs", 1, 100_000),
-    ("batch_size", 1, 4096),
-    ("learning_rate", 0.0, 10.0),
-    ("weight_decay", 0.0, 10.0),
-    ("dropout", 0.0, 0.95),
-    ("oversampling", 1.0, 10.0),
-    ("test_share", 0.01, 0.9),
-    ("patience", 1, 100_000),
-    ("threads", 1, 1024),
-    ("processes", 1, 4096),
+@dataclass(frozen=True)
+class Setting:
+    """What a user may choose of a training: an option of the command line and of the worker, a row of Slicer's panel.
+
+    Attributes
+    ----------
+    name : str
+        As in the plan, or of the preprocessing (`PREPROCESSING`).
+    kind : type
+        int, float or str.
+    default : str
+        As it is shown; what depends on task or computer is described.
+    choices : sequence of str
+        All values, where they are few.
+    between : tuple of float, or None
+        Smallest and largest value.
+    """
+
+    name: str
+    kind: type
+    help: str
+    default: str
+    choices: Sequence[str] = ()
+    between: tuple[float, float] | None = None
+
+    def read(self, value: Any) -> Any:
+        """A value of this kind, also of its text.
+
+        Raises
+        ------
+        TrainingError
+            If it is none, or none of the choices.
+        """
+        kept = None
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            kept = self.kind(value)
+        whole = self.kind is not int or isinstance(value, str) or kept == value
+        if kept is not None and whole and not isinstance(value, bool) and (not self.choices or kept in self.choices):
+            return kept
+        kind = {int: "a whole number", float: "a number", str: "a text"}[self.kind]
+        wanted = f"one of {', '.join(self.choices)}" if self.choices else kind
+        raise TrainingError(self.name, f"is {value!r:.80}, expected {wanted}", "Correct it")
+
+
+#: Defaults that are not those of the plan's fields, which are resolved.
+_DEFAULTS = {
+    "architecture": DEFAULT_ARCHITECTURE,
+    "oversampling": "the paper's, by task",
+    "device": "auto",
+    "precision": "auto",
+    "threads": "all cores",
+}
+_CHOICES = {"device": ("auto", "cpu", "cuda"), "precision": ("auto", "fp32", "bf16")}
+
+
+def _settings() -> tuple[Setting, ...]:
+    kinds = get_type_hints(Plan)
+    found = []
+    for own in dataclasses.fields(Plan):
+        if "help" in own.metadata:
+            choices = get_args(kinds[own.name])
+            found.append(
+                Setting(
+                    own.name,
+                    str if choices else kinds[own.name],
+                    own.metadata["help"],
+                    _DEFAULTS.get(own.name, f"{own.default:g}" if isinstance(own.default, float) else str(own.default)),
+                    _CHOICES.get(own.name, choices),
+                    own.metadata.get("between"),
+                )
+            )
+    return tuple(found)
+
+
+#: Those of the preprocessing; the plan holds the recipe that they make.
+PREPROCESSING = (
+    Setting("recipe", str, "preprocessing: default or published-2025", "default"),
+    Setting("bound", float, "margin around the lesion's bounding box", "100"),
+    Setting("bound_unit", str, "unit of the margin", "px", ("px", "mm")),
 )
+
+SETTINGS = (*_settings(), *PREPROCESSING)
 
 
 def derive_seed(seed: int, *names: object) -> int:

@@ -20,14 +20,11 @@ from MolSubCore.lesions.preprocessing import Recipe, get_recipe
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
 from MolSubCore.training import distributed
-from MolSubCore.training.plan import OVERSAMPLING, Plan
+from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, OVERSAMPLING, PREPROCESSING, SETTINGS, Plan
 
 if TYPE_CHECKING:  # the command line checks options and table before it loads PyTorch
     from MolSubCore.models.pretrained import Pretrained
     from MolSubCore.training.run import TrainingData
-
-DEFAULT_ARCHITECTURE = "densenet121-cbam"
-RECIPE_OPTIONS = ("recipe", "bound", "bound_unit")
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,6 @@ class TrainingOptions:
     @classmethod
     def from_namespace(cls, options: argparse.Namespace) -> TrainingOptions:
         """From the command line; options left out there are absent from the namespace."""
-        own = {"table", "out", "task", "resume", "split", "cache", "pretrained", "trust_ids"}
-        other = {"handler", "after_interrupt", "only_fold"}
         given = vars(options)
         return cls(
             table=Path(options.table),
@@ -78,7 +73,7 @@ class TrainingOptions:
             cache=Path(options.cache) if options.cache else None,
             trust_ids=bool(given.get("trust_ids")),
             pretrained=given.get("pretrained"),
-            settings={key: value for key, value in given.items() if key not in own | other},
+            settings={setting.name: given[setting.name] for setting in SETTINGS if setting.name in given},
         )
 
 
@@ -169,9 +164,8 @@ def _stored_settings(stored: Plan | None) -> dict[str, Any]:
     """The settings of the run that is resumed, so that the user need not give them again."""
     if stored is None:
         return {}
-    derived = {"task", "recipe", "classes", "positive", "synthetic"}
-    derived |= {"data_hash", "split_hash", "pretrained", "processes"}
-    return {key: getattr(stored, key) for key in stored.to_dict() if key not in derived}
+    names = [setting.name for setting in SETTINGS if setting not in PREPROCESSING]
+    return {name: getattr(stored, name) for name in (*names, "augmentation")}
 
 
 def _split(options: TrainingOptions, settings: dict[str, Any], cohort: Cohort) -> Split:
@@ -188,9 +182,15 @@ def _split(options: TrainingOptions, settings: dict[str, Any], cohort: Cohort) -
 
 
 def _recipe(settings: dict[str, Any], stored: Plan | None) -> Recipe:
-    chosen = {key: settings.pop(key) for key in RECIPE_OPTIONS if key in settings}
-    if stored is not None and not chosen:
-        return Recipe.from_dict(stored.recipe)
+    chosen = chosen_recipe(settings)
+    return chosen or (get_recipe("default") if stored is None else Recipe.from_dict(stored.recipe))
+
+
+def chosen_recipe(settings: dict[str, Any]) -> Recipe | None:
+    """The recipe that the user's settings make, which are taken out of them; None without any."""
+    chosen = {setting.name: settings.pop(setting.name) for setting in PREPROCESSING if setting.name in settings}
+    if not chosen:
+        return None
     return get_recipe(chosen.get("recipe", "default"), bound=chosen.get("bound"), bound_unit=chosen.get("bound_unit"))
 
 

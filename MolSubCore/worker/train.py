@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 import statistics
 import time
@@ -17,9 +16,9 @@ from MolSubCore.evaluation.train import TrainedRun, train_run
 from MolSubCore.models.card import library_folder, read_card
 from MolSubCore.training.export import export_run
 from MolSubCore.training.loop import Event
-from MolSubCore.training.plan import Plan
+from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, SETTINGS, Plan
 from MolSubCore.training.run import finished_folds
-from MolSubCore.training.session import RECIPE_OPTIONS, TrainingOptions
+from MolSubCore.training.session import TrainingOptions
 from MolSubCore.worker.options import Progress, require
 
 #: Seconds between two reports of steps.
@@ -27,8 +26,7 @@ _INTERVAL = 0.5
 _METRICS = ("train_loss", "val_loss", "train_auc", "val_auc")
 _OWN = {"table", "run", "task", "resume", "cache", "split", "pretrained", "trust_ids"}
 _OWN |= {"only_folds", "library", "name", "export_fold"}
-_DERIVED = {"task", "recipe", "data_hash", "split_hash", "pretrained", "processes", "classes", "positive", "synthetic"}
-_SETTINGS = ({field.name for field in dataclasses.fields(Plan)} - _DERIVED - {"augmentation"}) | set(RECIPE_OPTIONS)
+_SETTINGS = {setting.name: setting for setting in SETTINGS}
 
 #: Shares of the whole job.
 _READING, _TRAINING = 0.05, 0.97
@@ -113,9 +111,9 @@ def train(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
-    unknown = sorted(set(options) - _OWN - _SETTINGS)
+    unknown = sorted(set(options) - _OWN - _SETTINGS.keys())
     if unknown:
-        known = ", ".join(sorted(_OWN | _SETTINGS))
+        known = ", ".join(sorted(_OWN | _SETTINGS.keys()))
         raise MolSubError("train", f"has the unknown option '{unknown[0]}'", f"Known are {known}")
     require("train", options, "table", "run", "task")
     run = Path(options["run"])
@@ -130,13 +128,15 @@ def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
         cache=Path(options["cache"]) if options.get("cache") else None,
         trust_ids=bool(options.get("trust_ids")),
         pretrained=options.get("pretrained"),
-        settings={key: value for key, value in options.items() if key in _SETTINGS and value is not None},
+        settings={
+            name: setting.read(options[name]) for name, setting in _SETTINGS.items() if options.get(name) is not None
+        },
     )
 
 
 def _free_bundle(options: Mapping[str, Any], chosen: TrainingOptions) -> Path:
     """Where the bundle goes: told before hours of training, if it cannot."""
-    name = str(options.get("name") or f"{chosen.task}-{chosen.settings.get('architecture', 'densenet121-cbam')}")
+    name = str(options.get("name") or f"{chosen.task}-{chosen.settings.get('architecture', DEFAULT_ARCHITECTURE)}")
     if name.startswith(".") or any(sign in name for sign in '/\\:*?"<>|\0') or name != name.strip():
         raise MolSubError(f"name '{name}'", "is no file name", "Choose letters, digits, - and _")
     library = Path(options["library"]) if options.get("library") else library_folder()

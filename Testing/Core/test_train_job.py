@@ -168,6 +168,9 @@ def test_what_cannot_be_is_told_before_any_training(
         ({"epoch": 3}, "unknown option 'epoch'"),
         ({"task": ""}, "lacks the option task"),
         ({"epochs": 0}, "epochs"),
+        ({"epochs": "many"}, "epochs: is 'many', expected a whole number"),
+        ({"epochs": 2.5}, "epochs: is 2.5, expected a whole number"),
+        ({"monitor": "train_loss"}, "monitor: is 'train_loss', expected one of val_loss, val_auc"),
         ({"architecture": "vgg"}, "architecture"),
     )
     for other, text in wrong:

@@ -167,6 +167,23 @@ def test_a_real_training_from_click_to_library(
     assert not ui.progressBar.visible
 
 
+def test_every_setting_of_the_plan_can_be_chosen(panel: Any) -> None:
+    import qt
+
+    from MolSubCore.training.plan import SETTINGS, Plan
+
+    chosen = panel.options()
+    assert chosen["epochs"] == Plan.epochs and chosen["folds"] == Plan.folds
+    rows = {setting.name for setting in SETTINGS} - {"architecture", "device", "epochs", "folds"}
+    assert not rows & chosen.keys()  # what is left empty has its default
+    box = panel.ui.settingsBox
+    assert {name for name in rows if box.findChild(qt.QWidget, f"{name}Setting") is None} == set()
+    box.findChild(qt.QLineEdit, "batch_sizeSetting").text = " 4 "
+    box.findChild(qt.QComboBox, "monitorSetting").setCurrentText("val_auc")
+    chosen = panel.options()
+    assert {name: chosen[name] for name in rows & chosen.keys()} == {"batch_size": "4", "monitor": "val_auc"}
+
+
 def test_the_curves_are_where_their_values_are(panel: Any, slicer_app: Any) -> None:
     """The validation curve of an AUC of 0.75 lies three quarters up between the lines of 0 and 1."""
     curves = panel.controller.curves

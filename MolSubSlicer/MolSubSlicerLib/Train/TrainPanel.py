@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from MolSubSlicerLib.Session import Session
 
 _DEVICES, _WEIGHTS = ("auto", "cpu", "cuda"), ("none", "auto")
-_DEFAULT_ARCHITECTURE = "densenet121-cbam"
+#: Settings that have widgets of their own; the others are rows of text.
+_IN_FORM = ("architecture", "device", "epochs", "folds")
 _SHOWN_PROBLEMS = 12
 
 
@@ -32,6 +33,7 @@ class TrainPanel:
         self._figure = ResizeFilter(self.ui.figureLabel, self._show_figure)
         self._fold = 0  # 0: the one that is being trained
         self._result: dict[str, Any] | None = None
+        self._settings: dict[str, Any] = {}
         self._fill()
         self._connect()
         self.show()
@@ -39,8 +41,16 @@ class TrainPanel:
     def _fill(self) -> None:
         from MolSubCore.models.registry import ARCHITECTURES
         from MolSubCore.tasks import TASKS
+        from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, SETTINGS
 
         ui = self.ui
+        settings = {setting.name: setting for setting in SETTINGS}
+        for name, spin in (("epochs", ui.epochsSpin), ("folds", ui.foldsSpin)):
+            spin.minimum, spin.maximum = map(int, settings[name].between or (0, 0))
+            spin.value = int(settings[name].default)
+        for name, setting in settings.items():
+            if name not in _IN_FORM:
+                self._add_setting(setting)
         self._tasks, self._architectures = list(TASKS), list(ARCHITECTURES)
         for combo, texts in (
             (ui.taskCombo, [task.title for task in TASKS.values()]),
@@ -51,13 +61,42 @@ class TrainPanel:
         ):
             for text in texts:
                 combo.addItem(text)
-        ui.architectureCombo.setCurrentIndex(self._architectures.index(_DEFAULT_ARCHITECTURE))
+        ui.architectureCombo.setCurrentIndex(self._architectures.index(DEFAULT_ARCHITECTURE))
         ui.endCombo.setCurrentIndex(0 if self.controller.goes_on else 1)
         ui.tablePath.currentPath = Compat.setting("table")
         font = ui.trainButton.font
         font.setBold(True)
         ui.trainButton.setFont(font)
         ui.trainButton.setMinimumHeight(34)
+
+    def _add_setting(self, setting: Any) -> None:
+        """A row for a setting of the plan: empty is the default."""
+        default = _("default {value}").format(value=setting.default)
+        if setting.choices:
+            widget = qt.QComboBox()
+            for text in (default, *setting.choices):
+                widget.addItem(text)
+        else:
+            widget = qt.QLineEdit()
+            widget.placeholderText = default
+        widget.objectName = f"{setting.name}Setting"
+        widget.toolTip = setting.help
+        self._settings[setting.name] = widget
+        label = qt.QLabel(setting.name.replace("_", " ").capitalize() + ":")
+        label.toolTip = setting.help
+        self.ui.settingsBox.layout().addRow(label, widget)
+
+    def _further_settings(self) -> dict[str, str]:
+        """Settings that the user wrote or chose."""
+        found = {}
+        for name, widget in self._settings.items():
+            if hasattr(widget, "currentIndex"):
+                text = widget.currentText if widget.currentIndex > 0 else ""
+            else:
+                text = widget.text.strip()
+            if text:
+                found[name] = text
+        return found
 
     def _connect(self) -> None:
         ui = self.ui
@@ -99,6 +138,7 @@ class TrainPanel:
             "device": _DEVICES[ui.deviceCombo.currentIndex],
             "epochs": ui.epochsSpin.value,
             "folds": ui.foldsSpin.value,
+            **self._further_settings(),
         }
         chosen["name"] = ui.nameEdit.text.strip() or self._usual_name()
         return chosen
