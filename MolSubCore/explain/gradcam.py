@@ -61,6 +61,23 @@ class Maps:
         resized = cv2.resize(self.scaled[layer][position], (size, size), interpolation=cv2.INTER_LINEAR)
         return stretch(resized[None])[0]
 
+    def with_classes(self, other: Maps, classes: Sequence[int]) -> Maps:
+        """These maps and those of other classes of the same patch, in the order of `classes`."""
+        both = [*self.classes, *other.classes]
+        order = [both.index(index) for index in classes]
+
+        def joined(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.concatenate([first, second])[order]
+
+        scaled = {layer: joined(self.scaled[layer], other.scaled[layer]) for layer in self.layers}
+        raw = None
+        if self.raw is not None and other.raw is not None:
+            raw = {layer: joined(self.raw[layer], other.raw[layer]) for layer in self.layers}
+        blind = {
+            layer: tuple((*self.blind[layer], *other.blind[layer])[place] for place in order) for layer in self.layers
+        }
+        return Maps(self.layers, tuple(classes), raw, scaled, blind, self.logits, self.method)
+
     @staticmethod
     def mean(parts: Sequence[Maps]) -> Maps:
         """Mean over the members of an ensemble; scaled anew where raw maps are known."""

@@ -24,7 +24,9 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         own, a list for these), ``device``, ``same_patient`` (true where somebody confirmed that images which name
         nobody are of one patient).
     progress : callable
-        ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``writing``.
+        ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``predicted``, ``writing``. The
+        event of ``predicted`` holds the whole ``prediction`` with the maps of each image's predicted class alone, so
+        that a result can be shown while those of the other classes are made.
 
     Returns
     -------

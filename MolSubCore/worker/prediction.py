@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from MolSubCore.explain.gradcam import Maps
 from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import Roi, RoiGeometry
+from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import calibration_note, model_summary
 from MolSubCore.prediction.predict import check_request, predict, predict_roi
 from MolSubCore.prediction.result import LesionPrediction, Prediction
@@ -34,28 +36,45 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         ``results`` has one entry per breast (and per named lesion): ``title, breast, lesion, probabilities`` (null
         where its predictions mean nothing), and ``items``, the positions of what its mean is made of. ``patient``
         holds the probabilities of the only result; null where there are several. The maps of the n-th of ``items``
-        are in ``OUT/maps-n.npy``: float32 (layers, classes, rows, columns), each stretched to [0, 1] at its layer's
+        are in the file ``maps``: float32 (layers, classes, rows, columns), each stretched to [0, 1] at its layer's
         resolution, on the mammogram's pixels within ``maps_box`` =
         ``[row0, row1, col0, col1]``; null without layers.
     """
     pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
     out, device = Path(options["out"]), options.get("device") or "auto"
-    request: dict[str, Any] = {"layers": options.get("layers"), "classes": options.get("classes") or "all"}
+    wanted = options.get("classes") or "all"
+    layers = options.get("layers")
     with _memory_told():
         bundle = cached_bundle(options["bundle"], device)
-        check_request(bundle, **request)
+        chosen, classes = check_request(bundle, layers=layers, classes=wanted)
         progress(0.2, stage="reading")
         # Held for as long as the job runs.
         read = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
         progress(0.4, stage="predicting")
-        found = predict(pairs, bundle, **request, **named_images(options), read=lambda path: read[str(path)])
-        progress(0.8, stage="writing")
-        content = _content(found, out)
+        others = dict(named_images(options), read=lambda path: read[str(path)])
+        found = predict(pairs, bundle, layers=layers, classes="predicted", **others)
+        if classes is not None and chosen:
+            progress(0.6, stage="predicted", prediction=_content(found, out, "first"))
+            items = tuple(_with_classes(item, bundle, chosen, classes) for item in found.items)
+            found = dataclasses.replace(found, items=items)
+        progress(0.9, stage="writing")
+        content = _content(found, out, "maps")
     write_json(out / "prediction.json", content)
     return content
 
 
-def _content(prediction: Prediction, out: Path) -> dict[str, Any]:
+def _with_classes(
+    item: LesionPrediction, bundle: Bundle, layers: tuple[str, ...], classes: list[int]
+) -> LesionPrediction:
+    """An item with the maps of `classes`, of which that of the predicted one is there."""
+    assert item.maps is not None
+    others = [index for index in classes if index not in item.maps.classes]
+    _probabilities, maps = predict_roi(bundle, item.roi, layers, others) if others else (None, item.maps)
+    assert maps is not None
+    return dataclasses.replace(item, maps=item.maps.with_classes(maps, classes))
+
+
+def _content(prediction: Prediction, out: Path, name: str) -> dict[str, Any]:
     card = prediction.bundle_card
     return {
         "task": card["task"],
@@ -72,7 +91,7 @@ def _content(prediction: Prediction, out: Path) -> dict[str, Any]:
         "calibration": calibration_note(card),
         "metrics": card.get("metrics") or {},
         "warnings": list(prediction.warnings),
-        "items": [_item(item, prediction.classes, out / f"maps-{n}.npy") for n, item in enumerate(prediction.items)],
+        "items": [_item(item, prediction.classes, out / f"{name}-{n}.npy") for n, item in enumerate(prediction.items)],
     }
 
 

@@ -65,6 +65,8 @@ class Session:
         ``(volume_node)``.
     prediction_changed : Signal
         ``(prediction or None)``.
+    maps_completed : Signal
+        ``(prediction_id)``: the maps of all classes of a prediction are there, or will not come.
     library_changed : Signal
         ``()``: a model was added or removed, or another folder chosen.
     model_changed : Signal
@@ -78,7 +80,8 @@ class Session:
     reloading : bool
         Whether the module ends only to begin again at once.
     results : dict
-        Predictions of this session whole, with the files of their maps, by their identifiers in the scene.
+        Predictions of this session whole, with the files of their maps, by their identifiers in the scene; with
+        ``unfinished`` while the maps of further classes are made.
     """
 
     def __init__(self, parameter_node: Callable[[], Any]) -> None:
@@ -91,6 +94,7 @@ class Session:
         self.messages, self.mammograms_changed, self.lesions_changed = Signal(), Signal(), Signal()
         self.prediction_changed, self.library_changed, self.table_written = Signal(), Signal(), Signal()
         self.parameters_changed, self.scene_closed, self.model_changed = Signal(), Signal(), Signal()
+        self.maps_completed = Signal()
         self.reloading = False
         self.results: dict[str, dict[str, Any]] = {}
         self._told: str | None = None
@@ -206,7 +210,7 @@ class Session:
         self._closed = True
         for each in (
             self.messages, self.mammograms_changed, self.lesions_changed, self.prediction_changed,
-            self.library_changed, self.model_changed, self.parameters_changed, self.scene_closed,
+            self.library_changed, self.model_changed, self.parameters_changed, self.scene_closed, self.maps_completed,
         ):  # fmt: skip
             each.clear()
         self.worker.state_changed.clear()

@@ -282,6 +282,7 @@ def of_class(entry: dict[str, Any], name: str, folder: Path) -> dict[str, Any]:
 def test_the_predicted_class_comes_first_and_the_others_when_they_are_made(
     module: Any, files: Path, volumes: list[Any], monkeypatch: pytest.MonkeyPatch, process_until: Until
 ) -> None:
+    from MolSubSlicerLib.Predict.PredictController import _Run
     from MolSubSlicerLib.Scene import Predictions
 
     asked: list[Any] = []
@@ -289,23 +290,32 @@ def test_the_predicted_class_comes_first_and_the_others_when_they_are_made(
     monkeypatch.setattr(module.session, "submit", lambda *what, **told: asked.append((*what, told)) or handle)
     whole = [item(files), {**item(files, 1), "image_index": 1, "lesion_index": 0}]
     first = prediction(of_class(whole[0], "TN", files), of_class(whole[1], "non-TN", files))
-    panel = module.panels["HeatmapPanel"]
-    show_prediction(module, first, volumes)
-    assert asked == []
-    module.session.prediction_changed.emit({**first, "request": {"bundle": "b", "images": [], "classes": "predicted"}})
+    panel, controller = module.panels["HeatmapPanel"], module.panels["PredictPanel"].controller
+    run = _Run(volumes, [volume.GetName() for volume in volumes], [0, 0], [], {"bundle": "b", "images": []})
+    monkeypatch.setattr(controller, "_prepare", lambda: run)
+    controller.predict()
+    ((job, _options, told),) = asked
+    assert job == "predict"
+    told["progress"]({"done": 0.6, "stage": "predicted", "prediction": first})
     assert foregrounds(volumes) == [("last", "TN"), ("", "")]
-    ((job, options, told),) = asked
-    assert (job, options["bundle"], options["classes"]) == ("predict", "b", "all")
+    assert not controller.running  # the next lesion can be predicted
     assert panel.controller.making
 
-    handle.ended = True
     told["done"]({"prediction": prediction(*whole)})
+    assert len(asked) == 1
     assert foregrounds(volumes) == [("last", "TN")] * 2
     process_until(lambda: not panel.controller.making)
     panel.ui.classCombo.setCurrentIndex(panel.ui.classCombo.findText("non-TN"))
     assert foregrounds(volumes) == [("last", "non-TN")] * 2
     kept = Predictions.prediction_of(Predictions.latest())
     assert [entry["classes"] for entry in kept["items"]] == [["non-TN", "TN"]] * 2
-    assert "request" not in kept
+    assert "unfinished" not in kept
+
+    run.prediction_id = ""
+    controller.predict()
+    told = asked[-1][-1]
+    told["progress"]({"done": 0.6, "stage": "predicted", "prediction": first})
     told["failed"]("The worker ended.")
     assert said(module) == "The heatmaps of the other classes are missing. The worker ended."
+    process_until(lambda: not panel.controller.making)
+    assert foregrounds(volumes) == [("last", "TN"), ("", "")]

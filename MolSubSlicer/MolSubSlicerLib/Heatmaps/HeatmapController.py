@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from MolSubSlicerLib.Heatmaps.HeatmapMaker import HeatmapMaker
-from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps
-from MolSubSlicerLib.Scene import Lesions as RoiBox
+from MolSubSlicerLib.Scene import Hanging, HeatmapDisplay, Heatmaps, Lesions
 from MolSubSlicerLib.Scene.Nodes import SceneError, in_scene
 from MolSubSlicerLib.Signal import Signal
 
@@ -37,6 +36,7 @@ class HeatmapController:
         self._maker = HeatmapMaker(session, self._on_maps)
         self._connections = (
             (session.prediction_changed, self._on_prediction),
+            (session.maps_completed, self._maker.complete),
             (session.mammograms_changed, self._on_mammograms),
             (session.scene_closed, self._forget),
         )
@@ -131,7 +131,7 @@ class HeatmapController:
         """Outline the square that the model saw, or not."""
         self.session.parameters.roi_visible = bool(visible)
         for volume in self.volumes():
-            RoiBox.set_visible(volume, visible)
+            Lesions.set_visible(volume, visible)
 
     def set_linked(self, linked: bool) -> None:
         """Have the views zoom and pan together, or not."""
@@ -174,7 +174,7 @@ class HeatmapController:
             self._name_maps()
             self._choose(prediction)
             self._apply()
-            self._maker.start(prediction)
+            self._maker.start()
         self.changed.emit()
 
     def _name_maps(self) -> None:
@@ -200,8 +200,8 @@ class HeatmapController:
     def _apply(self) -> None:
         parameters = self.session.parameters
         for volume in self.volumes():
-            RoiBox.show(volume, [item["roi"] for other, item in self._maker.items if other is volume])
-            RoiBox.set_visible(volume, parameters.roi_visible)
+            Lesions.show(volume, [item["roi"] for other, item in self._maker.items if other is volume])
+            Lesions.set_visible(volume, parameters.roi_visible)
             HeatmapDisplay.adjust(
                 volume, opacity=parameters.opacity, threshold=parameters.threshold, visible=parameters.overlay
             )

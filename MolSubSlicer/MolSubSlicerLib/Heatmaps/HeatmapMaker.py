@@ -1,7 +1,6 @@
 """Makes the heatmaps of a prediction, one by one between the user's clicks.
 
-A prediction comes with the maps of the predicted class, so that they are seen soon; those of the other classes are
-asked for then.
+A prediction comes with the maps of the predicted class, so that they are seen soon; those of the other classes follow.
 """
 
 from __future__ import annotations
@@ -10,14 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import qt
-from slicer.i18n import tr as _
 
-from MolSubSlicerLib.Load import Views
 from MolSubSlicerLib.Scene import Heatmaps, Predictions
 from MolSubSlicerLib.Scene.Nodes import SceneError, in_scene
 
 if TYPE_CHECKING:
-    from MolSubSlicerLib.Session import JobHandle, Session
+    from MolSubSlicerLib.Session import Session
 
 
 class HeatmapMaker:
@@ -42,7 +39,6 @@ class HeatmapMaker:
         self.prediction_id = ""
         self._steps: Iterator[Any] = iter(())
         self._stepping = False
-        self._rest: JobHandle | None = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._make_next)
@@ -50,7 +46,11 @@ class HeatmapMaker:
     @property
     def making(self) -> bool:
         """Whether maps are still to come."""
-        return self._stepping or (self._rest is not None and not self._rest.ended)
+        return self._stepping or self._unfinished
+
+    @property
+    def _unfinished(self) -> bool:
+        return bool(self.session.results.get(self.prediction_id, {}).get("unfinished"))
 
     def take(self, prediction: dict[str, Any], node: Any) -> None:
         """Let go of the maps before, and take a prediction's; `start` makes them."""
@@ -60,17 +60,14 @@ class HeatmapMaker:
         items = [(volumes[item["image_index"]], item) for item in prediction["items"]]
         self.items = [(volume, item) for volume, item in items if in_scene(volume)]
 
-    def start(self, prediction: dict[str, Any]) -> None:
-        """Make what maps there are, and ask for the others."""
-        self._make_all()
-        self._ask_for_rest(prediction)
+    def start(self) -> None:
+        """Make what maps there are."""
+        self._steps, self._stepping = self._remaining(), True
+        self._timer.start()
 
     def forget(self) -> None:
         """Make nothing more."""
         self._stop()
-        rest, self._rest = self._rest, None
-        if rest is not None:
-            rest.cancel()
         self._steps, self.items, self.prediction_id = iter(()), [], ""
 
     def drop_removed(self) -> None:
@@ -88,15 +85,11 @@ class HeatmapMaker:
         if item.get("maps") and Heatmaps.find(volume, layer, class_, item["lesion_index"], self.prediction_id) is None:
             next(Heatmaps.heatmap_steps(volume, item, self.prediction_id, (layer, class_)), None)
 
-    def _make_all(self) -> None:
-        self._steps, self._stepping = self._remaining(), True
-        self._timer.start()
-
     def _remaining(self) -> Iterator[Any]:
         for volume, item in list(self.items):
             if item.get("maps") and in_scene(volume):
                 yield from Heatmaps.heatmap_steps(volume, item, self.prediction_id)
-        if self._rest is None:
+        if not self._unfinished:
             yield from Heatmaps.removal_steps()
 
     def _make_next(self) -> None:
@@ -112,43 +105,13 @@ class HeatmapMaker:
         self._timer.stop()
         self._stepping = False
 
-    def _ask_for_rest(self, prediction: dict[str, Any]) -> None:
-        """Have the maps of the classes made that were not predicted."""
-        request, count, prediction_id = prediction.get("request"), len(prediction["classes"]), self.prediction_id
-        if request is None or all(len(item["classes"]) == count for _volume, item in self.items):
+    def complete(self, prediction_id: str) -> None:
+        """Take a prediction's maps of all classes in place of those of the predicted one."""
+        if prediction_id != self.prediction_id:
             return
-
-        def done(result: dict[str, Any]) -> None:
-            self._rest = None
-            if prediction_id == self.prediction_id:
-                self._take_rest(result["prediction"]["items"])
-
-        def failed(message: str) -> None:
-            text = _("The heatmaps of the other classes are missing. {reason}")
-            self._rest = None
-            self.session.say(text.format(reason=message), "warning")
-            self._make_all()
-            self._changed()
-
-        try:
-            out = str(self.session.new_folder("heatmaps"))
-        except OSError as error:
-            failed(Views.disk_text(error))
-            return
-        options = {**request, "classes": "all", "out": out}
-        self._rest = self.session.submit("predict", options, done=done, failed=failed)
-
-    def _take_rest(self, items: list[dict[str, Any]]) -> None:
-        """Take maps of all classes in place of those of the predicted one."""
         self.drop_removed()
-        whole = {(item["image_index"], item["lesion_index"]): item for item in items}
-        self.items = [
-            (volume, whole.get((item["image_index"], item["lesion_index"]), item)) for volume, item in self.items
-        ]
-        node = Predictions.by_id(self.prediction_id)
-        if node is not None:
-            Predictions.set_items(node, items)
-        if self.prediction_id in self.session.results:
-            self.session.results[self.prediction_id] |= {"items": items}
-        self._make_all()
+        found = self.session.results[prediction_id]["items"]
+        whole = {(item["image_index"], item["lesion_index"]): item for item in found}
+        self.items = [(volume, whole[item["image_index"], item["lesion_index"]]) for volume, item in self.items]
+        self.start()
         self._changed()

@@ -30,6 +30,7 @@ class _Run:
     notes: list[str]
     options: dict[str, Any]
     handle: JobHandle | None = None
+    prediction_id: str = ""  # once its first maps are there
 
 
 class PredictController:
@@ -57,6 +58,7 @@ class PredictController:
         self.share, self.stage = 0.0, ""
         self.prediction: dict[str, Any] | None = None
         self._run: _Run | None = None
+        self._unfinished: list[_Run] = []  # their results are shown, the maps of further classes are still made
         self._outdated: list[str] = []
         self.is_open = False
         self._warmed: tuple[Any, ...] = ()
@@ -72,7 +74,9 @@ class PredictController:
 
     def cleanup(self) -> None:
         """Cancel what runs, and let go of the session."""
-        self.cancel()
+        for run in (self._run, *self._unfinished):
+            if run is not None and run.handle is not None:
+                run.handle.cancel()
         for signal, slot in self._connections:
             signal.disconnect(slot)
         self.library.cleanup()
@@ -110,10 +114,10 @@ class PredictController:
         run.handle = self.session.submit(
             "predict",
             run.options,
-            done=lambda result: self._on_done(run, result),
-            failed=lambda message: self._end(run, message, "error"),
+            done=lambda result: self._on_done(run, result["prediction"]),
+            failed=lambda message: self._on_failed(run, message),
             progress=lambda values: self._on_progress(run, values),
-            cancelled=lambda: self._end(run, _("The prediction was cancelled. Nothing was changed."), "info"),
+            cancelled=lambda: self._on_cancelled(run),
         )
 
     def cancel(self) -> None:
@@ -132,41 +136,71 @@ class PredictController:
         volumes = [view.volume for view in Views.taken_views(self.session.parameters.mammogram)]
         folder = self.session.new_folder("prediction")
         images, notes = Views.write_images(self.session, volumes, folder)
-        # The maps of the predicted class alone, so that they are seen soon; HeatmapController asks for the others.
-        options: dict[str, Any] = {
-            "bundle": str(model.path),
-            "images": images,
-            "out": str(folder),
-            "classes": "predicted",
-        }
+        options: dict[str, Any] = {"bundle": str(model.path), "images": images, "out": str(folder)}
         options["device"] = self.session.parameters.device
         options["same_patient"] = Views.same_patient(volumes, images)
         marks = [Views.outline_mark(volume) for volume in volumes]
         return _Run(volumes, [volume.GetName() for volume in volumes], marks, notes, options)
 
     def _on_progress(self, run: _Run, values: Mapping[str, Any]) -> None:
-        if run is self._run:
+        if run is not self._run:
+            return
+        if "prediction" in values:
+            self._show(run, values["prediction"])
+        else:
             self.share, self.stage = float(values.get("done") or 0.0), stage_text(values)
             self.changed.emit()
 
-    def _on_done(self, run: _Run, result: Mapping[str, Any]) -> None:
-        if run is not self._run:
-            return
+    def _show(self, run: _Run, found: Mapping[str, Any]) -> None:
+        """Put a result into the scene; the maps of further classes follow."""
         gone = _gone(run)
         if gone:
-            self._end(run, _removed_text(gone), "warning")
+            self._give_up(_removed_text(gone))
             return
-        prediction = dict(result["prediction"])
+        prediction = dict(found)
         prediction["warnings"] = [*run.notes, *prediction.get("warnings", ())]
         prediction["outline_marks"], prediction["view_names"] = run.marks, run.names
         node = Predictions.store(prediction, run.volumes)
-        self.session.results[Predictions.id_of(node)] = {**prediction, "request": run.options}
+        run.prediction_id = Predictions.id_of(node)
+        self._unfinished.append(run)
+        self.session.results[run.prediction_id] = {**prediction, "unfinished": True}
         if self.session.prediction_node() is node:
             self._end(run, "", "info")
         else:
             text = _("The prediction of {names} is done. Choose one of these images to see it.")
             self._end(run, text.format(names=", ".join(map(Patients.name_of, run.volumes))), "info")
         self.session.tell_prediction()
+
+    def _on_done(self, run: _Run, found: Mapping[str, Any]) -> None:
+        if run is self._run:  # there were no further classes
+            self._show(run, found)
+        self._complete(run, list(found["items"]))
+
+    def _on_failed(self, run: _Run, message: str) -> None:
+        if run in self._unfinished:
+            text = _("The heatmaps of the other classes are missing. {reason}")
+            self.session.say(text.format(reason=message), "warning")
+        self._complete(run, None)
+        self._end(run, message, "error")
+
+    def _on_cancelled(self, run: _Run) -> None:
+        self._complete(run, None)
+        self._end(run, _("The prediction was cancelled. Nothing was changed."), "info")
+
+    def _complete(self, run: _Run, items: list[dict[str, Any]] | None) -> None:
+        """All maps of a shown result are there, or none will come."""
+        if run not in self._unfinished:
+            return
+        self._unfinished.remove(run)
+        whole = self.session.results.get(run.prediction_id)
+        node = Predictions.by_id(run.prediction_id)
+        if whole is None or node is None:
+            return
+        del whole["unfinished"]
+        if items is not None:
+            whole["items"] = items
+            Predictions.set_items(node, items)
+        self.session.maps_completed.emit(run.prediction_id)
 
     def _end(self, run: _Run, text: str, kind: Any) -> None:
         """The run is over; nothing of it stays."""
@@ -188,6 +222,10 @@ class PredictController:
 
     def _on_scene_closed(self) -> None:
         self._give_up(_("The scene was closed: the prediction was cancelled."))
+        for run in self._unfinished:
+            if run.handle is not None:
+                run.handle.cancel()
+        self._unfinished.clear()
         self._on_prediction(None)
 
     def _on_mammograms(self) -> None:
