@@ -63,12 +63,10 @@ def add_settings(parser: argparse.ArgumentParser, without: tuple[str, ...] = ())
 
 def train(options: argparse.Namespace) -> int:
     """``molsub train``: trains, evaluates and says where the run is."""
-    from MolSubCore.training.distributed import launched
     from MolSubCore.training.session import TrainingOptions, check_training
 
     wanted = TrainingOptions.from_namespace(options)
-    if launched()[1] == 1:  # what is wrong is said before PyTorch is loaded
-        check_training(wanted)
+    check_training(wanted)  # before PyTorch is loaded
     from MolSubCore.cohort.pseudonyms import key_advice
     from MolSubCore.evaluation.evaluate import summary_lines
     from MolSubCore.evaluation.train import train_run
@@ -82,8 +80,6 @@ def train(options: argparse.Namespace) -> int:
             return bar
 
         trained = train_run(wanted, reading=reading, listen=listen, evaluating=stack.close)
-    if launched()[0] > 0:
-        return 0
     for note in trained.notes:
         print(f"Note: {note}")
     if trained.evaluation is None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.training.distributed import joined, launched
 from MolSubCore.training.loop import Listener
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds, train
@@ -26,7 +25,7 @@ class TrainedRun:
     missing : tuple of int
         Folds that are not trained yet.
     evaluation : dict or None
-        Content of ``evaluation.json``; None while folds are missing, and in all but the first process of torchrun.
+        Content of ``evaluation.json``; None while folds are missing.
     notes : tuple of str
         What should be known of the cohort.
     """
@@ -64,19 +63,18 @@ def train_run(
     MolSubError
         For anything in the table, the options or the run folder that does not fit.
     """
-    with joined():
-        session = prepare_training(options, progress=reading)
-        train(
-            session.plan,
-            session.data,
-            options.out,
-            pretrained=session.pretrained,
-            only_folds=options.only_folds or None,
-            listener=listen(session.plan) if listen else None,
-        )
+    session = prepare_training(options, progress=reading)
+    train(
+        session.plan,
+        session.data,
+        options.out,
+        pretrained=session.pretrained,
+        only_folds=options.only_folds or None,
+        listener=listen(session.plan) if listen else None,
+    )
     folds = set(range(1, session.plan.folds + 1))
     missing = tuple(sorted(folds - set(finished_folds(options.out))))
-    if missing or launched()[0] > 0:
+    if missing:
         return TrainedRun(options.out, session.plan, missing, None, session.notes)
     if evaluating:
         evaluating()

@@ -28,7 +28,6 @@ from MolSubCore.files import atomic_path, write_text
 from MolSubCore.imaging.io.native import native_name
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.device import to_input
-from MolSubCore.training import distributed
 from MolSubCore.training.data import draw_transforms, epoch_order, warp
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.run_files import WEIGHTS
@@ -145,9 +144,6 @@ def predict_logits(model: nn.Module, data: PatchSet, plan: Plan, recipe: Recipe)
 class FoldTrainer:
     """Trains one fold of a plan in its folder; killed at any moment, it goes on from its last epoch.
 
-    Of several processes (`MolSubCore.training.distributed`) each makes its own with the same arguments; the first one
-    validates and writes.
-
     Parameters
     ----------
     model : nn.Module
@@ -181,21 +177,18 @@ class FoldTrainer:
             betas=(plan.beta1, plan.beta2),
             weight_decay=plan.weight_decay,
         )
-        self.network = distributed.wrapped(self.model, self.train.patches.shape[-1])
         self.history: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return ``{"epochs", "best_epoch", "best_value", "stopped_early"}``.
 
-        The model holds the best epoch's weights afterwards, in the first process.
+        The model holds the best epoch's weights afterwards.
         """
         self._resume()
         while not self._finished():
             epoch = len(self.history)
-            row = distributed.broadcast(self._epoch(epoch))
+            row = self._epoch(epoch)
             self.history.append(row)
-            if not distributed.is_first():
-                continue
             # Best before last: killed between the two, the epoch is done again and gives the same.
             if self.best()["epoch"] == row["epoch"]:
                 # Without times: the same training gives the same bytes, whose hash is in done.json.
@@ -204,8 +197,7 @@ class FoldTrainer:
             save_checkpoint(self.folder / "last.safetensors", self.model, self.optimizer, {"history": self.history})
             self._write_metrics()
             self.listen(Event("epoch", self.fold, row["epoch"], values=row))
-        if distributed.is_first():
-            load_checkpoint(self.folder / WEIGHTS, self.model)
+        load_checkpoint(self.folder / WEIGHTS, self.model)
         best = self.best()
         return {
             "epochs": len(self.history),
@@ -227,23 +219,20 @@ class FoldTrainer:
 
     def _resume(self) -> None:
         last = self.folder / "last.safetensors"
-        if distributed.broadcast(last.exists()):
+        if last.exists():
             self.history = load_checkpoint(last, self.model, self.optimizer)["history"]
-        if distributed.is_first():
-            for leftover in self.folder.iterdir():  # of safetensors; ours went when the fold was locked
-                if _OF_SAFETENSORS.fullmatch(leftover.name) and leftover.is_file():
-                    leftover.unlink()
-            if self.history:
-                self._write_metrics()
-        distributed.barrier()
+        for leftover in self.folder.iterdir():  # of safetensors; ours went when the fold was locked
+            if _OF_SAFETENSORS.fullmatch(leftover.name) and leftover.is_file():
+                leftover.unlink()
+        if self.history:
+            self._write_metrics()
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         plan, started = self.plan, time.perf_counter()
         rate = plan.learning_rate_at(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        others = (distributed.rank(),) if distributed.rank() else ()
-        torch.manual_seed(derive_seed(plan.seed, "fold", self.fold, "epoch", epoch, "dropout", *others))
+        torch.manual_seed(derive_seed(plan.seed, "fold", self.fold, "epoch", epoch, "dropout"))
         self.model.train()
         losses, logits, labels, waited = [], [], [], 0.0
         order = epoch_order(
@@ -251,57 +240,45 @@ class FoldTrainer:
         )
         steps = -(-len(order) // plan.batch_size)
         fetch_started = time.perf_counter()
-        for step, (inputs, target, own, total) in enumerate(self._batches(order, epoch), start=1):
+        for step, (inputs, target) in enumerate(self._batches(order, epoch), start=1):
             waited += time.perf_counter() - fetch_started
-            loss, output = self._step(inputs, target, own / total)
+            loss, output = self._step(inputs, target)
             if not math.isfinite(loss):
                 found = f"diverged in epoch {epoch + 1} at step {step}: its loss is {loss}"
                 raise TrainingError(f"fold {self.fold}", found, f"Choose a learning rate below {plan.learning_rate:g}")
-            losses.append(loss * own)
-            logits.append(output[:own])
-            labels.append(target.cpu().numpy()[:own])
+            losses.append(loss * len(target))
+            logits.append(output)
+            labels.append(target.cpu().numpy())
             self.listen(Event("step", self.fold, epoch + 1, step, steps, {"loss": loss}))
             fetch_started = time.perf_counter()
-        parts = distributed.gather((sum(losses), np.concatenate(logits), np.concatenate(labels)))
-        if not distributed.is_first():
-            return {}
-        all_losses, all_logits, all_labels = zip(*parts, strict=True)
         val_logits = predict_logits(self.model, self.validation, plan, self.recipe)
         return {
             "epoch": epoch + 1,
             "learning_rate": rate,
-            "train_loss": sum(all_losses) / len(order),
-            "train_auc": macro_auc(np.concatenate(all_logits), np.concatenate(all_labels)),
+            "train_loss": sum(losses) / len(order),
+            "train_auc": macro_auc(np.concatenate(logits), np.concatenate(labels)),
             **_validation_row(val_logits, self.validation.labels),
             "seconds": round(time.perf_counter() - started, 3),
             "data_seconds": round(waited, 3),
         }
 
-    def _batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-        """Inputs and targets of this process, how many of them count, and how many all processes have.
-
-        One without a share of the last batch is given a patch that does not count: it has to take part in the step.
-        """
+    def _batches(self, order: NDArray[np.int64], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(
             derive_seed(self.plan.seed, "fold", self.fold, "epoch", epoch, "augmentation")
         )
         for start in range(0, len(order), self.plan.batch_size):
             batch = order[start : start + self.plan.batch_size]
             transforms = draw_transforms(len(batch), self.plan.augmentation, generator)
-            share = distributed.share(len(batch))
-            own = share.stop - share.start
-            share = share if own else slice(0, 1)
-            inputs = to_input(self.train.patches[self.train.indices[batch[share]]], self.recipe, self.plan.device)
-            inputs = warp(inputs, transforms[share], self.plan.augmentation)
-            yield inputs, torch.from_numpy(self.train.labels[batch[share]]).to(self.plan.device), own, len(batch)
+            inputs = to_input(self.train.patches[self.train.indices[batch]], self.recipe, self.plan.device)
+            inputs = warp(inputs, transforms, self.plan.augmentation)
+            yield inputs, torch.from_numpy(self.train.labels[batch]).to(self.plan.device)
 
-    def _step(self, inputs: Tensor, target: Tensor, weight: float) -> tuple[float, NDArray[np.float32]]:
-        """One step; `weight` is the share of the batch, since the gradients are averaged over the processes."""
+    def _step(self, inputs: Tensor, target: Tensor) -> tuple[float, NDArray[np.float32]]:
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.plan):
-            output = self.network(inputs)
+            output = self.model(inputs)
         loss = functional.cross_entropy(output.float(), target)
-        (loss * (weight * distributed.processes())).backward()
+        loss.backward()
         self.optimizer.step()
         return loss.item(), output.detach().float().cpu().numpy()
 

@@ -89,9 +89,7 @@ class Plan:
     threads : int
         CPU threads of each process; another number sums in another order.
     processes : int
-        Started by torchrun, each with its share of every batch; `batch_size` is that of all together. Loss and
-        gradients are those of the whole batch, but batch normalisation takes the statistics of each share, and the
-        running ones of the first: another number of processes is another training.
+        1; more in plans of version 0.1, whose trainings could be divided among processes.
     classes, positive : tuple of str, str or None
         From the task, for readers of the file.
     test_share : float
@@ -137,9 +135,6 @@ class Plan:
             value, (low, high) = getattr(self, own.name), own.metadata.get("between") or (None, None)
             if low is not None and not low <= value <= high:
                 raise TrainingError(own.name, f"is {value}, expected {low} to {high}", "Choose a value in this range")
-        if self.batch_size % self.processes:
-            found = f"is {self.batch_size}, expected a multiple of the {self.processes} processes of torchrun"
-            raise TrainingError("batch_size", found, "Choose such a --batch-size, or another --nproc-per-node")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy."""

@@ -44,7 +44,6 @@ from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrai
 from MolSubCore.models.registry import build_model
 from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.tasks import get_task
-from MolSubCore.training import distributed
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.run_files import written_hashes
@@ -258,7 +257,7 @@ def train(
     if plan.device == "cuda":
         torch.use_deterministic_algorithms(True, warn_only=True)
     for fold in only_folds or range(1, plan.folds + 1):
-        with _shared_fold(out, fold) as folder:
+        with unfinished_fold(out, fold) as folder:
             if folder is not None:
                 _train_fold(plan, data, folder, fold, pretrained, listener, after)
 
@@ -275,13 +274,6 @@ def unfinished_fold(out: Path, fold: int) -> Iterator[Path | None]:
     folder = out / f"fold-{fold}"
     with alone_in(folder):
         yield None if (folder / "done.json").exists() else folder
-
-
-@contextlib.contextmanager
-def _shared_fold(out: Path, fold: int) -> Iterator[Path | None]:
-    """`unfinished_fold`, which the first of several processes holds for all."""
-    with unfinished_fold(out, fold) if distributed.is_first() else contextlib.nullcontext() as held:
-        yield distributed.broadcast(held)
 
 
 def _train_fold(
@@ -302,8 +294,6 @@ def _train_fold(
             raise TrainingError(f"fold {fold}", f"has one class only in its {name} part, expected two or more", remedy)
     model = initial_model(plan, fold, pretrained)
     summary = FoldTrainer(model, plan, fold, training, validation, folder, listener).run()
-    if not distributed.is_first():
-        return
     recipe = Recipe.from_dict(plan.recipe)
     for name, part in (("predictions", validation), ("test_predictions", test)):
         logits = predict_logits(model, part, plan, recipe)

@@ -19,7 +19,6 @@ from MolSubCore.files import check_folder, read_json
 from MolSubCore.lesions.preprocessing import Recipe, get_recipe
 from MolSubCore.models.registry import get_architecture
 from MolSubCore.tasks import get_task
-from MolSubCore.training import distributed
 from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, OVERSAMPLING, PREPROCESSING, SETTINGS, Plan
 
 if TYPE_CHECKING:  # the command line checks options and table before it loads PyTorch
@@ -119,19 +118,16 @@ def prepare_training(
     """
     from MolSubCore.training.run import TrainingData, prepare_run
 
-    if distributed.is_first():
-        check_folder(options.out)
+    check_folder(options.out)
     stored = _stored_plan(options)
     settings = {**_stored_settings(stored), **options.settings}
     cohort = read_cohort(options.table)
-    if distributed.is_first():
-        tell_notes(cohort)
+    tell_notes(cohort)
     split = _split(options, settings, cohort)
     recipe = _recipe(settings, stored)
     draft = _draft(options, settings, recipe, split)
-    distributed.check_devices(draft.device)
-    pretrained = distributed.in_turn(lambda: _pretrained(options, draft.architecture, stored))
-    store = distributed.in_turn(lambda: build_store(cohort, recipe, options.cache, progress=progress))
+    pretrained = _pretrained(options, draft.architecture, stored)
+    store = build_store(cohort, recipe, options.cache, progress=progress)
     identity = check_identities(cohort, store, trust=options.trust_ids)
     data = TrainingData.gather(cohort, store, split, options.task, identity.summary)
     plan = replace(
@@ -141,9 +137,7 @@ def prepare_training(
         pretrained=pretrained.name,
         synthetic=data.summary()["synthetic"],
     )
-    if distributed.is_first():
-        prepare_run(options.out, plan, split, data, resume=options.resume)
-    distributed.barrier()
+    prepare_run(options.out, plan, split, data, resume=options.resume)
     return TrainingSession(plan, data, pretrained, tuple(note_lines(identity.notes)))
 
 
@@ -243,8 +237,7 @@ def draft_plan(task: str, architecture: str, recipe: Recipe, folds: int, setting
         "device": device,
         "precision": precision,
         "oversampling": settings.get("oversampling", OVERSAMPLING[task]),
-        "threads": settings.get("threads", max((os.cpu_count() or 1) // distributed.processes_here(), 1)),
-        "processes": distributed.processes(),
+        "threads": settings.get("threads", os.cpu_count() or 1),
     }
     values = {**settings, **resolved, "folds": folds}
     return Plan(task=task, architecture=architecture, recipe=recipe.to_dict(), data_hash="", split_hash="", **values)
