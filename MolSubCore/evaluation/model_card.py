@@ -10,7 +10,7 @@ from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external_page import cell, curves_figure, measure_rows
 from MolSubCore.files import try_place, write_text
-from MolSubCore.models.card import calibration_note, earlier, monai_metadata, patient_level, trained_on
+from MolSubCore.models.card import card_rows, earlier, monai_metadata, patient_level
 from MolSubCore.prediction.warnings import spacing_text
 from MolSubCore.report.items import Table
 from MolSubCore.report.page import environment, known, number
@@ -65,17 +65,10 @@ def _plain(value: Any) -> str:
 
 
 def _use(card: dict[str, Any]) -> Facts:
-    task, positive = get_task(card["task"]), card.get("positive")
-    order = str(known(card.get("class_order_source")))
     return [
-        ("Intended use", str(known(card.get("intended_use")))),
-        ("Task", task.title),
+        *card_rows(card),
         ("Input", "mammograms of one patient with the lesion outlined by a person"),
         ("Output", "a probability for each class: the mean over lesions and views"),
-        ("Classes, in the order of the logits", ", ".join(card["classes"])),
-        ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),
-        ("Positive class", positive or "none: each class against the rest"),
-        ("Probabilities", calibration_note(card)),
         ("Not for", "patients without an outlined lesion, tomosynthesis, screening, any decision about a patient"),
     ]
 
@@ -83,9 +76,8 @@ def _use(card: dict[str, Any]) -> Facts:
 def _training(card: dict[str, Any]) -> Facts:
     training = card.get("training") or {}
     cohort, plan = training.get("cohort") or {}, training.get("plan") or {}
-    rows: Facts = [("Trained on", trained_on(card))]
     counts = (f"{known(cohort.get(name))} {name}" for name in ("patients", "images", "lesions"))
-    rows.append(("Whole cohort", ", ".join(counts) if cohort else "not recorded"))
+    rows: Facts = [("Whole cohort", ", ".join(counts) if cohort else "not recorded")]
     rows += [
         (title, ", ".join(f"{each} {count}" for each, count in (cohort.get(key) or {}).items()) or "not recorded")
         for key, title in (("manufacturers", "Manufacturers"), ("views", "Views"),

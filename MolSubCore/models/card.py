@@ -564,7 +564,7 @@ def patient_level(card: dict[str, Any], part: str) -> dict[str, Any]:
     return found
 
 
-def earlier(card: dict[str, Any]) -> str:
+def earlier(card: Mapping[str, Any]) -> str:
     """What must stand beside a card's own figures: that they are from before a recalibration; else empty."""
     return "before the recalibration" if card.get("recalibration") else ""
 
@@ -583,34 +583,44 @@ def earlier_note(card: dict[str, Any]) -> str:
     return f"Figures of the model's own validation and test set are from {earlier(card)}.{ranks}"
 
 
-def calibration_note(card: dict[str, Any]) -> str:
+def calibration_note(card: Mapping[str, Any]) -> str:
     """Whether a model's probabilities can be taken as frequencies, in a sentence."""
     temperature = card.get("temperature")
     if change := card.get("recalibration"):
         named = change.get("fitted_on") or "a part"
-        how = f"{change['method']} recalibration on {change.get('patients', 'some')} patients of another cohort"
-        return f"Calibrated by {how} ({named})."
+        how, patients = f"{change.get('method') or 'a'} recalibration", change.get("patients", "some")
+        return f"Calibrated by {how} on {patients} patients of another cohort ({named})."
     if temperature:
         return f"Calibrated by temperature {temperature:.2f}."
     return "Not calibrated: 0.8 does not mean eight cases in ten."
 
 
-def card_lines(card: dict[str, Any]) -> list[str]:
-    """The card for people."""
-    makers = ", ".join(((card.get("training") or {}).get("cohort") or {}).get("manufacturers") or {})
-    lines = [
-        f"{card.get('name') or 'unnamed'}: {card['architecture']}, task {card['task']}, "
-        f"{len(card['members'])} member(s)",
-        f"Classes in the order of the logits: {', '.join(card['classes'])}",
-        f"Class order: {card.get('class_order_source') or 'not recorded'}"
-        + ("" if card.get("class_order_verified") else " - NOT VERIFIED"),
-        f"Recipe: {card['recipe']['name']}, margin {card['recipe']['bound']:g} {card['recipe']['bound_unit']}",
-        f"Trained on: {trained_on(card)}",
-        *([f"Manufacturers: {makers}"] if makers else []),
-        f"Test set: {_metrics_text(card)}",
-        f"Probabilities: {calibration_note(card)}",
-        f"Created: {card.get('created') or 'not recorded'}",
+def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """The card in words, in two columns: the same on the terminal, in reports, on its page and in Slicer."""
+    recipe, members = card["recipe"], len(card["members"])
+    architecture = str(card["architecture"]) + (f", {members} networks averaged" if members > 1 else "")
+    order = str(card.get("class_order_source") or "not recorded")
+    makers = card.get("vendors") or ((card.get("training") or {}).get("cohort") or {}).get("manufacturers") or ()
+    return [
+        ("Task", get_task(card["task"]).title),
+        ("Architecture", architecture),
+        ("Intended use", str(card.get("intended_use") or "not recorded")),
+        ("Classes, in the order of the logits", ", ".join(card["classes"])),
+        ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),
+        ("Positive class", str(card.get("positive") or "none: each class against the rest")),
+        ("Preprocessing", f"{recipe['name']}, margin {recipe['bound']:g} {recipe['bound_unit']}"),
+        ("Trained on", trained_on(card)),
+        ("Manufacturers in training", ", ".join(makers) or "not recorded"),
+        ("Probabilities", calibration_note(card)),
+        ("Created", str(card.get("created") or "not recorded")),
     ]
+
+
+def card_lines(card: dict[str, Any]) -> list[str]:
+    """The card for the terminal."""
+    rows = [("Model", str(card.get("name") or "unnamed")), *card_rows(card)]
+    rows.append(("Test set", ", ".join(test_summary(card)) or "not recorded"))
+    lines = [f"{title}: {text}" for title, text in rows]
     lines += [f"Warning: {text}" for text in card_warnings(card)]
     if card.get("synthetic"):
         lines.append("Warning: trained on synthetic pictures; it says nothing about patients.")
@@ -660,9 +670,12 @@ def test_figures(model: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any
     return "", {}
 
 
-def _metrics_text(card: dict[str, Any]) -> str:
-    """AUC and accuracy with their intervals, and what they are counted in."""
-    unit, metrics = test_figures(card)
+def test_summary(model: Mapping[str, Any]) -> list[str]:
+    """AUC and accuracy on the test set with their intervals, what they are counted in, and `earlier`; `model` as above.
+
+    Empty where there are none.
+    """
+    unit, metrics = test_figures(model)
     found = []
     for name, title in (("auc", "AUC"), ("macro auc", "macro AUC"), ("accuracy", "accuracy")):
         metric = metrics.get(name) or {}
@@ -670,7 +683,7 @@ def _metrics_text(card: dict[str, Any]) -> str:
             low, high = metric.get("low"), metric.get("high")
             interval = "" if low is None or high is None else f" (95 % CI {low:.2f} to {high:.2f})"
             found.append(f"{title} {metric['value']:.2f}{interval}")
-    return dated(card, f"{', '.join(found)}; {unit}") if found else "not recorded"
+    return [*found, unit, *([earlier(model)] if earlier(model) else [])] if found else []
 
 
 _PAPER = (

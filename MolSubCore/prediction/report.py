@@ -41,7 +41,7 @@ from reportlab.platypus import (
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import printable
 from MolSubCore.files import atomic_path, write_text
-from MolSubCore.models.card import calibration_note, dated, test_figures, trained_on
+from MolSubCore.models.card import calibration_note, card_rows, dated, test_figures
 from MolSubCore.report.page import data_uri, environment, known, number
 from MolSubCore.statistics.metrics import metric_title
 
@@ -131,7 +131,7 @@ def prediction_facts(result: dict[str, Any], card: dict[str, Any]) -> Facts:
         synthetic=bool(card.get("synthetic")) or any("synthetic" in text.lower() for text in result["warnings"]),
         lesion_header=["Lesion", *result["classes"], "Region (rows, columns)", "Pixel spacing"],
         lesions=[_lesion(image, result["classes"]) for image in result["images"]],
-        card=_card(card),
+        card=[*card_rows(card), *_metrics(card)],
         identity=_identity(result),
     )
 
@@ -152,28 +152,6 @@ def _lesion(image: dict[str, Any], classes: list[str]) -> list[str]:
 def _words(name: str) -> str:
     """A DICOM keyword as the standard writes its name: ``Imager Pixel Spacing``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-
-
-def _card(card: dict[str, Any]) -> Rows:
-    recipe = card["recipe"]
-    rows = [
-        ("Intended use", known(card.get("intended_use"))),
-        ("Classes, in the order of the logits", ", ".join(card["classes"])),
-        (
-            "Class order",
-            f"{known(card.get('class_order_source'))}"
-            + ("" if card.get("class_order_verified") else " — NOT VERIFIED"),
-        ),
-        ("Positive class", known(card.get("positive"))),
-        (
-            "Preprocessing",
-            f"{recipe['name']}, margin {recipe['bound']:g} {recipe['bound_unit']}",
-        ),
-        ("Trained on", trained_on(card)),
-        ("Manufacturers in training", known(", ".join(card.get("vendors") or []))),
-        ("Made", known(card.get("created"))),
-    ]
-    return [(name, str(value)) for name, value in rows] + _metrics(card)
 
 
 def _metrics(card: dict[str, Any]) -> Rows:

@@ -18,7 +18,14 @@ from MolSubCore.__main__ import main
 from MolSubCore.errors import BundleError
 from MolSubCore.evaluation.model_card import write_model_card
 from MolSubCore.lesions.preprocessing import Recipe, get_recipe
-from MolSubCore.models.card import card_lines, monai_metadata, read_card, trained_on, write_recalibrated
+from MolSubCore.models.card import (
+    calibration_note,
+    card_lines,
+    monai_metadata,
+    read_card,
+    trained_on,
+    write_recalibrated,
+)
 from MolSubCore.prediction.report import how_to_read, prediction_facts
 from MolSubCore.prediction.warnings import bundle_warnings
 
@@ -83,6 +90,21 @@ def test_a_bundle_that_knows_little(tmp_path: Path) -> None:
     assert "NOT VERIFIED" in page.text
     assert "of a paper" in page.text
     assert "not recorded" in page.text
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ({"temperature": None}, "Not calibrated: 0.8 does not mean eight cases in ten."),
+        ({"temperature": 1.254}, "Calibrated by temperature 1.25."),
+        (
+            {"temperature": None, "recalibration": {"method": "logistic", "patients": 40, "fitted_on": "centre=A"}},
+            "Calibrated by logistic recalibration on 40 patients of another cohort (centre=A).",
+        ),
+    ],
+)
+def test_what_is_known_of_the_probabilities(card: dict[str, Any], expected: str) -> None:
+    assert calibration_note(card) == expected
 
 
 def test_figures_of_before_a_recalibration_are_named(workplace: Path, tmp_path: Path) -> None:

@@ -355,20 +355,3 @@ def test_import_and_export_of_models(
     process_until(lambda: not panel.controller.library.doing, 30)
     assert "README.md" in said(module)
     assert len(panel.controller.library.models) == 2
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        ({"temperature": None}, "not calibrated: 0.8 does not mean eight in ten"),
-        ({"temperature": 1.254}, "calibrated by temperature 1.25"),
-        (
-            {"temperature": None, "recalibration": {"method": "logistic", "patients": 40, "fitted_on": "centre=A"}},
-            "recalibrated on 40 patients of another cohort (centre=A)",
-        ),
-    ],
-)
-def test_what_is_known_of_the_probabilities(slicer_app: Any, model: dict[str, Any], expected: str) -> None:
-    from MolSubSlicerLib.Predict.ModelCard import calibration_text
-
-    assert calibration_text(model) == expected

@@ -107,11 +107,9 @@ def test_long_names_leave_room_for_the_bars(label: Any) -> None:
 
 
 def test_figures_of_before_a_recalibration_are_told_as_such(slicer_app: Any) -> None:
-    from MolSubSlicerLib.Predict.ModelCard import metric_lines
     from MolSubSlicerLib.Predict.PredictPanel import result_note
 
     model: dict[str, Any] = {"metrics": {"test": {"patient": {"n": 78, "metrics": {"auc": {"value": 0.71}}}}}}
-    assert metric_lines(model) == ["AUC 0.71", "per patient, n = 78"]
+    assert result_note(model).endswith("On its test set: AUC 0.71, per patient, n = 78.")
     model["recalibration"] = {"method": "logistic", "patients": 40, "fitted_on": "centre=A"}
-    assert metric_lines(model) == ["AUC 0.71", "per patient, n = 78", "before the recalibration"]
-    assert "On its test set: AUC 0.71, per patient, n = 78, before the recalibration." in result_note(model)
+    assert result_note(model).endswith("On its test set: AUC 0.71, per patient, n = 78, before the recalibration.")

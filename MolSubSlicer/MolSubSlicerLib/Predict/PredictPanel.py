@@ -9,7 +9,6 @@ from slicer.i18n import tr as _
 
 from MolSubSlicerLib import Compat
 from MolSubSlicerLib.Load import Views
-from MolSubSlicerLib.Predict.ModelCard import calibration_text, metric_lines
 from MolSubSlicerLib.Predict.ModelPart import ModelPart
 from MolSubSlicerLib.Predict.PredictController import PredictController, view_name
 from MolSubSlicerLib.Predict.ProbabilityChart import Bars, ProbabilityChart
@@ -189,8 +188,10 @@ def _lesion(item: dict[str, Any]) -> int:
 
 def result_note(prediction: dict[str, Any]) -> str:
     """What the probabilities are, and how good the model was on its test set."""
-    note = _("Probabilities: {calibration}.").format(calibration=calibration_text(prediction))
-    measured = metric_lines(prediction)
+    from MolSubCore.models.card import calibration_note, test_summary
+
+    note = calibration_note(prediction)
+    measured = test_summary(prediction)
     if measured:
         note += " " + _("On its test set: {metrics}.").format(metrics=", ".join(measured))
     return note
