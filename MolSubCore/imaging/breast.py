@@ -61,8 +61,8 @@ def foreground_values(sampled: NDArray[np.float32]) -> NDArray[np.float32]:
 def bright_background(mammogram: Mammogram) -> bool:
     """Whether the picture, turned to bright = dense, has the background of a negative.
 
-    That is: at least a fifth of the corners and borders share (nearly) one value, and that value is
-    brighter than nearly everything else.
+    That is: at least a fifth of the picture has (nearly) one value, and that value is brighter than nearly everything
+    else; or its padding is, where that is what stands for the air.
     """
     values = sample_values(mammogram)
     if (histogram := _histogram(values)) is None:
@@ -70,7 +70,29 @@ def bright_background(mammogram: Mammogram) -> bool:
     _, edges, peak = histogram
     near = (values >= edges[max(0, peak - 2)]) & (values <= edges[min(_BINS, peak + 3)])
     rest = values[~near]
-    return bool(near.mean() > 0.2 and rest.size and np.mean(rest < edges[peak]) > 0.95)
+    if near.mean() > 0.2 and rest.size and np.mean(rest < edges[peak]) > 0.95:
+        return True
+    return mammogram.outside is not None and _bright_pad(mammogram)
+
+
+def _bright_pad(mammogram: Mammogram) -> bool:
+    """Whether padding is brighter than the rest, and that not darker towards the padding.
+
+    There are thin skin or air: dark, but in a negative, also where the air was painted white.
+    """
+    from scipy import ndimage
+
+    assert mammogram.outside is not None
+    step = max(1, math.isqrt(max(1, mammogram.stored.size // _CELLS)))
+    padded = mammogram.outside[::step, ::step]
+    values = mammogram.orient(mammogram.rescale(mammogram.stored[::step, ::step]))
+    rim = ndimage.binary_dilation(padded, iterations=max(1, round(_SKIN * max(padded.shape)))) & ~padded
+    inner = ~padded & ~rim
+    if padded.mean() < _LEAST_AIR or not rim.any() or not inner.any():
+        return False
+    if np.mean(values[~padded] < np.median(values[padded])) <= 0.95:
+        return False
+    return bool(np.mean(values[inner] < np.median(values[rim])) > _DARK_RIM)
 
 
 #: Cells of the coarse grid, about.
@@ -79,6 +101,9 @@ _CELLS = 1 << 16
 _LEAST_AIR, _LEAST_BREAST = 0.03, 0.02
 #: Outlines may reach so far beyond the skin, in shares of the picture's longer side (5 mm of 24 cm).
 _SKIN = 0.02
+#: Share of the breast's inner values below the middle of those at its rim up to which the rim is dark: of real films
+#: and pictures at hand at most 0.02, of their negatives at least 0.17.
+_DARK_RIM = 0.15
 #: A piece of tissue this large beside the largest one is breast, too (an axilla); a marker of lead is smaller.
 _SECOND = 0.03
 #: Brighter pieces in the air no larger than this share of the picture are its noise.

@@ -286,6 +286,21 @@ def test_a_negative_is_noticed() -> None:
     assert not bright_background(Mammogram((4095 - breast()).astype(np.uint16), value_range=(0, 4095), inverted=True))
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_negative_whose_air_is_padding_is_noticed(inverted: bool) -> None:
+    """The header names the bright value of the air as padding; where only the air is white, the picture is none."""
+    plain = breast()
+    plain[plain < 900] = 0
+    plain[:, :30] = plain[:, :30] * np.linspace(1, 0.2, 30)  # thin at the skin
+    dark, bright = (4095, 0) if inverted else (0, 4095)
+    turned = (4095 - plain).astype(np.uint16)
+    stored, negative = (turned, plain) if inverted else (plain, turned)
+    white = np.where(plain == 0, bright, stored).astype(np.uint16)
+    for values, padding, expected in ((stored, dark, False), (negative, bright, True), (white, bright, False)):
+        mammogram = Mammogram(values, value_range=(0, 4095), inverted=inverted, padding=(padding, padding))
+        assert bright_background(mammogram) is expected
+
+
 def test_a_few_saturated_pixels_make_no_negative() -> None:
     saturated = picture(12, (100, 100)) // 2
     saturated[:5] = 4095
