@@ -96,7 +96,8 @@ SourceKind = Literal["mask", "polygon", "box"]
 NEAR, SPECK, MOST = 20, 10, 50
 #: A mask of which more than this share of what it encloses is not marked is a line around a lesion, if it is at most so
 #: many pixels wide; boxes of smaller sides may be anything. A line that is not closed fills less of its box than this.
-_HOLLOW, _LINE, _LEAST_RING, _OPEN = 0.4, 10, 8, 0.25
+#: From a smaller share that is not marked on, it is told.
+_HOLLOW, _LINE, _LEAST_RING, _OPEN, _HOLE = 0.4, 10, 8, 0.25, 0.1
 #: That a mask names another image as its own: a problem, and no warning.
 OTHER_IMAGE = (
     "The DICOM segmentation refers to another image than this one. Give the segmentation of this image, or the image "
@@ -297,9 +298,11 @@ def _lines_filled(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_
             found = f"The mask of a lesion is a thin line of {np.count_nonzero(mask)} pixels"
             notes.append(f"{found}: if it is an outline that was not closed and filled, fill it.")
         elif what == "wide":
-            notes.append(
-                "The mask of a lesion is a ring: its middle is not marked. If the line is an outline, fill it."
-            )
+            others = [other for one, other in enumerate(masks) if one != number]
+            empty = whole & ~np.logical_or.reduce([mask, *others])
+            if np.count_nonzero(empty) > _HOLE * np.count_nonzero(whole):
+                found = "The mask of a lesion is a ring: its middle is not marked"
+                notes.append(f"{found}. If the line is an outline, fill it.")
         else:
             rings.append((number, whole))
     inner: set[int] = set()
@@ -335,10 +338,11 @@ def _line(mask: NDArray[np.bool_]) -> tuple[Literal["closed", "wide", "open"], N
     whole = numbered != numbered[0, 0]
     area, inside = np.count_nonzero(own), np.count_nonzero(whole)
     width = 2 * float(ndimage.distance_transform_edt(own).max()) - 1
-    if inside - area > _HOLLOW * inside:
+    if inside - area > _HOLE * inside:
         filled = mask.copy()
         filled[box.rows, box.cols] = whole[1:-1, 1:-1]
-        return "closed" if width <= max(_LINE, min(box.shape) / 8) else "wide", filled
+        closed = inside - area > _HOLLOW * inside and width <= max(_LINE, min(box.shape) / 8)
+        return "closed" if closed else "wide", filled
     thin = width <= _LINE / 2 and area < _OPEN * box.shape[0] * box.shape[1]
     if thin and min(box.shape) >= 2 * _LEAST_RING and ndimage.label(own, structure=np.ones((3, 3)))[1] == 1:
         return "open", mask

@@ -283,7 +283,20 @@ _SOFT = 0.6
 _NEAR = 8
 _PHOTOMETRIC, _BITS = 262, 258
 
-_COLOURED = "The mask's colours were taken as labels, black as the ground."
+_COLOURED = "The mask's colours were taken as labels, {} as the ground."
+#: Share of a colour picture's border that is white where white is its ground; the darkest of its colours that still is.
+_GROUND, _WHITE = 0.9, 240
+#: Colours of a compression with loss are one hue if so large a share of them differ at most so much from its shades.
+_OF_ONE_HUE, _HUE_OFF = 0.97, 0.3
+#: Numbers in a float mask may be off by as much: what resampling and slopes leave.
+_ROUNDING = 1e-3
+#: Pieces of a label map at most twice as thick, of whose rim this share lies at a higher number, are an edge between it
+#: and a lower one, as scaling and smoothing make them.
+#: The same of slivers, and from which share of their number on a lower one is hardly lower.
+#: Pieces of more pixels times numbers than this are left as they are.
+_THIN, _AT_HIGHER, _SLIVER, _HARDLY, _MOST_WORK = 5, 0.25, 2, 0.75, 20_000_000
+#: Share of the most frequent number's pixels that a number has at least to be one of a mask that was compressed.
+_OF_MOST = 0.1
 
 Labels = tuple[NDArray[np.integer], list[str]]
 
@@ -306,7 +319,7 @@ def read_painted(path: Path) -> Labels:
             check_picture(path, picture)
             check_whole(path, picture)
             white_is_zero = picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
-            paletted = picture.mode in ("P", "PA")
+            paletted, lossy = picture.mode in ("P", "PA"), _is_lossy(picture)
             grey, notes = _grey(path, picture, white_is_zero)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, MolSubError):
@@ -319,7 +332,8 @@ def read_painted(path: Path) -> Labels:
             f"area on white: the dark part, {100 * share:.2g} % of the image, was taken as the lesion."
         )
         grey, notes = grey.max() - grey, [*notes, found]
-    labels, told = as_labels(path, grey, colours=_COLOURED in notes)
+    numbered = any(note.startswith(_COLOURED[:30]) for note in notes)
+    labels, told = as_labels(path, grey, colours=numbered, lossy=lossy)
     return labels, [*notes, *told]
 
 
@@ -339,11 +353,26 @@ def _grey(path: Path, picture: Any, white_is_zero: bool) -> tuple[NDArray[Any], 
             values = top - values.astype(np.int64)
         return values, []
     colours = np.asarray(picture.convert("LA").convert("RGBA") if mode == "La" else picture.convert("RGBA"))
-    return _one_layer(path, colours, np.asarray(picture) if mode == "P" else None)
+    indices = np.asarray(picture) if mode == "P" else None
+    return one_layer(path, colours, indices, lossy=_is_lossy(picture))
 
 
-def _one_layer(path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | None) -> tuple[NDArray[Any], list[str]]:
-    """Colours and opacity as one layer; labels in the order of the palette's indices."""
+def _is_lossy(picture: Any) -> bool:
+    return picture.format in ("JPEG", "MPO") or "jpeg" in str(picture.info.get("compression", ""))
+
+
+def one_layer(
+    path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | None = None, *, lossy: bool = False
+) -> tuple[NDArray[Any], list[str]]:
+    """Colours and opacity (rows, columns, 4) as one layer, and what was done; labels in the order of the indices.
+
+    The ground is black, or white where the picture's border is.
+
+    Raises
+    ------
+    LesionError
+        If it is a picture of many colours, or nothing is painted in it.
+    """
     shown, alpha = colours[..., :3], colours[..., 3]
     seen = alpha > 0
     if not seen.any():
@@ -356,15 +385,19 @@ def _one_layer(path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | N
         shown = np.round(shown * (alpha[..., None] / 255.0)).astype(np.uint8)
     if not (shown != shown[..., :1]).any():
         return shown[..., 0], []
-    if _one_hue(shown):
-        return shown.max(axis=-1), []
+    ground, drawn = "black", []
+    if _white_border(shown):
+        shown, ground = 255 - shown, "white"
+        drawn = ["The mask is drawn in colour on white: what is coloured was taken as the lesion."]
+    if _one_hue(shown, lossy=lossy):
+        return shown.max(axis=-1), drawn
     codes = shown.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     found, labels = np.unique(codes, return_inverse=True)
     if len(found) > MOST + 1 or found[0] != 0:
-        ground = "" if found[0] == 0 else " and no black ground"
+        lacking = "" if found[0] == 0 else " and no black or white ground"
         raise LesionError(
             path,
-            f"is a colour picture of {len(found)} colours{ground}, expected a mask",
+            f"is a colour picture of {len(found)} colours{lacking}, expected a mask",
             "Save it in greyscale, the lesion white and all else black",
         )
     if indices is not None:  # black first, then by the smallest index of each colour
@@ -372,15 +405,25 @@ def _one_layer(path: Path, colours: NDArray[np.uint8], indices: NDArray[Any] | N
         np.minimum.at(first, labels.ravel(), indices.ravel())
         first[0] = -1
         labels = np.argsort(np.argsort(first))[labels.ravel()]
-    return labels.reshape(codes.shape).astype(np.uint8), [_COLOURED]
+    return labels.reshape(codes.shape).astype(np.uint8), [_COLOURED.format(ground)]
 
 
-def _one_hue(shown: NDArray[np.uint8]) -> bool:
+def _white_border(shown: NDArray[np.uint8]) -> bool:
+    """Whether a colour picture's border is white, nearly all around."""
+    border = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
+    return bool((border.min(axis=-1) >= _WHITE).mean() >= _GROUND)
+
+
+def _one_hue(shown: NDArray[np.uint8], *, lossy: bool) -> bool:
     """Whether all colours are black or one colour in several shades, as a soft brush paints them."""
     strength = shown.max(axis=-1)
     top = int(strength.max())
     if top <= MOST or len(np.unique(strength)) <= 2:
         return False
+    if lossy:
+        bright = shown[strength * 2.0 > top].astype(np.float64)
+        of_one = np.abs(bright / bright.max(axis=-1, keepdims=True) - np.median(bright, axis=0) / top) <= _HUE_OFF
+        return bool(of_one.all(axis=-1).mean() >= _OF_ONE_HUE)
     colour = shown.reshape(-1, 3)[int(strength.argmax())] / top
     return bool((np.abs(shown - strength[..., None] * colour) <= 3).all())
 
@@ -400,26 +443,29 @@ def whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     if not np.isfinite(values).all():
         raise LesionError(path, "holds values that are no numbers (NaN or infinite)", "Save it as a label map")
-    if (values != np.round(values)).any():
+    if (np.abs(values - np.round(values)) > _ROUNDING).any():
         low, high = float(values.min()), float(values.max())
         if low >= 0 and high <= 1:
             found = f"is a probability map (fractions, {low:.3g} to {high:.3g}), expected an outline"
         else:
             found = f"holds fractions ({low:.3g} to {high:.3g}), expected whole labels"
         raise LesionError(path, found, "Choose a threshold (0.5 for probabilities), and save what is above it as 1")
-    return np.clip(values, np.iinfo(np.int32).min, np.iinfo(np.int32).max).astype(np.int32)
+    return np.clip(np.round(values), np.iinfo(np.int32).min, np.iinfo(np.int32).max).astype(np.int32)
 
 
-def as_labels(path: Path, values: NDArray[Any], *, colours: bool = False) -> Labels:
+def as_labels(path: Path, values: NDArray[Any], *, colours: bool = False, lossy: bool = False) -> Labels:
     """Whole values as labels: kept where they are labels, cut at half of the brightest where they are grey shades.
 
     Labels are values each of which fills areas; the values of soft edges and of traces of compression lie in lines and
     single pixels around what is brighter. Small numbers (up to 50) that lie elsewhere are labels, too, however thin.
+    Where there are few numbers, thin pieces between a higher and a lower one are edges, and are given to the nearer.
 
     Parameters
     ----------
     colours : bool
         Whether the values number colours, and are no shades.
+    lossy : bool
+        Whether the file was compressed with loss (JPEG), which keeps no label numbers: they are shades.
 
     Raises
     ------
@@ -429,19 +475,29 @@ def as_labels(path: Path, values: NDArray[Any], *, colours: bool = False) -> Lab
     low, top = int(values.min()), int(values.max())
     if low < 0:
         raise LesionError(path, f"holds negative values (from {low})", "Save it with 0 outside the lesion")
-    if top <= 1:
+    if top <= (0 if lossy else 1):
         return values, []
     rows, columns = np.flatnonzero(values.any(axis=1)), np.flatnonzero(values.any(axis=0))
     part = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     levels, place = np.unique(part.astype(np.int64), return_inverse=True)
     place = place.reshape(part.shape)
-    counts = np.bincount(place.ravel(), minlength=len(levels))
-    inner = np.bincount(place[_same_around(place)], minlength=len(levels))
+    counts, flat = _areas(place, len(levels))
     marked = levels > 0
-    flat = marked & (inner >= np.maximum(1, _INNER * counts))
-    if marked.sum() == 1 or (marked.sum() <= MOST and flat[marked].all()):
+    flat &= marked
+    if marked.sum() == 1:
         return values, []
-    if top <= MOST and not _edges(place, levels, counts, flat).any():
+    if not lossy and not colours and marked.sum() <= MOST and (settled := _settled(place, levels)) is not None:
+        left, areas = (found[marked] for found in _areas(settled, len(levels)))
+        if (areas | (left == 0)).all():
+            if np.count_nonzero(left) == 1:
+                return _cut(values, int(marked.sum()), int(levels[marked][left > 0][0]))
+            full = np.zeros(values.shape, np.int64)
+            full[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = levels[settled]
+            found = "Thin rims of the mask's labels have numbers in between (soft edges, as of a scaled label map)"
+            return full, [f"{found}: each of their pixels was given to the nearer label, at half of the way."]
+    if not lossy and marked.sum() <= MOST and flat[marked].all():
+        return values, []
+    if not lossy and top <= MOST and not _edges(place, levels, counts, flat).any():
         return values, []
     if colours:
         raise LesionError(
@@ -449,14 +505,90 @@ def as_labels(path: Path, values: NDArray[Any], *, colours: bool = False) -> Lab
             f"is painted in {int(marked.sum())} colours, some of them soft edges: lesions cannot be told from edges",
             "Save it in greyscale, the lesion white and all else black",
         )
-    if top <= MOST and flat[marked].any():  # compression makes some pixels brighter than the label
-        top = int(levels[flat & marked].max())
+    if flat[marked].any():  # compression makes some pixels brighter than the label
+        often = flat & marked & (counts >= _OF_MOST * counts[flat & marked].max())
+        top = int(levels[often].max()) if top <= MOST or 2 * levels[often].max() >= top else top
     _check_shades(path, levels, counts, flat, top)
+    return _cut(values, int(marked.sum()), top)
+
+
+def _cut(values: NDArray[Any], count: int, top: int) -> Labels:
+    """Shades, cut at half of the brightest."""
     found = (
-        f"The mask holds {int(marked.sum())} grey values (soft edges, or traces of JPEG compression) instead of "
+        f"The mask holds {count} grey values (soft edges, or traces of JPEG compression) instead of "
         f"labels: pixels of at least half of the brightest value ({(top + 1) // 2} of {top}) were taken as the lesion."
     )
     return (values >= (top + 1) // 2).astype(np.uint8), [found]
+
+
+def _areas(place: NDArray[Any], count: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Pixels of each level, and whether it fills areas."""
+    counts = np.bincount(place.ravel(), minlength=count)
+    inner = np.bincount(place[_same_around(place)], minlength=count)
+    return counts, inner >= np.maximum(1, _INNER * counts)
+
+
+def _settled(place: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any] | None:
+    """Places of levels without thin pieces between a higher and a lower one; None where there are no such pieces.
+
+    Nor with slivers that are hardly higher than a label that they touch, as interpolation by cubes makes them.
+    """
+    from scipy import ndimage
+
+    numbered, _ = ndimage.label(levels[place] > 0, np.ones((3, 3)))
+    found = place.copy()
+    for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), start=1):
+        box = slice(max(0, rows.start - 1), rows.stop + 1), slice(max(0, columns.start - 1), columns.stop + 1)
+        own = numbered[box] == number
+        part = np.where(own, place[box], 0)
+        several = len(np.unique(part[own]))
+        if several > 1 and several * part.size <= _MOST_WORK:
+            found[box][own] = _settled_piece(part, levels)[own]
+    return None if np.array_equal(found, place) else found
+
+
+def _settled_piece(place: NDArray[Any], levels: NDArray[Any]) -> NDArray[Any]:
+    """The same of one piece of the mask; its surroundings have place 0."""
+    from scipy import ndimage
+
+    def nearest(side: NDArray[np.bool_], own: NDArray[np.bool_], otherwise: int) -> NDArray[Any]:
+        if not side.any():
+            return np.full(np.count_nonzero(own), otherwise)
+        at = ndimage.distance_transform_edt(~side, return_distances=False, return_indices=True)
+        return place[tuple(index[own] for index in at)]
+
+    around = np.ones((3, 3), bool)
+    ground = 0 if levels[0] == 0 else -1
+    present = [number for number in np.unique(place).tolist() if number != ground]
+    edges, slivers = np.zeros(place.shape, bool), np.zeros(place.shape, bool)
+    for number in present:
+        own = place == number
+        numbered, count = ndimage.label(own, around)
+        depths = ndimage.distance_transform_edt(np.pad(own, 1))[1:-1, 1:-1]
+        depth = ndimage.maximum(depths, numbered, range(1, count + 1))
+        below = (place < number) & (levels[place] > _HARDLY * levels[number])
+        higher, lower, just = (
+            np.bincount(numbered[own & ndimage.binary_dilation(other, around)], minlength=count + 1)[1:]
+            for other in (place > number, place < number, below)
+        )
+        thin = (depth <= _THIN) & (higher > 0) & (higher >= _AT_HIGHER * (higher + lower))
+        sliver = ~thin & (depth <= _SLIVER) & (just > 0) & (just >= _AT_HIGHER * (higher + lower))
+        edges |= np.append(False, thin)[numbered]
+        slivers |= np.append(False, sliver)[numbered]
+    unsettled = edges | slivers
+    found = place.copy()
+    for number in np.unique(place[unsettled]):
+        own = edges & (place == number)
+        if own.any():
+            high = nearest(~unsettled & (place > number), own, present[-1])
+            low = nearest(~unsettled & (place < number), own, 0)
+            found[own] = np.where(2 * levels[number] >= levels[high] + levels[low], high, low)
+        own = slivers & (place == number)
+        if own.any():
+            found[own] = nearest(
+                ~unsettled & (place < number) & (levels[place] > _HARDLY * levels[number]), own, number
+            )
+    return found
 
 
 def _edges(
@@ -584,8 +716,15 @@ def _volume(path: Path, kind: str, mammogram: Mammogram) -> tuple[list[NDArray[n
     """NIfTI, NRRD and MetaImage: one slice; several channels are layers of a .seg.nrrd."""
     image = read_slice(path, kind, several_channels=True)
     values = whole_numbers(path, slice_array(image))
-    found = [as_labels(path, values[..., n]) for n in range(values.shape[2])]
-    layers, notes = [layer for layer, _ in found], [note for _, told in found for note in told]
+    seen: list[str] = []
+    if _is_colour(image, values):
+        eight = values if values.max() <= 255 else values >> 8
+        alpha = eight[..., 3] if values.shape[2] == 4 else np.full(values.shape[:2], 255)
+        grey, seen = one_layer(path, np.dstack([eight[..., :3], alpha]).astype(np.uint8))
+        values = grey[..., None]
+    numbered = any(note.startswith(_COLOURED[:30]) for note in seen)
+    found = [as_labels(path, values[..., n], colours=numbered) for n in range(values.shape[2])]
+    layers, notes = [layer for layer, _ in found], [*seen, *(note for _, told in found for note in told)]
     offset = (
         image.GetMetaData("Segmentation_ReferenceImageExtentOffset")
         if image.HasMetaDataKey("Segmentation_ReferenceImageExtentOffset")
@@ -595,6 +734,12 @@ def _volume(path: Path, kind: str, mammogram: Mammogram) -> tuple[list[NDArray[n
     cropped = any(layer.shape != before.shape for layer, before in zip(full, layers, strict=True))
     matched, doubts = match_grid(path, full, grid_of(image), mammogram, cropped=cropped)
     return matched, [*notes, *doubts]
+
+
+def _is_colour(image: Any, values: NDArray[Any]) -> bool:
+    """Whether a pixel's three or four values are a colour and its opacity, and not the layers of a segmentation."""
+    layered = any(key.startswith("Segment") for key in image.GetMetaDataKeys())
+    return not layered and values.shape[2] in (3, 4) and MOST < values.max() < 1 << 16 and int(values.min()) >= 0
 
 
 def _uncropped(path: Path, layer: NDArray[np.integer], offset: str, shape: tuple[int, int]) -> NDArray[np.integer]:
@@ -762,6 +907,8 @@ def _holds(path: Path, values: NDArray[Any]) -> bool:
         return False
 
 
+#: Share of a lesion that lies in another one, where it is within it.
+_WITHIN = 0.9
 #: Share of a box outside the image from which on it is asked whether its numbers were exchanged; share on the breast
 #: that bears another reading of them out.
 _LOST, _ON_BREAST = 0.1, 0.75
@@ -806,6 +953,8 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         warnings += dropped
     if not lesions:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
+    lesions, doubled = _once(lesions)
+    warnings += doubled
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
     other = tuple(text for text in warnings if text == OTHER_IMAGE)
     found_all = LesionSet(tuple(numbered), mammogram.shape, tuple(text for text in warnings if text != OTHER_IMAGE))
@@ -814,6 +963,41 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         labels = tuple(lesion.label for lesion in numbered)
         judged = dataclasses.replace(judged, problems=(*other, *judged.problems), wrong=labels)
     return judged
+
+
+def _once(lesions: list[Lesion]) -> tuple[list[Lesion], list[str]]:
+    """Lesions without those that are there twice, and that some lie within others, in sentences."""
+    kept: list[Lesion] = []
+    for lesion in lesions:
+        if not any(one.box == lesion.box and _same(one, lesion) for one in kept):
+            kept.append(lesion)
+    told: list[str] = []
+    if len(kept) < len(lesions):
+        found = f"{len(lesions) - len(kept)} outline(s) of the file are the same as another (as of several channels)"
+        told.append(f"{found}: each was taken once.")
+    for number, lesion in enumerate(kept, start=1):
+        for other, outer in enumerate(kept, start=1):
+            if other != number and _within(lesion, outer) and not (other > number and _within(outer, lesion)):
+                found = f"Lesion {number} lies within lesion {other}: each counts as a lesion of its own."
+                told.append(f"{found} If they are parts of one, give them one label.")
+                break
+    return kept, told
+
+
+def _same(one: Lesion, other: Lesion) -> bool:
+    return one.mask is not None and other.mask is not None and np.array_equal(one.mask, other.mask)
+
+
+def _within(inner: Lesion, outer: Lesion) -> bool:
+    """Whether a lesion lies (nearly) all in another one, or in a hole of it."""
+    if inner.mask is None or outer.mask is None or inner.box.union(outer.box) != outer.box:
+        return False
+    from scipy import ndimage
+
+    row, col = inner.box.row_start - outer.box.row_start, inner.box.col_start - outer.box.col_start
+    rows, columns = inner.box.shape
+    whole = ndimage.binary_fill_holes(outer.mask)[row : row + rows, col : col + columns]
+    return bool(whole[inner.mask].mean() > _WITHIN)
 
 
 def _judged(lesions: LesionSet, mammogram: Mammogram) -> LesionSet:
@@ -843,19 +1027,19 @@ def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:
         ends = "row1 is not below row0" if box.shape[0] < 1 else "col1 is not right of col0"
         found = f"has no pixel: {ends}. Boxes of another convention (x, y, width, height) must be converted"
         raise LesionError(f"box {text}", found, "Give row0,col0,row1,col1 with row0 < row1 and col0 < col1")
-    cut = _cut(box, shape)
+    cut = _inside(box, shape)
     if min(cut.shape) < 1:
         raise LesionError(f"box {text}", f"has no pixel on {size}", "Give row0,col0,row1,col1 in pixels of this image")
     lost = 1 - cut.shape[0] * cut.shape[1] / (box.shape[0] * box.shape[1])
     exchanged = Box(box.col_start, box.col_stop, box.row_start, box.row_stop)
-    if lost > _LOST and _cut(exchanged, shape) == exchanged:
+    if lost > _LOST and _inside(exchanged, shape) == exchanged:
         found = f"reaches outside {size}, but would fit as col0,row0,col1,row1 (x before y)"
         raise LesionError(f"box {text}", found, "Give row0,col0,row1,col1, rows (y) first")
     told = f"The box reaches outside the image and was cut at its border ({100 * lost:.2g} % of it)."
     return LesionSet((Lesion("1", cut, None, "box"),), shape, () if cut == box else (told,))
 
 
-def _cut(box: Box, shape: tuple[int, int]) -> Box:
+def _inside(box: Box, shape: tuple[int, int]) -> Box:
     """A box without what lies outside the image."""
     rows, columns = shape
     return Box(max(box.row_start, 0), min(box.row_stop, rows), max(box.col_start, 0), min(box.col_stop, columns))
@@ -868,7 +1052,7 @@ def _other_convention(box: Box, mammogram: Mammogram) -> str:
         ("col0,row0,col1,row1 (x before y)", Box(col0, col1, row0, row1)),
         ("x,y,width,height", Box(col0, col0 + col1, row0, row0 + row1)),
     ):
-        if min(other.shape) > 0 and _cut(other, mammogram.shape) == other:
+        if min(other.shape) > 0 and _inside(other, mammogram.shape) == other:
             share = tissue_share(Lesion("1", other, None, "box"), mammogram)
             if share is not None and share > _ON_BREAST:
                 return f"As {name} the box would lie on the breast. "

@@ -204,8 +204,91 @@ def test_small_labels_of_few_pixels_stay_labels(tmp_path: Path) -> None:
     labels[250:252, 20:40], labels[30:33, 20:24] = 1, 2
     lesions = read(tmp_path, Image.fromarray(labels))
     assert [lesion.box.row_start for lesion in lesions.lesions] == [250, 30, 91]
-    with pytest.raises(LesionError, match="several grey levels"):
-        read(tmp_path, Image.fromarray(cv2.GaussianBlur((DISC * 10 + OTHER * 20).astype(np.uint8), (0, 0), 2)))
+    soft = cv2.GaussianBlur((DISC * 10 + OTHER * 20).astype(np.uint8), (0, 0), 2)
+    lesions = read(tmp_path, Image.fromarray(soft))
+    assert np.array_equal(lesions.full_mask(), (soft >= 5) & ((soft >= 10) | (Y < 190)))
+    assert len(lesions.lesions) == 2
+    assert "soft edge" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+@pytest.mark.parametrize("name", ["m.png", "m.nrrd"])
+def test_a_scaled_label_map_has_the_lesions_it_had(tmp_path: Path, factor: int, name: str) -> None:
+    """Between two numbers interpolation puts others, which are labels elsewhere."""
+    third = (Y - 60) ** 2 + (X - 150) ** 2 < 25**2
+    labels = (DISC + 2 * OTHER + 3 * third).astype(np.float32)
+    small = cv2.resize(labels, (COLUMNS // factor, ROWS // factor), interpolation=cv2.INTER_NEAREST)
+    scaled = np.round(cv2.resize(small, (COLUMNS, ROWS), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
+    if name == "m.png":
+        Image.fromarray(scaled).save(tmp_path / name)
+    else:
+        sitk.WriteImage(sitk.GetImageFromArray(scaled[None]), str(tmp_path / name))
+    lesions = read_lesions(tmp_path / name, IMAGE)
+    areas = [np.count_nonzero(lesion.mask) for lesion in lesions.lesions]
+    assert areas == pytest.approx([np.count_nonzero(part) for part in (DISC, OTHER, third)], rel=0.3)
+    assert "soft edges" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("width", [1, 3, 6])
+@pytest.mark.parametrize(("rim", "inside"), [(120, False), (140, True)])
+def test_a_rim_of_one_grey_is_a_soft_edge(tmp_path: Path, width: int, rim: int, *, inside: bool) -> None:
+    around = ndimage.binary_dilation(DISC, iterations=width)
+    lesions = read(tmp_path, Image.fromarray(np.where(DISC, 255, around * rim).astype(np.uint8)))
+    assert len(lesions.lesions) == 1
+    assert np.array_equal(lesions.full_mask(), around if inside else DISC)
+    assert "soft edges" in lesions.warnings[0]
+
+
+@pytest.mark.parametrize("label", [1, 2, 50, 100])
+def test_a_label_saved_as_jpeg_is_one_lesion(tmp_path: Path, label: int) -> None:
+    big = np.kron(DISC, np.ones((2, 2))).astype(np.uint8)
+    Image.fromarray(big * label).save(tmp_path / "m.jpg", quality=75)
+    lesions = read_lesions(tmp_path / "m.jpg", Mammogram(np.zeros(big.shape, np.uint8)))
+    assert len(lesions.lesions) == 1
+    assert np.count_nonzero(lesions.full_mask() != big) < 0.06 * big.sum()
+    assert "JPEG" in lesions.warnings[0]
+
+
+def test_one_lesion_that_is_there_several_times_counts_once(tmp_path: Path) -> None:
+    grey, empty = np.dstack([GREY] * 3), np.zeros_like(GREY)
+    opaque = np.full_like(GREY, 255)
+    for channels in (grey, grey // 255, np.dstack([GREY, empty, empty]), np.dstack([grey, opaque])):
+        sitk.WriteImage(sitk.GetImageFromArray(channels[None], isVector=True), str(tmp_path / "m.nrrd"))
+        lesions = read_lesions(tmp_path / "m.nrrd", IMAGE)
+        assert len(lesions.lesions) == 1
+        assert np.array_equal(lesions.full_mask(), DISC)
+    coloured = np.dstack([GREY + OTHER * 255, OTHER * 255, empty]).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(coloured[None], isVector=True), str(tmp_path / "m.nrrd"))
+    assert [lesion.box.row_start for lesion in read_lesions(tmp_path / "m.nrrd", IMAGE).lesions] == [91, 231]
+
+
+def test_a_lesion_within_another_is_told(tmp_path: Path) -> None:
+    core = ndimage.binary_erosion(DISC, iterations=12)
+    lesions = read(tmp_path, Image.fromarray(DISC.astype(np.uint8) + core))
+    assert [lesion.label for lesion in lesions.lesions] == ["1", "2"]
+    assert lesions.warnings[0].startswith("Lesion 2 lies within lesion 1")
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (255, 255, 0), (90, 0, 0)])
+@pytest.mark.parametrize("name", ["m.png", "m.jpg"])
+def test_a_lesion_drawn_in_colour_on_white(tmp_path: Path, colour: tuple[int, int, int], name: str) -> None:
+    picture = Image.fromarray(np.where(DISC[..., None], colour, 255).astype(np.uint8))
+    lesions = read(tmp_path, picture, name, **({"quality": 90} if name == "m.jpg" else {}))
+    assert len(lesions.lesions) == 1
+    assert dice(lesions, DISC) > 0.99
+    assert "white" in lesions.warnings[0]
+
+
+def test_masks_in_other_number_types(tmp_path: Path) -> None:
+    """Floats that resampling left a little beside whole numbers; CMYK."""
+    floats = (DISC * 1.0000001 + OTHER * 1.9999).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(floats[None]), str(tmp_path / "m.nii.gz"))
+    lesions = read_lesions(tmp_path / "m.nii.gz", IMAGE)
+    assert np.array_equal(lesions.full_mask(), DISC | OTHER)
+    assert len(lesions.lesions) == 2
+    cmyk = Image.fromarray(np.dstack([GREY] * 3)).convert("CMYK")
+    assert np.array_equal(read(tmp_path, cmyk, "m.tif").full_mask(), DISC)
+    assert dice(read(tmp_path, cmyk, "m.jpg", quality=95), DISC) > 0.99
 
 
 def test_one_colour_in_shades_is_one_lesion(tmp_path: Path) -> None:
@@ -224,6 +307,12 @@ def test_a_closed_line_is_filled(tmp_path: Path, width: int) -> None:
     assert len(lesions.lesions) == 1
     assert np.array_equal(ndimage.binary_fill_holes(line > 0), lesions.full_mask())
     assert "a line around it" in lesions.warnings[0]
+    thick = np.zeros_like(GREY)
+    cv2.circle(thick, (70, 120), 40, 255, -1)
+    cv2.circle(thick, (70, 120), 20, 0, -1)
+    lesions = read(tmp_path, Image.fromarray(thick))
+    assert np.array_equal(lesions.full_mask(), thick > 0)
+    assert "is a ring" in lesions.warnings[0]
     if width < 7:
         line[140:, 60:80] = 0
         assert "not closed and filled" in read(tmp_path, Image.fromarray(line)).warnings[0]
