@@ -132,6 +132,21 @@ def facts_from_name(name: str) -> tuple[Side | None, str | None]:
     return (sides.pop() if len(sides) == 1 else None, views.pop() if len(views) == 1 else None)
 
 
+def told_in(description: str) -> tuple[Side | None, str | None]:
+    """Side and view that a free description names plainly: ``L CC``, ``RMLO``, ``linke Brust``; none where it is open.
+
+    Single letters are a side only beside a view, and only ``L`` and ``R``: they mean other things, too.
+    """
+    plain = unicodedata.normalize("NFKC", description)
+    words = {word for word in re.findall(r"[^\W\d_]+", plain.casefold()) if len(word) > 3}
+    sides = {side for side, known in _SIDE_WORDS.items() if known & words}
+    side, view = facts_from_name(plain)
+    if side and (view or {"left", "right"} & words):
+        sides.add(side)
+    both = bool(_BOTH & words) or "?" in plain
+    return (sides.pop() if len(sides) == 1 and not both else None), view
+
+
 @dataclass(frozen=True)
 class ViewText:
     """What a View Position, or a cell of a table, says.

@@ -218,6 +218,85 @@ def test_doubts_a_user_must_see(read: Any) -> None:
         assert any(words in warning for warning in read(**{keyword: value}).warnings), words
 
 
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"ImageType": ["DERIVED", "PRIMARY", "", "SUBTRACTION"]}, "Image Type (SUBTRACTION)"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "RECOMBINED"], "ContrastBolusAgent": "X"}, "Image Type (RECOMBINED)"),
+        ({"SeriesDescription": "CESM Recombined L CC"}, "recombined, subtraction or high-energy"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "", "LOW_ENERGY"]}, "contrast mammography: the breast holds"),
+        ({"ContrastBolusAgent": "X"}, "By its Contrast/Bolus Agent"),
+        ({"SeriesDescription": "Specimen L"}, "image of a specimen, not of the breast"),
+        ({"SeriesDescription": "cropped images"}, "Series Description (CROPPED) it is cut out of a mammogram"),
+        ({"AcquisitionDeviceProcessingDescription": "C-View"}, "comes from tomosynthesis"),
+        ({"SeriesDescription": "Biopsy prefire"}, "not a standard view: biopsy"),
+        ({"SeriesDescription": "Phantom"}, "image of a phantom"),
+    ],
+)
+def test_images_of_another_kind_are_told_by_the_words_that_say_it(
+    read: Any, attributes: dict[str, Any], words: str
+) -> None:
+    told = [text for text in read(**attributes).warnings if words in text]
+    assert len(told) == 1, read(**attributes).warnings
+    for usual in ("MAMMO screening digital bilateral", "Standard 2D", "L CC", "ROUTINE CC AND MLO", "2 D", "R&D"):
+        assert read(SeriesDescription=usual, StudyDescription=usual).warnings == ()
+
+
+def region(value: str, meaning: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"AnatomicRegionSequence": region("73056007", "Right breast")}, "side (ImageLaterality L, Anatomic Region R)"),
+        ({"AnatomicRegionSequence": region("1", "Right breast")}, "side (ImageLaterality L, Anatomic Region R)"),
+        ({"ViewPosition": "RCC"}, "side (ImageLaterality L, View Position R)"),
+        ({"SeriesDescription": "R CC"}, "side (ImageLaterality L, Series Description R)"),
+        ({"SeriesDescription": "rechte Brust"}, "side (ImageLaterality L, Series Description R)"),
+        ({"SeriesDescription": "LMLO"}, "view (View Position CC, Series Description MLO)"),
+    ],
+)
+def test_what_contradicts_side_or_view_is_named_beside_it(read: Any, attributes: dict[str, Any], words: str) -> None:
+    mammogram = read(**attributes)
+    assert mammogram.label == "L CC"
+    assert [text for text in mammogram.warnings if words in text], mammogram.warnings
+
+
+def test_side_of_the_region_or_the_view_alone(read: Any) -> None:
+    assert read(ImageLaterality=None, AnatomicRegionSequence=region("73056007", "Right breast")).laterality == "R"
+    assert read(ImageLaterality=None, ViewPosition="RCC").laterality == "R"
+    assert read(ImageLaterality=None, SeriesDescription="R CC").laterality is None  # of a whole series, perhaps
+    assert read(ImageLaterality=None, AnatomicRegionSequence=region("76752008", "Breast")).laterality is None
+
+
+def test_spacings_of_no_mammogram(read: Any) -> None:
+    oblong = read(ImagerPixelSpacing=[0.14, 0.28])
+    assert oblong.spacing == Spacing()
+    assert any("far from square" in text for text in oblong.warnings)
+    for values in ([0.1, 0.12], [0.12, 0.1]):
+        assert any("not square by ImagerPixelSpacing" in text for text in read(ImagerPixelSpacing=values).warnings)
+    fine = read(ImagerPixelSpacing=[0.028, 0.028])
+    assert fine.spacing == Spacing()
+    assert any("finer than any mammogram's" in text for text in fine.warnings)
+    absurd = read(ImagerPixelSpacing=[0.1, 0.1], EstimatedRadiographicMagnificationFactor=180)
+    assert absurd.spacing == Spacing()
+    assert any("'180' is no possible one; the spacing is taken as unknown" in text for text in absurd.warnings)
+
+
+def test_codes_of_views_in_other_places(read: Any) -> None:
+    long = coded("399162004", ("",))
+    long.ViewModifierCodeSequence[0].LongCodeValue = "399163009"
+    assert any("magnification" in text for text in read(ViewCodeSequence=[long]).warnings)
+    two = read(ViewCodeSequence=[coded("399162004"), coded("399368009")])
+    assert any("codes of several views (CC, MLO)" in text for text in two.warnings)
+    meaning = coded("399162004")
+    meaning.CodeMeaning = "medio-lateral oblique"
+    assert any("code says CC, its own meaning MLO" in text for text in read(ViewCodeSequence=[meaning]).warnings)
+
+
 def test_identifiers_and_maker(read: Any) -> None:
     mammogram = read(Manufacturer="Maker", ManufacturerModelName="Model 1")
     assert (mammogram.manufacturer, mammogram.model_name, mammogram.synthetic) == ("Maker", "Model 1", False)

@@ -132,6 +132,31 @@ _SPECIAL = {
     "AT": "axillary tail",
     "CV": "cleavage",
 }
+#: Sides in the terminologies of Anatomic Region Sequence.
+_SIDE_CODES: dict[str, Side] = {"80248007": "L", "T-04030": "L", "73056007": "R", "T-04020": "R"}
+#: What describes an image in free words, and what in them makes it another kind; each with its sentence.
+_DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "DerivationDescription")
+_KINDS_TOLD = (
+    (
+        r"RECOMBIN\w*|SUBTRACT\w*|SUBTRAKTION\w*|SOUSTRACTION|DUAL[ _-]?ENERGY|HIGH[ _-]?ENERGY",
+        "it is a recombined, subtraction or high-energy image of contrast mammography: it shows the contrast agent "
+        "and not the tissue as a mammogram does",
+    ),
+    (
+        r"LOW[ _-]?ENERGY|CESM|CEM|CEDM|CEDEM|SENOBRIGHT|TITANCEM|I-?VIEW|KONTRASTMITTEL|CONTRAST[ _-]?ENHANCED",
+        "it is an image of contrast mammography: the breast holds contrast agent",
+    ),
+    (r"SPECIMEN|PR(?:AE|Ä|A)PARAT\w*|RESEKTAT|OPERATIEPREPARAAT", "it is an image of a specimen, not of the breast"),
+    (r"CROPPED|CROP|PATCH(?:ES)?|CUT-?OUT", "it is cut out of a mammogram, and shows a part of it only"),
+    (
+        r"C-?VIEW|S-?VIEW|V-?PREVIEW|INTELLIGENT[ -]?2D|INSIGHT[ -]?2D|SYNTHETIC[ -]?2D|SYNTHETI[SZ]ED|SYNTHESI[SZ]ED",
+        "it comes from tomosynthesis, it is not a direct exposure",
+    ),
+    (r"PHANTOM\w*", "it is an image of a phantom"),
+)
+#: Millimetres between pixels of a mammogram at least (of films scanned finely 0.042), but for magnification views;
+#: sides of a pixel that differ by more are told, and by more still are none of a picture.
+_LEAST_SPACING, _SQUARE, _OBLONG = 0.035, 1.02, 1.5
 _MAX_MM, _MIN_SPACING = 600.0, 0.005
 #: Factors of contact views lie between these; outside, what is shown is as large as nowhere in training.
 _CONTACT = 1.15
@@ -172,16 +197,47 @@ def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
     """Side of the breast: Image Laterality (0020,0062), then Laterality, then Frame Laterality."""
     keywords = ("ImageLaterality", "Laterality", "FrameLaterality")
     given = {keyword: text(dataset, keyword).upper() for keyword in keywords}
-    sides: list[Side] = [side for value in given.values() if (side := view_text.read_side(value))]
-    if not sides:
+    found: dict[str, Side] = {name: side for name, value in given.items() if (side := view_text.read_side(value))}
+    doubts: list[str] = []
+    if not found:
         if any(value in ("B", "BOTH", "BILATERAL") for value in given.values()):
             return None, ["The file says that both breasts are shown; one side was expected."]
         odd = [keyword for keyword, value in given.items() if value not in ("", "U", "UNPAIRED", "UNKNOWN")]
-        return None, [f"The file's side is not understood ({', '.join(odd)}); it counts as unknown."] if odd else []
+        doubts = [f"The file's side is not understood ({', '.join(odd)}); it counts as unknown."] if odd else []
+    others: dict[str, Side | None] = {"Anatomic Region": _region_side(dataset)}
+    others["View Position"] = read_view_text(text(dataset, "ViewPosition")).side
+    others |= {
+        _spaced(name): view_text.told_in(text(dataset, name))[0] for name in ("SeriesDescription", "ProtocolName")
+    }
+    found |= {name: side for name, side in others.items() if side}
+    sides = list(found.values())
     if len(set(sides)) > 1:
-        found = ", ".join(f"{keyword} {value}" for keyword, value in given.items() if value)
-        return sides[0], [f"The file contradicts itself about the side ({found}); {sides[0]} was taken."]
-    return sides[0], []
+        told = ", ".join(f"{name} {given.get(name) or side}" for name, side in found.items())
+        taken = f"{sides[0]} was taken" if not doubts and any(name in given for name in found) else "it is unknown"
+        doubts.append(f"The file contradicts itself about the side ({told}); {taken}.")
+        return (sides[0] if "taken" in taken else None), doubts
+    # A description alone may be of a whole series; the region and the view are the image's.
+    named = [side for name, side in found.items() if name in (*given, "Anatomic Region", "View Position")]
+    return (named[0] if named and not doubts else None), doubts
+
+
+def _region_side(dataset: Dataset) -> Side | None:
+    """Side of Anatomic Region Sequence (0008,2218), by its code or its modifier's words."""
+    for item in dataset.get("AnatomicRegionSequence") or []:
+        modifiers = item.get("AnatomicRegionModifierSequence") or []
+        meanings = [text(part, "CodeMeaning") for part in (item, *modifiers)]
+        if side := _SIDE_CODES.get(_code(item)) or view_text.told_in(" ".join(meanings))[0]:
+            return side
+    return None
+
+
+def _code(item: Dataset) -> str:
+    """Code Value of a coded entry, or the long one in its place."""
+    return text(item, "CodeValue") or text(item, "LongCodeValue")
+
+
+def _spaced(keyword: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keyword)
 
 
 def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
@@ -195,7 +251,7 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     named = [kind for kind in told.kinds if kind != LATERAL or not coded]
     named += [kind for word, kind in (("MAG", "magnification"), ("SPOT", "spot compression")) if word in paddle]
     described = read_view_text(" ".join(text(dataset, name) for name in ("SeriesDescription", "ProtocolName")))
-    named += [kind for kind in described.kinds if kind in ("magnification", "spot compression")]
+    named += [kind for kind in described.kinds if kind in ("magnification", "spot compression", "biopsy")]
     if view in _SPECIAL:
         named.append(_SPECIAL[view])
     if unusual := list(dict.fromkeys([*unusual, *named])):
@@ -208,6 +264,12 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
         notes.append(
             f"The file contradicts itself about the view (code {coded}, View Position {told.view}); {coded} was taken."
         )
+    for name in ("SeriesDescription", "ProtocolName"):
+        other = view_text.told_in(text(dataset, name))[1]
+        if view and other and other != view and not (coded and told.view and coded != told.view):
+            given = f"{'code' if coded else 'View Position'} {view}, {_spaced(name)} {other}"
+            notes.append(f"The file contradicts itself about the view ({given}); {view} was taken.")
+            break
     if told.unknown:
         word = printable(position, 40)
         known = f"; {view} was taken" if view else ""
@@ -228,12 +290,22 @@ def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
 def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
     """The coded view, what kind of picture its modifiers make of it, and doubts."""
     items = dataset.get("ViewCodeSequence") or []
-    code = text(items[0], "CodeValue") if items else ""
+    code = _code(items[0]) if items else ""
     places = [dataset, *items[:1]]  # some files have the modifiers beside the view instead of in it
-    modifiers = [text(item, "CodeValue") for place in places for item in place.get("ViewModifierCodeSequence") or []]
+    given = [item for place in places for item in place.get("ViewModifierCodeSequence") or []]
+    modifiers = [_code(item) for item in given]
     unusual = [_UNUSUAL[modifier] for modifier in modifiers if modifier in _UNUSUAL]
+    for item in given:
+        if _code(item) not in _UNUSUAL:
+            unusual += read_view_text(text(item, "CodeMeaning")).kinds
     notes = []
     view = _VIEW_CODES.get(code)
+    if len({_VIEW_CODES.get(_code(item), "") for item in items}) > 1:
+        told = ", ".join(_VIEW_CODES.get(_code(item)) or "unknown" for item in items[:4])
+        notes.append(f"The file has codes of several views ({told}); the first was taken.")
+    own = read_view_text(text(items[0], "CodeMeaning")).view if items else None
+    if view and own and own != view:
+        notes.append(f"The view code says {view}, its own meaning {own}; {view} was taken.")
     if code and view is None:
         meant = read_view_text(text(items[0], "CodeMeaning"))
         view, unusual = meant.view, [*unusual, *meant.kinds]
@@ -252,7 +324,7 @@ def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -
     height, width = row_mm * shape[0], column_mm * shape[1]
     if max(height, width) > _MAX_MM:
         return f"{row_mm:g} x {column_mm:g} mm would make an image of {height:.0f} x {width:.0f} mm"
-    if max(row_mm, column_mm) > 2 * min(row_mm, column_mm):
+    if max(row_mm, column_mm) > _OBLONG * min(row_mm, column_mm):
         return f"{row_mm:g} x {column_mm:g} mm is far from square"
     return None
 
@@ -334,8 +406,16 @@ def _spacings(dataset: Dataset, shape: tuple[int, int]) -> tuple[dict[str, tuple
             warnings.append(f"{keyword} is not used: '{text(dataset, keyword)}' is not two numbers.")
         elif problem := plausible_spacing(values[0], values[1], shape):
             warnings.append(f"{keyword} is not used: {problem}.")
+        elif min(values) < _LEAST_SPACING and (keyword == "ImagerPixelSpacing" or not _may_be_magnified(dataset)):
+            size = f"{values[0]:g} x {values[1]:g} mm"
+            warnings.append(f"{keyword} is not used: {size} is finer than any mammogram's (in other units?).")
         else:
             found[keyword] = (values[0], values[1])
+            if max(values) > _SQUARE * min(values):
+                size = f"{values[0]:.4g} x {values[1]:.4g} mm"
+                warnings.append(
+                    f"The pixels are not square by {keyword} ({size}): the picture is distorted, or it is wrong."
+                )
     return found, warnings
 
 
@@ -346,6 +426,9 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
     if told is None or (told and not _FACTORS[0] <= told[0] <= _FACTORS[1]):
         value = f"{told[0]:g}" if told else text(dataset, "EstimatedRadiographicMagnificationFactor")
         warnings.append(f"The magnification factor is not used: '{value}' is no possible one.")
+        if told is None or told[0] != 0:  # 0 is written where there is none
+            warnings[-1] = f"{warnings[-1][:-1]}; the spacing is taken as unknown."
+            return None, _CONTRADICTED, warnings
     detector, patient = (numbers(dataset, f"DistanceSourceTo{place}") or () for place in ("Detector", "Patient"))
     if told and _FACTORS[0] <= told[0] <= _FACTORS[1]:
         ratio = detector[0] / patient[0] if detector and patient and patient[0] > 0 else told[0]
@@ -359,6 +442,11 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
     if detector and patient and patient[0] > 0 and _CONTACT < detector[0] / patient[0] <= _FACTORS[1]:
         return detector[0] / patient[0], "the distance of the source from detector and breast", warnings
     return None, "", warnings
+
+
+def _may_be_magnified(dataset: Dataset) -> bool:
+    factors = numbers(dataset, "EstimatedRadiographicMagnificationFactor")
+    return bool(factors and factors[0] > _CONTACT) or _told_magnified(dataset)
 
 
 def _told_magnified(dataset: Dataset) -> bool:
@@ -435,8 +523,10 @@ def read_doubts(dataset: Dataset, presentation: str | None) -> list[str]:
     kinds = text(dataset, "ImageType").upper().split("\\")
     if "STEREO" in kinds:
         warnings.append("This is a stereotactic image (biopsy), not a standard view.")
-    if any("GENERATED_2D" in kind or "TOMO" in kind for kind in kinds):
+    generated = any("GENERATED_2D" in kind or "TOMO" in kind for kind in kinds)
+    if generated:
         warnings.append("This 2D image comes from tomosynthesis, it is not a direct exposure.")
+    warnings += _kinds_told(dataset, generated=generated)
     if text(dataset, "BreastImplantPresent").upper() == "YES":
         warnings.append("The breast has an implant.")
     if text(dataset, "QualityControlImage").upper() == "YES":
@@ -445,6 +535,26 @@ def read_doubts(dataset: Dataset, presentation: str | None) -> list[str]:
     if body and "BREAST" not in body and "MAMM" not in body:
         warnings.append(f"Body Part Examined is {body}, expected BREAST.")
     return warnings
+
+
+def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
+    """What words in the image's type and descriptions make of it; of the file's text only those words are repeated."""
+    told: list[str] = []
+    for pattern, what in _KINDS_TOLD:
+        if generated and "tomosynthesis" in what:
+            continue
+        for name in ("ImageType", *_DESCRIPTIONS):
+            words = text(dataset, name).upper().replace("_", " ")
+            if found := re.search(rf"(?<![^\W\d_])(?:{pattern})(?![^\W\d_])", words):
+                told.append(f"By its {_spaced(name)} ({found[0]}) {what}.")
+                break
+    agents = [text(dataset, "ContrastBolusAgent"), *(dataset.get("ContrastBolusAgentSequence") or [])]
+    given = any(agent and str(agent).strip().upper() not in ("NO", "NONE", "N/A", "N", "WITHOUT") for agent in agents)
+    if given and not any("contrast" in sentence for sentence in told):
+        told.append(
+            "By its Contrast/Bolus Agent it is an image of contrast mammography: the breast holds contrast agent."
+        )
+    return told
 
 
 def identifiers_of(dataset: Dataset) -> dict[str, str]:
