@@ -27,7 +27,8 @@ from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
 
-#: An id that this share of the table's ids have, and at least so many of them, is a placeholder, too.
+#: A value that this share of the table's ids have, and at least so many of them, is what an anonymiser wrote, unless
+#: all speaks for one person (`_is_one_person`).
 _SHARE, _FEWEST = 0.8, 4
 _ROWS_TOLD = 12
 
@@ -42,6 +43,9 @@ _NO_DATES = {"19000101", "19010101", "18991230", "18991231", "19700101", "200001
 #: A name with so many birth dates is what somebody wrote over the names.
 _LABEL = 3
 _AGE = re.compile(r"0*(\d{1,3})y")
+#: Letters that are written as two as well (MÜLLER, MUELLER), and letters that are not made of a plain one and a sign.
+_TWO_LETTERS = re.compile("(?<=[aou])e")
+_PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 #: Days from which images of one breast are of two exams: a work-up ends within weeks, screening comes every year.
 _EXAMS_DAYS = 183
 
@@ -215,11 +219,12 @@ def _date(digits: str) -> datetime.date | None:
 
 
 def _words(person: Person) -> frozenset[str]:
-    """The parts of a name, whatever their order and accents; empty where it is none."""
+    """The parts of a name, whatever their order and accents (ü is ue is u); empty where it is none."""
     if is_placeholder(person.name):
         return frozenset()
-    plain = "".join(c for c in unicodedata.normalize("NFKD", person.name) if not unicodedata.combining(c))
-    return frozenset(re.findall(r"[^\W\d_]{2,}|\w+", plain.casefold()))
+    plain = unicodedata.normalize("NFKD", person.name.casefold().translate(_PLAIN))
+    plain = _TWO_LETTERS.sub("", "".join(c for c in plain if not unicodedata.combining(c)))
+    return frozenset(re.findall(r"[^\W\d_]{2,}|\w+", plain))
 
 
 def differences(people: Iterable[Person]) -> tuple[list[str], list[str]]:
@@ -308,8 +313,9 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
             found = {n: each for n, each in found.items() if each != value}
         more = _split_over_ids(sightings, found, title, told)
         if "(0008,0050)" in title:  # every hospital has its own count of them
-            notes += [problem for names, problem in more if "birth dates differ" in problem.text]
-            more = [entry for entry in more if "birth dates differ" not in entry[1].text]
+            by_chance = [_shared_number(sightings, problem) for _, problem in more]
+            notes += [note for note in by_chance if note is not None]
+            more = [entry for entry, note in zip(more, by_chance, strict=True) if note is None]
         told |= {names for names, _ in more}
         conflicts += more
     joined = _joined_under_one(sightings, ids)
@@ -392,11 +398,11 @@ def _namesakes(sightings: Sequence[Sighting], ids: Mapping[int, Hashable], told:
             births[words].add(birth_of(one.person))
             if n not in ids and not birth_of(one.person):
                 groups[words].append(one)
-    everyone, found = {one.case.patient_id for one in sightings}, []
+    found = []
     for words, own in groups.items():
         names = frozenset(one.case.patient_id for one in own)
         known = any(names <= earlier for earlier in told) or len(births[words] - {""}) >= _LABEL
-        if len(names) > 1 and not known and len(names) < max(_FEWEST, _SHARE * len(everyone)):
+        if len(names) > 1 and not known:
             text = (
                 f"rows {_rows(own)} have one name in the headers of their images, under {len(names)} ids of the table"
             )
@@ -496,16 +502,47 @@ def _patient_ids(sightings: Sequence[Sighting], count: int) -> tuple[dict[int, H
             f"{images} of {len(sightings)} images have a placeholder for their Patient ID, so that it could not be "
             "held against the table"
         )
-        notes.append(Problem(None, "patient_id", text))
+        if shared := sum(value in dummies and not is_placeholder(value) for value in given.values()):
+            text += f" ({shared} have one ID under nearly all ids of the table, and nothing says that it is one person)"
+        notes.append(Problem(None, "patient_id", text, 7 if shared else 2))
     return ids, images, notes
 
 
 def _shared_by_nearly_all(sightings: Sequence[Sighting], values: Mapping[int, Hashable], count: int) -> set[Any]:
-    """Values that nearly all of the table's ids have: put there by whoever anonymised the images."""
-    holders: dict[Hashable, set[str]] = defaultdict(set)
+    """Values that nearly all of the table's ids have: put there by whoever anonymised the images, not one person's."""
+    holders: dict[Hashable, list[Sighting]] = defaultdict(list)
     for n, value in values.items():
-        holders[value].add(sightings[n].case.patient_id)
-    return {value for value, names in holders.items() if len(names) >= max(_FEWEST, _SHARE * count)}
+        holders[value].append(sightings[n])
+    return {
+        value
+        for value, own in holders.items()
+        if len({one.case.patient_id for one in own}) >= max(_FEWEST, _SHARE * count)
+        and not _is_one_person([one.person for one in own])
+    }
+
+
+def _is_one_person(people: Sequence[Person]) -> bool:
+    """Whether images that share a value say themselves that they are of one person: by one birth date, and no more."""
+    births = {birth for person in people if (birth := birth_of(person))}
+    ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
+    sexes = {person.sex for person in people}
+    several = len(set(same_ids(ids).values())) > 1 or {"f", "m"} <= sexes or _ages_apart(people)
+    return len(births) == 1 and not several
+
+
+def _shared_number(sightings: Sequence[Sighting], problem: Problem) -> Problem | None:
+    """A note in place of the problem that ids share an Accession Number, where it may be two hospitals' by chance."""
+    own = [one for one in sightings if one.case.row in problem.rows]
+    people, told = [one.person for one in own], problem.text
+    days = {person.examined for person in people if person.examined}
+    apart = "Patient IDs differ" in told or len(days) > 1 or len({person.issuer for person in people} - {""}) > 1
+    if not ("birth dates differ" in told or (apart and "birth dates agree" not in told)):
+        return None
+    text = (
+        f"rows {_rows(own)} share an Accession Number (0008,0050) under several ids of the table, as two hospitals may "
+        "by chance; see that they are not one patient"
+    )
+    return Problem(problem.row, problem.column, text, 6, problem.rows)
 
 
 def _split_over_ids(

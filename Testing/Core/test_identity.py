@@ -80,6 +80,33 @@ def test_placeholders_are_noted_once_and_accuse_nobody() -> None:
     assert "9 of 10 images have a placeholder" in note.text
 
 
+@pytest.mark.parametrize("attribute", ["patient_id", "study", "name"])
+def test_one_woman_under_nearly_all_ids_is_no_placeholder(attribute: str) -> None:
+    """Nine of ten ids are one woman with a birth date; without it, or with several, the value says nothing."""
+    real: dict[str, str] = {attribute: "4711 meier"}
+
+    def found(**births: str) -> Any:
+        rows = [(f"P{n}", Person(**real, **{k: v.format(n) for k, v in births.items()})) for n in range(9)]
+        return compare_identities(seen(*rows, ("P9", Person("p9"))))
+
+    (problem,) = found(birth_date="19600203").problems
+    assert "rows 2, 3, 4, 5, 6, 7, 8, 9, 10 are of one patient" in problem.text
+    assert "9 ids for them" in problem.text
+    for births in (
+        {},
+        {"birth_date": "196{}0203"},
+        {"birth_date": "19000101"},
+        {"birth_date": "19600203", "age": "0{}5y"},
+    ):
+        assert not found(**births).problems, births
+    if attribute == "patient_id":
+        (note, *_) = found().notes
+        assert "9 have one ID under nearly all ids of the table" in note.text
+    if attribute == "study":  # what images of nine PatientIDs share is nobody's
+        rows = [(f"P{n}", Person(f"p{n}", study="1.2.3", birth_date="19600203")) for n in range(9)]
+        assert not compare_identities(seen(*rows, ("P9", Person("p9")))).problems
+
+
 def test_trusting_the_table_makes_notes_of_headers_but_not_of_pixels() -> None:
     rows = seen(("A", Person("p1"), "h", 1), ("B", Person("p1"), "h", 1))
     found = compare_identities(rows, trust=True)
@@ -165,6 +192,8 @@ def test_without_patient_ids_name_with_birth_date_tells() -> None:
         (Person("p", name="doe anna"), Person("p", name="doe anna m"), ""),
         (Person("p", name="doe anna", birth_date="19500312"), Person("p", name="roe anna", birth_date="19500312"), ""),
         (Person("p", name="doe anna"), Person("p", name="anonymous"), ""),
+        (Person("p", name="m\u00fcller \u00f8rsted"), Person("p", name="mueller oersted"), ""),
+        (Person("0012", name="mu\u0308ller"), Person("12", name="muller"), ""),
     ],
 )
 def test_one_id_of_two_people(first: Person, second: Person, problem: str) -> None:
@@ -197,6 +226,12 @@ def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not(
     found = compare_identities(seen(("A", one), ("B", other), ("C", Person())))
     assert not found.problems
     assert "Accession Number" in found.notes[0].text
+    # So may two of whom only their Patient IDs are known, or whose exams are of other days.
+    for more in ({"patient_id": "{}"}, {"examined": "2020030{}"}):
+        rows = [(n, Person(accession="1001", **{k: v.format(n) for k, v in more.items()})) for n in "12"]
+        found = compare_identities(seen(*rows, ("C", Person())))
+        assert not found.problems
+        assert "rows 2, 3 share an Accession Number" in found.notes[0].text
 
 
 def test_exams_years_apart_are_told() -> None:
