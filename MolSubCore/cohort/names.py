@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.view_text import is_place
 from MolSubCore.tasks import parse_subtype
 
 #: Endings of mammograms; in a folder also DICOM files without any ending are found.
@@ -18,16 +19,6 @@ IMAGE_ENDINGS = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".j
 
 def _set_of(words: str) -> frozenset[str]:
     return frozenset(words.split())
-
-
-#: Words of names that tell a side or a view, alone or as one (``LCC``, ``MLO_R``).
-_SIDE = "(?:left|right|links|rechts|gauche|droite?|izquierda|derecha|sinistra|destra|sx|dx|l|r)"
-
-
-_VIEW = "(?:cc|mlo|ml|lm|lmo|xccl|xccm|xcc)"
-
-
-_PLACED = re.compile(rf"{_SIDE}?{_VIEW}{_SIDE}?|{_SIDE}", re.IGNORECASE)
 
 
 _COUNTER = re.compile(r"[(\[]?\d{1,4}[)\]]?")
@@ -112,7 +103,7 @@ def patients_of(images: Sequence[Path], folder: Path) -> Patients:
         before.append("/".join(name for name, one in zip(names[:place], divides, strict=False) if one))
     if not {"folder", "name"} & set(ways):  # numbers that may count images, or nothing at all
         beside = Counter(
-            (own, tuple(name for name in names if not _PLACED.fullmatch(name)))
+            (own, tuple(name for name in names if not is_place(name)))
             for own, names in zip(ids, paths, strict=True)
             if own
         )
@@ -146,12 +137,12 @@ def is_neutral(name: str) -> bool:
     if _UID.fullmatch(name):
         return True
     plain = [re.sub(r"\d+$", "", word).casefold() for word in words]
-    if all(_PLACED.fullmatch(word) or _COUNTER.fullmatch(word) for word in words):
-        return any(_PLACED.fullmatch(word) for word in words) or not words
+    if all(is_place(word) or _COUNTER.fullmatch(word) for word in words):
+        return any(is_place(word) for word in words) or not words
     numbered = any(re.search(r"\d", word) for word in words)
     return all(
         (own in _NEUTRAL and not (numbered and own in _UNNUMBERED))
-        or _PLACED.fullmatch(word)
+        or is_place(word)
         or (n > 0 and _COUNTER.fullmatch(word))
         for n, (word, own) in enumerate(zip(words, plain, strict=True))
     )
@@ -164,7 +155,7 @@ def _divides(name: str) -> bool:
         return True
     plain = [re.sub(r"\d+$", "", word).casefold() for word in words]
     return any(own in _DIVIDING for own in plain) and all(
-        own in _DIVIDING or own in _NEUTRAL or _PLACED.fullmatch(word) or re.fullmatch(r"\d{1,4}|[A-Za-z]", word)
+        own in _DIVIDING or own in _NEUTRAL or is_place(word) or re.fullmatch(r"\d{1,4}|[A-Za-z]", word)
         for word, own in zip(words, plain, strict=True)
     )
 
@@ -179,7 +170,7 @@ def _is_subtype(name: str) -> bool:
 def _patient_in(stem: str) -> tuple[str, bool]:
     """The patient in a file's name, and whether it is more than a number that may count images; empty: it has none."""
     words = re.split(r"([\s_.\-]+)", stem)
-    placed = [n for n, word in enumerate(words) if n % 2 == 0 and _PLACED.fullmatch(word)]
+    placed = [n for n, word in enumerate(words) if n % 2 == 0 and is_place(word)]
     parts = [stem]
     if placed:  # what stands before side and view, else what is left without them
         rest = "".join(word for n, word in enumerate(words) if n not in placed)

@@ -25,7 +25,7 @@ from MolSubCore.files import atomic_path
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
-from MolSubCore.imaging.view_text import facts_from_name
+from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 from MolSubCore.lesions.lesion import Box
 from MolSubCore.lesions.masks import KNOWN_ENDINGS, read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
 #: and older predictions of a table that is resumed, are then left aside.
-READING_VERSION = 9
+READING_VERSION = 10
 
 
 def default_cache() -> Path:
@@ -121,7 +121,7 @@ def entry_key(case: Case, settings: str, cache: Path | None = None) -> str:
 
 
 def content_key(path: Path, cache: Path | None = None) -> list[object]:
-    """All of a file that decides what is read from it: its content, its ending, and side and view that its name says.
+    """All of a file that decides what is read from it: its content, its ending, side and view by its name and folder.
 
     Raises
     ------
@@ -129,7 +129,8 @@ def content_key(path: Path, cache: Path | None = None) -> list[object]:
         If it cannot be read.
     """
     ending = next((ending for ending in KNOWN_ENDINGS if path.name.lower().endswith(ending)), "")
-    return [content_hash(path, cache / "hashes" if cache else None), ending, *facts_from_name(path.stem)]
+    told = [*facts_from_path(path), *name_doubts(path, "L", "CC"), *name_doubts(path, "R", "MLO")]
+    return [content_hash(path, cache / "hashes" if cache else None), ending, *told]
 
 
 def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:

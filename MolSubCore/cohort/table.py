@@ -6,11 +6,12 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from MolSubCore.cohort import columns as known_columns
 from MolSubCore.cohort.table_files import (
     BROKEN,
     Problem,
@@ -33,8 +34,6 @@ from MolSubCore.tasks import Subtype, SubtypeLabel, number_label, parse_subtype
 
 __all__ = ["Case", "Cohort", "Problem", "parse_cohort", "read_cohort", "read_rows", "tell_notes", "without_paths"]
 
-_SIDE_COLUMNS = ("laterality", "side", "image_laterality", "imagelaterality", "leftright", "left_or_right_breast")
-_VIEW_COLUMNS = ("view", "view_position", "viewposition", "image_view")
 #: The paper's own table, by our names.
 _PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
 _KNOWN = ("patient_id", "image", "mask", "box", "subtype")
@@ -85,8 +84,9 @@ class Case:
     @property
     def sides(self) -> dict[str, Side]:
         """The side of the breast by each column that says it, those of sides before those of views (``L-MLO``)."""
-        found = {column: read_side(cell) for column, cell in self._cells(_SIDE_COLUMNS)}
-        found |= {column: read_view_text(cell).side for column, cell in self._cells(_VIEW_COLUMNS)}
+        columns = known_columns.SIDES, known_columns.VAGUE_SIDES
+        found = {column: read_side(cell) for names in columns for column, cell in self._cells(names)}
+        found |= {column: read_view_text(cell).side for column, cell in self._cells(known_columns.VIEWS)}
         return {column: side for column, side in found.items() if side}
 
     @property
@@ -97,7 +97,7 @@ class Case:
     @property
     def views(self) -> dict[str, str | None]:
         """The view by each column that should say it; None where it is not understood."""
-        return {column: read_view_text(cell).view for column, cell in self._cells(_VIEW_COLUMNS)}
+        return {column: read_view_text(cell).view for column, cell in self._cells(known_columns.VIEWS)}
 
     @property
     def view(self) -> str | None:
@@ -105,9 +105,15 @@ class Case:
         return next(filter(None, self.views.values()), None)
 
     @property
+    def lesion_column(self) -> str:
+        """The column that says which of the patient's lesions it is; empty where none does."""
+        vague = [name for name, cell in self._cells(known_columns.VAGUE_LESIONS) if known_columns.is_lesion_id(cell)]
+        return next((name for name in (*(name for name, _ in self._cells(known_columns.LESIONS)), *vague)), "")
+
+    @property
     def lesion_id(self) -> str:
         """Which of the patient's lesions it is; empty where the row does not say it."""
-        cell = next((cell for _, cell in self._cells(("lesion_id",))), "")
+        cell = self.extra.get(self.lesion_column, "")
         return number[1] if (number := _WHOLE.fullmatch(cell)) else cell
 
     def contradictions(self, side: str | None, view: str | None) -> list[Problem]:
@@ -121,14 +127,23 @@ class Case:
         known = self.sides
         wrong = [
             Problem(self.row, column, "is no side that is known: expected L or R (left, right), or nothing")
-            for column, _ in self._cells(_SIDE_COLUMNS)
+            for column, _ in self._cells(known_columns.SIDES)
             if column not in known
         ]
         if len(set(known.values())) > 1:
             told = ", ".join(f"{column} says {side}" for column, side in known.items())
             wrong.append(Problem(self.row, next(iter(known)), f"is contradicted by the same row: {told}"))
-        unknown = []
-        for column, cell in self._cells(_VIEW_COLUMNS):
+        unknown = [
+            Problem(self.row, column, "says no side that is known, and was not read as one", 4)
+            for column, _ in self._cells(known_columns.VAGUE_SIDES)
+            if column not in known
+        ]
+        unknown += [
+            Problem(self.row, column, "is no number or letter of a lesion, and was not read as one", 4)
+            for column, cell in self._cells(known_columns.VAGUE_LESIONS)
+            if not known_columns.is_lesion_id(cell)
+        ]
+        for column, cell in self._cells(known_columns.VIEWS):
             said = read_view_text(cell)
             if said.kinds:
                 text, weight = f"says that this is not a standard view: {', '.join(said.kinds)}", 5
@@ -141,10 +156,10 @@ class Case:
             unknown.append(Problem(self.row, column, text, weight))
         return wrong, unknown
 
-    def _cells(self, columns: Sequence[str]) -> list[tuple[str, str]]:
+    def _cells(self, columns: Collection[str]) -> list[tuple[str, str]]:
         """Columns of these names, however they are spelt, with their cells that say something."""
-        own = [(re.sub("[ -]", "_", name), name, cell) for name, cell in self.extra.items()]
-        return [(name, cell) for key in columns for plain, name, cell in own if plain == key and not is_missing(cell)]
+        own = self.extra.items()
+        return [(name, cell) for name, cell in own if known_columns.plain(name) in columns and not is_missing(cell)]
 
 
 def without_paths(error: Exception, cases: Sequence[Case]) -> str:
@@ -287,13 +302,15 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             cases.append(case)
             raw = unicodedata.normalize("NFC", values["patient_id"]).strip()
             written.setdefault(case.patient_id, {}).setdefault(raw, number)
-            if not paper and number_label(values.get("subtype", "")) is not None:
+            if number_label(values.get("subtype", "")) is not None:
                 labels.append(case)
     notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
     if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
         text = f"ids of {row_list(several)} differ only in signs that look alike or that nobody sees; read as one"
         notes.append(Problem(None, "patient_id", text, 9))
     notes += [note for case in cases for note in case.doubtful_facts()[1]]
+    notes += _unread(cases)
+    notes += _same_lesions(cases)
     problems += _with_and_without_decimals(cases)
     problems.sort(key=lambda problem: problem.row or 0)
     if labels:
@@ -378,7 +395,7 @@ def _parse_row(
 
 
 def _number_labels(labels: Sequence[Case]) -> tuple[Problem, bool]:
-    """Numbers as subtypes in a table that is not the paper's own: how they were read, or that it cannot be known.
+    """Numbers as subtypes: how they were read, or that it cannot be known, whatever the table's columns are called.
 
     They are the paper's labels if one is 0 and one is more than 1: 1 to 4 may count from 1, 0 and 1 may be no and yes.
     """
@@ -436,6 +453,36 @@ def _numeric(cell: str) -> bool:
 def _with_point(cell: str) -> str:
     """A number with a decimal comma as one with a point; a comma that parts thousands goes where a point is beside."""
     return cell.replace(".", "").replace(",", ".")
+
+
+def _unread(cases: Sequence[Case]) -> list[Problem]:
+    """Columns that look as if they mattered, and that nobody reads."""
+    rows = [(case.row, case.extra) for case in cases]
+    found = known_columns.unread(rows, sided=any(case.sides for case in cases))
+    return [Problem(None, name, text, 8) for name, text in found]
+
+
+def _same_lesions(cases: Sequence[Case]) -> list[Problem]:
+    """Give a lesion whose id is here ``A`` and there ``a``, or 1 and 01, the first spelling; what was done."""
+    first: dict[tuple[str, str], str] = {}
+    changed: dict[str, set[int]] = {}
+    rows: dict[tuple[str, str], int] = {}
+    for case in cases:
+        if not (column := case.lesion_column):
+            continue
+        key = (case.patient_id, known_columns.lesion_key(case.lesion_id))
+        spelt = first.setdefault(key, case.lesion_id)
+        rows.setdefault(key, case.row)
+        if spelt != case.lesion_id:
+            case.extra[column] = spelt
+            changed.setdefault(column, set()).update((rows[key], case.row))
+    text = "the lesions' ids of {} differ in capitals or leading zeros only; read as one lesion"
+    notes = [Problem(None, column, text.format(row_list(own)), 8) for column, own in changed.items()]
+    vague = {
+        case.lesion_column for case in cases if known_columns.plain(case.lesion_column) in known_columns.VAGUE_LESIONS
+    }
+    told = "was read as the lesions' ids: one result for each; images of one lesion need one id"
+    return notes + [Problem(None, column, told, 5) for column in sorted(vague)]
 
 
 def _alike(cases: Sequence[Case]) -> list[Problem]:

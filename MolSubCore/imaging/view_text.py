@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,38 +70,62 @@ _KIND_OF = {word: kind for kind, words in _KIND_NAMES.items() for word in words.
 _SIDE_OF: dict[str, Side] = {word: side for side, words in _SIDE_NAMES.items() for word in words.split()}  # type: ignore[misc]
 #: Letters of a side behind a view: ``CCR``, ``MLOG``, ``CCD``, ``MLOI``.
 _SIDE_BEHIND: dict[str, Side] = {"L": "L", "G": "L", "I": "L", "R": "R", "D": "R"}
-_SIDES: dict[str, Side] = {"L": "L", "LEFT": "L", "R": "R", "RIGHT": "R"}
 # fmt: off
 _SIDE_WORDS: dict[Side, frozenset[str]] = {
     "L": frozenset((
         "left", "links", "linke", "linker", "linkes", "gauche", "izquierda", "izquierdo", "sinistra", "sinistro",
-        "sinister", "esquerda", "esquerdo", "vänster", "venstre", "lewa", "lewy", "levá", "levý", "bal", "sol", "левая",
+        "sinister", "sinistrum", "esquerda",
+        "esquerdo", "vänster", "venstre", "lewa", "lewy", "levá", "levý", "bal", "sol",
+        "левая",
         "левый", "слева", "αριστερά", "αριστερός", "vasen", "stânga", "왼쪽", "좌측",
     )),
     "R": frozenset((
         "right", "rechts", "rechte", "rechter", "rechtes", "droite", "droit", "derecha", "derecho", "destra", "destro",
-        "dexter", "direita", "direito", "höger", "højre", "høyre", "prawa", "prawy", "pravá", "pravý", "jobb", "sağ",
+        "dexter", "dextra", "dextrum", "direita", "direito", "höger", "højre", "høyre", "prawa", "prawy", "pravá",
+        "pravý", "jobb", "sağ",
         "правая", "правый", "справа", "δεξιά", "δεξιός", "oikea", "dreapta", "오른쪽", "우측",
     )),
 }
 # fmt: on
-#: Short forms, which are a side only where nothing stands beside them.
+#: Short forms, which are a side only where nothing but the breast stands beside them. OS and OD are Latin for the eyes,
+#: and are written for breasts all the same; S is sinistra, E esquerda.
 _SHORT: dict[str, Side] = {
     **dict.fromkeys(("l", "lt", "lft", "li", "lks", "g", "izq", "izda", "izdo", "esq", "sin", "sn", "sx", "лев"), "L"),
     **dict.fromkeys(("r", "rt", "rgt", "re", "rts", "d", "der", "dcha", "dcho", "dir", "dex", "dx", "прав"), "R"),
+    **dict.fromkeys(("e", "s", "os", "ms"), "L"),
+    **dict.fromkeys(("od", "md"), "R"),
 }
+_BREAST = frozenset(
+    (
+        "breast",
+        "breasts",
+        "brust",
+        "mamma",
+        "mama",
+        "sein",
+        "seno",
+        "mammella",
+        "mammary",
+        "m",
+        "mammo",
+        "side",
+        "seite",
+    )
+)
 _SIGNS: dict[Side, str] = {"L": "左", "R": "右"}
 _BOTH = frozenset(("both", "bilateral", "beide", "beidseits", "bilaterale", "bilateraal", "ambas", "ambos", "entrambe"))
+_NOT = frozenset(("not", "nicht", "keine", "non", "no", "pas", "was", "war"))
 
 
 def read_side(text: str) -> Side | None:
     """The side that a text means: a letter, a word of some languages, ``RCC``; None where it is open, as in ``L?``."""
     plain = unicodedata.normalize("NFKC", text).casefold().strip()
     words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", plain))
-    if "?" in plain or _BOTH & set(words) or re.search("[双雙両兩]", plain):
+    if "?" in plain or (_BOTH | _NOT) & set(words) or re.search("[双雙両兩]", plain):
         return None
-    if len(words) == 1 and words[0] in _SHORT:
-        return _SHORT[words[0]]
+    others = [word for word in words if word not in _BREAST]
+    if len(others) == 1 and others[0] in _SHORT:
+        return _SHORT[others[0]]
     found = {side for side, known in _SIDE_WORDS.items() if known & set(words) or _SIGNS[side] in plain}
     if not found:
         return read_view_text(plain).side or facts_from_name(plain)[0]
@@ -111,24 +137,42 @@ def contradiction(told: str, own: str | None) -> str:
     return f"is {told}, the image says {own} (by its header or file name)" if own and told != own else ""
 
 
+#: In names of files and folders: sides as words, views, and both as one word (``RCC``, ``LeftBreast``, ``MLO_R``).
+_NAME_SIDES: dict[str, Side] = {
+    **{word.upper(): side for side, words in _SIDE_WORDS.items() for word in words if len(word) > 3},
+    "L": "L",
+    "R": "R",
+}
+_SIDE_PART = "|".join(sorted((word for word in _NAME_SIDES if len(word) > 1), key=len, reverse=True))
+_VIEW_PART = "|".join(sorted(_NAME_VIEWS, key=len, reverse=True))
+_PLACE = re.compile(
+    rf"(?:(?P<side>{_SIDE_PART}|[LR])(?:BREAST|BRUST|MAMMA|MAMA)?)?(?P<view>{_VIEW_PART})?"
+    rf"|(?P<core>CC|MLO)(?P<letter>[LR])|(?P<before>{_VIEW_PART})(?P<behind>{_SIDE_PART})"
+)
+
+
+def _place_of(word: str) -> tuple[Side | None, str | None]:
+    """Side and view that a word of a name, in capitals, is nothing but; neither where it is another word."""
+    found = _PLACE.fullmatch(word) if word else None
+    if found is None:
+        return None, None
+    side = found["side"] or found["letter"] or found["behind"]
+    return _NAME_SIDES.get(side or ""), found["view"] or found["core"] or found["before"]
+
+
+def is_place(word: str) -> bool:
+    """Whether a word of a name says a side or a view, and nothing else."""
+    return word.casefold() in ("sx", "dx") or any(_place_of(unicodedata.normalize("NFC", word).upper()))
+
+
 def facts_from_name(name: str) -> tuple[Side | None, str | None]:
     """Side and view from the words of a file name, such as ``P126_L_DM_CC.jpg`` or ``R-MLO.png``.
 
     A name that gives two different sides (or views) gives none.
     """
-    sides: set[Side] = set()
-    views: set[str] = set()
-    for word in re.split(r"[^A-Z0-9]+", name.upper()):
-        if word in _SIDES:
-            sides.add(_SIDES[word])
-        elif word in _NAME_VIEWS:
-            views.add(word)
-        elif word[:1] in ("L", "R") and word[1:] in _NAME_VIEWS:
-            sides.add(_SIDES[word[0]])
-            views.add(word[1:])
-        elif word[-1:] in ("L", "R") and word[:-1] in ("CC", "MLO"):
-            sides.add(_SIDES[word[-1]])
-            views.add(word[:-1])
+    places = [_place_of(word) for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).upper())]
+    sides: set[Side] = {side for side, _ in places if side}
+    views = {view for _, view in places if view}
     return (sides.pop() if len(sides) == 1 else None, views.pop() if len(views) == 1 else None)
 
 
@@ -145,6 +189,62 @@ def told_in(description: str) -> tuple[Side | None, str | None]:
         sides.add(side)
     both = bool(_BOTH & words) or "?" in plain
     return (sides.pop() if len(sides) == 1 and not both else None), view
+
+
+def facts_from_path(path: str | os.PathLike[str]) -> tuple[Side | None, str | None]:
+    """Side and view from the name of a file, else from its two nearest folders, such as ``P1/Left/MLO/1.png``.
+
+    A folder counts if it says nothing else, and as a letter only if the other letter's folder lies beside it: a folder
+    called R may be anything. Where name and folders contradict each other, there is none: see `name_doubts`.
+    """
+    found = [*_told_by(path)]
+    sides = {side for side, _ in found if side}
+    view = next((view for _, view in found if view), None)
+    return sides.pop() if len(sides) == 1 else None, view
+
+
+def _told_by(path: str | os.PathLike[str]) -> Iterator[tuple[Side | None, str | None]]:
+    """Sides and views by a file's name and by its folders, the nearest first."""
+    place, name = os.path.split(os.path.abspath(path))  # noqa: PTH100
+    yield facts_from_name(name.rpartition(".")[0] or name)
+    for _ in range(2):
+        place, name = os.path.split(place)
+        words = [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", name).upper()) if word]
+        if not words or not all(any(_place_of(word)) or word.casefold() in _BREAST for word in words):
+            continue
+        side, view = facts_from_name(name)
+        if name.upper() in ("L", "R"):
+            other = {"L": "R", "R": "L", "l": "r", "r": "l"}[name]
+            side = side if os.path.isdir(os.path.join(place, other)) else None  # noqa: PTH112, PTH118
+        yield side, view if view in ("CC", "MLO") else None
+
+
+def name_doubts(path: str | os.PathLike[str], side: str | None, view: str | None) -> list[str]:
+    """In what the names of a file and its folders contradict each other, or what its header says.
+
+    Parameters
+    ----------
+    side, view : str or None
+        By the header; None where it does not say it.
+    """
+    (own, own_view), *folders = _told_by(path)
+    words = re.split(r"[\W_]+", os.path.basename(path).upper())  # noqa: PTH119
+    if not own_view and not any(len(word) > 1 and _place_of(word)[0] for word in words):
+        own = None  # a letter alone may be anything
+    sides = [one for one in (own, *(each for each, _ in folders)) if one]
+    doubts = []
+    if len(set(sides)) > 1:
+        doubts.append("The names of the file and its folders contradict each other about the side (L and R).")
+    elif sides and side and sides[0] != side:
+        doubts.append(f"The file's name says the side {sides[0]}, its header says {side}: {side} was taken.")
+    if own_view and view and _kin(own_view) != _kin(view) and (own or own_view in ("CC", "MLO")):
+        doubts.append(f"The file's name says the view {own_view}, its header says {view}: {view} was taken.")
+    return doubts
+
+
+def _kin(view: str) -> str:
+    """Names are less exact than headers: CC for XCCL."""
+    return "CC" if view.startswith("XCC") else view
 
 
 @dataclass(frozen=True)

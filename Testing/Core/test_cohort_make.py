@@ -23,6 +23,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.tasks import Subtype
 
 Row = dict[str, str]
@@ -377,3 +378,53 @@ def test_a_mask_is_never_given_to_another_patient(tmp_path: Path) -> None:
     (images / "P10.png").unlink()
     make_cohort(images, masks, tmp_path / "n.csv", FolderOptions(mask_name="{name}*"))
     assert [row["mask"] for row in rows_of(tmp_path / "n.csv")] == ["n/m/P1_mask.png"]
+
+
+def test_a_mask_that_may_belong_to_two_images_is_told_and_given_to_neither(tmp_path: Path) -> None:
+    """Of scan and scan_1 with masks scan_1 and scan_2 nobody knows whose scan_1 is; where all names agree, all know."""
+    images, masks = draw(tmp_path, "P1/scan", "P1/scan_1", "P2/scan", "P2/scan_1")
+    for patient in ("P1", "P2"):
+        for old, new in (("scan_1", "scan_1"), ("scan", "scan_2" if patient == "P1" else "scan")):
+            (masks / patient / f"{old}_mask.png").rename(masks / patient / f"{new}.png")
+    make_cohort(images, masks, tmp_path / "t.csv")
+    pairs = [(row["image"], row["mask"]) for row in rows_of(tmp_path / "t.csv")]
+    assert pairs == [(f"i/P2/{name}.png", f"m/P2/{name}.png") for name in ("scan", "scan_1")]
+    assert places(tmp_path / "t.csv", "masks") == {
+        f"P1/scan_{n}.png": "its end is the name of one image, or the number of a lesion on another: "
+        "rename it, or use --mask-name"
+        for n in (1, 2)
+    }
+
+
+def test_folders_of_patients_and_flat_masks_belong_together(tmp_path: Path) -> None:
+    images, masks = draw(tmp_path, "P1/L_CC", "P2/L_CC", "P3_L_CC")
+    for patient in ("P1", "P2"):
+        (masks / patient / "L_CC_mask.png").rename(masks / f"{patient}_L_CC{'_mask' * (patient == 'P2')}.png")
+    (masks / "P3").mkdir()
+    (masks / "P3_L_CC_mask.png").rename(masks / "P3" / "L_CC.png")
+    make_cohort(images, masks, tmp_path / "t.csv")
+    pairs = {row["image"]: row["mask"] for row in rows_of(tmp_path / "t.csv")}
+    assert pairs == {
+        "i/P1/L_CC.png": "m/P1_L_CC.png", "i/P2/L_CC.png": "m/P2_L_CC_mask.png", "i/P3_L_CC.png": "m/P3/L_CC.png",
+    }  # fmt: skip
+
+
+def test_names_that_contradict_the_headers_are_told(folder: Path) -> None:
+    """Side, view and patient by the names, against the headers; the headers are taken."""
+    images, masks = folder / "images", folder / "masks"
+    known = {path.stem: (path.stem.split("_")[1], path.stem.split("_")[2]) for path in images.iterdir()}
+    first, second = sorted(known)[0], sorted(known)[-1]
+    side, view = known[first]
+    (images / first[:5]).mkdir()
+    (images / second[:5]).mkdir()
+    wrong = f"{'R' if side == 'L' else 'L'}_{'MLO' if view == 'CC' else 'CC'}_9"
+    (images / f"{first}.dcm").rename(images / second[:5] / f"{wrong}.dcm")
+    (masks / f"{first}.nii.gz").rename(masks / f"{second[:5]}_{wrong}.nii.gz")
+    report = make_cohort(images, masks, folder / "made.csv")
+    (row,) = [row for row in rows_of(folder / "made.csv") if f"/{wrong}" in row["image"]]
+    assert (row["laterality"], row["view"]) == (side, view)
+    said = "\n".join(report.lines)
+    for words in (f"says the side {wrong[0]}, its header says {side}", f"header says {view}", "tells another patient"):
+        assert f"{words}" in said and f"(1: {second[:5]}/{wrong}.dcm)" in said, said
+    (text,) = [t for t in read_mammogram(images / second[:5] / f"{wrong}.dcm").warnings if "the side" in t]
+    assert text == f"The file's name says the side {wrong[0]}, its header says {side}: {side} was taken."

@@ -220,11 +220,30 @@ def test_a_tiff_the_library_cannot_decode_says_so(tmp_path: Path) -> None:
     [
         ("P126_L_DM_CC", "L", "CC"), ("R-MLO", "R", "MLO"), ("Mass-Test_P_00016_LEFT_CC_full", "L", "CC"),
         ("1_RCC", "R", "CC"), ("lmlo", "L", "MLO"), ("L_R_CC", None, "CC"), ("R_CC_MLO", "R", None),
-        ("scan 12", None, None), ("LLC", None, None), ("XCCL left", "L", "XCCL"),
+        ("scan 12", None, None), ("LLC", None, None), ("XCCL left", "L", "XCCL"), ("links_cc", "L", "CC"),
+        ("LeftBreast", "L", None), ("droiteMLO", "R", "MLO"), ("P_sin_17", None, None),
     ],
 )  # fmt: skip
 def test_side_and_view_from_the_name(name: str, side: str | None, view: str | None) -> None:
     assert facts_from_name(name) == (side, view)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "view"),
+    [
+        ("Left/1", "L", None), ("P1/rechts/MLO/1", "R", "MLO"), ("Right/P1/L_CC", None, "CC"), ("x/R/1", None, None),
+        ("two/R/1", "R", None), ("ML/1", None, None), ("left shoulder/1", None, None), ("a/Right/b/c/1", None, None),
+    ],
+)  # fmt: skip
+def test_side_and_view_from_the_folders(tmp_path: Path, name: str, side: str | None, view: str | None) -> None:
+    """A folder that says nothing else counts, a letter only beside the other one; what contradicts is told."""
+    (tmp_path / "two" / "L").mkdir(parents=True)
+    path = tmp_path / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(600, dtype=np.uint8).reshape(30, 20)).save(path)
+    found = read_mammogram(path)
+    assert (found.laterality, found.view) == (side, view)
+    assert any("contradict each other about the side" in text for text in found.warnings) == (name == "Right/P1/L_CC")
 
 
 @given(st.text(alphabet="LRCMO_- 1", max_size=12))

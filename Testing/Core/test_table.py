@@ -206,8 +206,13 @@ def test_numbers_as_subtypes_are_told_or_asked_about(tmp_path: Path) -> None:
         cohort, problems = parse_cohort(path, need_subtype=False)
         assert not problems
         assert all(case.subtype is None for case, label in zip(cohort.cases, labels, strict=True) if label in range(5))
-    path.write_text("name,img_path,annotation_path,label\nA,i,m,1\n")
-    assert not told(path)
+    # Whatever the columns are called.
+    for labels, count in (("0", 1), ("1", 1), ("034", 0), ("123", 1)):
+        rows = [["name", "img_path", "annotation_path", "label"], *[[f"P{n}", "i", "m", n] for n in labels]]
+        path.write_text(text_of(rows))
+        problems = parse_cohort(path)[1]
+        assert len(problems) == count, labels
+        assert "0 Luminal A" in (problems[0].text if count else told(path))
 
 
 def test_decimal_commas_are_points(tmp_path: Path) -> None:
@@ -451,11 +456,57 @@ def test_sides_and_views_are_read_in_one_way(tmp_path: Path) -> None:
         assert first(laterality=word)[0] == "R"
     assert first(laterality="n/a", view="RCC") == ("R", "CC")
     assert first(**{"View Position": "L-MLO"}) == ("L", "MLO")
-    for word in ("both", "L?", "lado", "left or right", "0", "双侧"):
+    for column in ("Breast", "Seite", "lat", "Lado", "c\u00f4t\u00e9", "Left/Right", "mama"):
+        assert first(**{column: "D"})[0] == first(**{column: "right"})[0] == "R", column
+    for word in ("E", "S", "OS", "M. sin.", "mamma sinistra"):
+        assert first(side=word)[0] == "L"
+    for word in ("OD", "Mamma dextra", "D"):
+        assert first(side=word)[0] == "R"
+    assert first(breast="dense") == (None, None)
+    assert "row 2, breast: says no side that is known" in told(path)
+    assert first(wo="left") == (None, None)
+    assert "wo: has what looks like sides in row 2" in told(path)
+    for word in ("both", "L?", "lado", "left or right", "0", "双侧", "not left", "L->R"):
         with pytest.raises(CohortError, match="row 2, laterality: is no side that is known"):
             first(laterality=word)
     with pytest.raises(CohortError, match="laterality says L, view says R"):
         first(laterality="left", view="RCC")
+
+
+def test_which_lesion_it_is_in_other_columns_and_spellings(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+
+    def ids(column: str, *cells: str) -> list[str]:
+        path.write_text(text_of([[*HEADER, column], *[["A", f"i{n}", "m", "TN", one] for n, one in enumerate(cells)]]))
+        return [case.lesion_id for case in read_cohort(path).cases]
+
+    assert ids("Lesion ID", "A", "a", "b", "01") == ["A", "A", "b", "01"]
+    assert "lesions' ids of rows 2-3 differ in capitals or leading zeros only" in told(path)
+    assert ids("lesion_nr", "1", "01", "1.0", "10") == ["1", "1", "1", "10"]
+    assert ids("lesion", "1", "2", "L3") == ["1", "2", "L3"]
+    assert "was read as the lesions' ids" in told(path)
+    assert ids("lesion", "mass", "1") == ["", "1"]
+    assert "row 2, lesion: is no number or letter of a lesion" in told(path)
+
+
+def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for column, cell, words in (
+        ("mask2", "b.png", "looks like a lesion in row 2"),
+        ("Image_2", "x/b", "looks like an image"),
+        ("left image", "b.dcm", "looks like an image"),
+        ("second reader", "b.nii.gz", "looks like an image or a lesion"),
+        ("Label", "3", "looks like a subtype"),
+        ("Molecular subtype", "Luminal A", "looks like a subtype"),
+        ("pathology", "TNBC", "looks like a subtype"),
+        ("bbox", "1 2 3 4", "looks like a lesion"),
+        ("annotation", "by reader 2", ""),
+        ("age", "50", ""),
+        ("grade", "3", ""),
+    ):
+        path.write_text(text_of([[*HEADER, column], ["A", "i", "m", "TN", cell]]))
+        assert words in told(path) if words else not told(path), column
+        assert "was not read" in told(path) or not words
 
 
 def test_words_for_nothing_are_nothing_in_paths_and_boxes(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from MolSubCore.cohort import columns
+from MolSubCore.cohort.identity import same_ids
 from MolSubCore.cohort.importers.base import (
     NO_MAMMOGRAM,
     OVERLONG,
@@ -39,7 +41,7 @@ from MolSubCore.imaging.io import dicom as facts
 from MolSubCore.imaging.io.dicom import open_dicom
 from MolSubCore.imaging.io.reader import check_header
 from MolSubCore.imaging.mammogram import is_placeholder
-from MolSubCore.imaging.view_text import facts_from_name, read_side
+from MolSubCore.imaging.view_text import facts_from_path, name_doubts, read_side
 from MolSubCore.tasks import SubtypeLabel, number_label, parse_subtype
 
 NO_IMAGE_FILE = "no image by its name and content"
@@ -49,6 +51,7 @@ IS_MASK = "a segmentation in the folder of images"
 NO_MASK = "no mask for this image"
 NO_IMAGE = "no image for this mask"
 SEVERAL_IMAGES = "its name fits several images"
+NAME_OR_NUMBER = "its end is the name of one image, or the number of a lesion on another: rename it, or use --mask-name"
 SEVERAL_REFERRED = "it refers to several of the images"
 OTHER_FOLDER = "only an image in another patient's folder has this name"
 SEVERAL_MASKS = "several masks for one image whose names do not number them"
@@ -71,17 +74,6 @@ _MASK_ENDINGS = (*_ONLY_MASKS, ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 _MANY = 12
 #: Columns of a table of subtypes for patient and side, and cells for a patient of whom both breasts are meant.
 _ID_COLUMNS = ("patient_id", "patient id", "patientid", "id")
-_SIDE_COLUMNS: tuple[str, ...] = (
-    "laterality",
-    "side",
-    "image laterality",
-    "breast side",
-    "left or right breast",
-    "leftright",
-    "seite",
-)
-_SIDE_COLUMNS += ("lateralität", "lateralité", "latéralité", "côté", "lato", "lateralità", "lado", "lateralidad")
-_VIEW_COLUMNS = ("view", "view_position", "view position")
 _BOTH = re.compile(
     r"b|both|both breasts|bilat|bilat[eé]ral|bilaterale|bds|beide|beidseits|ambas|ambos|entrambe"
     r"|l ?[+/&]? ?r|r ?[+/&]? ?l|left and right|right and left"
@@ -127,6 +119,7 @@ class _Image:
     header_id: str = ""
     uid: str = ""
     raw: bool = False
+    doubts: tuple[str, ...] = ()
     patient: str = ""
     source_id: str = ""
     masks: list[_Mask] = field(default_factory=list)
@@ -139,6 +132,7 @@ class _Mask:
     name: str
     number: str = ""
     refers: frozenset[str] = frozenset()
+    otherwise: list[_Image] = field(default_factory=list)
 
 
 def read(
@@ -235,7 +229,7 @@ def _image(path: Path, key: str) -> tuple[_Image | None, str]:
     try:
         kind = check_header(path)
         if kind != "DICOM":
-            side, view = facts_from_name(path.stem)
+            side, view = facts_from_path(path)
             return _Image(key, path, side or "", view or ""), ""
         header = open_dicom(path).header
     except Exception:  # whatever it is, it is this file's
@@ -245,7 +239,8 @@ def _image(path: Path, key: str) -> tuple[_Image | None, str]:
             return None, NO_MAMMOGRAM
         return None, BAD_IMAGE if path.name.lower().endswith(IMAGE_ENDINGS) else NO_IMAGE_FILE
     side, view = facts.read_side(header)[0], facts.read_view(header)[0]
-    told = facts_from_name(path.stem)
+    told = facts_from_path(path)
+    doubts = tuple(name_doubts(path, side, view))
     return (
         _Image(
             key,
@@ -256,6 +251,7 @@ def _image(path: Path, key: str) -> tuple[_Image | None, str]:
             clean_cell(facts.text(header, "PatientID")),
             facts.text(header, "SOPInstanceUID"),
             facts.text(header, "PresentationIntentType").upper() == "FOR PROCESSING",
+            doubts,
         ),
         "",
     )
@@ -336,8 +332,9 @@ def _match(
     by_path: dict[str, list[_Image]] = {}
     for image in images:
         by_uid.setdefault(image.uid, []).append(image)
-        by_name.setdefault(_plain(_stem(image.path.name)), []).append(image)
         by_path.setdefault(_place(image.key), []).append(image)
+        for name in _with_folders(image.key):  # P1/L_CC may have the mask P1_L_CC
+            by_name.setdefault(_plain(name), []).append(image)
     stems: dict[str, list[_Image]] = {}
     for image in images:
         stems.setdefault(_stem(image.path.name), []).append(image)
@@ -362,7 +359,12 @@ def _match(
             fitting[0].masks.append(mask)
         else:
             wrong[mask.key] = reason if fitting or reason == OTHER_FOLDER else NO_IMAGE
+    for mask in masks:  # of scan and scan_1 with masks scan_1 and scan_2 nobody knows whose scan_1 is
+        counted = [one for image in mask.otherwise for one in image.masks if one.number and one is not mask]
+        if mask.key not in wrong and counted:
+            wrong |= {one.key: NAME_OR_NUMBER for one in (mask, *counted)}
     for image in images:
+        image.masks = [mask for mask in image.masks if mask.key not in wrong]
         numbers = [mask.number for mask in image.masks]
         if len(image.masks) > 1 and ("" in numbers or len(set(numbers)) < len(numbers)):
             wrong |= {mask.key: SEVERAL_MASKS for mask in image.masks}
@@ -374,6 +376,13 @@ def _place(key: str) -> str:
     """Folder and name of a file below its folder, as they are compared."""
     folder, _, name = key.rpartition("/")
     return f"{_composed(folder).casefold()}/{_plain(_stem(name))}"
+
+
+def _with_folders(key: str) -> list[str]:
+    """A file's name, and the same behind the names of its folders, as flat folders have them: ``P1_L_CC``."""
+    parts = key.split("/")
+    stem = _stem(parts[-1])
+    return ["_".join([*parts[start:-1], stem]) for start in range(len(parts) - 1, -1, -1)]
 
 
 @functools.cache
@@ -408,18 +417,23 @@ def _by_words(
 ) -> tuple[list[_Image], str]:
     """Images whose name is the mask's, as it is or without its word and number; of the same folder first."""
     folder = mask.key.rpartition("/")[0]
-    why = NO_IMAGE
+    found: list[_Image] = []
+    why = said = NO_IMAGE
     for name, number in _readings(mask.name):
         fitting = by_path.get(_place(f"{folder}/{name}"), [])
         fitting = [image for image in fitting if image.key.rpartition("/")[0] == folder] or fitting
         reason = SEVERAL_IMAGES
+        if not fitting and folder:  # masks P1/L_CC of images P1_L_CC
+            names = _with_folders(f"{folder}/{name}.nii")[1:]
+            fitting = next((own for one in names if (own := by_name.get(_plain(one), []))), [])
         if not fitting:
             fitting, reason = _of_folder(by_name.get(_plain(name), []), mask)
-        if fitting:
-            mask.number = number
-            return fitting, reason
+        if fitting and not found:
+            mask.number, found, said = number, fitting, reason
+        elif fitting:
+            mask.otherwise += [image for image in fitting if image not in found]
         why = OTHER_FOLDER if reason == OTHER_FOLDER else why
-    return [], why
+    return (found, said) if found else ([], why)
 
 
 def _readings(name: str) -> Iterable[tuple[str, str]]:
@@ -488,6 +502,9 @@ def _with_patients(
     }.get(patients, "what the pattern of --patients finds in the names")
     again = [repr(name)[1:-1] for name, own in spelt.items() if name and len(own) > 1 and not by_header]
     found.note("Names that differ in how a letter is composed, in blanks or in unseen signs only: one patient", again)
+    if by_header:
+        found.note("Files whose folder or name tells another patient than the PatientID in their headers, which was "
+                   "taken", _told_otherwise(images, named.ids))  # fmt: skip
     ids = {image.patient for image in kept}
     if by_header and len(ids) == 1 and len(set(named.ids)) > 1:
         text = f"All {len(kept)} images have one PatientID, while folders and names tell {len(set(named.ids))} patients"
@@ -497,6 +514,23 @@ def _with_patients(
         remedy = "if every file is a patient of its own, add --patients '([^/]+)[.][^.]+$'"
         found.notes.append(Note(f"{text}: {remedy}"))
     return kept
+
+
+def _told_otherwise(images: Sequence[_Image], names: Sequence[str]) -> list[str]:
+    """Images whose folder or name is the PatientID of other images, or is shared by images of other PatientIDs."""
+    spelt = same_ids([*names, *(image.header_id for image in images)])
+    headers = {spelt[image.header_id] for image in images}
+    groups: dict[str, list[_Image]] = {}
+    for image, name in zip(images, names, strict=True):
+        groups.setdefault(spelt[name], []).append(image)
+    mixed = [own for own in groups.values() if len({spelt[image.header_id] for image in own}) > 1]
+    told = [image for own in mixed if 2 * len(mixed) <= len(groups) for image in own]  # else they are no patients
+    told += [
+        image
+        for image, name in zip(images, names, strict=True)
+        if name and spelt[name] in headers and spelt[name] != spelt[image.header_id]
+    ]
+    return list(dict.fromkeys(image.key for image in told))
 
 
 def _chosen(images: Sequence[_Image], patients: str, found: Found) -> str:
@@ -564,7 +598,7 @@ class _Labels:
                 self._ledger.place(key, wrong)
                 self._wrong[patient] = WRONG_SIDE
                 if wrong == SIDE_UNKNOWN:
-                    cells.setdefault(_side_cell(line), []).append(line.number)
+                    cells.setdefault(_cell(line, columns.SIDES), []).append(line.number)
                 continue
             try:
                 self._labels[line.number] = parse_subtype(line["subtype"]) if line["subtype"] else None
@@ -592,11 +626,11 @@ class _Labels:
         if lines and lacking:
             text = f"lacks the column(s) {', '.join(lacking)}; found: {', '.join(names)}"
             raise CohortError(table, text, "Add them to the header row")
-        if set(_SIDE_COLUMNS) & set(names):
+        if columns.SIDES & set(map(columns.plain, names)):
             return
         for name in names:
             cells = [line[name] for line in lines if line[name]]
-            known = name in (*_ID_COLUMNS, "subtype", *_VIEW_COLUMNS, "image", "mask")
+            known = name in (*_ID_COLUMNS, "subtype", "image", "mask") or columns.plain(name) in columns.VIEWS
             if cells and not known and all(_is_side(cell) for cell in cells):
                 text = f"has sides in the column '{name}': it is not known whether they are the sides of the tumours"
                 raise CohortError(table, text, "Call the column laterality if they are, else leave it out")
@@ -634,8 +668,12 @@ class _Labels:
                 return None, OTHER_SIDE if image.side else NO_SIDE, {}
             return None, NO_ROW, {}
         labels = {self._labels[line.number] for line in lines}
-        dropped = (*_ID_COLUMNS, *_SIDE_COLUMNS, "subtype", "image", "mask", "box")
-        extra = {name: cell for name, cell in lines[0].cells.items() if name not in dropped}
+        dropped = (*_ID_COLUMNS, "subtype", "image", "mask", "box")
+        extra = {
+            name: cell
+            for name, cell in lines[0].cells.items()
+            if name not in dropped and columns.plain(name) not in columns.SIDES
+        }
         if len(labels) > 1:
             return None, TWO_ROWS, extra
         label = labels.pop()
@@ -652,21 +690,18 @@ class _Labels:
 
 
 def _is_side(cell: str) -> bool:
-    """Whether a cell of an unknown column is a side and no name of a file with a side in it."""
-    return re.fullmatch(r"[^\d_.]{1,16}", cell) is not None and bool(
-        read_side(cell) or _BOTH.fullmatch(cell.casefold())
-    )
+    return columns.is_side(cell) or _BOTH.fullmatch(cell.casefold()) is not None
 
 
-def _side_cell(line: Line) -> str:
-    return next((line[name] for name in _SIDE_COLUMNS if line[name]), "")
+def _cell(line: Line, names: Collection[str]) -> str:
+    """The first cell of a column of these names that says something."""
+    return next((cell for name, cell in line.cells.items() if cell and columns.plain(name) in names), "")
 
 
 def _side_of(line: Line) -> tuple[str, str]:
     """Side of a row, empty for both breasts, and what is wrong with it."""
-    cell = _side_cell(line)
-    views = [read_side(line[name]) or "" for name in _VIEW_COLUMNS]
-    by_view: str = next((side for side in views if side), "")
+    cell = _cell(line, columns.SIDES)
+    by_view: str = read_side(_cell(line, columns.VIEWS)) or ""
     if not cell:
         return by_view, ""
     if _BOTH.fullmatch(" ".join(cell.casefold().split())):
@@ -714,6 +749,8 @@ def _notes(images: Sequence[_Image], found: Found) -> None:
 
     note("Images with several masks, one row each", [image for image in images if len(image.masks) > 1])
     note("Images that do not tell their side", [image for image in images if not image.side])
+    for text in dict.fromkeys(text for image in images for text in image.doubts):
+        found.note(text.rstrip("."), tuple(image.key for image in images if text in image.doubts))
     note("Images that do not tell their view", [image for image in images if not image.view])
     note("Images for processing (raw), unlike what readers see", [image for image in images if image.raw])
     uids: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ from MolSubCore.errors import ImageError
 from MolSubCore.imaging.io.damage import check_whole
 from MolSubCore.imaging.io.limits import MAX_PIXELS, check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.imaging.view_text import facts_from_name, read_view_text
+from MolSubCore.imaging.view_text import facts_from_path, name_doubts, read_view_text
 
 _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
@@ -162,14 +162,16 @@ def plain_mammogram(
     inverted: bool = False,
     warnings: tuple[str, ...] = (),
 ) -> Mammogram:
-    """A mammogram from a file without DICOM attributes; side and view come from its name, if from anywhere."""
-    laterality, view = facts_from_name(path.stem)
+    """A mammogram from a file without DICOM attributes; side and view come from its name and folder."""
+    laterality, view = facts_from_path(path)
+    warnings += tuple(name_doubts(path, None, None))
     told = _NAME_KINDS & set(re.split(r"[^A-Z]+", path.stem.upper()))
     if kinds := read_view_text(" ".join(sorted(told))).kinds:
         warnings += (f"By its file's name this is not a standard view: {', '.join(kinds)}.",)
     history = [*history, "The format does not say what bright means: taken as bright = dense, unless noted here."]
     if laterality or view:
-        history.append(f"Side {laterality or 'unknown'} and view {view or 'unknown'} read from the file name.")
+        facts = f"Side {laterality or 'unknown'} and view {view or 'unknown'}"
+        history.append(f"{facts} read from the names of the file and its folder.")
     return Mammogram(
         stored,
         inverted=inverted,

@@ -21,6 +21,7 @@ from MolSubCore.imaging.io.damage import cut_off, lost_block, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
 from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
@@ -49,9 +50,11 @@ def read_mammogram(path: str | os.PathLike[str]) -> Mammogram:
         the file, the value found and the remedy.
     """
     file = Path(path)
-    read, _ = _functions_of(_kind_of(file))
+    kind = _kind_of(file)
+    read, _ = _functions_of(kind)
     with one_line(file):
-        return _checked(read(file))
+        mammogram = read(file)
+        return _checked(_with_names(file, mammogram) if kind == "DICOM" else mammogram)
 
 
 def check_header(path: str | os.PathLike[str]) -> Kind:
@@ -173,6 +176,24 @@ def _looks_like_bare_dicom(head: bytes) -> bool:
     if head[4:6].isalpha() and head[4:6].isupper():
         return True
     return little and head[3] == 0 and int.from_bytes(head[4:8], "little") < 1 << 16
+
+
+def _with_names(file: Path, mammogram: Mammogram) -> Mammogram:
+    """Side and view by the names of a DICOM file and its folders where its header is silent; what they contradict."""
+    doubts = name_doubts(file, mammogram.laterality, mammogram.view)
+    side, view = facts_from_path(file)
+    if any("both breasts" in text for text in mammogram.warnings):
+        side = None
+    history = mammogram.photometric_history
+    if (side and not mammogram.laterality) or (view and not mammogram.view):
+        history += ("Side or view were read from the names of the file and its folder, as its header lacks them.",)
+    return dataclasses.replace(
+        mammogram,
+        laterality=mammogram.laterality or side,
+        view=mammogram.view or view,
+        photometric_history=history,
+        warnings=(*mammogram.warnings, *doubts),
+    )
 
 
 def _checked(mammogram: Mammogram) -> Mammogram:

@@ -1,0 +1,123 @@
+"""What columns of tables are called that say the side, the view or the lesion, and columns that nobody reads.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+from MolSubCore.cohort.table_files import is_missing, row_list
+from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.view_text import read_side
+from MolSubCore.tasks import parse_subtype
+
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+#: Columns that are a side, or a mistake; of those of `VAGUE_SIDES` a cell that is none may say something else.
+SIDES = _names("""
+    laterality side image_laterality imagelaterality image_side leftright left_right lr l_r left_or_right
+    left_or_right_breast breast_side breast_laterality side_of_breast seite bildseite brustseite lateralitat lateralite
+    lateralita lateralidad lateralidade cote lato lado strona zijde sida
+""")
+VAGUE_SIDES = _names("breast lat brust mamma mama sein seno mammella borst brost piers laterally laterale")
+VIEWS = _names("""
+    view view_position viewposition image_view mammographic_view projection projektion proyeccion projeccao projecao
+    proiezione incidence incidencia vue vista ansicht
+""")
+#: Columns that tell a patient's lesions apart; those of `VAGUE_LESIONS` where their cells look like numbers or letters.
+LESIONS = _names("""
+    lesion_id lesionid id_lesion lesion_no lesion_nr lesion_num lesion_number lesion_index abnormality_id finding_id
+    lasion_id lasion_nr laesion_id laesion_nr
+""")
+VAGUE_LESIONS = _names("lesion lesions lasion laesion lesione herd")
+_LESION_ID = re.compile(r"(?:lesion|l|nr|no)?[\s_.#-]*(?:\d{1,3}(?:\.0+)?[a-z]?|[a-z])", re.IGNORECASE)
+
+#: What a column is called that would matter if it were read; with a number or a word beside it as well.
+_MEANINGS = {
+    "an image": _names("image images img img_path image_path image_file dicom dicom_path picture bild"),
+    "a lesion": _names(
+        "mask masks mask_path annotation annotation_path segmentation seg roi box bbox outline contour maske masque"
+    ),
+    "a subtype": _names("subtype subtypes label labels molecular_subtype molecularsubtype subtyp subtype_name"),
+}
+_BESIDE = _names(
+    "new old other second first two one final corrected revised path file left right cc mlo l r a b reader"
+)
+_IMAGE_FILE = re.compile(r".*\.(?:dcm|dicom|png|jpe?g|tiff?|jp2|nii|nii\.gz|nrrd|nhdr|mha|mhd)", re.IGNORECASE)
+
+
+def plain(column: str) -> str:
+    """The name of a column as these are written: without accents, words parted by ``_``."""
+    text = "".join(c for c in unicodedata.normalize("NFKD", column.casefold()) if not unicodedata.combining(c))
+    return re.sub(r"[^\w]+|_+", "_", text).strip("_")
+
+
+def is_lesion_id(cell: str) -> bool:
+    """Whether a cell looks like the number or letter of a lesion, and not like a word of what it is."""
+    return _LESION_ID.fullmatch(cell.strip()) is not None
+
+
+def lesion_key(cell: str) -> str:
+    """A lesion's id without capitals and leading zeros: ``A`` is ``a``, ``01`` is ``1``."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\.0+$", "", " ".join(cell.casefold().split())))
+
+
+def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Iterator[tuple[str, str]]:
+    """Further columns that look as if they mattered, with what is to be said of them.
+
+    Parameters
+    ----------
+    rows : sequence of (int, mapping)
+        Number and further cells of each row.
+    sided : bool
+        Whether a column of the table says the sides of images.
+    """
+    for name in dict.fromkeys(name for _, cells in rows for name in cells):
+        own = plain(name)
+        if own in SIDES | VAGUE_SIDES | VIEWS | LESIONS | VAGUE_LESIONS:
+            continue
+        told = [(number, cell) for number, cells in rows if (cell := cells.get(name, "")) and not is_missing(cell)]
+        if not told:
+            continue
+        meaning = _meaning(own)
+        cells = [cell for _, cell in told]
+        if all(_IMAGE_FILE.fullmatch(cell) for cell in cells):
+            meaning = meaning or "an image or a lesion"
+        elif meaning in ("an image", "a lesion"):
+            meaning = meaning if any(re.search(r"[./\\]|\d\D+\d+\D+\d+\D+\d", cell) for cell in cells) else ""
+        elif meaning == "a subtype" or all(_is_subtype(cell) for cell in cells):
+            meaning = "a subtype"
+        elif not sided and len(own) < 40 and all(is_side(cell) for cell in cells):
+            text = (
+                f"has what looks like sides in {row_list(n for n, _ in told)}, and was not read as the sides of images"
+            )
+            yield name, f"{text}; call the column laterality if it is"
+            continue
+        if meaning:
+            text = f"looks like {meaning} in {row_list(n for n, _ in told)}, and was not read"
+            yield name, f"{text}: only the columns image, mask, box and subtype are; one row is one image"
+
+
+def is_side(cell: str) -> bool:
+    """Whether a cell of an unknown column is a side and no name of a file with a side in it."""
+    return re.fullmatch(r"[^\d_./\\]{1,16}", cell) is not None and bool(read_side(cell))
+
+
+def _meaning(own: str) -> str:
+    words = [re.sub(r"\d+$", "", word) for word in own.split("_")]
+    left = "_".join(word for word in words if word and word not in _BESIDE)
+    whole = "_".join(word for word in words if word)
+    return next((meaning for meaning, names in _MEANINGS.items() if {left, whole, own} & names), "")
+
+
+def _is_subtype(cell: str) -> bool:
+    try:
+        return bool(parse_subtype(cell)) and not cell.replace(".", "").isdigit()
+    except MolSubError:
+        return False
