@@ -111,8 +111,8 @@ def check_cohort(
             pictures.add(case, mammogram, lesions, [problem.text for problem in wrong])
         if mammogram is not None:
             boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
-            look, side = look_of(mammogram), mammogram.laterality or ""
-            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, look, side))
+            told = look_of(mammogram), mammogram.laterality or "", mammogram.view or ""
+            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, *told))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
             counters["Views"][mammogram.view or "unknown"] += 1

@@ -49,6 +49,8 @@ _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "
 #: Days from which images of one breast are of two exams: a work-up ends within weeks, screening comes every year.
 _EXAMS_DAYS = 183
 
+#: What is said of pictures that look alike.
+COPIES = "look like copies of one picture, resaved or displayed otherwise"
 #: The way out, in words.
 TRUST = "if the table is right and the headers are not, add --trust-ids"
 
@@ -67,8 +69,8 @@ class Sighting:
         What tells this row's lesions from others on the same image; None where it is not known.
     look : str
         `look_of` the image; empty where it is not known.
-    side : str
-        Of the breast, by the image: ``L``, ``R`` or empty.
+    side, view : str
+        Of the breast, by the image: ``L``, ``R`` or empty; and in short form, or empty.
     """
 
     case: Case
@@ -77,6 +79,7 @@ class Sighting:
     lesion: Hashable = None
     look: str = field(default="", repr=False)
     side: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,17 +142,13 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
     seen = [one for one in sightings if one.look]
     if len(seen) < 2:
         return [], []
-    looks = [np.frombuffer(base64.b64decode(one.look), "<u2") for one in seen]
     between, within = list(range(len(seen))), list(range(len(seen)))
-    pairs = set(_alike(np.stack([_ranks(look) for look in looks]), _ALIKE))
-    pairs |= set(_alike(np.stack([_ranks(_in_steps(look)) for look in looks]), _ALIKE_IN_STEPS))
-    for n, other in sorted(pairs):
+    for n, other in _copies([one.look for one in seen]):
         first, second = seen[n], seen[other]
         if not (first.pixels and first.pixels == second.pixels):
             group = between if first.case.patient_id != second.case.patient_id else within
             low, high = sorted((_root(group, n), _root(group, other)))
             group[high] = low
-    copies = "look like copies of one picture, resaved or displayed otherwise"
     problems, notes, count = [], [], len({one.case.patient_id for one in sightings})
     common: set[int] = set()
     for own in _groups(between, seen):
@@ -161,16 +160,43 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
             common |= set(_numbers(own))
             continue
         text = (
-            f"rows {_rows(own)} {copies}, under different values of patient_id: parts of one patient would lie in "
+            f"rows {_rows(own)} {COPIES}, under different values of patient_id: parts of one patient would lie in "
             "training and test set. Look at them; leave out all but one, or give them one patient_id"
         )
         problems.append(Problem(second.case.row, "image", text, 9, _numbers(own)))
     for own in _groups(within, seen):
         if common & set(_numbers(own)):
             continue
-        text = f"rows {_rows(own)} {copies}, under one patient_id: it would count several times. Look at them"
-        notes.append(Problem(own[1].case.row, "image", text, 6, _numbers(own)))
+        text = f"rows {_rows(own)} {COPIES}, under one patient_id: it would count several times"
+        if any(len({get(one) for one in own} - {""}) > 1 for get in (_side, _view)):  # such as both breasts, mirrored
+            notes.append(Problem(own[1].case.row, "image", f"{text}. Look at them", 6, _numbers(own)))
+        else:
+            problems.append(Problem(own[1].case.row, "image", f"{text}; leave out all but one", 9, _numbers(own)))
     return problems, notes
+
+
+def _side(one: Sighting) -> str:
+    return one.side or one.case.side or ""
+
+
+def _view(one: Sighting) -> str:
+    return one.view or one.case.view or ""
+
+
+def _copies(looks: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of looks that are of one picture, in their order."""
+    values = [np.frombuffer(base64.b64decode(look), "<u2") for look in looks]
+    pairs = set(_alike(np.stack([_ranks(look) for look in values]), _ALIKE))
+    pairs |= set(_alike(np.stack([_ranks(_in_steps(look)) for look in values]), _ALIKE_IN_STEPS))
+    return sorted(pairs)
+
+
+def is_copy(first: Mammogram, second: Mammogram) -> bool:
+    """Whether two mammograms of one patient are one picture, resaved or displayed otherwise, of one side and view."""
+    for own, other in ((first.laterality, second.laterality), (first.view, second.view)):
+        if own and other and own != other:
+            return False
+    return bool(_copies([look_of(first), look_of(second)]))
 
 
 def _root(group: list[int], n: int) -> int:
@@ -319,6 +345,7 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
         told |= {names for names, _ in more}
         conflicts += more
     joined = _joined_under_one(sightings, ids)
+    notes += _of_unknown_side(sightings)
     more_joined, doubtful = _contradicting(sightings, {problem.row for problem in joined})
     alike, twice = look_alikes(sightings)
     contradictions = [problem for _, problem in conflicts] + joined + more_joined
@@ -414,13 +441,27 @@ def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
     """Images of one breast, which are averaged, of exams that lie far apart."""
     groups: dict[tuple[str, str, str], list[Sighting]] = defaultdict(list)
     for one in sightings:
-        side = one.side or one.case.side or ""
-        groups[one.case.patient_id, side, one.case.extra.get("lesion_id", "").strip()].append(one)
+        groups[one.case.patient_id, _side(one), one.case.lesion_id].append(one)
     found = []
     for (_, side, _), own in groups.items():
         if text := exams_apart(breast_name(side), (one.person for one in own)):
             found.append(Problem(own[1].case.row, "image", f"rows {_rows(own)}: {text}", 7, _numbers(own)))
     return found
+
+
+def _of_unknown_side(sightings: Sequence[Sighting]) -> list[Problem]:
+    """Patients with several images of which one does not say its side, nor does its row: which are averaged is open."""
+    groups: dict[str, list[Sighting]] = defaultdict(list)
+    for one in sightings:
+        groups[one.case.patient_id].append(one)
+    rows = [one for own in groups.values() if len({each.pixels for each in own}) > 1 for one in own if not _side(one)]
+    if not rows:
+        return []
+    text = (
+        f"rows {_rows(rows)} do not say which breast they show, and their patients have several images: images of "
+        "unknown side are averaged as views of one breast. Add a column laterality"
+    )
+    return [Problem(None, "laterality", text, 7)]
 
 
 def breast_name(side: str | None) -> str:
@@ -468,8 +509,8 @@ def check_identities(
                 people[file] = read_person(file)
             except (MolSubError, OSError):  # its patches were read before; now it is gone, and says nothing
                 people[file] = Person()
-        look, side = (seen.get(n, {}).get(name) or "" for name in ("look", "laterality"))
-        sightings.append(Sighting(case, people[file], pixels.get(n, ""), repr(lesions[n]), look, side))
+        look, side, view = (seen.get(n, {}).get(name) or "" for name in ("look", "laterality", "view"))
+        sightings.append(Sighting(case, people[file], pixels.get(n, ""), repr(lesions[n]), look, side, view))
     found = compare_identities(sightings, trust=trust)
     if found.problems:
         first = found.problems[0]

@@ -47,7 +47,7 @@ class LesionPrediction:
     lesion_id : str
         Which of the patient's lesions this is, where the user says so: the same in every view of it.
     picture : int
-        Number of the first image with these pixels: one that is given twice, with two lesions, counts once.
+        Number of the first image with these pixels, or of which this is a copy: one that is given twice counts once.
     means_nothing : str
         Why the probabilities mean nothing; empty where they may.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.identity import Sighting, compare_identities, look_of, same_ids
+from MolSubCore.cohort.identity import Sighting, compare_identities, is_copy, look_of, same_ids
 from MolSubCore.cohort.table import Case, Problem, parse_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -157,8 +158,24 @@ def test_a_resaved_picture_is_found_and_different_pictures_are_not() -> None:
     found = compare_identities(rows[:-3])  # as of one phantom
     assert not found.problems
     assert "nearly all pictures look alike" in found.notes[0].text
-    (note,) = compare_identities(seen(*(("P1", Person(), str(n), n, look) for n, look in enumerate(looks)))).notes
-    assert "under one patient_id: it would count several times" in note.text
+    # Under one id, too; of several sides or views, such as both breasts of one woman, one is to look.
+    found = compare_identities(seen(*(("P1", Person(), str(n), n, look, "L") for n, look in enumerate(looks))))
+    (problem,) = found.problems
+    assert "under one patient_id: it would count several times; leave out all but one" in problem.text
+    rows = seen(*(("P1", Person(), str(n), n, look, "LR"[n % 2], "CC") for n, look in enumerate(looks)))
+    assert not compare_identities(rows).problems
+    assert "Look at them" in compare_identities(rows).notes[0].text
+    pictures = [Mammogram(stored.astype(np.uint16), view="CC") for stored in (first, copies[1], others[0])]
+    assert is_copy(pictures[0], pictures[1])
+    assert not is_copy(pictures[0], pictures[2])
+    assert not is_copy(pictures[0], replace(pictures[1], view="MLO"))
+
+
+def test_images_of_unknown_side_are_told_where_they_are_averaged() -> None:
+    rows = (("A", Person(), "h1", 1), ("A", Person(), "h2", 2, "", "L"), ("B", Person(), "h3", 3))
+    (note,) = compare_identities(seen(*rows)).notes
+    assert "rows 2 do not say which breast they show" in note.text
+    assert not compare_identities(seen(*rows[1:])).notes
 
 
 def test_without_patient_ids_name_with_birth_date_tells() -> None:
