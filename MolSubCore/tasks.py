@@ -133,16 +133,94 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 PAPER_TASKS = ("luminal", "her2", "tn", "subtype5")
 
 _ALIASES: Mapping[SubtypeLabel, tuple[str, ...]] = {
-    Subtype.LUMINAL_A: ("luminal a", "luma", "lum a", "la", "luminala"),
-    Subtype.LUMINAL_B: ("luminal b", "lumb", "lum b", "lb", "luminalb"),
+    Subtype.LUMINAL_A: ("luminal a", "luma", "lum a", "la", "luminala", "luminal-a", "lum-a"),
+    Subtype.LUMINAL_B: ("luminal b", "lumb", "lum b", "lb", "luminalb", "luminal-b", "lum-b"),
     Subtype.HER2_HR_POSITIVE: ("her2+/hr+", "her2+(hr+)", "her2+hr+", "her2 hr+", "her2pos/hrpos"),
     Subtype.HER2_HR_NEGATIVE: ("her2+/hr-", "her2+(hr-)", "her2+hr-", "her2 hr-", "her2pos/hrneg"),
-    Subtype.TN: ("tn", "tnbc", "triple negative", "triple-negative"),
+    Subtype.TN: (
+        *("tn", "tnbc", "triple negative", "triple-negative", "triple negativ", "triple-negativ", "dreifach negativ"),
+        *("dreifach-negativ", "triple negatif", "triple negativo", "triple negativa", "triplo negativo"),
+    ),
     PartialSubtype.HER2: ("her2+", "her2-enriched", "her2 enriched", "her2-positive", "her2 positive"),
     PartialSubtype.HR_POSITIVE_HER2_NEGATIVE: ("hr+/her2-", "hr+her2-", "luminal"),
 }
 _BY_ALIAS = {alias: subtype for subtype, aliases in _ALIASES.items() for alias in aliases}
 _BY_ALIAS |= {str(i): s for i, s in enumerate(Subtype)}
+
+
+#: A receptor with its status, at the beginning of a text; the sign stands right behind it.
+_RECEPTOR = re.compile(
+    r"(?P<name>her2(?:/?neu)?|er|pr|pgr|hr)[ _-]?(?:(?P<plus>pos(?:itive?|itiv)?)|(?P<minus>neg(?:ative?|ativ)?))"
+    r"(?![a-z])|(?P<short>her2(?:/?neu)?|er|pr|pgr|hr) ?(?P<sign>[+-])"
+)
+_BETWEEN = re.compile(r"[\s,;/&()\[\]]+|and\b|und\b|et\b")
+_FAMILIES: Mapping[str, SubtypeLabel] = {
+    **dict.fromkeys(("luminal a", "luminal-a", "lum a", "lum-a", "luma"), Subtype.LUMINAL_A),
+    **dict.fromkeys(("luminal b", "luminal-b", "lum b", "lum-b", "lumb"), Subtype.LUMINAL_B),
+    **dict.fromkeys(("her2-enriched", "her2 enriched"), PartialSubtype.HER2),
+    **dict.fromkeys(("triple negative", "triple-negative", "tnbc", "tn"), Subtype.TN),
+    "luminal": PartialSubtype.HR_POSITIVE_HER2_NEGATIVE,
+}
+
+
+def of_receptors(hormone: bool | None, her2: bool | None) -> SubtypeLabel | None:
+    """Subtype by hormone receptors and HER2; None is unknown, and so is what cannot be said.
+
+    Positive hormone receptors without HER2 are Luminal A or B: which of them, only Ki-67 (or the grade) would tell.
+    """
+    found: dict[tuple[bool | None, bool | None], SubtypeLabel] = {
+        (True, True): Subtype.HER2_HR_POSITIVE,
+        (True, False): Subtype.HER2_HR_NEGATIVE,
+        (True, None): PartialSubtype.HER2,
+        (False, True): PartialSubtype.HR_POSITIVE_HER2_NEGATIVE,
+        (False, False): Subtype.TN,
+    }
+    return found.get((her2, hormone))
+
+
+def _written_receptors(text: str) -> tuple[dict[str, bool], str] | None:
+    """Receptors and their status in a text of nothing else, and the family before them; None where that is not so."""
+    family = next(
+        (name for name in sorted(_FAMILIES, key=len, reverse=True) if re.match(rf"{name}(?![a-z])", text)), ""
+    )
+    rest, status = text[len(family) :], dict[str, bool]()
+    while rest:
+        if found := _RECEPTOR.match(rest):
+            name = (found["name"] or found["short"]).replace("neu", "").rstrip("/").replace("pgr", "pr")
+            positive = bool(found["plus"]) or found["sign"] == "+"
+            rest = rest[found.end() :]
+            # HER2-HR+ may be negative or a hyphen.
+            if status.setdefault(name, positive) is not positive or (found["sign"] == "-" and rest[:1].isalnum()):
+                return None
+        elif gap := _BETWEEN.match(rest):
+            rest = rest[gap.end() :]
+        else:
+            return None
+    return (status, family) if status else None
+
+
+def _by_receptors(text: str) -> SubtypeLabel | None:
+    """The subtype that receptors say, such as ``ER+/PR-/HER2-`` or ``Luminal B (HER2+)``; None where it is open."""
+    if (read := _written_receptors(text)) is None:
+        return None
+    status, family = read
+    her2, parts = status.get("her2"), [status[name] for name in ("er", "pr") if name in status]
+    hormone = True if True in parts else False if parts == [False, False] else None
+    if "hr" in status:
+        if hormone not in (None, status["hr"]):
+            return None  # contradicts itself
+        hormone = status["hr"]
+    meant = _FAMILIES.get(family)
+    if meant is None:
+        return of_receptors(hormone, her2)
+    if meant in (Subtype.LUMINAL_A, Subtype.LUMINAL_B, PartialSubtype.HR_POSITIVE_HER2_NEGATIVE):
+        if hormone is False or (her2 and meant is Subtype.LUMINAL_A):
+            return None
+        return Subtype.HER2_HR_POSITIVE if her2 else meant
+    told = of_receptors(hormone, her2 if meant is Subtype.TN else True)
+    if meant is Subtype.TN:
+        return Subtype.TN if hormone is not True and not her2 else None
+    return told if her2 is not False else None
 
 
 def get_task(name: str) -> Task:
@@ -153,10 +231,15 @@ def get_task(name: str) -> Task:
         raise MolSubError("task", f"unknown value '{name}'", f"Choose one of {', '.join(TASKS)}") from None
 
 
-def _key(text: object) -> str:
-    """A cell as it is looked up; full-width signs and the dashes of word processors are plain ones."""
+def _plain(text: object) -> str:
+    """A cell in small letters; full-width signs and the dashes of word processors are plain ones."""
     plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
-    key = " ".join(plain.strip().lower().replace("_", " ").split())
+    return " ".join(plain.strip().lower().replace("_", " ").split())
+
+
+def _key(text: object) -> str:
+    """A cell as it is looked up."""
+    key = _plain(text)
     key = key[:-2] if key.endswith(".0") else key
     return key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
 
@@ -168,7 +251,7 @@ def number_label(text: object) -> int | None:
 
 
 def parse_subtype(text: object) -> SubtypeLabel:
-    """The subtype a table cell means: a name as in the paper, a common short form, a label 0-4, or a part of it.
+    """The subtype a table cell means: a name as in the paper, a common short form, receptors, a label 0-4, or a part.
 
     Raises
     ------
@@ -177,8 +260,14 @@ def parse_subtype(text: object) -> SubtypeLabel:
     """
     key = _key(text)
     if key not in _BY_ALIAS:
+        if (found := _by_receptors(_plain(text))) is not None:
+            return found
         known, partial = (", ".join(s.value for s in kind) for kind in (Subtype, PartialSubtype))
         remedy = f"Use one of {known}, or a label 0-4 in this order; or {partial}, where no more is known"
+        if "basal" in key:
+            remedy = (
+                f"Basal-like is not the same as triple negative: write TN where the receptors are negative. {remedy}"
+            )
         raise MolSubError("subtype", f"unknown value '{text}'", remedy)
     return _BY_ALIAS[key]
 

@@ -19,6 +19,7 @@ from MolSubCore.cohort.table_files import (
     clean_cell,
     column_name,
     is_error_value,
+    is_misread,
     is_missing,
     may_be_date,
     may_be_rounded,
@@ -263,6 +264,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             f"Row {lower[0]} looks like the header: delete the rows above it" if lower else "Add them to the header row"
         )
         where = f" in row {top}" if top > 1 else ""
+        where += f" (cells parted by {file.separator})" if file.separator and any(columns) else ""
         where += "".join(f" ({note.text})" for note in file.notes if note.column == "workbook")
         raise CohortError(
             path,
@@ -365,6 +367,10 @@ def _parse_row(
         for name in _KNOWN
         if name in values and is_error_value(values[name])
     ]
+    for name in ("patient_id", "subtype"):
+        if is_misread(raw.get(name, "")):
+            text = "has letters of UTF-8 that were read as another encoding, as \u00c3\u00bc for \u00fc"
+            wrong.append(Problem(number, name, f"{text}; save it as UTF-8 from its source"))
     if "\ufffd" in values.get("patient_id", ""):
         text = "has a letter that was lost when the table was saved (U+FFFD); save it as UTF-8 from its source"
         wrong.append(Problem(number, "patient_id", text))
@@ -522,6 +528,7 @@ def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
     patients: dict[str, list[int]] = {}
     for case in cases:
         patients.setdefault(case.patient_id, []).append(case.row)
+    lost = [rows for name, rows in patients.items() if re.search(r"\w\?+\w|\?\w", name)]
     taken_out = [
         rows for name, rows in patients.items() if len(rows) > 1 and not name.isdecimal() and is_placeholder(name)
     ]
@@ -536,6 +543,7 @@ def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
                 [rows for name, rows in patients.items() if may_be_rounded(name)],
                 "have zeros from the 16th digit on, as spreadsheets leave long numbers: patients may share one",
             ),
+            (lost, "have question marks, as programs write letters they do not know: patients may share one"),
             (taken_out, "are what programs write where an id was taken out; all these rows count as one patient"),
         )
         if groups

@@ -32,6 +32,10 @@ _HOLDS_ROWS = "has a cell that holds rows of the table; a quotation mark that is
 _APART = "Take out the loose quotation mark, and give each row a row of its own"
 #: Of a table: its bytes (of a workbook's parts, unpacked), its rows, its columns, the last row a sheet can have.
 _SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP, _LAST_ROW = 128 << 20, 32 << 20, 250_000, 1000, 1_048_576
+#: Columns of ids, whose numbers are read as a workbook shows them.
+ID_COLUMNS = frozenset(
+    ("patient_id", "patient id", "patient-id", "patientid", "id", "id1", "name", "study_id", "study id", "case_id")
+)
 #: Endings of tables.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
 #: Signs that nobody sees: byte order marks, joiners, direction marks, soft hyphens, fillers, variation selectors, tags.
@@ -58,14 +62,16 @@ _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
 _CALENDAR = r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
 #: What nobody gives as an id: a date with its time, ``1-Mar``, ``3月1日``.
 _SURE_DATE = re.compile(
-    rf"(?:{_CALENDAR})[ T]{_CLOCK}|\d{{1,2}}\.?[- ]{_MONTH}(?:[- ]\d{{2,4}})?"
+    rf"(?:{_CALENDAR})[ T]{_CLOCK}|\d{{1,2}}\.?[- ]{_MONTH}(?:[- ](?:\d{{2}}|\d{{4}}))?"
     r"|(?:\d{2,4}年)?\d{1,2}月(?:\d{1,2}日)?",
     re.IGNORECASE,
 )
-_PERHAPS_DATE = re.compile(rf"{_CALENDAR}|{_MONTH}[- ]\d{{2,4}}|{_CLOCK}", re.IGNORECASE)
+_PERHAPS_DATE = re.compile(rf"{_CALENDAR}|{_MONTH}[- ](?:\d{{2}}|\d{{4}})|{_CLOCK}", re.IGNORECASE)
 _ROUNDED = re.compile(r"[+-]?(?:\d+[.,]\d+E\+?\d+|\d+E\+\d+)", re.IGNORECASE)
 #: More digits than these a number of a spreadsheet does not keep.
 _DIGITS = 15
+#: What parts the cells of a table of text, and what that is called.
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars (|)"}
 _AS_TEXT = "format the column as text and enter the ids again"
 #: How workbooks write signs that XML cannot: ``_x000D_``.
 _CONTROL = re.compile(r"_x(00[01][0-9A-F])_", re.IGNORECASE)
@@ -195,8 +201,12 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[Problem] = []
+        #: What parts the cells of a file of text, for people; empty for a workbook, and before it is read.
+        self.separator = ""
         #: Of the row read last, as the workbook has them; of a file of text there are none.
         self._values: Sequence[object] = ()
+        self._shown_otherwise: set[int] = set()
+        self._struck: set[int] = set()
         self._width = 0
         self._shapes: list[set[str]] = []
         self._remembered = 0
@@ -300,6 +310,7 @@ class TableFile:
 
         try:
             delimiter = delimiter or _delimiter(text)
+            self.separator = _SEPARATORS.get(delimiter, f"'{delimiter}'")
             # Rows, not lines: a quoted cell may hold several lines, and a spreadsheet counts it as one row.
             for number, row in enumerate(csv.reader(lines(), delimiter=delimiter), start=1):
                 if '"' in "".join(own):
@@ -407,6 +418,8 @@ class TableFile:
                 text = data.decode(codec)
             except UnicodeDecodeError:
                 continue
+            if codec == "gb18030" and _may_be_korean(data):
+                name += ", but may be EUC-KR (Korean) as well"
             found = f"is not UTF-8 and was read as {name}: check the letters of {row_list(others)}. {save}"
             self.notes.append(Problem(None, "encoding", found, 8))
             return text
@@ -430,10 +443,21 @@ class TableFile:
                 sheet.reset_dimensions()  # the stated extent, which many writers get wrong
                 seen_hidden: list[int] = []
                 header: list[str] = []
-                for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+                ids: list[int] = []
+                styles = _Styles()
+                for number, row in enumerate(sheet.iter_rows(), start=1):
+                    cells = [cell.value for cell in row]
                     texts = [_cell_text(cell) for cell in cells] + [""] * (len(header) - len(cells))
                     if any(texts):
                         self._values = cells
+                        for place in ids:
+                            if place < len(row) and (shown := styles.shown(row[place])) not in ("", texts[place]):
+                                texts[place] = shown
+                                self._shown_otherwise.add(number)
+                        if any(cells[n] is not None and styles.is_struck(cell) for n, cell in enumerate(row)):
+                            self._struck.add(number)
+                        if not header:
+                            ids = [n for n, text in enumerate(texts) if column_name(text) in ID_COLUMNS]
                         seen_hidden += [number] if number in hidden else []
                         self._refuse_rows_in(number, texts, ",;\t")
                         self._remember(texts)
@@ -490,11 +514,11 @@ class TableFile:
                         found = f"has a row of the number {told} after row {row}; its row numbers are damaged"
                         raise CohortError(self.path, found, "Open it in a spreadsheet program and save it again")
                     row, column = number, 0
-                    if element.get("hidden") in ("1", "true"):
+                    if element.get("hidden") in ("1", "true") or _is_zero(element.get("ht")):
                         hidden.add(row)
                 elif tag == "sheetData":
                     data = element
-                elif tag == "col" and element.get("hidden") in ("1", "true"):
+                elif tag == "col" and (element.get("hidden") in ("1", "true") or _is_zero(element.get("width"))):
                     self._hidden_columns.append((int(element.get("min", 0)), int(element.get("max", 0))))
                 continue
             if tag == "c":
@@ -526,6 +550,12 @@ class TableFile:
         if hidden:
             text = f"{row_list(hidden)}: hidden, perhaps by a filter, and read all the same; delete what is not meant"
             self.notes.append(Problem(None, "workbook", text, 8))
+        if self._struck:
+            text = f"cells of {row_list(self._struck)} are struck out, and were read all the same"
+            self.notes.append(Problem(None, "workbook", f"{text}; delete what is not meant", 8))
+        if self._shown_otherwise:
+            text = f"ids of {row_list(self._shown_otherwise)} were read as they are shown, by their number formats"
+            self.notes.append(Problem(None, "workbook", text, 6))
         if self._uncomputed:
             rows = row_list(row for row, _ in self._uncomputed)
             text = (
@@ -536,6 +566,68 @@ class TableFile:
             rows = row_list(row for row, *_ in self._merged)
             text = f"has merged cells (from {rows} on): only the first cell has the value, the others are empty"
             self.notes.append(Problem(None, "workbook", text, 8))
+
+
+def _is_zero(size: str | None) -> bool:
+    """Whether a height or width of a workbook is none."""
+    return size is not None and re.fullmatch(r"0*(\.0*)?", size.strip()) is not None
+
+
+class _Styles:
+    """What of cells' styles changes their meaning; each style is looked at once."""
+
+    def __init__(self) -> None:
+        self._formats: dict[int, str] = {}
+        self._strikes: dict[int, bool] = {}
+
+    def is_struck(self, cell: Any) -> bool:
+        """Whether a cell is crossed out."""
+        if cell.value is None:
+            return False
+        style = cell._style_id
+        if style not in self._strikes:
+            self._strikes[style] = bool(cell.font.strike)
+        return self._strikes[style]
+
+    def shown(self, cell: Any) -> str:
+        """A whole number as its format shows it (``000007``, ``P-7``); empty where that is not known here."""
+        value = cell.value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**_DIGITS:
+            return ""
+        if value != int(value):
+            return ""
+        style = cell._style_id
+        if style not in self._formats:
+            self._formats[style] = cell.number_format
+        return _formatted(int(value), self._formats[style])
+
+
+def _formatted(value: int, pattern: str) -> str:
+    """A whole number in a spreadsheet's number format of digits and fixed signs; empty for any other format."""
+    section = pattern.split(";")[0]
+    parts = re.findall(r'"([^"]*)"|\\(.)|_.|\*.|([0#?])|(\[[^\]]*\])|(.)', section)
+    signs: list[tuple[bool, str]] = []
+    for quoted, escaped, digit, condition, other in parts:
+        if digit:
+            signs.append((True, digit))
+        elif quoted or escaped:
+            signs.append((False, quoted or escaped))
+        elif other and other in "-+/():' &~{}=<>$":
+            signs.append((False, other))
+        elif other or re.fullmatch(r"\[[<>=].*\]", condition):
+            return ""  # a date, a decimal point, thousands, a condition
+    if not any(is_digit for is_digit, _ in signs):
+        return ""
+    left, found = str(value), []
+    first = next(n for n, (is_digit, _) in enumerate(signs) if is_digit)
+    for n in range(len(signs) - 1, -1, -1):
+        is_digit, sign = signs[n]
+        if not is_digit:
+            found.append(sign)
+            continue
+        taken, left = (left, "") if n == first else (left[-1:], left[:-1])
+        found.append(taken or {"0": "0", "?": " "}.get(sign, ""))
+    return "".join(reversed(found)).strip()
 
 
 def _shape(cell: str) -> str:
@@ -567,14 +659,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _delimiter(text: str) -> str:
     """The separator that makes of the first row the most cells without another separator in them."""
     tops = {}
-    for delimiter in ("\t", ";", ","):
+    for delimiter in _SEPARATORS:
         rows = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
         tops[delimiter] = list(islice((row for row in rows if any(map(clean_cell, row))), 20))
     counts: dict[str, int] = {}
     for place in range(20):  # above the header there may be a title, which has no separator
         for delimiter, rows_of in tops.items():
             row = rows_of[place] if place < len(rows_of) else []
-            counts[delimiter] = sum(not re.search(r"[\t;,]", cell) for cell in row) if len(row) > 1 else 0
+            counts[delimiter] = sum(not re.search(r"[\t;,|]", cell) for cell in row) if len(row) > 1 else 0
         if any(counts.values()):
             break
     return max(counts, key=lambda delimiter: counts[delimiter])
@@ -613,6 +705,24 @@ def _looks_chinese(data: bytes) -> bool:
     level = (*range(0xA1, 0xA4), *range(0xB0, 0xD8))
     common = [pair for pair in pairs if pair[0] in level and 0xA1 <= pair[1] <= 0xFE]
     return len(common) >= 0.8 * len(pairs)
+
+
+def _may_be_korean(data: bytes) -> bool:
+    """Whether all letters are where EUC-KR has its syllables, which is half of where Chinese has its characters."""
+    pairs = re.findall(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]", data)
+    return all(0xB0 <= pair[0] <= 0xC8 and pair[1] >= 0xA1 for pair in pairs)
+
+
+def is_misread(text: str) -> bool:
+    """Whether a text is UTF-8 that somebody read as Western European: ``MÃ¼ller``."""
+    if text.isascii():
+        return False
+    for codec in ("cp1252", "latin-1"):
+        try:
+            return not text.encode(codec).decode("utf-8").isascii()
+        except UnicodeError:
+            continue
+    return False
 
 
 def _has_values(sheet: Any) -> bool:

@@ -243,9 +243,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed = capsys.readouterr().out
     assert "2 rows of the table: 1 in the table, 1 not" in printed
     assert "       1  image file missing" in printed
+    assert "read as the paper's: 0 Luminal A" in printed and "there is no 0" in printed
     assert out.read_text().splitlines() == ["patient_id,image,mask,box,subtype", "P1,c/a.dcm,c/m.json,,TN"]
     assert "exists already" in failing(capsys, *command)
     assert main([*command, "--overwrite"]) == 0
     assert "no table with the columns" in failing(capsys, "cohort", "import", "vindr", str(folder), "--out", "x.csv")
     assert "expected .csv" in failing(capsys, *command[:-1], str(tmp_path / "u.xlsx"))
+    (folder / "table.csv").write_text("name,img_path,annotation_path,label\nP1,a.dcm,m.json,1\nP2,a.dcm,m.json,5\n")
+    assert "seem to count from 1" in failing(capsys, *command, "--overwrite")
     assert "is no folder" in failing(capsys, "cohort", "import", "cmmd", str(tmp_path / "no"), "--out", "x.csv")

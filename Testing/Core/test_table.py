@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
+from openpyxl.styles import Font
 
 from MolSubCore.cohort.table import Cohort, parse_cohort, read_cohort
 from MolSubCore.errors import CohortError
@@ -473,6 +474,45 @@ def test_sides_and_views_are_read_in_one_way(tmp_path: Path) -> None:
         first(laterality="left", view="RCC")
 
 
+def test_what_a_workbook_shows_and_strikes_out(tmp_path: Path) -> None:
+    """Ids as they are shown, rows of no height, and cells that are struck out."""
+    book = Workbook()
+    sheet = book.worksheets[0]
+    for row in (HEADER, *[[n, "i", "m", "TN"] for n in (7, 7, 8, 9, 10)]):
+        sheet.append(row)
+    sheet["A2"].number_format, sheet["A3"].number_format = "000000", '"P-"00'
+    sheet["A4"].number_format = "#,##0"
+    sheet["A5"].font = Font(strike=True)
+    book.save(tmp_path / "plain.xlsx")
+    with zipfile.ZipFile(tmp_path / "plain.xlsx") as old, zipfile.ZipFile(tmp_path / "t.xlsx", "w") as new:
+        for part in old.namelist():
+            new.writestr(part, old.read(part).replace(b'<row r="6"', b'<row r="6" ht="0" customHeight="1"'))
+    assert [case.patient_id for case in read_cohort(tmp_path / "t.xlsx").cases] == ["000007", "P-07", "8", "9", "10"]
+    words = told(tmp_path / "t.xlsx")
+    assert "ids of rows 2-3 were read as they are shown" in words
+    assert "cells of row 5 are struck out" in words
+    assert "row 6: hidden" in words
+
+
+def test_letters_that_were_read_wrongly_before_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, ["M\u00c3\u00bcller", "i", "m", "tn"], ["M\u00fcller", "i", "m", "tn"]]), "utf-8")
+    assert [(p.row, p.column) for p in parse_cohort(path)[1]] == [(2, "patient_id")]
+    path.write_text(text_of([HEADER, ["M?ller", "i", "m", "tn"]]))
+    assert "row 2 have question marks" in told(path)
+    path.write_bytes(text_of([HEADER, ["\uae40\uc601\ud76c", "i", "m", "tn"]]).encode("euc-kr"))
+    assert "may be EUC-KR (Korean)" in told(path)
+
+
+def test_bars_part_cells_and_what_parts_them_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, *ROWS], "|"))
+    assert summary(read_cohort(path)) == EXPECTED
+    path.write_text("patient_id~image;mask;subtype\n")
+    with pytest.raises(CohortError, match=r"found \(cells parted by semicolons\): patient_id~image"):
+        read_cohort(path)
+
+
 def test_which_lesion_it_is_in_other_columns_and_spellings(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
 
@@ -699,3 +739,10 @@ def test_western_letters_are_not_taken_for_chinese(tmp_path: Path, name: str) ->
     (case,) = read_cohort(path).cases
     assert case.patient_id == name
     assert case.image.name == f"{name}.dcm"
+
+
+def test_codes_of_sites_are_no_dates(tmp_path: Path) -> None:
+    """GEN and SET are months in Italian and Spanish, but no year has three digits."""
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, *[[name, "i", "m", "tn"] for name in ("01-GEN-001", "02-SET-101", "GEN-003")]]))
+    assert not told(path)

@@ -46,6 +46,15 @@ def test_every_subtype_has_a_class_in_every_task() -> None:
         ("HER2-enriched", PartialSubtype.HER2),
         ("HER2 positive", PartialSubtype.HER2),
         ("HR+/HER2\u2212", PartialSubtype.HR_POSITIVE_HER2_NEGATIVE),
+        ("Lum-A", Subtype.LUMINAL_A),
+        ("Luminal B (HER2+)", Subtype.HER2_HR_POSITIVE),
+        ("LumB HER2-", Subtype.LUMINAL_B),
+        ("HER2+, HR-", Subtype.HER2_HR_NEGATIVE),
+        ("HER2-enriched (ER-/PR-)", Subtype.HER2_HR_NEGATIVE),
+        ("ER+/PR-/HER2-", PartialSubtype.HR_POSITIVE_HER2_NEGATIVE),
+        ("ER-, PR-, HER2-", Subtype.TN),
+        ("HER2-positive; HR-positive", Subtype.HER2_HR_POSITIVE),
+        ("Triple Negativ", Subtype.TN),
     ],
 )
 def test_cells_are_understood(text: object, subtype: Subtype | PartialSubtype) -> None:

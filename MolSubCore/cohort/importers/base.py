@@ -37,7 +37,7 @@ from MolSubCore.imaging.io.dicom import open_dicom, read_pixels
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.lesion import Box
 from MolSubCore.lesions.masks import write_mask
-from MolSubCore.tasks import PartialSubtype, Subtype, SubtypeLabel, get_task
+from MolSubCore.tasks import SubtypeLabel, get_task, of_receptors
 
 USED = "in the table"
 
@@ -820,14 +820,7 @@ def from_receptors(er: bool | None, pr: bool | None, her2: bool | None) -> tuple
         Why there is none; else empty.
     """
     hormone = True if er or pr else False if er is False and pr is False else None
-    found: dict[tuple[bool | None, bool | None], SubtypeLabel] = {
-        (True, True): Subtype.HER2_HR_POSITIVE,
-        (True, False): Subtype.HER2_HR_NEGATIVE,
-        (True, None): PartialSubtype.HER2,
-        (False, True): PartialSubtype.HR_POSITIVE_HER2_NEGATIVE,
-        (False, False): Subtype.TN,
-    }
-    subtype = found.get((her2, hormone))
+    subtype = of_receptors(hormone, her2)
     if subtype is not None:
         return subtype, ""
     return None, NOT_RECORDED if er is None and pr is None and her2 is None else INCOMPLETE

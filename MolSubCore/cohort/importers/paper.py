@@ -6,6 +6,7 @@ their last parts below the folder.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from MolSubCore.cohort.importers.base import (
@@ -14,6 +15,7 @@ from MolSubCore.cohort.importers.base import (
     Found,
     Ledger,
     Line,
+    Note,
     Progress,
     Row,
     files_below,
@@ -21,9 +23,9 @@ from MolSubCore.cohort.importers.base import (
     note_passed,
     read_lines,
 )
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import Finder
-from MolSubCore.tasks import SubtypeLabel, parse_subtype
+from MolSubCore.tasks import Subtype, SubtypeLabel, parse_subtype
 
 NO_NAME = "no name"
 NO_OUTLINE = "outline file missing"
@@ -44,6 +46,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     passed: dict[str, list[str]] = {}
     table = find_table(files_below(folder, passed), _COLUMNS, folder=folder, name="the paper's table")
     found, moved, finder = Found(Ledger("rows of the table")), [], Finder()
+    numbers: set[int] = set()
     note_passed(found, passed)
     for line in read_lines(table, found):
         key = f"row {line.number}"
@@ -54,10 +57,20 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         if reason or image is None:
             found.inputs.place(key, reason)
             continue
+        if number := re.fullmatch(r"(\d+)(?:\.0+)?", line["label"]):
+            numbers.add(int(number[1]))
         moved += [key] if image_moved or mask_moved else []
         found.rows.append(_row(key, line, image, mask))
         if progress:
             progress(len(found.rows), 0, "rows")
+    if 0 not in numbers and any(number >= len(Subtype) for number in numbers):
+        text = f"has labels from {min(numbers)} to {max(numbers)}: the paper's are 0 to 4, these seem to count from 1"
+        raise CohortError(table, text, "Write the names of the subtypes")
+    if numbers:
+        names = ", ".join(f"{n} {subtype.value}" for n, subtype in enumerate(Subtype))
+        text = f"The numbers in the column label were read as the paper's: {names}"
+        counted = "; there is no 0: if they count from 1, write the names instead" if 0 not in numbers else ""
+        found.notes.append(Note(text + counted))
     found.note("Files found elsewhere below the folder than the table says", moved)
     return found
 
