@@ -16,13 +16,9 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from MolSubCore.errors import MolSubError
-
-if TYPE_CHECKING:
-    pass
-
 
 #: How UTF-8 files hold names that are no UTF-8 (Python's surrogate escapes): as ``\\udcfc``, which JSON reads back as
 #: it was; of tables, see `named_file`.
@@ -44,8 +40,10 @@ _HASHED_CAP = 64 << 20
 #: Bytes of a name that are kept in a hidden one; file systems take 255.
 _NAME_CAP = 200
 _LOCKS = (".lock", ".lock-held")
-#: Files that desktops put into every folder.
-_NOBODYS = (".DS_Store", "Thumbs.db", "desktop.ini", ".directory")
+#: What a lock holds: the number of a process from the second byte on (`MolSubCore.lock`), or which one it was.
+_LOCK = re.compile(rb"[\0 ]?(?:\d{1,20} *)?|process \d{1,20} on [^\r\n]*", re.DOTALL)
+#: Files that desktops put into folders that are looked at, and what they begin with.
+_NOBODYS = {".DS_Store": b"\0\0\0\1Bud1", "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"}
 
 
 @contextlib.contextmanager
@@ -66,9 +64,20 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        _name_target(error, temporary, path)
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _name_target(error: BaseException, temporary: Path, path: str | os.PathLike[str]) -> None:
+    """Let an error of the system name what the user typed, not the temporary name."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return
+    found = Path(error.filename)
+    if found == temporary or temporary in found.parents:
+        error.filename = os.fspath(Path(path) / found.relative_to(temporary))
+        error.filename2 = None
 
 
 def check_free(
@@ -91,20 +100,18 @@ def check_free(
     Raises
     ------
     MolSubError
-        If `path` is a file, a mount point where it has to be `whole`, or a folder that holds anything and may not be
-        replaced.
+        If `path` is a file, a pipe or a device, a mount point where it has to be `whole`, or a folder that holds
+        anything and may not be replaced.
     OSError
         Of `path`, if it cannot be made or written to.
     """
-    # Not Path.is_file, which raises on names that are too long.
-    if os.path.isfile(path):  # noqa: PTH113
-        raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
+    _refuse_file(path)
     if whole and _is_mount(path):
         found = "is a mount point (a volume or a drive), which cannot be replaced by a finished folder"
         raise MolSubError(path, found, f"Choose a folder in it, such as {Path(path) / 'result'}")
     if os.path.isdir(path):  # noqa: PTH112
         # Of nobody's: locks, and what a killed writer left, which whoever holds the lock removes.
-        held = [e for e in Path(path).iterdir() if whole or not (e.name in _LOCKS or _hidden(e.name))]
+        held = [e for e in Path(path).iterdir() if whole or not (_is_lock(e) or _hidden(e.name))]
         if held and replaces is None:
             raise MolSubError(path, "exists already", remedy)
         if held and replaces is not None:
@@ -118,13 +125,18 @@ def check_folder(path: Path) -> None:
     Raises
     ------
     MolSubError
-        If it is a file.
+        If it is a file, a pipe or a device.
     OSError
         Of `path`, if it cannot be made or written to.
     """
+    _refuse_file(path)
+    try_place(path, whole=False)
+
+
+def _refuse_file(path: Path) -> None:
+    # Not Path.is_file, which raises on names that are too long.
     if os.path.isfile(path):  # noqa: PTH113
         raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
-    try_place(path, whole=False)
 
 
 def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
@@ -139,11 +151,18 @@ def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
 
     Raises
     ------
+    MolSubError
+        If a pipe, a socket or a device is there, which nothing is written to and nothing takes the place of.
     OSError
         Of `path`, whatever else could not be made.
     """
     target = _led_to(Path(path))
     try:
+        with contextlib.suppress(FileNotFoundError):
+            kind = os.stat(path).st_mode  # noqa: PTH116 - also tells a link that leads to itself
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                found = "is a pipe, a socket or a device, expected a name for a new file or folder"
+                raise MolSubError(path, found, "Choose another --out")
         with contextlib.suppress(FileNotFoundError):
             os.lstat(target)  # a name that is too long, a file in the place of a folder
         above = [target, *target.parents] if not whole else target.parents
@@ -215,7 +234,8 @@ def atomic_folder(
         note_files(temporary, also)
         with named_folder(temporary, target, replaces=replaces, remedy=remedy):
             pass
-    except BaseException:
+    except BaseException as error:
+        _name_target(error, temporary, path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -234,8 +254,10 @@ def note_files(folder: Path, also: tuple[str, ...] = (), *, only: tuple[str, ...
 
 def _mark(entry: Path) -> str:
     """What tells whether an entry of a folder is as it was: the hash of a file; empty where nothing does."""
-    if entry.name in (*_LOCKS, MANIFEST):
+    if entry.name == MANIFEST:
         return ""
+    if _is_lock(entry):
+        return "lock"  # whoever held it last
     if entry.is_symlink():
         return f"link:{entry.readlink()}"
     if entry.is_dir():
@@ -282,7 +304,63 @@ def _read_list(folder: Path) -> dict[str, str] | None:
 def _changed(folder: Path, listed: Mapping[str, str]) -> list[str]:
     """Listed entries that somebody has changed since."""
     there = ((name, mark) for name, mark in listed.items() if mark and os.path.lexists(folder / name))
-    return sorted(name for name, mark in there if _mark(folder / name) != mark)
+    return sorted(name for name, mark in there if _mark(folder / name) not in (mark, *mark.split()))
+
+
+def why_not_as_written(folder: Path, *names: str) -> str:
+    """Why what a folder holds is not what this program wrote there, for the middle of a sentence; empty where it is.
+
+    What others put beside it is no matter.
+
+    Parameters
+    ----------
+    names : str
+        Files of it that must be known by their hashes; lists of before have none.
+    """
+    try:
+        listed = _read_list(folder)
+    except MolSubError as error:
+        return error.problem
+    if listed is None:
+        return f"has no list of what this program wrote to it ({MANIFEST})"
+    lost = sorted(name for name, mark in listed.items() if mark and not os.path.lexists(folder / name))
+    for found, what in (
+        (_changed(folder, listed), "was changed since this program wrote it"),
+        (lost, "has lost a part"),
+        ([name for name in names if not listed.get(name)], "does not say how this program wrote it"),
+    ):
+        if found:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            return f"{what} ({found[0]}{more})"
+    return ""
+
+
+def check_unchanged(file: Path) -> None:
+    """Refuse to write a file anew that `write_listed` did not write, or that somebody has changed since.
+
+    Raises
+    ------
+    MolSubError
+        If it is there, and not as it was written.
+    """
+    if not os.path.lexists(file):
+        return
+    listed = _read_list(file.parent) or {}
+    if not listed.get(file.name) or _changed(file.parent, {file.name: listed[file.name]}):
+        found = "was changed since this program wrote it, or is not its own, and is not written over"
+        raise MolSubError(file, found, "Move it away, or give it another name, then repeat")
+
+
+def write_listed(file: Path, text: str) -> None:
+    """Write a file among others with its hash in the folder's list (`MANIFEST`), for `check_unchanged`.
+
+    While it is written the list has both hashes, of before and of now: so whoever is killed leaves no doubt.
+    """
+    listed = _read_list(file.parent) or {}
+    mark = hashlib.sha256(text.encode("utf-8", ESCAPED)).hexdigest()
+    _write_list(file.parent, listed | {file.name: f"{listed.get(file.name, '')} {mark}".strip()})
+    write_text(file, text)
+    _write_list(file.parent, listed | {file.name: mark})
 
 
 def remove_listed(folder: Path) -> None:
@@ -333,15 +411,40 @@ def check_ours(folder: Path, mark: str) -> None:
     if listed is None:
         found = f"has no list of what this program wrote to it ({MANIFEST}), so that nothing of it is removed"
         raise MolSubError(folder, found, "Choose another folder, or remove it yourself")
-    held = {entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.name not in _NOBODYS}
+    held = {entry.relative_to(folder).as_posix(): entry for entry in folder.rglob("*")}
+    strange = sorted(name for name in set(held) - set(listed) if not (_is_lock(held[name]) or _is_nobodys(held[name])))
     for names, what in (
-        (sorted(held - set(listed) - set(_LOCKS)), "what this program did not write"),
+        (strange, "what this program did not write"),
         (_changed(folder, listed), "what was changed since this program wrote it"),
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found = f"holds {what} ({names[0]}{more}), which is never removed"
             raise MolSubError(folder, found, "Move that away, or choose another folder")
+
+
+def is_lock_text(content: bytes) -> bool:
+    """Whether this is what `MolSubCore.lock` writes into a lock; or nothing, as whoever is killed may leave it."""
+    return bool(_LOCK.fullmatch(content))
+
+
+def _is_lock(entry: Path) -> bool:
+    """Whether an entry of a folder is a lock of this program, by its name and by what it holds."""
+    return entry.name in _LOCKS and is_lock_text(_beginning(entry, 4096))
+
+
+def _is_nobodys(entry: Path) -> bool:
+    """Whether a desktop has put an entry into a folder by itself: by its name and by what it begins with."""
+    begin = _NOBODYS.get(entry.name)
+    return begin is not None and _beginning(entry, len(begin)) in (b"", begin)
+
+
+def _beginning(entry: Path, count: int) -> bytes:
+    """The first bytes of a file; of what is none, or cannot be read, a text that is nobody's."""
+    if not entry.is_symlink() and entry.is_file():
+        with contextlib.suppress(OSError), entry.open("rb") as file:
+            return file.read(count)
+    return b"not to be read"
 
 
 def hidden_name(target: Path, kind: str) -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import sweep
+from MolSubCore.files import is_lock_text, sweep
 
 _PID_DIGITS = 20
 #: How the system says that another one holds a lock; whatever else it says, it has no locks there.
@@ -122,8 +122,8 @@ class Lock:
 
     def _refuse_others(self, file: int) -> None:
         """Somebody's own file of this name is no lock, and not written to."""
-        os.lseek(file, 1, os.SEEK_SET)  # the first byte is locked on Windows
-        if os.read(file, 2 * _PID_DIGITS).decode("latin-1").strip(" \0\r\n").isdigit() or os.fstat(file).st_size == 0:
+        os.lseek(file, int(sys.platform == "win32"), os.SEEK_SET)  # where the first byte is locked
+        if is_lock_text(os.read(file, 4096)):
             return
         with contextlib.suppress(OSError):
             self._alone.unlink()

@@ -109,7 +109,7 @@ def predict(
                 )
             )  # fmt: skip
     warnings += check_one_patient(mammograms, unnamed)
-    made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids))
+    made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids, views))
     prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
     warnings += _result_warnings(prediction)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
@@ -238,9 +238,11 @@ def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -
     return {"layers": list(layers), "classes": wanted, "method": method}
 
 
-def told(sides: Sequence[str | None] = (), lesion_ids: Sequence[str] = ()) -> dict[str, Any]:
+def told(
+    sides: Sequence[str | None] = (), lesion_ids: Sequence[str] = (), views: Sequence[str | None] = ()
+) -> dict[str, Any]:
     """What the user said of the images, for the record of a prediction; empty where that is nothing."""
-    found: dict[str, list[Any]] = {"sides": list(sides), "lesion_ids": list(lesion_ids)}
+    found: dict[str, list[Any]] = {"sides": list(sides), "lesion_ids": list(lesion_ids), "views": list(views)}
     return {name: values for name, values in found.items() if any(values)}
 
 

@@ -14,7 +14,16 @@ from typing import Any, Literal
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
-from MolSubCore.files import check_free, plain_cell, read_json, write_json, write_text
+from MolSubCore.files import (
+    check_free,
+    check_ours,
+    check_unchanged,
+    plain_cell,
+    read_json,
+    why_not_as_written,
+    write_json,
+    write_listed,
+)
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, calibration_note
@@ -23,9 +32,11 @@ from MolSubCore.prediction.predict import check_request, predict, recorded, told
 from MolSubCore.prediction.provenance import made_of, program, result_key
 from MolSubCore.prediction.report import results_of
 from MolSubCore.prediction.result import ImageAndLesion
+from MolSubCore.prediction.warnings import warning_lines
 from MolSubCore.prediction.write import save_prediction
 
-_PLAN, _FORMAT = "plan.json", "molsub-predictions"
+_PLAN, _SUMMARY, _RESULT = "plan.json", "predictions.csv", "prediction.json"
+_FORMAT = "molsub-predictions"
 
 
 def predict_table(
@@ -47,8 +58,10 @@ def predict_table(
     ``laterality`` or ``side``, or the view (``L-MLO``), says the side where a file does not.
 
     With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
-    rows stand now; what is new gets a new number. A patient that cannot be predicted is reported and the others go
-    on. Rows of the table, not patient ids, say who a case is, unless `identified`.
+    rows stand now; what is new gets a new number. A case that somebody has changed since is left as it is, and
+    predicted again beside it; one that has lost files is predicted again in its place. A patient that cannot be
+    predicted is reported and the others go on. Rows of the table, not patient ids, say who a case is, unless
+    `identified`.
 
     Parameters
     ----------
@@ -64,7 +77,8 @@ def predict_table(
     Raises
     ------
     MolSubError
-        If `out` holds something, or with `resume` something else than predictions of this model with these settings.
+        If `out` holds something, or with `resume` something else than predictions of this model with these settings,
+        or a summary that somebody has changed.
 
     Returns
     -------
@@ -86,6 +100,7 @@ def predict_table(
         if not (out / _PLAN).exists():
             write_json(out / _PLAN, {"format": _FORMAT, "format_version": 1, **plan})
         rows, failed, cases_of = [], 0, _Folders(out, len(patients))
+        results: list[tuple[list[int], dict[str, Any]]] = []
         for number, (patient_id, cases) in enumerate(patients.items(), start=1):
             images = [(case.image, case.lesion) for case in cases]
             row = {"rows": " ".join(str(case.row) for case in cases)}
@@ -94,9 +109,9 @@ def predict_table(
             folder = out / f"case-{number:04d}"
             try:
                 said = _said_of(cases)
-                key = _key(images, bundle, asked | told(said["sides"], said["lesion_ids"]), identified)
-                folder, done = cases_of.take(number, key)
-                if not done or (dicom and not (folder / "dicom").is_dir()):
+                key = _key(images, bundle, asked | told(**said), identified)
+                folder, state = cases_of.take(number, row["rows"], key)
+                if state != "kept" or (dicom and not (folder / "dicom").is_dir()):
                     if dicom:
                         check_sources([case.image for case in cases], identified=identified)
                     prediction = predict(images, bundle, **request, **said)
@@ -104,14 +119,15 @@ def predict_table(
                         prediction,
                         folder,
                         identified=identified,
-                        overwrite=done,
+                        overwrite=state != "new",
                         dicom=dicom,
                         command=command,
                         heatmap_grid=heatmap_grid,
                     )
-                result = read_json(folder / "prediction.json")
+                result = read_json(folder / _RESULT)
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
                 found = [row | _result_cells(one) for one in results_of(result)]
+                results.append(([case.row for case in cases], result))
             except Exception as error:  # whatever it is, it is this patient's
                 if is_output_error(error):
                     raise
@@ -122,7 +138,12 @@ def predict_table(
             rows += [one | {"case": folder.name} for one in found]
             if progress:
                 progress(number, len(patients), folder.name)
-        _write_summary(out / "predictions.csv", rows, bundle, identified)
+        check_unchanged(out / _SUMMARY)  # while the work lasted
+        _write_summary(out / _SUMMARY, rows, bundle, identified)
+    for told_of in cases_of.changed:
+        print(f"Note: {told_of}.", file=sys.stderr)
+    for line in warning_lines(results):
+        print(f"Warning: {line}")
     if others := cases_of.others():
         print(f"Of no row of the table as it is now, and not in predictions.csv: {', '.join(others)}")
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
@@ -141,23 +162,30 @@ class _Folders:
     """
 
     def __init__(self, out: Path, patients: int) -> None:
+        self.changed: list[str] = []  # what became of cases that somebody has changed
         self._out, self._next = out, patients + 1
         self._known: dict[str, list[Path]] = {}
         for folder in sorted(out.glob("case-*")):
             self._known.setdefault(_made_key(folder), []).append(folder)
 
-    def take(self, number: int, key: str | None) -> tuple[Path, bool]:
-        """The folder of a patient, and whether it holds that prediction."""
+    def take(self, number: int, rows: str, key: str | None) -> tuple[Path, Literal["kept", "replaced", "new"]]:
+        """The folder of a patient; whether it holds that prediction, may be written anew, or is still to be made."""
         own = self._out / f"case-{number:04d}"
         if key and (known := self._known.get(key)):
-            folder = own if own in known else known[0]
+            why = {folder: why_not_as_written(folder, _RESULT) for folder in known}
+            folder = min(known, key=lambda each: (bool(why[each]), each != own))
             known.remove(folder)
-            return folder, True
+            if not why[folder]:
+                return folder, "kept"
+            with contextlib.suppress(MolSubError):
+                check_ours(folder, _RESULT)
+                return folder, "replaced"
+            self.changed.append(f"{folder.name} {why[folder]}: it was left as it is, and rows {rows} predicted again")
         if not os.path.lexists(own):
-            return own, False
+            return own, "new"
         while os.path.lexists(folder := self._out / f"case-{self._next:04d}"):
             self._next += 1
-        return folder, False
+        return folder, "new"
 
     def others(self) -> list[str]:
         """Folders that were there, and that nobody has taken."""
@@ -167,7 +195,7 @@ class _Folders:
 def _made_key(folder: Path) -> str:
     """What a case was made of; empty where it does not say."""
     with contextlib.suppress(MolSubError, OSError):
-        made = (read_json(folder / "prediction.json") or {}).get("made")
+        made = (read_json(folder / _RESULT) or {}).get("made")
         return str(made.get("key", "")) if isinstance(made, dict) else ""
     return ""
 
@@ -198,6 +226,7 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
     if differing:
         found = f"was begun with other settings ({'; '.join(differing)})"
         raise MolSubError(out, found, "Choose another --out, or give the settings of before")
+    check_unchanged(out / _SUMMARY)
 
 
 def _said_of(cases: Sequence[Case]) -> dict[str, Any]:
@@ -224,4 +253,4 @@ def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, ident
     writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
-    write_text(path, buffer.getvalue())
+    write_listed(path, buffer.getvalue())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from MolSubCore.cohort.table_files import row_list
+from MolSubCore.errors import printable
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import Roi
@@ -12,6 +15,9 @@ from MolSubCore.models.card import card_warnings
 
 #: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
 _SPACING = 0.1
+
+#: So many kinds of warnings are told of a table's patients.
+_KINDS_TOLD = 40
 
 #: Why a prediction means nothing, in words that go after a colon.
 MISPLACED = "its outline cannot be that of a lesion on this image"
@@ -93,6 +99,33 @@ def spacing_text(limits: Any) -> str:
     if not _is_range(limits):
         return "not recorded"
     return " to ".join(dict.fromkeys(f"{value:.3g}" for value in limits)) + " mm"
+
+
+def warning_lines(cases: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> list[str]:
+    """The warnings of many patients for the terminal: those of one kind in one line, with how many have it.
+
+    Texts that differ in their numbers and in the image they are of are of one kind; the first one is shown.
+
+    Parameters
+    ----------
+    cases : sequence of (rows, result)
+        Rows of the table, and the content of ``prediction.json``.
+    """
+    kinds: dict[str, dict[int, str]] = {}
+    for number, (_, result) in enumerate(cases):
+        labels = "|".join(re.escape(image["image"]) for image in result["images"])
+        for warning in result["warnings"]:
+            text = re.sub(rf"^Image (?:{labels})(?:, lesion \d+)?: ", "", warning)
+            kind = re.sub(r"\d+([.,]\d+)*", "#", re.sub(rf"\b(?:{labels})", "", text))
+            kinds.setdefault(kind, {}).setdefault(number, text)
+    lines = []
+    for texts in sorted(kinds.values(), key=len, reverse=True)[:_KINDS_TOLD]:
+        first = next(iter(texts.values()))
+        rows = row_list(row for number in texts for row in cases[number][0])
+        lines.append(printable(f"{len(texts)} of {len(cases)} patients ({rows}): {first[:1].upper()}{first[1:]}", 1200))
+    if len(kinds) > _KINDS_TOLD:
+        lines.append(f"{len(kinds) - _KINDS_TOLD} more kinds of warnings: see the patients' reports")
+    return lines
 
 
 def _is_range(values: Any) -> bool:

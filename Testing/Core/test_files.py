@@ -129,6 +129,22 @@ def test_only_what_was_written_here_is_replaced(tmp_path: Path) -> None:
     (out / "notes.txt").unlink()
     replaced(late=False)
     assert read_json(out / "first.json") == 2
+    lock_of_ours = b"\0" + f"{os.getpid():<20}".encode()
+    mac, windows = b"\0\0\0\1Bud1 and more", bytes.fromhex("d0cf11e0a1b11ae1") + b" and more"
+    for name, content, ours in (
+        (".lock", b"my own text", False), (".lock-held", b"mine", False), ("Thumbs.db", b"mine", False),
+        (".DS_Store", b"mine", False), (".directory", b"[Desktop Entry]", False), ("desktop.ini", b"mine", False),
+        (".lock", lock_of_ours, True), (".lock-held", b"process 7 on there", True), (".lock", b"", True),
+        ("Thumbs.db", windows, True), (".DS_Store", mac, True),
+    ):  # fmt: skip
+        (out / name).write_bytes(content)
+        if ours:
+            replaced(late=False)
+            continue
+        with pytest.raises(MolSubError, match=f"did not write \\({name}\\)"):
+            replaced(late=False)
+        assert (out / name).read_bytes() == content
+        (out / name).unlink()
     (out / MANIFEST).unlink()  # as of an older version
     with pytest.raises(MolSubError, match="remove it yourself"):
         replaced(late=False)
@@ -235,11 +251,32 @@ def test_everything_about_a_place_is_tried_before_the_work(tmp_path: Path) -> No
     with atomic_folder(tmp_path / longest) as temporary:
         write_json(temporary / f"{'n' * 250}.json", 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file", "link", longest]
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("loop", "loop/out"):
+        for tried in (check_free, check_folder, try_place):
+            with pytest.raises(OSError, match="Too many levels") as caught:
+                tried(tmp_path / name)
+            assert caught.value.filename == str(tmp_path / name)
     if sys.platform == "linux":
+        os.mkfifo(tmp_path / "pipe")
+        for place in (tmp_path / "pipe", Path("/dev/null")):
+            for tried in (check_free, check_folder, try_place):
+                with pytest.raises(MolSubError, match=rf"^{place}: is a pipe, a socket or a device"):
+                    tried(place)
         with pytest.raises(MolSubError, match="mount point"):
             check_free(Path("/proc"))
         with pytest.raises(MolSubError, match="exists already"):
             check_free(Path("/proc"), whole=False)
+
+
+def test_an_error_while_writing_names_what_was_typed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, atomic_path(tmp_path / "a"):
+        pass
+    assert caught.value.filename == str(tmp_path / "a") and ".tmp-" not in str(caught.value)
+    with pytest.raises(FileNotFoundError) as missing, atomic_folder(tmp_path / "b") as temporary:
+        (temporary / "no" / "x").touch()
+    assert missing.value.filename == str(tmp_path / "b" / "no" / "x")
 
 
 def test_leftovers_are_swept_by_whoever_holds_the_lock(tmp_path: Path) -> None:

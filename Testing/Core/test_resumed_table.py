@@ -92,6 +92,77 @@ def test_another_model_and_other_settings_are_refused(place: Path) -> None:
     assert [file.name for file in (place / "own").iterdir()] == ["thesis.txt"]
 
 
+def edit(file: Path, **values: Any) -> str:
+    """Change values of a JSON file, or leave out those that are None; its text before."""
+    before = file.read_text()
+    content = {name: value for name, value in (json.loads(before) | values).items() if value is not None}
+    file.write_text(json.dumps(content))
+    return before
+
+
+def test_a_case_that_was_changed_is_not_believed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = predicted(place, "ABC")
+    case = place / "out" / "case-0001"
+    result = read_json(case / "prediction.json")["results"][0]
+    edit(case / "prediction.json", results=[result | {"probabilities": {"non-TN": 0.0, "TN": 1.0}}])
+    changed = (case / "prediction.json").read_bytes()
+    edit(place / "out" / "case-0002" / "prediction.json", warnings=None)
+    (place / "out" / "case-0003" / "report.html").unlink()
+    again = predicted(place, "ABC", resume=True)
+    assert {name: found[1:] for name, found in again.items()} == {name: found[1:] for name, found in first.items()}
+    assert [again[name][0] for name in "ABC"] == ["case-0004", "case-0005", "case-0003"]
+    assert (case / "prediction.json").read_bytes() == changed
+    assert (place / "out" / "case-0003" / "report.html").is_file()
+    told = capsys.readouterr().err
+    assert (
+        "case-0001 was changed since this program wrote it (prediction.json): it was left as it is, and rows 2" in told
+    )
+    (case / "notes.txt").write_text("mine")  # of no matter where the rest is as it was
+    (place / "out" / "case-0004" / "notes.txt").write_text("mine")
+    assert predicted(place, "ABC", resume=True) == again
+
+
+def test_the_warnings_of_a_table_are_told_once_per_kind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "A.png").rename(place / "L_MLO.png")
+    rows = [["patient_id", "image", "box"], *([f"Doe-{name}", f"{name}.png", BOX] for name in ("L_MLO", "B", "C"))]
+    rows.insert(2, ["Doe-L_MLO", "D.png", BOX])
+    with (place / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    for resume in (False, True):
+        capsys.readouterr()
+        assert predict_table(place / "t.csv", model(), place / "out", {"layers": []}, resume=resume) == 0
+        printed = capsys.readouterr().out
+        lines = [line for line in printed.splitlines() if line.startswith("Warning: ") and "pixel spacing" in line]
+        assert len(lines) == 1 and lines[0].startswith("Warning: 3 of 3 patients (rows 2-5): The pixel spacing of"), (
+            printed
+        )
+        assert "Warning: 1 of 3 patients (rows 2-3): Which breast" in printed
+        assert "Doe" not in printed
+
+
+def test_a_summary_that_somebody_edited_is_not_written_over(place: Path) -> None:
+    predicted(place, "AB")
+    summary = place / "out" / "predictions.csv"
+    text = summary.read_text()
+    summary.write_text(f"{text}my remark\n")
+    with pytest.raises(MolSubError, match=r"predictions\.csv: was changed since this program wrote it.*Move it away"):
+        predicted(place, "ABC", resume=True)
+    assert summary.read_text() == f"{text}my remark\n"
+    summary.rename(place / "mine.csv")
+    predicted(place, "ABC", resume=True)
+    predicted(place, "AB", resume=True)
+
+
+def test_a_view_that_the_table_now_says_is_held_against_the_image(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "A.png").rename(place / "L_MLO.png")
+    for view, code in (("MLO", 0), ("CC", 2)):
+        (place / "t.csv").write_text(f'patient_id,image,box,view\nP1,L_MLO.png,"{BOX}",{view}\n')
+        assert predict_table(place / "t.csv", model(), place / "out", {"layers": []}, resume=code > 0) == code
+    assert "view of image 1 is CC, the image says MLO" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("identified", [False, True])
 def test_a_prediction_says_what_it_was_made_of(place: Path, identified: bool) -> None:
     said = "molsub predict ... --model ... --out ..."
