@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
 from MolSubCore.cli.app import build_parser
-from MolSubCore.cli.terminal import PlainText
+from MolSubCore.cli.terminal import terminal
 from MolSubCore.errors import explain_error
 from MolSubCore.worker.signals import on_end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0 done, 2 bad input, 130 interrupted, 1 a fault of ours."""
-    with contextlib.redirect_stdout(PlainText(sys.stdout)):  # type: ignore[type-var]
-        options = build_parser().parse_args(arguments)
+    with terminal():
+        try:
+            options = build_parser().parse_args(arguments)
+        except SystemExit:
+            sys.stdout.flush()
+            raise
         on_end(_interrupt)
         try:
             return _run(options)
@@ -32,10 +35,8 @@ def _run(options: argparse.Namespace) -> int:
     """Run a command; errors of all kinds become a line and an exit code."""
     try:
         result: int = options.handler(options)
+        sys.stdout.flush()
         return result
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if os.environ.get("MOLSUB_DEBUG"):
             raise

@@ -167,7 +167,7 @@ def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
     """
     names: set[str] = set()
     for path in (os.fspath(given) for given in paths):
-        for whole in dict.fromkeys((os.path.realpath(path), os.path.abspath(path), path)):  # noqa: PTH100
+        for whole in dict.fromkeys((*_whole_paths(path), path)):
             for form in dict.fromkeys((whole, printable(whole, 1 << 16), whole.replace("\\", "\\\\"))):
                 text = _hide_beginnings(text, form)
         names |= {name for name in re.split(r"[\\/]", path) if name not in ("", ".", "..")}
@@ -181,6 +181,14 @@ def hide_paths(text: str, paths: Iterable[str | os.PathLike[str]]) -> str:
         if stem := re.fullmatch(r"(.+?)(?:\.\w{1,4}){1,2}", name):
             text = re.sub(rf"(?<!\w){re.escape(stem[1])}(?:\.\w{{1,4}}){{1,2}}(?!\w)", "...", text)
     return _ABSOLUTE.sub("...", _NAMED.sub("'...'", text))
+
+
+def _whole_paths(path: str) -> list[str]:
+    """A path with where links lead, and absolute; neither of one that the system cannot have (NUL, other letters)."""
+    try:
+        return [os.path.realpath(path), os.path.abspath(path)]  # noqa: PTH100
+    except (OSError, ValueError):
+        return []
 
 
 def _hide_beginnings(text: str, path: str) -> str:

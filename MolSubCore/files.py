@@ -603,7 +603,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         if Path(path).stat().st_size > _JSON_CAP:
             raise MolSubError(path, f"has more than {_JSON_CAP >> 20} MiB", "Check that it is the right file")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except MolSubError:
         raise
     except FileNotFoundError:

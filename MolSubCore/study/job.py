@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.files import read_json
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.radiomics import RadiomicsSettings
@@ -75,6 +75,20 @@ class StudyJob:
         """For people."""
         return f"{self.task} {self.model} fold {self.fold}"
 
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> StudyJob:
+        """The job of what `to_dict` gave; MolSubError for anything else."""
+        for known in dataclasses.fields(cls):
+            if known.name not in options:
+                if known.default is dataclasses.MISSING:
+                    raise MolSubError("study-fold", f"lacks the option {known.name}", "Give it")
+            elif type(options[known.name]) is not (int if known.type == "int" else str):
+                found = f"has the option {known.name} of an unexpected kind ({options[known.name]!r:.80})"
+                raise MolSubError("study-fold", found, "Correct the request")
+        if strange := set(options) - {known.name for known in dataclasses.fields(cls)}:
+            raise MolSubError("study-fold", f"has the unknown option {min(strange)}", "Leave it out")
+        return cls(**options)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready options of the worker's job ``study-fold``."""
         return dataclasses.asdict(self)
@@ -106,7 +120,7 @@ def run_fold(options: dict[str, Any], progress: Callable[..., None]) -> dict[str
         If the table or its images are no longer those of the plan, another process works on this job, or anything
         that training says.
     """
-    job = StudyJob(**options)
+    job = StudyJob.from_dict(options)
     if not job.finished:
         run = job.folder.parent
         content = read_json(run / "plan.json")

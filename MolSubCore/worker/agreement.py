@@ -83,6 +83,7 @@ def _alone(pair: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
     only = "first" if pair.get("first") else "second" if pair.get("second") else "neither"
     result: dict[str, Any] = {"only": only}
     if only != "neither" and rule in ("union", only):
+        require("agreement", pair, "image")
         mammogram = read_mammogram(pair["image"])
         lesions = read_lesions(pair[only], mammogram)
         result["consensus"] = str(_write(pair, mammogram, consensus(lesions, lesions, "first")))

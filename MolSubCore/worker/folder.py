@@ -116,6 +116,7 @@ def _run(request: Request, folder: Path, lines: _Lines) -> int:
     from MolSubCore.worker.worker import Worker
 
     worker, ended = Worker(io.StringIO(), cast("TextIO", lines)), threading.Event()
+    worker.expect(request)
     lines.write(Event("ready", values={"pid": os.getpid()}).line())
 
     def watch() -> None:

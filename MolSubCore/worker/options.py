@@ -87,6 +87,21 @@ def _is_text(value: Any) -> bool:
     return not any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in value)
 
 
+def image_pairs(job: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Image and lesions of each of a job's ``images``.
+
+    Raises
+    ------
+    MolSubError
+        If one lacks its image or its lesions.
+    """
+    for number, entry in enumerate(options["images"], start=1):
+        for name in ("image", "lesions"):
+            if not entry.get(name):
+                raise MolSubError(job, f"lacks the option {name} of image {number}", "Give it")
+    return [(entry["image"], entry["lesions"]) for entry in options["images"]]
+
+
 def named_images(options: Mapping[str, Any]) -> dict[str, Any]:
     """Sides and names of lesions among a job's ``images``, as `MolSubCore.prediction.predict.predict` takes them.
 

@@ -24,7 +24,7 @@ from MolSubCore.prediction.predict import check_request, predict, predict_roi
 from MolSubCore.prediction.result import LesionPrediction, Prediction
 from MolSubCore.worker.arrays import write_array
 from MolSubCore.worker.cache import cached_bundle, forget, mammogram_of
-from MolSubCore.worker.options import Progress, named_images
+from MolSubCore.worker.options import Progress, image_pairs, named_images
 
 
 def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         resolution, on the mammogram's pixels within ``maps_box`` =
         ``[row0, row1, col0, col1]``; null without layers.
     """
-    pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
+    pairs = image_pairs("predict", options)
     out, device = Path(options["out"]), options.get("device") or "auto"
     wanted = options.get("classes") or "all"
     layers = options.get("layers")

@@ -12,7 +12,9 @@ A worker runs one job at a time, in the order of the requests, and ends when its
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +22,10 @@ from MolSubCore.errors import MolSubError
 
 #: Of these messages; a program and a worker of different versions refuse each other.
 VERSION = 1
+
+#: How a message begins, up to its id; what comes before it is short, see `_line`.
+_SIMPLE = r'(?:"(?:[^"\\]|\\.)*"|-?\d+|null|true|false)'
+_BEGIN = re.compile(rf'\s*\{{(?:\s*"(?:[^"\\]|\\.)*"\s*:\s*{_SIMPLE}\s*,)*?\s*"id"\s*:\s*({_SIMPLE})\s*[,}}]')
 
 EventKind = Literal["ready", "started", "progress", "done", "failed", "cancelled"]
 
@@ -99,6 +105,7 @@ def _fields(line: str) -> dict[str, Any]:
     MolSubError
         If it is none, or of another version.
     """
+    line = line.removeprefix("\ufeff")  # as some programs of Windows begin a text
     if any("\ud800" <= sign <= "\udfff" for sign in line):  # names that are no UTF-8 come as escapes, see `_line`
         raise MolSubError("message", "holds bytes that are no UTF-8", "Send JSON in UTF-8, other bytes as \\udcXX")
     try:
@@ -113,11 +120,20 @@ def _fields(line: str) -> dict[str, Any]:
 
 
 def request_id(line: str) -> str:
-    """The id in a line that `read_request` refuses, so that whoever waits for it hears; empty where there is none."""
+    """The id in a line that `read_request` refuses, so that whoever waits for it hears; empty where there is none.
+
+    It is found in what is no JSON, too (cut off, with bytes that are no UTF-8), where it comes before the options.
+    """
+    line = line.removeprefix("\ufeff")
     try:
-        name = json.loads(line)["id"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return ""
+        content = json.loads(line)
+        name = content.get("id") if isinstance(content, dict) else None
+    except (ValueError, RecursionError):
+        found, name = _BEGIN.match(line), None
+        with contextlib.suppress(ValueError):
+            name = json.loads(found[1]) if found else None
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
     return name if isinstance(name, str) else ""
 
 

@@ -11,7 +11,7 @@ from MolSubCore.files import OVERWRITE, check_free
 from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.write import save_prediction
 from MolSubCore.worker.cache import cached_bundle, mammogram_of
-from MolSubCore.worker.options import Progress, named_images, require
+from MolSubCore.worker.options import Progress, image_pairs, named_images, require
 
 
 def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def write_report(options: Mapping[str, Any], progress: Progress) -> dict[str, An
         For anything that cannot be read or does not fit; before any work, where `out` is taken.
     """
     require("report", options, "bundle", "images", "out")
+    pairs = image_pairs("report", options)
     out, overwrite = Path(options["out"]), bool(options.get("overwrite"))
     check_free(out, replaces="prediction.json" if overwrite else None, remedy=OVERWRITE)
     progress(0.0, stage="loading model")
     bundle = cached_bundle(options["bundle"], options.get("device") or "auto")
     progress(0.1, stage="predicting")
-    pairs = [(entry["image"], entry["lesions"]) for entry in options["images"]]
     classes = options.get("classes") or "predicted"
     layers, named = options.get("layers"), named_images(options)
     images = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}

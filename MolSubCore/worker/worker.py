@@ -54,7 +54,8 @@ class Worker:
         self._queue: queue.Queue[Request | None] = queue.Queue()
         self._lock = threading.Lock()
         self._running = ""
-        self._cancelled: set[str] = set()
+        self._waiting: list[Request] = []
+        self._cancelled: list[Request] = []  # of those that wait: a later request may have the same id
         self._ending = False
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # Started in the background of a shell, a process ignores interrupts, and with them every cancel.
@@ -97,12 +98,18 @@ class Worker:
         if isinstance(message, Cancel):
             self.cancel(message.id)
         else:
+            self.expect(message)
             self._queue.put(message)
 
-    def cancel(self, name: str) -> None:
-        """Interrupt the job of this id, or keep it from beginning; from any thread."""
+    def expect(self, request: Request) -> None:
+        """Know of a job that `run` will be called for, so that it can be cancelled before."""
         with self._lock:
-            self._cancelled.add(name)
+            self._waiting.append(request)
+
+    def cancel(self, name: str) -> None:
+        """Interrupt the job of this id, and keep those that wait from beginning; from any thread."""
+        with self._lock:
+            self._cancelled += [request for request in self._waiting if request.id == name]
             if name == self._running:
                 _thread.interrupt_main()
 
@@ -110,7 +117,9 @@ class Worker:
         """Do one job; whatever becomes of it is told by its last event."""
         try:
             with self._lock:
-                if request.id in self._cancelled:
+                self._waiting = [other for other in self._waiting if other is not request]
+                if any(other is request for other in self._cancelled):
+                    self._cancelled = [other for other in self._cancelled if other is not request]
                     raise KeyboardInterrupt
                 self._running = request.id
             self._emit("started", request.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -100,6 +101,45 @@ def test_completion_knows_every_command_and_option(shell: str, capsys: pytest.Ca
         assert all(word in text for word in name.split())
         for option in parser.options():
             assert (f"-l {option[2:]} " if shell == "fish" else option) in text, (name, option)
+
+
+WORK = """
+import sys, time, types
+from MolSubCore import __main__ as program
+
+class Parser:
+    def parse_args(self, words):
+        return types.SimpleNamespace(handler=work, after_interrupt="")
+
+def work(options):
+    with open(sys.argv[1], "w") as file:
+        for _ in range(3):
+            print("said", flush=True)
+            print("complained", file=sys.stderr, flush=True)
+            time.sleep(0.2)
+        file.write("done")
+    return 0
+
+program.build_parser = Parser
+sys.exit(program.main())
+"""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash")
+@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "| head -1", "2>&1 | head -1", "> /dev/full"])
+def test_nobody_has_to_listen(tmp_path: Path, streams: str) -> None:
+    (tmp_path / "work.py").write_text(WORK)
+    line = f"set -o pipefail; {shlex.quote(sys.executable)} work.py result {streams}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    full = "full" in streams
+    assert done.returncode == 2 * full
+    assert (tmp_path / "result").read_text() == ("" if full else "done")
+    assert "Exception" not in done.stderr and "Traceback" not in done.stderr
+    if full:
+        assert "the disk is full" in done.stderr
 
 
 TROUBLE = """

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.worker import worker as worker_module
-from MolSubCore.worker.protocol import LAST, Cancel, Event, Request, read_event, read_request
+from MolSubCore.worker.protocol import LAST, Cancel, Event, Request, read_event, read_request, request_id
 from MolSubCore.worker.worker import Worker
 
 PLAIN = st.recursive(
@@ -166,6 +167,66 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
     assert last["2"].values == {"result": "\ud800 M\udcfcller"}  # the latter as Python names such a file
     assert [last[name].event for name in "123456"] == ["failed", "done", "failed", "failed", "failed", "done"]
     assert "infinite" in last["3"].values["message"] and last["3"].values["bad_input"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (r'{"molsub": 1, "id": "7", "job": "x", "options": {"a": [1', "7"),
+        (r'{"id": "a \"b\" \u00fc", "options": {"id": "8"}, oops', 'a "b" ü'),
+        (r'{"molsub": 1, "job": "x", "id": 9, "options": {', "9"),
+        (r'{"molsub": 1, "id": 9, "job": "x"}', "9"),
+        (r'{"molsub": 1, "options": {"id": "8"}, "id": "7", oops', ""),  # not to be told from one within
+        (r'{"molsub": 1, "options": {"id": "8"', ""),
+        ('\ufeff{"molsub": 2, "id": "7"}', "7"),
+        ('{"id": "7', ""),
+        (r'{"id": "\x", ', ""),
+        ("[7]", ""),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_answered_under_its_id(line: str, name: str) -> None:
+    assert request_id(line) == name
+    with pytest.raises(MolSubError):
+        read_request(line)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_message() -> None:
+    assert read_request("\ufeff" + Request("1", "warm").line()) == Request("1", "warm")
+
+
+def test_an_id_that_was_cancelled_may_be_used_again() -> None:
+    written = io.StringIO()
+    worker, requests = Worker(io.StringIO(), written), [Request("1", "unknown") for _ in range(4)]
+    worker.cancel("1")  # nobody waits for it
+    for request in requests[:2]:
+        worker.expect(request)
+    worker.cancel("1")
+    for request in requests:
+        worker.run(request)
+    worker.cancel("1")
+    last = [event.event for event in _events(written) if event.event in LAST]
+    assert last == ["cancelled", "cancelled", "failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("job", "options", "told"),
+    [
+        ("study-fold", {}, "study-fold: lacks the option key"),
+        ("study-fold", {"key": "k", "study": "s", "task": "tn", "model": "m", "fold": True, "table": "t"}, "fold"),
+        ("study-fold", {"key": "k", "study": "s", "task": "tn", "model": "m", "fold": 1, "table": "t", "x": 1}, "x"),
+        ("predict", {"bundle": "b", "out": "{out}", "images": [{}]}, "lacks the option image of image 1"),
+        ("report", {"bundle": "b", "out": "{out}", "images": [{"image": "a"}]}, "lacks the option lesions of image 1"),
+        ("agreement", {"pairs": [{"first": "a"}], "consensus": "first"}, "agreement: lacks the option image"),
+    ],
+)
+def test_a_request_that_lacks_something_is_bad_input(
+    tmp_path: Path, job: str, options: dict[str, Any], told: str
+) -> None:
+    written = io.StringIO()
+    given = {name: str(tmp_path / "out") if value == "{out}" else value for name, value in options.items()}
+    Worker(io.StringIO(), written).run(Request("1", job, given))
+    values = _events(written)[-1].values
+    assert values["bad_input"] and told in values["message"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
