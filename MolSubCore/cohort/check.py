@@ -15,7 +15,7 @@ from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError
 from MolSubCore.imaging.io.reader import read_mammogram
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
@@ -114,7 +114,7 @@ def check_cohort(
             told = look_of(mammogram), mammogram.laterality or "", mammogram.view or ""
             sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, *told))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
-            counters["Manufacturers"][mammogram.manufacturer or "unknown"] += 1
+            counters["Manufacturers"][maker_name(mammogram.manufacturer)] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
         if progress:

@@ -23,6 +23,28 @@ SpacingSource = Literal[
 SYNTHETIC_MODEL = "MolSub synthetic"
 
 
+#: Makers of mammography systems and of readers of imaging plates, by a word of what Manufacturer (0008,0070) says.
+_MAKERS = {
+    "GE": "ge general", "Hologic": "hologic lorad trex", "Siemens": "siemens", "Fujifilm": "fuji fujifilm",
+    "Philips": "philips sectra", "Planmed": "planmed", "IMS Giotto": "ims giotto internazionale",
+    "Canon": "canon toshiba",
+    "Carestream": "carestream kodak", "Konica Minolta": "konica", "Agfa": "agfa", "Metaltronica": "metaltronica",
+    "Samsung": "samsung", "Genoray": "genoray", "DRGEM": "drgem", "Hitachi": "hitachi", "Shimadzu": "shimadzu",
+    "Villa": "villa", "Allengers": "allengers", "Adani": "adani", "United Imaging": "uih united", "Neusoft": "neusoft",
+    "Anke": "anke", "Wandong": "wandong", "Instrumentarium": "instrumentarium", "BMI": "bmi", "CapeRay": "caperay",
+    "iCRco": "icrco", "Vidar": "vidar", "Lumisys": "lumisys", "Howtek": "howtek", "R2": "r2", "iCAD": "icad",
+    "Parascript": "parascript", "MolSubSlicer project": "molsubslicer",
+}  # fmt: skip
+
+
+def maker_name(text: str | None) -> str:
+    """A manufacturer's name for messages: one of the known makers; other text of a header may be anybody's name."""
+    words = set(re.findall(r"[a-z0-9]+", (text or "").casefold()))
+    if not words:
+        return "unknown"
+    return next((name for name, known in _MAKERS.items() if words & set(known.split())), "one that is not known here")
+
+
 @dataclass(frozen=True)
 class Spacing:
     """Distance between pixel centres.

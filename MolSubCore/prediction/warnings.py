@@ -8,7 +8,7 @@ from typing import Any
 
 from MolSubCore.cohort.table_files import row_list
 from MolSubCore.errors import printable
-from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import Roi
 from MolSubCore.models.card import card_warnings
@@ -64,7 +64,7 @@ def image_warnings(
     maker = (mammogram.manufacturer or "").casefold()
     if vendors and not any(name in maker or maker in name for name in vendors if maker):
         known = ", ".join(card["vendors"])
-        own = mammogram.manufacturer or "unknown"
+        own = maker_name(mammogram.manufacturer)
         found.append(f"Image {label}: its manufacturer is {own}, the model was trained on {known}.")
     cohort = (card.get("training") or {}).get("cohort") or {}
     found += _outside_training(label, mammogram, rois, cohort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import re
 from pathlib import Path
@@ -12,6 +13,10 @@ from fuzz_seeds import Seed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from privacy_marks import found_in, mark_dicom
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from written_files import mammogram_dataset, picture, write_dicom
 
 import MolSubCore
@@ -23,6 +28,11 @@ from MolSubCore.errors import ImageError, MolSubError, printable
 from MolSubCore.evaluation.characteristics import patient_columns
 from MolSubCore.files import plain_cell
 from MolSubCore.imaging.io.reader import brief, read_mammogram
+from MolSubCore.imaging.mammogram import maker_name
+from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.prediction.warnings import image_warnings
 
 ROOT = Path(MolSubCore.__file__).parent
 
@@ -108,6 +118,43 @@ def test_texts_of_files_are_no_formulas(tmp_path: Path) -> None:
     assert axes.get_title() == r"$\frac{ of $ 5"
     using = {path.name for path in ROOT.rglob("*.py") if re.search(r"\bFigure\(|pyplot", path.read_text())}
     assert using == {"drawing.py"}  # the one way to make a figure
+
+
+def test_free_text_of_a_header_is_not_repeated(tmp_path: Path) -> None:
+    """Whatever somebody typed into a field that has defined terms, or numbers, or none."""
+    name = "ANNA MUELLER"
+    texts = ("ViewPosition", "BodyPartExamined", "VOILUTFunction", "Manufacturer", "SeriesDescription", "Laterality",
+             "PixelIntensityRelationship", "PresentationLUTShape", "PresentationIntentType", "PaddleDescription",
+             "ProtocolName", "WindowCenterWidthExplanation", "PatientOrientation", "PixelSpacingCalibrationType",
+             "PartialView", "BurnedInAnnotation", "ImageType", "DetectorType", "StudyDescription")  # fmt: skip
+    for keywords in (texts, ("ImagerPixelSpacing",), ("PixelSpacing",), ("WindowCenter",), ("PixelAspectRatio",),
+                     ("EstimatedRadiographicMagnificationFactor",), ("RescaleSlope",), ("NumberOfFrames",),
+                     ("Modality",), ("PhotometricInterpretation",), ("PixelPaddingValue",),
+                     ("SOPClassUID",)):  # fmt: skip
+        dataset = mammogram_dataset(picture(12), 12)
+        view = Dataset()
+        view.CodeValue, view.CodeMeaning, view.CodingSchemeDesignator = name, name, "SCT"
+        dataset.ViewCodeSequence = [view]
+        dataset.ViewCodeSequence[0].ViewModifierCodeSequence = [copy.deepcopy(view)]
+        dataset.PixelIntensityRelationshipSign = 1
+        for keyword in keywords:
+            tag = tag_for_keyword(keyword)
+            assert tag is not None
+            dataset[tag] = RawDataElement(Tag(tag), "LO", len(name), name.encode(), 0, False, True)
+        said = []
+        try:
+            mammogram = read_mammogram(write_dicom(tmp_path / "a.dcm", dataset))
+        except MolSubError as error:
+            said.append(str(error))
+        else:
+            lesions = read_lesions("5,5,20,20", mammogram)
+            rois = extract_rois(mammogram, lesions, get_recipe("default"))
+            said += [*image_warnings("1", mammogram, lesions, rois, {"vendors": ["Hologic"]}), mammogram.label]
+            said += mammogram.photometric_history
+        if keywords == texts:
+            assert "(a value that DICOM does not define) is no view" in " ".join(said)
+        assert said and not re.search("anna|mueller", " ".join(said), re.IGNORECASE), (keywords, said)
+    assert maker_name("GE MEDICAL SYSTEMS") == "GE" and maker_name("") == maker_name(None) == "unknown"
 
 
 def test_rows_are_told_without_paths() -> None:

@@ -12,7 +12,7 @@ import re
 import struct
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -165,6 +165,79 @@ _FACTORS = (0.95, 4.0)
 _APART = 1.15
 _CONTRADICTED = "contradicted"
 _LONGEST = 1024
+#: Stands in messages for free text of a header, which may hold anything, also a patient's name.
+_FREE_TEXT = "a value that DICOM does not define"
+#: Defined terms that a message may repeat, though they are none of a mammogram: View Position (PS3.3 C.8.1.1 and
+#: C.8.11.5), Body Part Examined (some of PS3.16 Annex L), Modality (C.7.3.1.1.1), Photometric Interpretation (C.7.6.3).
+_POSITIONS = ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO")
+_BODY_PARTS = (
+    *("ABDOMEN", "ABDOMENPELVIS", "ANKLE", "ARM", "AXILLA", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CLAVICLE"),
+    *("CSPINE", "ELBOW", "EXTREMITY", "FACE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HEAD", "HEART", "HIP"),
+    *("HUMERUS", "JAW", "KNEE", "LEG", "LIVER", "LSPINE", "LUNG", "MEDIASTINUM", "NECK", "ORBIT", "PELVIS", "RIB"),
+    *("SHOULDER", "SKULL", "SPINE", "SSPINE", "STERNUM", "THORAX", "THYROID", "TOE", "TSPINE", "WHOLEBODY", "WRIST"),
+)
+_ALL_MODALITIES = (
+    *(
+        "AR",
+        "AU",
+        "BDUS",
+        "BI",
+        "BMD",
+        "CR",
+        "CT",
+        "DG",
+        "DOC",
+        "DX",
+        "ECG",
+        "EPS",
+        "ES",
+        "FID",
+        "GM",
+        "HC",
+        "HD",
+        "IO",
+    ),
+    *(
+        "IOL",
+        "IVOCT",
+        "IVUS",
+        "KER",
+        "KO",
+        "LEN",
+        "LS",
+        "MG",
+        "MR",
+        "NM",
+        "OAM",
+        "OCT",
+        "OP",
+        "OPM",
+        "OPT",
+        "OPV",
+        "OT",
+    ),
+    *(
+        "PLAN",
+        "PR",
+        "PT",
+        "PX",
+        "REG",
+        "RESP",
+        "RF",
+        "RG",
+        "RTDOSE",
+        "RTIMAGE",
+        "RTPLAN",
+        "RTRECORD",
+        "RTSTRUCT",
+        "RWV",
+    ),
+    *("SEG", "SM", "SMR", "SR", "SRF", "TG", "US", "VA", "XA", "XC"),
+)
+_PHOTOMETRIC = (
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "HSV", "ARGB", "CMYK", "XYB"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT"),
+)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -178,6 +251,16 @@ def text(dataset: Dataset, keyword: str) -> str:
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     joined = "\\".join(str(v).strip() for v in values).strip("\\")
     return joined if joined.isprintable() and len(joined) <= _LONGEST else printable(joined, _LONGEST)
+
+
+def term(value: str, known: Container[str]) -> str:
+    """A value of a header as a message may tell it: itself where it is a known term; else it may be anybody's name."""
+    return value if value in known else _FREE_TEXT
+
+
+def _unquoted(error: BaseException) -> str:
+    """What a library says of a damaged element, without the values that it quotes."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", str(error))
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
@@ -212,7 +295,7 @@ def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
     found |= {name: side for name, side in others.items() if side}
     sides = list(found.values())
     if len(set(sides)) > 1:
-        told = ", ".join(f"{name} {given.get(name) or side}" for name, side in found.items())
+        told = ", ".join(f"{name} {side}" for name, side in found.items())
         taken = f"{sides[0]} was taken" if not doubts and any(name in given for name in found) else "it is unknown"
         doubts.append(f"The file contradicts itself about the side ({told}); {taken}.")
         return (sides[0] if "taken" in taken else None), doubts
@@ -271,9 +354,9 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
             notes.append(f"The file contradicts itself about the view ({given}); {view} was taken.")
             break
     if told.unknown:
-        word = printable(position, 40)
+        word = f"'{position}'" if position.upper() in _POSITIONS else f"({_FREE_TEXT})"
         known = f"; {view} was taken" if view else ""
-        notes.append(f"The View Position '{word}' is no view of mammography that is known{known}.")
+        notes.append(f"The View Position {word} is no view of mammography that is known{known}.")
     return view, notes
 
 
@@ -310,10 +393,9 @@ def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
         meant = read_view_text(text(items[0], "CodeMeaning"))
         view, unusual = meant.view, [*unusual, *meant.kinds]
         taken = f"; its meaning was taken as {view}" if view else ""
-        notes.append(f"The view code {code} is not in DICOM's list for mammography (CID 4014){taken}.")
-    for modifier in dict.fromkeys(modifiers):
-        if modifier and modifier not in _UNUSUAL and modifier not in _USUAL:
-            notes.append(f"The view modifier {modifier} is not in DICOM's list for mammography (CID 4015).")
+        notes.append(f"The view's code is not in DICOM's list for mammography (CID 4014){taken}.")
+    if any(modifier and modifier not in _UNUSUAL and modifier not in _USUAL for modifier in modifiers):
+        notes.append("A view modifier is not in DICOM's list for mammography (CID 4015).")
     return view, unusual, notes
 
 
@@ -403,7 +485,7 @@ def _spacings(dataset: Dataset, shape: tuple[int, int]) -> tuple[dict[str, tuple
         if values == ():
             continue
         if values is None or len(values) != 2:
-            warnings.append(f"{keyword} is not used: '{text(dataset, keyword)}' is not two numbers.")
+            warnings.append(f"{keyword} is not used: it is not two numbers.")
         elif problem := plausible_spacing(values[0], values[1], shape):
             warnings.append(f"{keyword} is not used: {problem}.")
         elif min(values) < _LEAST_SPACING and (keyword == "ImagerPixelSpacing" or not _may_be_magnified(dataset)):
@@ -424,8 +506,8 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
     told, title = numbers(dataset, "EstimatedRadiographicMagnificationFactor"), "the magnification factor"
     warnings = []
     if told is None or (told and not _FACTORS[0] <= told[0] <= _FACTORS[1]):
-        value = f"{told[0]:g}" if told else text(dataset, "EstimatedRadiographicMagnificationFactor")
-        warnings.append(f"The magnification factor is not used: '{value}' is no possible one.")
+        value = f"{told[0]:g}" if told else "what the file says"
+        warnings.append(f"The magnification factor is not used: {value} is no possible one.")
         if told is None or told[0] != 0:  # 0 is written where there is none
             warnings[-1] = f"{warnings[-1][:-1]}; the spacing is taken as unknown."
             return None, _CONTRADICTED, warnings
@@ -486,7 +568,8 @@ def read_polarity(dataset: Dataset, presentation: str | None, falling: bool) -> 
             warnings.append(f"Presentation LUT Shape {shape} contradicts {photometric}; {photometric} decided.")
     sign = numbers(dataset, "PixelIntensityRelationshipSign") or ()
     if sign and sign[0] in (1, -1):
-        relation = text(dataset, "PixelIntensityRelationship") or "unknown"
+        relation = text(dataset, "PixelIntensityRelationship").upper()
+        relation = term(relation, ("LIN", "LOG", "DISP")) if relation else "unknown"
         decides = presentation == "FOR PROCESSING"
         history.append(
             f"Pixel Intensity Relationship {relation}, sign {sign[0]:+.0f}"
@@ -533,7 +616,7 @@ def read_doubts(dataset: Dataset, presentation: str | None) -> list[str]:
         warnings.append("This is a quality-control image.")
     body = text(dataset, "BodyPartExamined").upper()
     if body and "BREAST" not in body and "MAMM" not in body:
-        warnings.append(f"Body Part Examined is {body}, expected BREAST.")
+        warnings.append(f"Body Part Examined is {term(body, _BODY_PARTS)}, expected BREAST.")
     return warnings
 
 
@@ -962,7 +1045,10 @@ def decoder_of(file: DicomFile) -> Decoder:
     try:
         decoder = get_decoder(file.syntax)
     except NotImplementedError:
-        name = f"{file.syntax.name} ({file.syntax})" if file.syntax.name != file.syntax else str(file.syntax)
+        known = file.syntax.name != file.syntax
+        name = (
+            f"{file.syntax.name} ({file.syntax})" if known else str(file.syntax) if file.syntax.is_valid else _FREE_TEXT
+        )
         raise ImageError(
             file.path, f"has the transfer syntax {name}, which cannot be decoded", "Export it uncompressed"
         ) from None
@@ -1167,7 +1253,7 @@ def read_voi(dataset: Dataset, *, signed: bool) -> tuple[tuple[VoiTransform, ...
         try:
             first, entries, bits = read_lut(item, signed=signed)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            useless.setdefault(str(error), []).append(number)
+            useless.setdefault(_unquoted(error), []).append(number)
             continue
         top = float((1 << bits) - 1)
         if entries.max() > top:
@@ -1198,7 +1284,7 @@ def _windows(dataset: Dataset) -> tuple[list[VoiTransform], list[str]]:
         warnings.append(f"The file has {count} windows; the first {_MOST_LUTS} were looked at.")
     function = text(dataset, "VOILUTFunction").upper()
     if function not in _FUNCTIONS:
-        warnings.append(f"The VOI LUT Function {function} is unknown; windows are taken as LINEAR.")
+        warnings.append(f"The VOI LUT Function is {_FREE_TEXT}; windows are taken as LINEAR.")
     kind = _FUNCTIONS.get(function, "linear")
     words = text(dataset, "WindowCenterWidthExplanation").split("\\")
     return [
@@ -1377,7 +1463,7 @@ def _check_kind(path: Path, header: Dataset) -> list[str]:
     if "DirectoryRecordSequence" in header:
         raise ImageError(path, "is a DICOMDIR, an index of other files", "Name one of the images it lists")
     if modality and modality not in _MODALITIES:
-        raise ImageError(path, f"has modality {modality}, expected MG", _MAMMOGRAPHY)
+        raise ImageError(path, f"has modality {term(modality, _ALL_MODALITIES)}, expected MG", _MAMMOGRAPHY)
     frames = numbers(header, "NumberOfFrames")
     if frames is None or (frames and frames[0] != 1):
         count = "an unreadable number of" if frames is None else f"{frames[0]:.0f}"
@@ -1407,11 +1493,13 @@ def _check_layout(path: Path, header: Dataset) -> None:
     check_size(path, layout["Rows"], layout["Columns"])
     aspect = numbers(header, "PixelAspectRatio")
     if aspect is None or (aspect and (len(aspect) != 2 or min(aspect) <= 0 or aspect[0] != aspect[1])):
-        found = f"has pixels that are not square (Pixel Aspect Ratio '{text(header, 'PixelAspectRatio')}')"
+        ratio = ":".join(f"{value:g}" for value in aspect) if aspect else "of no numbers"
+        found = f"has pixels that are not square (Pixel Aspect Ratio {ratio})"
         raise ImageError(path, found, "Export it with square pixels")
     photometric = text(header, "PhotometricInterpretation").upper()
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or layout["SamplesPerPixel"] != 1:
-        found = f"has Photometric Interpretation {photometric or 'nothing'}, {layout['SamplesPerPixel']} samples"
+        named = term(photometric, _PHOTOMETRIC) if photometric else "nothing"
+        found = f"has Photometric Interpretation {named}, {layout['SamplesPerPixel']} samples"
         raise ImageError(path, f"{found}, expected MONOCHROME1 or MONOCHROME2 with 1", "Give the greyscale original")
     allocated, stored = layout["BitsAllocated"], layout["BitsStored"]
     if allocated not in (8, 16) or not 1 <= stored <= allocated or layout["PixelRepresentation"] not in (0, 1):
@@ -1443,7 +1531,7 @@ def _read_rescale(path: Path, header: Dataset) -> _Rescale:
         modality = read_modality_lut(header, signed=signed)
     except (ValueError, TypeError, AttributeError) as error:
         raise ImageError(
-            path, f"has a Modality LUT that cannot be used: {error}", "Export it with plain pixels"
+            path, f"has a Modality LUT that cannot be used: {_unquoted(error)}", "Export it with plain pixels"
         ) from error
     if modality is not None:
         table, depth = modality
@@ -1452,8 +1540,8 @@ def _read_rescale(path: Path, header: Dataset) -> _Rescale:
         return _Rescale(1.0, 0.0, table, (0.0, 2.0**depth - 1), falling, [note])
     slopes, intercepts = numbers(header, "RescaleSlope"), numbers(header, "RescaleIntercept")
     if slopes is None or intercepts is None or slopes[:1] == (0.0,):
-        texts = [text(header, name) for name in ("RescaleSlope", "RescaleIntercept")]
-        found = f"Rescale Slope '{texts[0]}', Intercept '{texts[1]}'"
+        read = ["no number" if values is None else values[0] if values else "" for values in (slopes, intercepts)]
+        found = f"Rescale Slope '{read[0]}', Intercept '{read[1]}'"
         raise ImageError(path, f"has {found}, expected numbers and a slope other than 0", "Correct the header")
     slope, intercept = (slopes or (1.0,))[0], (intercepts or (0.0,))[0]
     ends = (low * slope + intercept, high * slope + intercept)
