@@ -98,7 +98,7 @@ class AucDifference:
     z, p : float
         Two-sided.
     method : str
-        ``DeLong, paired``, ``DeLong, unpaired``, ``Newcombe, MOVER`` or ``same ranking``.
+        ``DeLong, paired``, ``Newcombe, MOVER`` or ``same ranking``.
     """
 
     first: float
@@ -216,20 +216,13 @@ def paired_test(first: Auc, second: Auc) -> AucDifference:
         If the patients' classes differ.
     """
     if not np.array_equal(first.label, second.label):
-        raise MolSubError("AUCs", "are of other patients, a paired test needs the same", "Use the unpaired test")
+        raise MolSubError("AUCs", "are of other patients, a paired test needs the same", "Give the same patients")
     if np.array_equal(first.ranks, second.ranks):
         return AucDifference(first.value, second.value, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, "same ranking")
     influence = first.influence - second.influence
     if not _varies(influence, first.sizes):
         return _mover(first, second)
     return _wald(first, second, float(influence @ influence) ** 0.5, "DeLong, paired")
-
-
-def unpaired_test(first: Auc, second: Auc) -> AucDifference:
-    """DeLong's test of two AUCs on different patients; MOVER as soon as one of them does not vary."""
-    if first.variance == 0 or second.variance == 0:
-        return _mover(first, second)
-    return _wald(first, second, (first.variance + second.variance) ** 0.5, "DeLong, unpaired")
 
 
 def _varies(influence: Floats, sizes: tuple[int, int]) -> bool:

@@ -70,25 +70,6 @@ def draw_transforms(count: int, options: Augmentation, generator: torch.Generato
     return torch.cat([matrix, torch.zeros((count, 2, 1), dtype=torch.float64)], dim=2).float()
 
 
-def augment(patches: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
-    """Transform every patch of a batch by its own random matrix.
-
-    Parameters
-    ----------
-    patches : Tensor, shape (N, 1, size, size), float32
-        On any device; the random numbers are drawn on the CPU, so they do not depend on it.
-    options : Augmentation
-    generator : torch.Generator
-        On the CPU.
-
-    Returns
-    -------
-    Tensor
-        Same shape, bilinear.
-    """
-    return warp(patches, draw_transforms(len(patches), options, generator), options)
-
-
 def warp(patches: Tensor, transforms: Tensor, options: Augmentation) -> Tensor:
     """Transform patches, shape (N, 1, size, size), by the matrices of `draw_transforms`, bilinear."""
     grid = functional.affine_grid(transforms.to(patches.device), list(patches.shape), align_corners=False)

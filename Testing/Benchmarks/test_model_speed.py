@@ -14,7 +14,7 @@ from MolSubCore.explain.gradcam import explain
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.device import has_native_bf16, to_input
 from MolSubCore.models.registry import ARCHITECTURES, build_model
-from MolSubCore.training.data import augment
+from MolSubCore.training.data import draw_transforms, warp
 from MolSubCore.training.plan import Augmentation
 
 LAYERS = ARCHITECTURES["densenet121-cbam"].default_layers
@@ -97,10 +97,13 @@ def test_training_step(benchmark: BenchmarkFixture, patches: np.ndarray, way: st
 def test_loader(benchmark: BenchmarkFixture, patches: np.ndarray, way: str) -> None:
     recipe, options, generator = get_recipe("default"), Augmentation(), torch.Generator().manual_seed(0)
 
+    def augment(batch: torch.Tensor) -> torch.Tensor:
+        return warp(batch, draw_transforms(len(batch), options, generator), options)
+
     def whole() -> None:
-        augment(to_input(patches, recipe, "cpu"), options, generator)
+        augment(to_input(patches, recipe, "cpu"))
 
     def single() -> None:
-        torch.cat([augment(to_input(patch[None], recipe, "cpu"), options, generator) for patch in patches])
+        torch.cat([augment(to_input(patch[None], recipe, "cpu")) for patch in patches])
 
     benchmark.pedantic(whole if way.startswith("whole") else single, rounds=20, warmup_rounds=2)

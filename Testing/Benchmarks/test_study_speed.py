@@ -26,7 +26,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.study.options import PAPER_ARCHITECTURES, StudyOptions
-from MolSubCore.study.page.report import write_tables
+from MolSubCore.study.page.report import calibrate_all, compare_all, make_tables, write_tables
 from MolSubCore.study.plan import plan_study
 from MolSubCore.study.results import read_study
 from MolSubCore.tasks import Subtype
@@ -95,7 +95,7 @@ def test_merge(benchmark: BenchmarkFixture, tmp_path: Path, way: str) -> None:
             evaluate_quickly(run, 2000)
         results = read_study(study)
         assert len(results.runs) == 36
-        write_tables(results)
+        write_tables(results, make_tables(results, compare_all(results), calibrate_all(results)))
 
     benchmark.pedantic(merge, rounds=3 if kept else 1)
     if kept:

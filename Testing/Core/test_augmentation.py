@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from MolSubCore.training.data import augment, draw_transforms
+from MolSubCore.training.data import draw_transforms, warp
 from MolSubCore.training.plan import Augmentation
 
 STILL = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation_degrees": 0.0, "shear_degrees": 0.0}
@@ -17,6 +17,11 @@ STILL = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation_degrees": 0.0, 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def augment(patches: torch.Tensor, options: Augmentation, drawn: torch.Generator) -> torch.Tensor:
+    """As in training."""
+    return warp(patches, draw_transforms(len(patches), options, drawn), options)
 
 
 def picture(count: int = 2, size: int = 64) -> torch.Tensor:

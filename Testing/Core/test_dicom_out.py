@@ -7,6 +7,7 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
+from dicom_read_back import read_parametric_map, read_prediction_sr
 from dicom_results import LAYERS, invent, sheet, write_results
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -14,11 +15,8 @@ from pydicom.uid import UID
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.errors import MolSubError
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
-from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
-from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 
 SHAPE = (251, 203)  # odd, so that frames of one bit a pixel do not end at a byte
 MLO, CC = "seg_1_R_MLO.dcm", "seg_2_R_CC.dcm"
@@ -266,17 +264,6 @@ def test_a_tie_predicts_nothing(sources: list[tuple[Path, Path]], tmp_path: Path
     report = read_prediction_sr(tmp_path / "out" / "dicom" / "sr.dcm")
     assert report.lesions[0].predicted is None
     assert report.lesions[0].probabilities == {"non-TN": 0.5, "TN": 0.5}
-
-
-def test_other_files_are_no_results(sources: list[tuple[Path, Path]], tmp_path: Path) -> None:
-    for read, words in (
-        (read_prediction_sr, "no report of a prediction"),
-        (read_parametric_map, "no DICOM parametric"),
-    ):
-        with pytest.raises(MolSubError, match=words):
-            read(sources[0][0])
-        with pytest.raises(MolSubError, match="does not exist"):
-            read(tmp_path / "nothing.dcm")
 
 
 def test_the_source_is_left_as_it_was(sources: list[tuple[Path, Path]], tmp_path: Path) -> None:

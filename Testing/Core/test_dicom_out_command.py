@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import case, failing
+from dicom_read_back import read_parametric_map, read_prediction_sr
 from dicom_results import complaints
 from PIL import Image
 from pydicom import dcmread
 
 from MolSubCore.__main__ import main
 from MolSubCore.files import read_json
-from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
-from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 
 
 def arguments(workplace: Path, out: Path, *more: str) -> list[str]:

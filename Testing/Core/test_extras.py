@@ -23,7 +23,7 @@ from MolSubCore.models.registry import build_model
 from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.study.fusion import FUSIONS, make_fusions
 from MolSubCore.tasks import Subtype
-from MolSubCore.training.data import augment
+from MolSubCore.training.data import draw_transforms, warp
 from MolSubCore.training.extras import FLIPS, read_features, write_extras
 from MolSubCore.training.loop import load_checkpoint
 from MolSubCore.training.plan import Augmentation, Plan
@@ -106,7 +106,8 @@ def test_the_flips_are_those_of_the_augmentation() -> None:
     x, still = torch.rand(2, 1, 32, 32), {"rotation_degrees": 0.0, "shear_degrees": 0.0}
     for name, across, down in (("horizontal flip", 1.0, 0.0), ("vertical flip", 0.0, 1.0), ("both flips", 1.0, 1.0)):
         options = Augmentation(horizontal_flip=across, vertical_flip=down, **still)  # type: ignore[arg-type]
-        assert torch.allclose(augment(x, options, torch.Generator()), x.flip(FLIPS[name]), atol=1e-5)
+        moved = warp(x, draw_transforms(len(x), options, torch.Generator()), options)
+        assert torch.allclose(moved, x.flip(FLIPS[name]), atol=1e-5)
 
 
 def test_passes_are_counted_and_files_that_exist_are_kept(tmp_path: Path) -> None:

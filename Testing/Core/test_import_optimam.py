@@ -17,7 +17,7 @@ from MolSubCore.cohort.importers import base as receptors
 from MolSubCore.cohort.importers import optimam
 from MolSubCore.cohort.importers import optimam as optimam_image
 from MolSubCore.cohort.importers import optimam as optimam_nbss
-from MolSubCore.cohort.importers.base import NO_MAMMOGRAM, NO_SIDE, ImportOptions, from_receptors
+from MolSubCore.cohort.importers.base import DEAD_LINK, NO_FILE, NO_MAMMOGRAM, NO_SIDE, ImportOptions, from_receptors
 from MolSubCore.cohort.importers.importing import import_cohort
 from MolSubCore.tasks import PartialSubtype, Subtype
 
@@ -55,6 +55,15 @@ def test_optimam_marks_are_joined_to_receptors(optimam_folder: Path, tmp_path: P
     assert values == ["R", "CC", "65", "HOLOGIC, Inc.", "RP", "RP", "RN", "Mass", "G2", "1"]
     assert left_out(report) == {optimam.NO_MARK: 1}
     assert report.content["tasks"]["luminal"]["patients"] == {"non-Luminal": 0, "Luminal": 1}
+
+
+def test_a_header_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    for name in ("dead", "loop"):
+        (tmp_path / f"{name}.json").symlink_to({"dead": "nowhere", "loop": "loop.json"}[name])
+        assert optimam_image.read_header(tmp_path, name).wrong == DEAD_LINK
+    (tmp_path / "folder.json").mkdir()
+    assert optimam_image.read_header(tmp_path, "folder").wrong == NO_FILE
+    assert optimam_image.read_header(tmp_path, "none").wrong == optimam_image.NO_HEADER
 
 
 #: What is changed in the one mark of the tree, by the name of the mark.

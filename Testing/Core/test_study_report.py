@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from statsmodels.stats.multitest import multipletests
 from study_numbers import area, csv_rows, csv_value, ensemble_table, fold_table, hits, per_patient, pooled_table
 
-from MolSubCore.study.page.report import write_tables
+from MolSubCore.study.page.report import calibrate_all, compare_all, make_tables, write_tables
 from MolSubCore.study.results import StudyResults, read_study
 
 MAIN = "densenet121-cbam"
@@ -29,7 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
         folder, models=MODELS, fusions={MAIN: FUSIONS}, patients=200, folds=FOLDS, resamples=20, attention=False
     )
     results = read_study(folder)
-    write_tables(results)
+    write_tables(results, make_tables(results, compare_all(results), calibrate_all(results)))
     return results
 
 

@@ -12,6 +12,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 from cmmd_like import write_cmmd_like
+from dicom_read_back import read_prediction_sr
 from orthanc import Orthanc
 from pydicom import dcmread
 
@@ -19,7 +20,6 @@ from MolSubCore.__main__ import main
 from MolSubCore.files import read_json
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
-from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 from MolSubCore.tasks import Subtype
 
 TRAIN = [

@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
+from dicom_read_back import read_parametric_map, read_prediction_sr
 from orthanc import Orthanc
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -22,8 +23,6 @@ from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.registry import build_model
-from MolSubCore.prediction.dicom.parametric_map import read_parametric_map
-from MolSubCore.prediction.dicom.read_report import read_prediction_sr
 from MolSubCore.tasks import Subtype, get_task
 
 

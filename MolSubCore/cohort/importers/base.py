@@ -8,7 +8,6 @@ import math
 import os
 import re
 import shutil
-import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from MolSubCore.files import (
     new_hidden_file,
     note_files,
     plain_cell,
+    why_no_file,
 )
 from MolSubCore.imaging.io.dicom import open_dicom, read_pixels
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -590,10 +590,11 @@ _SYSTEMS = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".
 SYSTEM_FILE = "files of the system (Thumbs.db, .DS_Store, ._ files, __MACOSX and the like)"
 HIDDEN_FILE = "hidden files and folders, and those that a program has open"
 DIRECTORY_FILE = "DICOMDIR, which lists images and is none"
-NO_FILE = "named pipes, sockets and devices, which are no files"
+NO_FILE = "folders, named pipes, sockets and devices in the place of files"
 DEAD_LINK = "links that lead nowhere"
 KNOWN_FOLDER = "links to folders that are read already, or that hold the folder itself"
 CLOSED = "folders that cannot be opened"
+CLOSED_FILE = "files that cannot be looked at"
 
 
 def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> list[Path]:
@@ -671,10 +672,16 @@ def _why_none(path: Path) -> str:
         return HIDDEN_FILE
     if name == "dicomdir":
         return DIRECTORY_FILE
-    try:
-        return "" if stat.S_ISREG(path.stat().st_mode) else NO_FILE
-    except OSError:
-        return DEAD_LINK
+    return why_not_there(path, CLOSED_FILE)
+
+
+def why_not_there(path: Path, missing: str) -> str:
+    """Why a file that a cohort names or holds is not to be opened, or empty; `missing` where there is nothing."""
+    if why_no_file(path):
+        return NO_FILE
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises on names that are too long
+        return ""
+    return DEAD_LINK if path.is_symlink() else missing
 
 
 def note_passed(found: Found, passed: dict[str, list[str]], where: str = "") -> None:

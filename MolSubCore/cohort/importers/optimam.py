@@ -27,6 +27,7 @@ from MolSubCore.cohort.importers.base import (
     clip_box,
     from_receptors,
     number_of,
+    why_not_there,
 )
 from MolSubCore.errors import CohortError
 from MolSubCore.files import read_text
@@ -53,9 +54,11 @@ class Header:
 def read_header(study: Path, sop: str) -> Header:
     """Read ``<sop>.json``, or ``<sop>.dcm.json`` as some are called."""
     for name in (f"{sop}.json", f"{sop}.dcm.json"):
+        if why := why_not_there(study / name, NO_HEADER):
+            if why != NO_HEADER:
+                return Header(wrong=why)
+            continue
         try:
-            if not (study / name).is_file():  # a named pipe would wait for ever
-                continue
             dataset = Dataset.from_json(json.loads(read_text(study / name)))
             return _facts(dataset)
         except Exception:  # any damage: pydicom raises many kinds
@@ -217,7 +220,7 @@ def _json(client: Path, prefix: str) -> Path | None:
 
 
 def _read(path: Path | None) -> dict[str, Any] | None:
-    if path is None or not path.is_file():  # a named pipe would wait for ever
+    if path is None:
         return None
     try:
         content = json.loads(read_text(path))
@@ -238,7 +241,7 @@ def _client(client: Path, images: Path, found: Found, trouble: dict[str, list[st
         path = images / client.name / study / f"{sop}.dcm"
         name = f"{client.name}/{study}/{series}/{sop}"
         keys = {f"{name}/{mark}": value for mark, value in marks.items()} or {name: None}
-        reason = header.wrong or ("" if path.is_file() else NO_IMAGE)
+        reason = header.wrong or why_not_there(path, NO_IMAGE)
         for key, mark in keys.items():
             found.inputs.expect(key)
             if reason:

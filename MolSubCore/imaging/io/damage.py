@@ -26,7 +26,7 @@ from MolSubCore.errors import ImageError
 from MolSubCore.imaging.io.limits import MAX_BYTES
 from MolSubCore.imaging.io.native import said_on_stderr
 
-_SEQUENTIAL, _LOSSLESS, _PROGRESSIVE = (0xC0, 0xC1), 0xC3, 0xC2
+_SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), 0xC3
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _RESTART = range(0xD0, 0xD8)
 #: Bytes looked at in one go; every bit of them has an entry in some tables.

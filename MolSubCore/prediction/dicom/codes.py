@@ -51,13 +51,6 @@ def probability_code(name: str) -> CodedConcept:
     return CodedConcept(_PROBABILITY + file_word(name), SCHEME, f"Probability of {name}")
 
 
-def class_of_probability(code_value: str, meaning: str) -> str | None:
-    """The class whose probability a concept of this scheme names, or None."""
-    if not code_value.startswith(_PROBABILITY):
-        return None
-    return meaning.removeprefix("Probability of ")
-
-
 def quantity_code(method: str) -> CodedConcept:
     """What the values of a heatmap are, by the method that made it."""
     gradients = "grad" in method or method in ("hirescam", "layercam")

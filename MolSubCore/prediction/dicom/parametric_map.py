@@ -10,8 +10,6 @@ detector with the first pixel as origin: the same for all maps of a mammogram, r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +24,6 @@ from pydicom.uid import UID, ParametricMapStorage, RLELossless
 from pydicom.valuerep import DSfloat
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.errors import ImageError
-from MolSubCore.files import open_file
 from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.prediction.dicom.codes import HEATMAP, NO_UNITS, quantity_code
 from MolSubCore.prediction.dicom.maker import common, derived_uid, finished, new_dataset, new_object, new_uid, reference
@@ -41,22 +37,6 @@ _DIRECTIONS = {
 }  # fmt: skip
 _LAST = 65535
 _STEPS = _LAST - 1
-
-
-@dataclass(frozen=True, eq=False)
-class HeatmapFrame:
-    """One heatmap of a Parametric Map.
-
-    Attributes
-    ----------
-    layer : str
-        Dotted name.
-    values : dict of str to ndarray of float64, shape (rows, columns)
-        By kind, ``scaled`` (0 to 1) and, where known, ``raw``; NaN outside the region of interest.
-    """
-
-    layer: str
-    values: dict[str, NDArray[np.float64]]
 
 
 def make_parametric_map(
@@ -205,35 +185,3 @@ def _stored(
                               quantity_definition=quantity)
         for kind, (slope, intercept) in lines.items()
     ]  # fmt: skip
-
-
-def read_parametric_map(path: Path) -> list[HeatmapFrame]:
-    """Read what `make_parametric_map` made.
-
-    Raises
-    ------
-    ImageError
-        If the file is no parametric map of heatmaps.
-    """
-    from pydicom import dcmread
-
-    try:
-        with open_file(path) as file:
-            dataset = dcmread(file)
-        stored = dataset.pixel_array
-        stored = stored[None] if stored.ndim == 2 else stored
-        found = []
-        for frame, groups in zip(stored, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-            values = {}
-            for mapping in groups.RealWorldValueMappingSequence:
-                line = float(mapping.RealWorldValueSlope), float(mapping.RealWorldValueIntercept)
-                real = np.where(frame == 0, np.nan, frame.astype(np.float64) * line[0] + line[1])
-                values[str(mapping.LUTLabel).split()[-1]] = real
-            found.append(HeatmapFrame(str(groups.FrameContentSequence[0].FrameLabel), values))
-        return found
-    except FileNotFoundError:
-        raise ImageError(path, "does not exist", "Check the path") from None
-    except Exception as error:
-        raise ImageError(
-            path, f"is no DICOM parametric map of heatmaps ({error})", "Give one that molsub predict --dicom wrote"
-        ) from error

@@ -93,12 +93,6 @@ def make_figures(
     ]
 
 
-def write_tables(results: StudyResults) -> list[Table]:
-    """Write ``STUDY/results/*.csv`` and nothing else; return all tables, also those that could not be made."""
-    tables = make_tables(results, compare_all(results), calibrate_all(results))
-    return _write_tables(results, tables)
-
-
 def write_report(results: StudyResults, *, progress: Progress | None = None) -> Path:
     """Write ``STUDY/results/*.csv, *.png, *.svg`` and ``STUDY/study.html``; return the path of the page.
 
@@ -113,7 +107,7 @@ def write_report(results: StudyResults, *, progress: Progress | None = None) -> 
         ``progress(done, total, what)``.
     """
     comparisons, calibrated = compare_all(results), calibrate_all(results)
-    tables = _write_tables(results, make_tables(results, comparisons, calibrated))
+    tables = write_tables(results, make_tables(results, comparisons, calibrated))
     makers = make_figures(results, comparisons, calibrated)
     pictures: list[tuple[Picture, str]] = []
     for number, make in enumerate(makers, start=1):
@@ -126,7 +120,8 @@ def write_report(results: StudyResults, *, progress: Progress | None = None) -> 
     return results.folder / "study.html"
 
 
-def _write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
+def write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
+    """Write ``STUDY/results/*.csv``; return all tables, also those that could not be made."""
     folder = results.folder / "results"
     folder.mkdir(exist_ok=True)
     made = [table for table in tables if not table.why]

@@ -1,4 +1,4 @@
-"""Probabilities back from a structured report that this program wrote."""
+"""What the DICOM objects of a prediction say, read with pydicom alone."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from MolSubCore.errors import MolSubError
-from MolSubCore.files import open_file
-from MolSubCore.prediction.dicom.codes import (
-    INTENDED_USE,
-    PREDICTED,
-    SCHEME,
-    WARNING,
-    class_of_probability,
-)
+from MolSubCore.prediction.dicom.codes import INTENDED_USE, PREDICTED, SCHEME, WARNING
 
 _GROUP, _TRACKING_ID, _TRACKING_UID = "125007", "112039", "112040"
 _ALGORITHM, _VERSION = "111001", "111003"
@@ -70,50 +65,54 @@ class PredictionReport:
 
     @property
     def patient(self) -> ReportedGroup:
-        """The only result.
-
-        Raises
-        ------
-        MolSubError
-            If there are several, such as of both breasts.
-        """
-        if len(self.results) > 1:
-            names = ", ".join(group.name for group in self.results)
-            raise MolSubError("report", f"has {len(self.results)} results: {names}", "Take each by itself (results)")
-        return self.results[0]
+        """The only result."""
+        (only,) = self.results
+        return only
 
 
 def read_prediction_sr(path: Path) -> PredictionReport:
-    """Read what `MolSubCore.prediction.dicom.structured_report.make_report` made.
+    """The content of a structured report of a prediction."""
+    dataset = dcmread(path)
+    assert dataset.Modality == "SR"
+    found = [_group(item) for item in _below(dataset) if _code(item)[1] == _GROUP and item.ValueType == "CONTAINER"]
+    texts = [(_code(item), str(item.TextValue)) for item in dataset.ContentSequence if item.ValueType == "TEXT"]
+    intended = [text for code, text in texts if code == (SCHEME, INTENDED_USE.value)]
+    warned = tuple(text for code, text in texts if code == (SCHEME, WARNING.value))
+    results = tuple(group for group in found if group.segment is None)
+    lesions = tuple(group for group in found if group.segment is not None)
+    return PredictionReport(lesions, results, intended[0], warned)
 
-    Raises
-    ------
-    MolSubError
-        If the file is no such report.
+
+@dataclass(frozen=True, eq=False)
+class HeatmapFrame:
+    """One heatmap of a Parametric Map.
+
+    Attributes
+    ----------
+    layer : str
+        Dotted name.
+    values : dict of str to ndarray of float64, shape (rows, columns)
+        By kind, ``scaled`` (0 to 1) and, where known, ``raw``; NaN outside the region of interest.
     """
-    from pydicom import dcmread
 
-    try:
-        with open_file(path) as file:
-            dataset = dcmread(file)
-        if dataset.get("Modality") != "SR":
-            raise ValueError(f"its modality is {dataset.get('Modality')}, expected SR")
-        found = [_group(item) for item in _below(dataset) if _code(item)[1] == _GROUP and item.ValueType == "CONTAINER"]
-        texts = [(_code(item), str(item.TextValue)) for item in dataset.ContentSequence if item.ValueType == "TEXT"]
-        intended = [text for code, text in texts if code == (SCHEME, INTENDED_USE.value)]
-        warned = tuple(text for code, text in texts if code == (SCHEME, WARNING.value))
-        results = tuple(group for group in found if group.segment is None)
-        lesions = tuple(group for group in found if group.segment is not None)
-        if not results:
-            raise ValueError("it has no result")
-        return PredictionReport(lesions, results, intended[0], warned)
-    except FileNotFoundError:
-        raise MolSubError(path, "does not exist", "Check the path") from None
-    except Exception as error:
-        found_text = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        raise MolSubError(
-            path, f"is no report of a prediction ({found_text})", "Give one that molsub predict --dicom wrote"
-        ) from error
+    layer: str
+    values: dict[str, NDArray[np.float64]]
+
+
+def read_parametric_map(path: Path) -> list[HeatmapFrame]:
+    """The heatmaps of a parametric map."""
+    dataset = dcmread(path)
+    stored = dataset.pixel_array
+    stored = stored[None] if stored.ndim == 2 else stored
+    found = []
+    for frame, groups in zip(stored, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        values = {}
+        for mapping in groups.RealWorldValueMappingSequence:
+            line = float(mapping.RealWorldValueSlope), float(mapping.RealWorldValueIntercept)
+            real = np.where(frame == 0, np.nan, frame.astype(np.float64) * line[0] + line[1])
+            values[str(mapping.LUTLabel).split()[-1]] = real
+        found.append(HeatmapFrame(str(groups.FrameContentSequence[0].FrameLabel), values))
+    return found
 
 
 def _below(item: Dataset) -> Iterator[Dataset]:
@@ -135,7 +134,9 @@ def _group(container: Dataset) -> ReportedGroup:
     for item in _below(container):
         scheme, value = _code(item)
         if item.ValueType == "NUM" and scheme == SCHEME:
-            name = class_of_probability(value, str(item.ConceptNameCodeSequence[0].CodeMeaning))
+            name, meaning = None, str(item.ConceptNameCodeSequence[0].CodeMeaning)
+            if value.startswith("P_"):
+                name = meaning.removeprefix("Probability of ")
             if name is not None:
                 measured = item.MeasuredValueSequence[0]
                 exact = measured.get("FloatingPointValue")
