@@ -10,6 +10,7 @@ import difflib
 import errno
 import os
 import re
+import sys
 from collections.abc import Iterable
 
 _MEMORY_ADVICE = (
@@ -108,6 +109,9 @@ def explain_error(error: BaseException) -> tuple[str, int]:
     # PyTorch's CPU allocator has no class of its own for it.
     if isinstance(error, RuntimeError) and "not enough memory" in str(error):
         return _MEMORY_ADVICE.format(device="computer"), 2
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() != "utf-8":
+        found = f"a file's name has letters that the computer's locale does not have ({error.encoding})"
+        return f"{found}. Set LC_ALL=C.UTF-8 or PYTHONUTF8=1.", 2
     number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)
     name = getattr(error, "filename", None)
     shown = printable(str(name)) if name else "output"

@@ -77,6 +77,8 @@ def explain_study(options: argparse.Namespace) -> int:
         means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]
         print(f"{layer:28}" + "".join("  blind  " if mean is None else f"{mean:9.3f}" for mean in means))
     print(f"{DISCLAIMER}\nFigure: {out / 'explanations.png'}")
+    for line in result["warnings"]:
+        print(f"Warning: {line}")
     for entry in result["left_out"]:
         print(f"molsub: rows {entry['rows']}: {entry['reason']}. Left out.", file=sys.stderr)
     return 2 if result["left_out"] else 0

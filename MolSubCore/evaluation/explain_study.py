@@ -26,6 +26,7 @@ from MolSubCore.models.device import to_input
 from MolSubCore.prediction.predict import check_request, predict
 from MolSubCore.prediction.provenance import program
 from MolSubCore.prediction.result import LesionPrediction
+from MolSubCore.prediction.warnings import warning_lines
 from MolSubCore.tasks import SubtypeLabel, get_task
 
 Row = dict[str, Any]
@@ -93,7 +94,7 @@ def explain_cohort(
     """Test a bundle's heatmaps on every lesion of a cohort.
 
     Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
-    with 95 % intervals over patients) and ``explanations.png`` to the folder `out`, whole or not at all;
+    with 95 % intervals over patients, warnings) and ``explanations.png`` to the folder `out`, whole or not at all;
     returns the content of the second. A patient that cannot be explained is left out, named by its rows.
 
     Parameters
@@ -121,6 +122,7 @@ def explain_cohort(
     rows: list[Row] = []
     inputs: list[list[dict[str, str]]] = []  # of each patient
     left_out: list[dict[str, str]] = []
+    doubts: list[tuple[list[int], dict[str, Any]]] = []
     sanity: list[dict[str, dict[str, float]]] = []
     faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
     with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
@@ -136,6 +138,8 @@ def explain_cohort(
                     sanity.append(_sanity(prediction.items[0], bundle, plan))
                 rows += own
                 inputs.append(prediction.made["inputs"])
+                labels = [{"image": item.image} for item in prediction.items]
+                doubts.append(([case.row for case in cases], {"images": labels, "warnings": prediction.warnings}))
             except Exception as error:  # whatever it is, it is this patient's
                 numbers = " ".join(str(case.row) for case in cases)
                 left_out.append({"rows": numbers, "reason": without_paths(error, cases)})
@@ -153,6 +157,7 @@ def explain_cohort(
             "bundle_sha256": bundle_hash(bundle.card),
         }
         result = _result(rows, sanity, bundle, plan) | {"left_out": left_out, "made": made}
+        result["warnings"] = warning_lines(doubts)
         _write_rows(folder / "explanations.csv", rows)
         write_json(folder / "explanations.json", result)
         draw_explanations(folder / "explanations.png", result)

@@ -167,6 +167,9 @@ def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.C
     assert summary["inside"]["low"] <= summary["inside"]["mean"] <= summary["inside"]["high"]
     assert summary["deletion gain"]["patients"] == 1
     assert result["model"]["synthetic"] is True
+    (line,) = (line for line in result["warnings"] if "trained on synthetic pictures" in line)
+    assert line.startswith("12 of 12 patients (rows 2-25): ")
+    assert f"Warning: {line}" in capsys.readouterr().out
     assert Image.open(out / "explanations.png").width > 1000
     text = (out / "explanations.csv").read_text() + (out / "explanations.json").read_text()
     assert "P00" not in text  # the patients' identifiers

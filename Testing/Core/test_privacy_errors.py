@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,25 @@ def test_the_command_line_prints_through_it(
     (tmp_path / "a\x1b[31m").mkdir()
     assert main(["models", "list", "--library", str(tmp_path / "a\x1b[31m")]) == 0
     assert r"a\u001b[31m" in capsys.readouterr().out
+
+
+def test_a_name_that_the_locale_does_not_have_is_one_rows_failure() -> None:
+    code = (
+        "import os\n"
+        "from MolSubCore.errors import explain_error, hide_paths\n"
+        "print(ascii(hide_paths('no /clinic/Anna/\u00fc.png', ['/clinic/Anna/\u00fc.png', 'a\\0b'])))\n"
+        "try:\n"
+        "    os.stat('\u00fc.png')\n"
+        "except ValueError as error:\n"
+        "    print(explain_error(error))\n"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT.parent)}
+    done = subprocess.run([sys.executable, "-c", code.encode("ascii", "backslashreplace").decode()], env=environment,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    hidden, told = done.stdout.splitlines()
+    assert hidden == "'no ...'"
+    if sys.platform == "linux":
+        assert "the computer's locale does not have (ascii)" in told and told.endswith("2)")
 
 
 def test_texts_of_files_are_no_formulas(tmp_path: Path) -> None:
