@@ -71,11 +71,14 @@ def check_text_header(path: Path, kind: str) -> list[Path]:
         or len(sizes) != int(axes)
         or not all(re.fullmatch(r"\d{1,9}", n) for n in sizes)
     ):
-        found = f"says that it has {axes or 'no'} dimensions of sizes {' '.join(sizes) or 'unknown'}"
-        raise ImageError(path, found, _AGAIN)
+        known = all(re.fullmatch(r"-?\d{1,20}", number) for number in (axes, *sizes))
+        told = (
+            f"{axes} dimensions of sizes {' '.join(sizes[:9])}" if known else "dimensions or sizes that are no numbers"
+        )
+        raise ImageError(path, f"says that it has {told}", _AGAIN)
     if kind == "NRRD":
         if fields.get("encoding", "").lower() not in _NRRD_ENCODINGS:
-            raise ImageError(path, f"has the encoding {fields.get('encoding') or 'nothing'}", "Save it as raw or gzip")
+            raise ImageError(path, "has an encoding that is not known", "Save it as raw or gzip")
         data = next((fields[name] for name in _NRRD_DATA if name in fields), None)
     else:
         data = fields.get(_META_DATA)
