@@ -392,12 +392,6 @@ class Worklist:
         """Write a note on an image."""
         return self._change(number, note=text)
 
-    def set_patient(self, number: int, patient: str) -> Entry:
-        """Say whose image it is: a folder of images does not tell for sure."""
-        if not patient.strip():
-            raise CohortError("patient", "is empty", "Give the patient's pseudonym")
-        return self._change(number, patient=patient.strip())
-
     def set_subtype(self, number: int, subtype: str) -> Entry:
         """Say the tumour's subtype (any name that a table may have), or that it is not known (empty).
 
