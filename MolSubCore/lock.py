@@ -62,6 +62,7 @@ class Lock:
         self.path = path
         self._file: int | None = None
         self._alone = path.with_name(f"{path.name}-held")  # where there are no locks
+        self._stands = False  # whether this object made it
         self._made: list[Path] = []  # folders, and whether the file itself is new
         self._new = False
 
@@ -125,8 +126,7 @@ class Lock:
         os.lseek(file, int(sys.platform == "win32"), os.SEEK_SET)  # where the first byte is locked
         if is_lock_text(os.read(file, 4096)):
             return
-        with contextlib.suppress(OSError):
-            self._alone.unlink()
+        self._stand_down()
         found = f"holds a file {self.path.name} that is no lock of this program, and is not written to"
         raise MolSubError(self.path.parent, found, "Move that away, or choose another folder")
 
@@ -151,9 +151,17 @@ class Lock:
                 way = f"{remedy}; where it runs no more, remove {self._alone}"
                 raise MolSubError(self.path.parent, found, way) from None
             raise
+        self._stands = True
         with contextlib.suppress(OSError):
             os.write(own, f"process {os.getpid()} on {platform.node()}".encode())
         os.close(own)
+
+    def _stand_down(self) -> None:
+        """Remove what stands for a lock, and never a file of this name that is somebody's own."""
+        if self._stands:
+            with contextlib.suppress(OSError):
+                self._alone.unlink()
+            self._stands = False
 
     def release(self, *, unused: bool = False) -> None:
         """Let others have it.
@@ -168,8 +176,7 @@ class Lock:
         if unused and self._new and {entry.name for entry in self.path.parent.iterdir()} <= self._names():
             with contextlib.suppress(OSError):  # before it is unlocked: see _is_there
                 self.path.unlink()
-        with contextlib.suppress(OSError):
-            self._alone.unlink()
+        self._stand_down()
         os.close(self._file)  # which unlocks it
         self._file = None
         if unused:

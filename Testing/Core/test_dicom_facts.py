@@ -89,7 +89,7 @@ def test_view_from_text_attributes_and_contradictions(read: Any) -> None:
     assert any("not a standard view: magnification" in warning for warning in magnified.warnings)
     unknown = read(ViewCodeSequence=[coded("12345")], ViewPosition="")
     assert unknown.view is None
-    assert any("12345" in warning for warning in unknown.warnings)
+    assert any("view's code is not in DICOM's list" in warning for warning in unknown.warnings)
 
 
 def test_spacing_and_its_source(read: Any) -> None:
@@ -141,7 +141,7 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
     assert fiducial.spacing == Spacing(0.07, 0.07, "PixelSpacing")
     absurd = read(**plain, **{factor: 0})
     assert absurd.spacing == Spacing(0.1, 0.1, "ImagerPixelSpacing")
-    assert any("factor is not used: '0'" in text for text in absurd.warnings)
+    assert any("factor is not used: 0 is" in text for text in absurd.warnings)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
         ({"ViewPosition": "CCRL"}, "CC", "rolled"),
         ({"ViewCodeSequence": [("399162004", ("414493004",))]}, "CC", "rolled"),
         ({"ViewCodeSequence": [("399162004", ("399055006", "399163009"))]}, "CC", "spot compression, magnification"),
-        ({"ViewCodeSequence": [("399162004", ("12345",))]}, "CC", "modifier 12345 is not in"),
+        ({"ViewCodeSequence": [("399162004", ("12345",))]}, "CC", "view modifier is not in"),
         ({"ViewCodeSequence": [("127457009", ())]}, "SPECIMEN", "image of a specimen"),
         ({"ViewPosition": "SPECIMEN"}, "SPECIMEN", "image of a specimen"),
         ({"ViewPosition": "CC MAG"}, "CC", "magnification"),

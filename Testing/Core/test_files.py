@@ -203,9 +203,11 @@ def test_somebodys_own_file_is_no_lock(tmp_path: Path) -> None:
         pass
     assert (tmp_path / ".lock").read_text() == "my own text"
     (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock-held").write_text("mine, too")
     for _ in range(2):
         with alone_in(tmp_path):
             pass
+    assert (tmp_path / ".lock-held").read_text() == "mine, too"
 
 
 def test_why_a_file_is_missing(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from MolSubCore.lesions.roi import square_roi
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.registry import build_model
 from MolSubCore.prediction.predict import predict as predict_directly
+from MolSubCore.prediction.write import save_prediction
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.worker import cache, prediction
 from MolSubCore.worker.predict_jobs import predict, warm
@@ -83,7 +84,7 @@ def test_numbers_and_maps_are_those_of_the_command_line(place: Path, tmp_path: P
     assert [share for share, _ in seen] == sorted(share for share, _ in seen)
     assert result == read_json(tmp_path / "out" / "prediction.json")
     direct = predict_directly(pairs(place), read_bundle(place / "m.molsub"), layers=LAYERS, classes="all")
-    saved = read_json(direct.save(tmp_path / "cli") / "prediction.json")
+    saved = read_json(save_prediction(direct, tmp_path / "cli") / "prediction.json")
     for name in ("task", "classes", "positive", "model", "patient", "warnings"):
         assert result[name] == saved[name]
     assert len(result["items"]) == len(saved["images"]) == 2
