@@ -19,7 +19,7 @@ READY312 := .venv-3.12/.ready
 # $(call install,FOLDER,PYTHON): an environment with the project and everything in the lock file.
 define install
 	test -x $(1)/bin/pip || $(2) -m venv $(1) || { rm -rf $(1); exit 1; }
-	@echo "Installing into $(1): PyTorch and the rest, about 6 GB; some minutes on the first run."
+	@echo "Installing into $(1): PyTorch and the rest, about 9 GB on Linux; some minutes on the first run."
 	$(1)/bin/python -m pip install --disable-pip-version-check --require-hashes --requirement $(LOCK)
 	$(1)/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endef

@@ -41,11 +41,11 @@ def table(results: dict[str, Any]) -> str:
 def _cells(found: dict[str, Any]) -> list[str]:
     kill, two = found["kill"], found["two"]
     cells = [
-        f"{kill['killed']} kills: old or new, goes on",
-        f"{kill['torn']} kills: old or new, goes on",
+        f"{kill['killed']} kills: old or new, resumes",
+        f"{kill['torn']} kills: old or new, resumes",
         f"{two['tried']} meetings: " + (" / ".join(two["said"]) if two["said"] else "both end well"),
-        f"{found['full']['levels']} levels: told, nothing half-written" if "full" in found else "not tried",
-        "told, nothing changed" if "read-only" in found else "not tried",
+        f"{found['full']['levels']} levels: reported, nothing half-written" if "full" in found else "not tried",
+        "reported, nothing changed" if "read-only" in found else "not tried",
     ]
     order = (kill, kill, two, found.get("full", {}), found.get("read-only", {}))
     return ["FAILED" if part.get("problems") else cell for cell, part in zip(cells, order, strict=True)]

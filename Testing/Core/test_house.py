@@ -1,24 +1,15 @@
-"""Rules of the house: what may import what, and a README that tells the truth."""
+"""Rules of the house: what may import what."""
 
 from __future__ import annotations
 
 import ast
 import re
-import shlex
-import shutil
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-from command_line import case
-
-from MolSubCore import DISCLAIMER
-from MolSubCore.cli.app import build_parser
-
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "MolSubCore"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 #: From the lowest room to the highest; a room may use those before it. Rooms in one entry may not use each other.
 ROOMS = (
@@ -83,43 +74,3 @@ def test_no_pickle_is_written_or_trusted() -> None:
         assert "torch.save(" not in text, path.name
         assert "pickle.load" not in text, path.name
         assert len(re.findall(r"torch\.load\(", text)) == text.count("weights_only=True"), path.name
-
-
-def readme_blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def test_the_readme_says_what_this_is() -> None:
-    first = README.index("![")
-    assert first < README.index("Research use only. Not a medical device") < README.index("make demo")
-    assert "not for diagnosis" in README.casefold()
-    assert "Research use only. Not a medical device" in DISCLAIMER
-    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
-        assert (ROOT / name).is_file(), name
-
-
-def test_the_commands_of_the_readme_exist() -> None:
-    lines = [line.split("#")[0] for block in readme_blocks("sh") for line in block.splitlines()]
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("molsub ")]
-    assert len(commands) >= 6
-    for command in commands:
-        assert build_parser().parse_args(command).handler
-    targets = [line.split()[1] for line in lines if line.startswith("make ")]
-    assert set(targets) >= {"demo", "test"}
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
-
-
-def test_the_python_example_of_the_readme_runs(
-    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (example,) = readme_blocks("python")
-    shutil.copy(workplace / "m.molsub", tmp_path / "model.molsub")
-    for number, view in enumerate(("CC", "MLO")):
-        image, mask = case(workplace, number)
-        shutil.copy(image, tmp_path / f"R_{view}.dcm")
-        shutil.copy(mask, tmp_path / f"R_{view}_lesion.nii.gz")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
-    assert "Luminal" in capsys.readouterr().out
-    assert {"prediction.json", "report.html", "heatmaps"} <= {path.name for path in (tmp_path / "result").iterdir()}
