@@ -103,6 +103,13 @@ def test_tables_of_tasks_and_architectures_are_complete() -> None:
     assert all(f"`{name}`" in text for name in (*TASKS, *ARCHITECTURES))
 
 
+def test_the_overview_names_every_folder() -> None:
+    text = text_of(ROOT / "Resources" / "Documentation" / "overview.md")
+    for folder in ("MolSubCore", "MolSubSlicer/MolSubSlicerLib"):
+        rooms = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+        assert len(rooms) > 5 and all(f"| `{room}` |" in text for room in rooms), rooms
+
+
 def test_each_published_file_is_imported_as_its_task() -> None:
     """The authors' names of the files (their README) and the tasks that they are of."""
     imports = [words for words in shell_lines(README) if words[:3] == ["molsub", "models", "import"]]
