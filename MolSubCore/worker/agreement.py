@@ -16,7 +16,7 @@ from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.agreement import RULES, agreement, consensus
 from MolSubCore.lesions.masks import read_lesions, write_mask
-from MolSubCore.worker.options import Progress, require
+from MolSubCore.worker.protocol import Progress, require
 
 _MEASURES = ("dice", "jaccard", "hausdorff", "hausdorff_95", "box_iou", "box_kappa")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.worker.loading import load
-from MolSubCore.worker.options import Progress
+from MolSubCore.worker.protocol import Progress
 
 #: What a worker needs: distribution and the least version; as in pyproject.toml, which a test compares.
 NEEDED: Mapping[str, str] = {

@@ -41,6 +41,12 @@ def load(name: str) -> ModuleType:
                 return future.result()
 
 
+def needs(*names: str) -> None:
+    """Load modules, so that importing them afterwards takes no time; raises as `load`."""
+    for name in names:
+        load(name)
+
+
 def _load(name: str, future: Future[ModuleType]) -> None:
     try:
         with _one_at_a_time:

@@ -22,13 +22,12 @@ from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import calibration_note, model_summary
 from MolSubCore.prediction.predict import check_request, predict, predict_roi
 from MolSubCore.prediction.result import LesionPrediction, Prediction
-from MolSubCore.worker.arrays import write_array
 from MolSubCore.worker.cache import cached_bundle, forget, mammogram_of
-from MolSubCore.worker.options import Progress, image_pairs, named_images
+from MolSubCore.worker.protocol import Progress, image_pairs, named_images, write_array
 
 
 def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Predict, and write the maps; the options are those of `MolSubCore.worker.predict_jobs.predict`.
+    """Predict, and write the maps; the options are those of `MolSubCore.worker.jobs.predict`.
 
     Returns
     -------

@@ -19,7 +19,7 @@ from MolSubCore.training.loop import Event
 from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, SETTINGS, Plan
 from MolSubCore.training.run import finished_folds
 from MolSubCore.training.session import TrainingOptions
-from MolSubCore.worker.options import Progress, require
+from MolSubCore.worker.protocol import Progress, require
 
 #: Seconds between two reports of steps.
 _INTERVAL = 0.5

@@ -9,37 +9,13 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, TextIO
 
 from MolSubCore.errors import MolSubError, explain_error
 from MolSubCore.worker.environment import distribution_of, version_of
-from MolSubCore.worker.loading import load
-from MolSubCore.worker.options import check_kinds
-from MolSubCore.worker.protocol import Cancel, Event, EventKind, Request, read_request, request_id
+from MolSubCore.worker.jobs import JOBS
+from MolSubCore.worker.protocol import Cancel, Event, EventKind, Request, check_kinds, read_request, request_id
 from MolSubCore.worker.signals import on_end
-
-#: Jobs by name: the module and the function, called as ``function(options, progress)``, that gives a JSON-ready result.
-JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "environment": ("MolSubCore.worker.environment", "describe"),
-        "read-image": ("MolSubCore.worker.image_jobs", "read_image"),
-        "find-images": ("MolSubCore.worker.find_jobs", "find_images"),
-        "read-lesions": ("MolSubCore.worker.image_jobs", "read_lesion_labels"),
-        "sample-case": ("MolSubCore.worker.sample", "make_sample_case"),
-        "warm": ("MolSubCore.worker.predict_jobs", "warm"),
-        "predict": ("MolSubCore.worker.predict_jobs", "predict"),
-        "library-list": ("MolSubCore.worker.library_jobs", "list_library"),
-        "import-checkpoint": ("MolSubCore.worker.library_jobs", "import_checkpoint"),
-        "export-bundle": ("MolSubCore.worker.library_jobs", "export_bundle"),
-        "study-fold": ("MolSubCore.study.job", "run_fold"),
-        "check-cohort": ("MolSubCore.worker.train", "check"),
-        "train": ("MolSubCore.worker.train", "train"),
-        "report": ("MolSubCore.worker.report", "write_report"),
-        "agreement": ("MolSubCore.worker.agreement", "compare"),
-    }
-)
 
 
 class Worker:
@@ -138,14 +114,13 @@ class Worker:
     def _call(self, request: Request) -> Any:
         if request.job not in JOBS:
             raise MolSubError("job", f"unknown value '{request.job}'", f"Choose one of {', '.join(JOBS)}")
-        module, name = JOBS[request.job]
         check_kinds(request.job, request.options)
 
         def progress(done: float, **values: Any) -> None:
             self._emit("progress", request.id, **_finite({"done": done, **values}))
 
         try:
-            return getattr(load(module), name)(request.options, progress)
+            return JOBS[request.job](request.options, progress)
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("MolSubCore"):
                 raise

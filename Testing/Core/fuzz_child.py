@@ -24,7 +24,7 @@ from MolSubCore.errors import MolSubError
 def _image(path: Path, shape: tuple[int, int]) -> None:
     from MolSubCore.imaging.canonical import canonical_array
     from MolSubCore.imaging.io.reader import check_header, read_mammogram
-    from MolSubCore.worker.image_jobs import image_facts
+    from MolSubCore.worker.jobs import image_facts
 
     with contextlib.suppress(MolSubError):
         check_header(path)

@@ -35,7 +35,7 @@ SLICERS = (
     "annotation.worklist",
     "worker.worker",
     "worker.environment",
-    "worker.predict_jobs",
+    "worker.jobs",
     "worker.folder",
 )
 BLOCKED = ("torch", "torchvision", "cv2", "PIL", "pydicom", "scipy", "skimage", "sklearn", "SimpleITK", "pandas",

@@ -20,8 +20,7 @@ from MolSubCore.imaging.breast import find_chest_wall
 from MolSubCore.imaging.canonical import canonical_window
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
-from MolSubCore.worker.find_jobs import find_images
-from MolSubCore.worker.image_jobs import read_image, read_lesion_labels
+from MolSubCore.worker.jobs import find_images, read_image, read_lesion_labels
 
 SHAPE = (36, 34)
 

@@ -20,7 +20,7 @@ from MolSubCore.worker.protocol import LAST, Event, Request
 
 #: Runs a job folder in a process whose jobs are these.
 _RUNNER = """
-import os, sys, time, types
+import os, sys, time
 from pathlib import Path
 from MolSubCore.__main__ import main
 from MolSubCore.worker import worker
@@ -48,10 +48,7 @@ def count(options, progress):
         time.sleep(0.005)
     return number + 1
 
-module = types.ModuleType("own_jobs")
-module.__dict__.update(sleep=sleep, fail=fail, count=count)
-sys.modules["own_jobs"] = module
-worker.JOBS = {name: ("own_jobs", name) for name in ("sleep", "fail", "count")}
+worker.JOBS = {"sleep": sleep, "fail": fail, "count": count}
 sys.exit(main(["worker", "--job", sys.argv[1]]))
 """
 

@@ -107,7 +107,7 @@ def _fail(options: dict[str, Any], progress: Any) -> None:
 
 @pytest.fixture
 def own_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs: dict[str, tuple[str, str]] = {"sleep": (__name__, "_sleep"), "fail": (__name__, "_fail")}
+    jobs = {"sleep": _sleep, "fail": _fail}
     monkeypatch.setattr(worker_module, "JOBS", jobs)
 
 
@@ -147,7 +147,7 @@ def _give(options: dict[str, Any], progress: Any) -> Any:
 @pytest.mark.usefixtures("own_jobs")
 def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that are no UTF-8, halves of characters, numbers without end: in what is asked and in what is answered."""
-    monkeypatch.setitem(worker_module.JOBS, "give", (__name__, "_give"))  # type: ignore[arg-type]
+    monkeypatch.setitem(worker_module.JOBS, "give", _give)  # type: ignore[arg-type]
     lines = [
         b'{"molsub": 1, "id": "1", "job": "give", "options": {"value": "M\xfcller"}}',
         b'{"molsub": 1, "id": "2", "job": "give", "options": {"value": "\\ud800 M\\udcfcller"}}',
@@ -237,8 +237,7 @@ def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:
         "from MolSubCore.worker import worker\n"
         "def wait(options, progress):\n"
         "    time.sleep(60)\n"
-        "sys.modules['own'] = sys.modules[__name__]\n"
-        "worker.JOBS = {'wait': ('own', 'wait')}\n"
+        "worker.JOBS = {'wait': wait}\n"
         "from MolSubCore.__main__ import main\n"
         "sys.exit(main(['worker']))\n"
     )

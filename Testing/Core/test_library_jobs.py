@@ -16,7 +16,7 @@ from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.registry import build_model
 from MolSubCore.tasks import get_task
-from MolSubCore.worker.library_jobs import export_bundle, import_checkpoint, list_library
+from MolSubCore.worker.jobs import export_bundle, import_checkpoint, list_library
 
 
 def quiet(share: float, **values: Any) -> None:

@@ -29,7 +29,7 @@ from MolSubCore.prediction.predict import predict as predict_directly
 from MolSubCore.prediction.write import save_prediction
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.worker import cache, prediction
-from MolSubCore.worker.predict_jobs import predict, warm
+from MolSubCore.worker.jobs import predict, warm
 from MolSubCore.worker.protocol import Cancel, Event, Request, read_event
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,7 +27,7 @@ from MolSubCore.models.card import read_card
 from MolSubCore.models.registry import build_model
 from MolSubCore.prediction.report import prediction_pdf, prediction_report
 from MolSubCore.tasks import TASKS, Subtype
-from MolSubCore.worker.report import write_report
+from MolSubCore.worker.jobs import report as write_report
 
 
 @pytest.fixture(scope="module")

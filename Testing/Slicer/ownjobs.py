@@ -21,7 +21,7 @@ class Finder:
         run = spec.loader.exec_module
         def exec_module(module):
             run(module)
-            module.JOBS = {**module.JOBS, **{job: ("own_jobs", function) for job, function in NAMES.items()}}
+            module.JOBS = {**module.JOBS, **{job: getattr(own, function) for job, function in NAMES.items()}}
         spec.loader.exec_module = exec_module
         return spec
 
@@ -63,12 +63,12 @@ def hold(progress):
         time.sleep(0.02)
 
 def predict(options, progress):
-    from MolSubCore.worker.predict_jobs import predict
+    from MolSubCore.worker.jobs import predict
     hold(progress)
     return predict(options, progress)
 
 def report(options, progress):
-    from MolSubCore.worker.report import write_report
+    from MolSubCore.worker.jobs import report as write_report
     hold(progress)
     return write_report(options, progress)
 """

@@ -58,11 +58,11 @@ def draw_thumbnail(path: Path, size: tuple[int, int] = (260, 280)) -> None:
     from MolSubCore.imaging.display import display_array
     from MolSubCore.imaging.io.reader import read_mammogram
     from MolSubCore.lesions.masks import read_lesions
-    from MolSubCore.worker.sample import make_sample_case
+    from MolSubCore.worker.jobs import sample_case
 
     width, height = size
     with tempfile.TemporaryDirectory() as folder:
-        case = make_sample_case({"out": folder}, lambda *_args, **_values: None)["cases"][-1]
+        case = sample_case({"out": folder}, lambda *_args, **_values: None)["cases"][-1]
         mammogram = read_mammogram(case["image"])
         box = read_lesions(case["lesions"], mammogram).lesions[0].box
     picture = cv2.cvtColor(np.uint8(display_array(mammogram) * 255), cv2.COLOR_GRAY2BGR)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from MolSubCore.worker.sample import make_sample_case
+from MolSubCore.worker.jobs import sample_case
 
 TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 
@@ -19,7 +19,7 @@ TOMOSYNTHESIS = "1.2.840.10008.5.1.4.1.1.13.1.3"
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Both views of the sample case, put into one series, as some machines send them."""
     folder = tmp_path_factory.mktemp("series")
-    made = make_sample_case({"out": str(folder)}, lambda *args, **values: None)["cases"]
+    made = sample_case({"out": str(folder)}, lambda *args, **values: None)["cases"]
     for case in made:
         dataset = pydicom.dcmread(case["image"])
         dataset.SeriesInstanceUID = "1.2.826.0.1.3680043.8.498.7"

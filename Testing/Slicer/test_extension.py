@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cmake_lists import LISTS, ROOT, FileList
-from MolSubCore.worker.sample import make_sample_case
+from MolSubCore.worker.jobs import sample_case
 from render_icons import ICONS, render
 
 if sys.version_info >= (3, 11):
@@ -184,7 +184,7 @@ def registered_checksums() -> dict[str, str]:
 
 
 def test_the_sample_case_has_the_registered_checksums(tmp_path: Path) -> None:
-    make_sample_case({"out": str(tmp_path)}, lambda *args, **values: None)
+    sample_case({"out": str(tmp_path)}, lambda *args, **values: None)
     made = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
     assert made == registered_checksums()
     assert len(made) == 4

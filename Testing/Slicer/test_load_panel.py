@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from headless.dialogs import DIALOGS
-from MolSubCore.worker.sample import make_sample_case
+from MolSubCore.worker.jobs import sample_case
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"
@@ -23,7 +23,7 @@ Until = Callable[..., Any]
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The sample case's files, by name."""
     folder = tmp_path_factory.mktemp("case")
-    made = make_sample_case({"out": str(folder)}, lambda *args, **values: None)["cases"]
+    made = sample_case({"out": str(folder)}, lambda *args, **values: None)["cases"]
     return {Path(path).name: path for case in made for path in case.values()}
 
 
