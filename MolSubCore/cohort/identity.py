@@ -191,12 +191,18 @@ def _copies(looks: Sequence[str]) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def is_copy(first: Mammogram, second: Mammogram) -> bool:
-    """Whether two mammograms of one patient are one picture, resaved or displayed otherwise, of one side and view."""
+def is_copy(first: Mammogram, second: Mammogram, looks: Sequence[str]) -> bool:
+    """Whether two mammograms of one patient are one picture, resaved or displayed otherwise, of one side and view.
+
+    Parameters
+    ----------
+    looks : sequence of str
+        `look_of` either.
+    """
     for own, other in ((first.laterality, second.laterality), (first.view, second.view)):
         if own and other and own != other:
             return False
-    return bool(_copies([look_of(first), look_of(second)]))
+    return bool(_copies(looks))
 
 
 def _root(group: list[int], n: int) -> int:

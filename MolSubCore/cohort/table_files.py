@@ -719,7 +719,8 @@ def is_misread(text: str) -> bool:
         return False
     for codec in ("cp1252", "latin-1"):
         try:
-            return not text.encode(codec).decode("utf-8").isascii()
+            read = text.encode(codec).decode("utf-8")
+            return any(sign.isalpha() and not sign.isascii() for sign in read)
         except UnicodeError:
             continue
     return False

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.identity import COPIES, differences, exams_apart, is_copy, same_ids, told_differences
+from MolSubCore.cohort.identity import COPIES, differences, exams_apart, is_copy, look_of, same_ids, told_differences
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library
@@ -86,12 +86,18 @@ def predict(
     items: list[LesionPrediction] = []
     warnings = bundle_warnings(bundle.card)
     mammograms: list[Mammogram] = []
+    looks: list[str] = []
     for number, files in enumerate(images, start=1):
         mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
         if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
             raise ImageError(f"view of image {number}", wrong, "Correct the view, or leave it out")
         mammograms.append(mammogram)
-        first = next(n for n, one in enumerate(mammograms) if same_picture(one, mammogram) or is_copy(one, mammogram))
+        looks.append(look_of(mammogram))
+        first = next(
+            n
+            for n, one in enumerate(mammograms)
+            if same_picture(one, mammogram) or is_copy(one, mammogram, (looks[n], looks[-1]))
+        )
         if not same_picture(mammograms[first], mammogram):
             warnings.append(f"Images {first + 1} and {number} {COPIES}: they count as one in the result.")
         lesions = read_lesions(files[1], mammogram)

@@ -86,6 +86,18 @@ def test_an_image_that_is_given_twice_with_two_lesions_counts_once() -> None:
     assert share("0", "1", "2") == pytest.approx((np.mean([share("0"), share("1")]) + share("2")) / 2)
 
 
+def test_a_picture_beside_its_resaved_copy_counts_once_and_is_told() -> None:
+    first, other = view(1), view(2)
+    copy = replace(first, stored=np.clip(first.stored // 2 + 7, 10, None).astype(first.stored.dtype))
+    found = predicted(first, copy, other)
+    expected = (np.mean([alone(first), alone(copy)]) + alone(other)) / 2
+    assert found.patient["TN"] == pytest.approx(expected)
+    assert [text for text in found.warnings if "copies" in text] == [
+        "Images 1 and 2 look like copies of one picture, resaved or displayed otherwise: they count as one in the "
+        "result."
+    ]
+
+
 def test_a_side_that_nobody_says_is_told_and_can_be_said() -> None:
     found = predicted(view(1), view(2, None))
     assert [one.title for one in found.results] == ["left breast", "breast of unknown side"]

@@ -18,6 +18,7 @@ from openpyxl import Workbook
 from openpyxl.styles import Font
 
 from MolSubCore.cohort.table import Cohort, parse_cohort, read_cohort
+from MolSubCore.cohort.table_files import is_misread
 from MolSubCore.errors import CohortError
 from MolSubCore.tasks import Subtype
 
@@ -664,6 +665,7 @@ named = st.text(
     st.characters(codec="utf-8", exclude_characters=LOST, exclude_categories=["C", "Zl", "Zp"]), max_size=11
 )
 names = named.map(lambda text: f"x{text}" if text.strip() else text)  # neither a date nor a word for nothing
+names = names.filter(lambda text: not is_misread(text))
 tables = st.lists(st.tuples(names, names, names, st.sampled_from([s.value for s in Subtype]), cells), max_size=6)
 
 

@@ -7,6 +7,7 @@ their last parts below the folder.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from MolSubCore.cohort.importers.base import (
@@ -46,9 +47,10 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     passed: dict[str, list[str]] = {}
     table = find_table(files_below(folder, passed), _COLUMNS, folder=folder, name="the paper's table")
     found, moved, finder = Found(Ledger("rows of the table")), [], Finder()
-    numbers: set[int] = set()
     note_passed(found, passed)
-    for line in read_lines(table, found):
+    lines = list(read_lines(table, found))
+    _check_numbers(table, lines, found)
+    for line in lines:
         key = f"row {line.number}"
         found.inputs.expect(key)
         image, image_moved = _file(line["img_path"], table.parent, folder, finder)
@@ -57,22 +59,25 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         if reason or image is None:
             found.inputs.place(key, reason)
             continue
-        if number := re.fullmatch(r"(\d+)(?:\.0+)?", line["label"]):
-            numbers.add(int(number[1]))
         moved += [key] if image_moved or mask_moved else []
         found.rows.append(_row(key, line, image, mask))
         if progress:
             progress(len(found.rows), 0, "rows")
+    found.note("Files found elsewhere below the folder than the table says", moved)
+    return found
+
+
+def _check_numbers(table: Path, lines: Sequence[Line], found: Found) -> None:
+    """Say that numbers were read as the paper's labels; CohortError where they count from 1."""
+    told = (re.fullmatch(r"(\d+)(?:\.0+)?", line["label"]) for line in lines)
+    numbers = {int(number[1]) for number in told if number}
     if 0 not in numbers and any(number >= len(Subtype) for number in numbers):
         text = f"has labels from {min(numbers)} to {max(numbers)}: the paper's are 0 to 4, these seem to count from 1"
         raise CohortError(table, text, "Write the names of the subtypes")
     if numbers:
         names = ", ".join(f"{n} {subtype.value}" for n, subtype in enumerate(Subtype))
-        text = f"The numbers in the column label were read as the paper's: {names}"
         counted = "; there is no 0: if they count from 1, write the names instead" if 0 not in numbers else ""
-        found.notes.append(Note(text + counted))
-    found.note("Files found elsewhere below the folder than the table says", moved)
-    return found
+        found.notes.append(Note(f"The numbers in the column label were read as the paper's: {names}{counted}"))
 
 
 def _row(key: str, line: Line, image: Path, mask: Path | None) -> Row:
