@@ -173,7 +173,12 @@ def test_unusable_tables_and_windows_are_told(tmp_path: Path) -> None:
     mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
     assert [voi.name for voi in mammogram.voi] == ["window:0"]
     told = " ".join(mammogram.warnings)
-    for words in ("VOI LUT 0 is not used", "VOI LUT 1 is not used", "The VOI LUT Function is a value that DICOM does not define", "2 Window Centers and 1"):
+    for words in (
+        "VOI LUT 0 is not used",
+        "VOI LUT 1 is not used",
+        "The VOI LUT Function is a value that DICOM does not define",
+        "2 Window Centers and 1",
+    ):
         assert words in told
 
 
