@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -347,6 +348,18 @@ def check_unchanged(file: Path) -> None:
     if not listed.get(file.name) or _changed(file.parent, {file.name: listed[file.name]}):
         found = "was changed since this program wrote it, or is not its own, and is not written over"
         raise MolSubError(file, found, "Move it away, or give it another name, then repeat")
+
+
+def set_aside_changed(folder: Path, ending: str) -> None:
+    """Rename, and tell, what somebody has changed of the files that `write_listed` wrote and is to write anew."""
+    own = (_read_list(folder) or {}).items()
+    listed = {name: mark for name, mark in own if "/" not in name and name.endswith(ending)}
+    for name in _changed(folder, listed):
+        file = folder / name
+        names = (file.with_name(f"{file.stem} (changed {n}){file.suffix}") for n in itertools.count(1))
+        kept = next(path for path in names if not os.path.lexists(path))
+        os.replace(file, kept)
+        print(f"Note: {file} was changed since this program wrote it: kept as {kept.name}.", file=sys.stderr)
 
 
 def write_listed(file: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.evaluation.subgroups import LEAST, VIEW
-from MolSubCore.files import write_text
+from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.checklists import validation_checklist
 from MolSubCore.report.items import Picture, Record, Table, joined, new_figure
@@ -456,12 +456,12 @@ def write_page(
     """
     folder, result = out / "results", found.result
     folder.mkdir(parents=True, exist_ok=True)
+    set_aside_changed(folder, ".csv")
     tables = [*all_tables(found, card, identified=identified), _characteristics(found)]
-    for table in tables:
-        if table.why:
-            (folder / f"{table.key}.csv").unlink(missing_ok=True)
-        else:
-            table.write(folder)
+    made = [table for table in tables if not table.why]
+    for table in made:
+        table.write(folder)
+    remove_stale(folder, {f"{table.key}.csv" for table in made}, (".csv",))
     pictures = {}
     makers = (reliability_figure, subgroups_figure)
     for count, make in enumerate(makers, start=1):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.drawing import make_figure
-from MolSubCore.files import atomic_path, plain_cell, write_text
+from MolSubCore.files import atomic_path, plain_cell, write_listed
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.report.page import data_uri, jpeg_uri
 from MolSubCore.training.feature_models import BASELINES
@@ -57,7 +57,7 @@ class Table:
     why: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write ``<key>.csv``: the records, with a column for every key that one of them has."""
+        """Write ``<key>.csv``, listed in its folder: the records, with a column for every key that one of them has."""
         names = list(dict.fromkeys(name for record in self.records for name in record))
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
@@ -65,7 +65,7 @@ class Table:
         writer.writerows(
             {key: "" if value is None else plain_cell(value) for key, value in row.items()} for row in self.records
         )
-        write_text(folder / f"{self.key}.csv", buffer.getvalue())
+        write_listed(folder / f"{self.key}.csv", buffer.getvalue())
 
 
 @dataclass(frozen=True)

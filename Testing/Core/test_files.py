@@ -21,6 +21,7 @@ from MolSubCore.files import (
     hidden_name,
     read_json,
     remove_stale,
+    set_aside_changed,
     try_place,
     why_missing,
     write_json,
@@ -181,6 +182,9 @@ def test_what_somebody_changed_is_theirs(tmp_path: Path) -> None:
     (tmp_path / "r" / "old.csv").write_text("1")
     remove_stale(tmp_path / "r", {"old.csv"}, (".csv",))
     (tmp_path / "r" / "old.csv").write_text("edited")
+    set_aside_changed(tmp_path / "r", ".csv")
+    assert (tmp_path / "r" / "old (changed 1).csv").read_text() == "edited"
+    (tmp_path / "r" / "old (changed 1).csv").rename(tmp_path / "r" / "old.csv")
     remove_stale(tmp_path / "r", set(), (".csv",))
     assert (tmp_path / "r" / "old.csv").read_text() == "edited"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.files import remove_stale, write_text
+from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.report.checklists import checklists
 from MolSubCore.report.items import Picture, Table, model_title
 from MolSubCore.report.page import environment
@@ -121,9 +121,13 @@ def write_report(results: StudyResults, *, progress: Progress | None = None) -> 
 
 
 def write_tables(results: StudyResults, tables: list[Table]) -> list[Table]:
-    """Write ``STUDY/results/*.csv``; return all tables, also those that could not be made."""
+    """Write ``STUDY/results/*.csv``; return all tables, also those that could not be made.
+
+    Of those that are there, what somebody has changed since is kept under another name.
+    """
     folder = results.folder / "results"
     folder.mkdir(exist_ok=True)
+    set_aside_changed(folder, ".csv")
     made = [table for table in tables if not table.why]
     for table in made:
         table.write(folder)
