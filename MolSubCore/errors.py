@@ -122,7 +122,7 @@ def explain_error(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and number is not None:  # no usable temporary folder, too many open files
         return f"{printable(error.strerror or str(error))}. Check the computer's disks and limits.", 2
     text = printable(f"{type(error).__name__}: {error}")
-    return f"a fault of this program: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
+    return f"internal error: {text}. Run again with MOLSUB_DEBUG=1 and report the traceback.", 1
 
 
 def reason_of(error: BaseException, most: int = 160, *, kind: bool = False) -> str:

@@ -135,7 +135,7 @@ def check_folder(path: Path) -> None:
 def _refuse_file(path: Path) -> None:
     # Not Path.is_file, which raises on names that are too long.
     if os.path.isfile(path):  # noqa: PTH113
-        raise MolSubError(path, "is a file, expected a folder to make", "Choose another --out")
+        raise MolSubError(path, "is a file; expected a new folder", "Choose another --out")
 
 
 def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:

@@ -32,7 +32,7 @@ def add_agreement(commands: Commands) -> None:
     add("--image", required=True, metavar="IMAGE", help="the mammogram")
     add("--consensus", choices=("first", "second", "union", "intersection"), help="make one mask of both")
     add("--out", metavar="FILE", help="where the consensus goes: a file ending in .nii.gz or .nrrd")
-    add("--json", action="store_true", help="the numbers as they are")
+    add("--json", action="store_true", help="print machine-readable JSON")
 
 
 def agreement(options: argparse.Namespace) -> int:

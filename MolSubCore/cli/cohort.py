@@ -114,7 +114,7 @@ def _synthetic(group: Commands) -> None:
     )
     make.add_argument("out", metavar="DIR", help="folder to make")
     make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")
-    make.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
+    make.add_argument("--seed", type=int, default=7, help="random seed (default 7)")
     make.add_argument(
         "--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)"
     )

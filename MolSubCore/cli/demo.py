@@ -37,7 +37,7 @@ def add_demo(commands: Commands) -> None:
     text = "the whole job on a small synthetic cohort, in a few minutes on a CPU"
     parser = add_command(commands, "demo", demo, text, ANEW, ("demo --out demo",))
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")
-    parser.add_argument("--seed", type=int, default=7, help="origin of all random numbers (default 7)")
+    parser.add_argument("--seed", type=int, default=7, help="random seed (default 7)")
 
 
 def demo(options: argparse.Namespace) -> int:

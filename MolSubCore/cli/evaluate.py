@@ -39,7 +39,7 @@ def add_evaluate(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="show the groups of this column apart, too, such as the centre; may be repeated "
+        help="also report results per group of this column, such as the centre; may be repeated "
         "(always: view, vendor, band of the column age, lesion size)",
     )
     add(

@@ -34,7 +34,7 @@ def add_explain_study(commands: Commands) -> None:
     add("--rim-px", type=float, default=50.0, help="the same in pixels, where it is not known (default 50)")
     add("--faithful", type=int, default=20, metavar="N", help="patients for deletion and insertion (default 20)")
     add("--randomised", type=int, default=8, metavar="N", help="patients for weight randomisation (default 8)")
-    add("--seed", type=int, default=21, help="origin of all random numbers (default 21)")
+    add("--seed", type=int, default=21, help="random seed (default 21)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
     add("--overwrite", action="store_true", help="replace an earlier result in DIR")
 

@@ -64,7 +64,10 @@ def add_models(commands: Commands) -> None:
     convert.add_argument("--task", required=True, choices=sorted(PAPER_TASKS))
     convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
     convert.add_argument(
-        "--architecture", default="densenet121-cbam", metavar="NAME", help="what it is of (default densenet121-cbam)"
+        "--architecture",
+        default="densenet121-cbam",
+        metavar="NAME",
+        help="architecture of the checkpoint (default densenet121-cbam)",
     )
     convert.add_argument(
         "--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated"

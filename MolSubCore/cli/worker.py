@@ -13,7 +13,7 @@ from MolSubCore.cli.parts import Commands, add_command
 
 def add_worker(commands: Commands) -> None:
     """``molsub worker``."""
-    text = "for programs: do jobs that come as JSON lines on standard input, tell events on standard output"
+    text = "for programs: read jobs as JSON lines from standard input, write events to standard output"
     parser = add_command(commands, "worker", worker, text, examples=("worker --job JOB_FOLDER",))
     parser.add_argument("--job", metavar="DIR", help="do the one job in DIR/request.json instead")
 

@@ -431,7 +431,7 @@ _SECTIONS = {
 _NOT_CLINICAL = frozenset({"laterality", "view", "synthetic"})
 
 _LIMITS = (
-    "What was found here holds for patients like these; another hospital is another question.",
+    "What was found here holds for patients like these; performance at other hospitals is not known.",
     "Lesions were outlined by somebody: another reader's outlines give other probabilities.",
     "Subgroups were not chosen for their size: an interval that holds the value of all patients shows no difference, "
     "and no equality either.",
@@ -546,7 +546,7 @@ def _chance(metric: dict[str, Any]) -> str:
     return (
         "Worse than chance: the interval lies below 0.5."
         if metric["high"] < 0.5
-        else ("Not told from chance: the interval holds 0.5.")
+        else ("Not distinguishable from chance: the 95 % CI includes 0.5.")
     )
 
 

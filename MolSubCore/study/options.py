@@ -86,7 +86,7 @@ def check_study(options: StudyOptions) -> None:
 def _stored(out: Path) -> dict[str, Any]:
     """What the study in a folder chose; nothing where there is none."""
     if out.is_file():
-        raise TrainingError(out, "is a file, expected a folder to make", "Choose another --out")
+        raise TrainingError(out, "is a file; expected a new folder", "Choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / "study.json").exists():
         raise TrainingError(out, "exists already and holds no study", "Choose another --out")
     return read_json(out / "study.json") if (out / "study.json").exists() else {}

@@ -99,7 +99,7 @@ class Plan:
     """
 
     task: str
-    architecture: str = field(metadata={"help": "network; a wrong name lists all"})
+    architecture: str = field(metadata={"help": "network; see the page Commands"})
     recipe: dict[str, Any]
     data_hash: str
     split_hash: str

@@ -134,7 +134,7 @@ def test_failures_are_one_line_and_the_worker_goes_on() -> None:
     failed = {event.id: event.values for event in _events(written) if event.event == "failed"}
     assert failed[""]["message"].startswith("message: is no JSON object")
     assert failed["1"] == {"message": "lesion: is empty. Outline it.", "bad_input": True}
-    assert failed["2"]["message"].startswith("a fault of this program: RuntimeError: two lines.")
+    assert failed["2"]["message"].startswith("internal error: RuntimeError: two lines.")
     assert not failed["2"]["bad_input"]
     assert failed["3"]["message"] == "job: unknown value 'unknown'. Choose one of sleep, fail."
 

@@ -59,7 +59,7 @@ def _chance(metric: dict[str, Any]) -> str:
         return "Better than chance: the interval lies above 0.5."
     if metric["high"] < 0.5:
         return "Worse than chance: the interval lies below 0.5."
-    return "Not told from chance: the interval holds 0.5."
+    return "Not distinguishable from chance: the 95 % CI includes 0.5."
 
 
 def _extremes(run: RunResult) -> str:
@@ -71,7 +71,7 @@ def _extremes(run: RunResult) -> str:
     if not found:
         return ""
     best, worst = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
-    return f" Best told apart: {best} ({found[best]:.2f}); least: {worst} ({found[worst]:.2f})."
+    return f" Highest class AUC: {best} ({found[best]:.2f}); lowest: {worst} ({found[worst]:.2f})."
 
 
 def comparison_summary(results: StudyResults, comparisons: tuple[Comparison, ...]) -> str:

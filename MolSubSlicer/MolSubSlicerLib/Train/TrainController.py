@@ -117,7 +117,7 @@ class TrainController:
         self.problems = [_line_of(problem) for problem in report["problems"]]
         if not report["usable"]:
             self._set_state("none")
-            text = _("The table has {count} problems. Mend them, then start again.")
+            text = _("The table has {count} problems. Fix them and try again.")
             self._session.say(text.format(count=len(self.problems)), "error")
             return
         folder = self._new_folder(str(options.get("name") or "training"))

@@ -124,7 +124,7 @@ def why_ended(code: int, crashed: bool, last_lines: list[str]) -> str:
     else:
         cause = _("It ended with exit code {code}.").format(code=code)
     last = next((line.strip() for line in reversed(last_lines) if line.strip()), "")
-    return f"{cause} {_('Its last words: {line}').format(line=last[:200])}" if last else cause
+    return f"{cause} {_('Last output: {line}').format(line=last[:200])}" if last else cause
 
 
 def _signal_number(code: int, crashed: bool) -> int | None:
