@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import filecmp
+import functools
 import gzip
 import json
 import os
@@ -653,6 +654,14 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 #: Endings that decide how a lesion file is read.
 KNOWN_ENDINGS = (*_VOLUMES, *_PICTURES, ".json")
 _POINTS_CAP, _JSON_CAP = 100_000, 16 << 20
+_POLYGONS = '{"lesions": [{"points": [[row, col], ...]}]}, pixels, rows (y) first'
+#: Keys by which a file of polygons says what its image is, without case and signs.
+_SIZES = ("shape", "imageshape", "size", "imagesize")
+_HIGH, _WIDE = (
+    ("rows", "height", "imageheight", "imagerows"),
+    ("columns", "cols", "width", "imagewidth", "imagecolumns"),
+)
+_NAMED = ("image", "imagename", "imagefile", "imagepath", "file", "filename", "filepath")
 #: On images longer than this, outlines of coordinates up to 1 are shares of it; share of a polygon's points outside the
 #: image from which on it is asked whether x and y were exchanged; share of what is filled that is no crossing yet.
 _SHARES, _MOVED, _CROSSED = 8, 0.1, 0.1
@@ -681,7 +690,7 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
 
 def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
     if name.endswith(".json"):
-        return _polygons(path, mammogram.shape)
+        return _polygons(path, mammogram)
     if name.endswith(_PICTURES):
         labels, notes = read_painted(path)
         return "mask", [labels], notes
@@ -758,13 +767,26 @@ def _uncropped(path: Path, layer: NDArray[np.integer], offset: str, shape: tuple
     return full
 
 
-def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
+def _polygons(path: Path, mammogram: Mammogram) -> Layers:
     """Polygons: ``{"lesions": [{"points": [[row, column], ...]}]}``, or a list with ``cgPoints`` (TOMPEI-CMMD)."""
+    shape = mammogram.shape
+    warnings: list[str] = []
     try:
         if path.stat().st_size > _JSON_CAP:
             raise LesionError(path, f"has more than {_JSON_CAP >> 20} MiB", "Give the outlines of one image")
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=functools.partial(_members, path))
+        if name := _other_format(content):
+            raise LesionError(path, f"is a {name} file, which is not read as a lesion", f"Convert it to {_POLYGONS}")
         if isinstance(content, dict):
+            for entry in (content, *content["lesions"]):
+                told = {re.sub(r"[^a-z]", "", str(key).casefold()): value for key, value in entry.items()}
+                if entry is not content:  # a size there may be the lesion's
+                    told = {key: value for key, value in told.items() if key.startswith(("image", "file"))}
+                warnings += _image_told(path, told, mammogram)
+            if odd := next(
+                (e["hole"] for e in content["lesions"] if not isinstance(e.get("hole"), bool | int | None)), None
+            ):
+                raise LesionError(path, f"has the value '{odd!s:.20}' of 'hole'", "Give true or false, without quotes")
             entries = [entry for entry in content["lesions"] if not entry.get("hole")]
             outlines = [np.array(entry["points"], float) for entry in entries]
             cut = [entry["points"] for entry in content["lesions"] if entry.get("hole")]
@@ -777,18 +799,71 @@ def _polygons(path: Path, shape: tuple[int, int]) -> Layers:
         raise
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise LesionError(
-            path, f"holds no polygons ({reason})", 'Use {"lesions": [{"points": [[row, col], ...]}]}'
-        ) from None
+        raise LesionError(path, f"holds no polygons ({reason})", f"Use {_POLYGONS}") from None
     if max(len(outlines), len(holes)) > MOST:
         count = max(len(outlines), len(holes))
         raise LesionError(path, f"holds {count} polygons, at most {MOST} are read", "Give those of one image")
     checked = [_checked_polygon(path, f"polygon {n}", points, shape) for n, points in enumerate(outlines, start=1)]
     cuts = [_checked_polygon(path, f"hole {n}", points, shape) for n, points in enumerate(holes, start=1)]
-    warnings = [text for _, told in (*checked, *cuts) for text in told]
+    warnings = [*dict.fromkeys(warnings), *(text for _, told in (*checked, *cuts) for text in told)]
     if cuts:
         warnings.append(f"{len(cuts)} polygon(s) marked as holes were cut out of the lesions.")
     return "polygon", _Filled([points for points, _ in checked], [points for points, _ in cuts], shape), warnings
+
+
+def _members(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, none of its keys twice: which of them counts, every reader decides by itself."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            name = f"'{key}'" if key in ("lesions", "points", "hole", "holes") else "one of its keys"
+            raise LesionError(path, f"holds {name} twice in one place", "Keep the right one, and take the other out")
+        found[key] = value
+    return found
+
+
+def _other_format(content: Any) -> str:
+    """The name of another program's format, such as LabelMe's; empty where it is none that is known."""
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict) or "lesions" in first or "cgPoints" in first:
+        return ""
+    if "shapes" in first:
+        return "LabelMe"
+    if "annotations" in first and ("images" in first or "categories" in first):
+        return "COCO"
+    if any(key.startswith("_via_") for key in first) or any(
+        isinstance(value, dict) and "regions" in value for value in first.values()
+    ):
+        return "VIA (VGG Image Annotator)"
+    if "markups" in first:
+        return "3D Slicer markups"
+    if first.get("type") in ("Feature", "FeatureCollection"):
+        return "GeoJSON (as of QuPath)"
+    if "annotations" in first or "completions" in first:
+        return "Label Studio"
+    return "Supervisely" if "objects" in first else ""
+
+
+def _image_told(path: Path, told: dict[str, Any], mammogram: Mammogram) -> list[str]:
+    """What a file of polygons says of its image, held against the image: its size, its UID, its name."""
+    rows, columns = mammogram.shape
+    size = next((told[key] for key in _SIZES if isinstance(told.get(key), list) and len(told[key]) >= 2), None)
+    high, wide = (next((told[key] for key in keys if key in told), None) for keys in (_HIGH, _WIDE))
+    if size is not None and sorted(size[:2]) != sorted((rows, columns)):
+        high, wide = size[:2]
+    elif (high is None or high == rows) and (wide is None or wide == columns):
+        uid, own = told.get("sopinstanceuid"), mammogram.identifiers.get("SOPInstanceUID")
+        if isinstance(uid, str) and own and uid.strip() != own:
+            raise LesionError(
+                path, "names another image (SOP Instance UID) than this one", "Give the outline of this image"
+            )
+        names = [told[key] for key in _NAMED if isinstance(told.get(key), str) and told[key].strip()]
+        stems = {re.split(r"[/\\]", name.strip())[-1].partition(".")[0].casefold() for name in names}
+        if mammogram.source is not None and stems and mammogram.source.name.partition(".")[0].casefold() not in stems:
+            return ["The file of the outline names another image file than this one. Is it the outline of this image?"]
+        return []
+    found = f"is of an image of {high} rows x {wide} columns by its own words, this one has {rows} x {columns}"
+    raise LesionError(path, found, "Give the outline of this image")
 
 
 def _checked_polygon(

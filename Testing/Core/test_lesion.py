@@ -311,3 +311,39 @@ def test_a_line_that_crosses_itself_is_told(tmp_path: Path) -> None:
     notched = [[10, 5], [10, 25], [30, 25], [20, 15], [30, 5]]
     for points in (SQUARE, notched, [[10, 5], [10, 15], [14, 10]]):
         assert read_lesions(polygons(tmp_path, {"points": points}), IMAGE).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f'{{"lesions": [], "lesions": [{{"points": {SQUARE}}}]}}', "'lesions' twice"),
+        (f'{{"lesions": [{{"points": [[1, 2]], "points": {SQUARE}}}]}}', "'points' twice"),
+        ({"lesions": [{"points": SQUARE}], "shape": [80, 120]}, "image of 80 rows x 120 columns"),
+        ({"lesions": [{"points": SQUARE}], "imageHeight": 80, "imageWidth": 60}, "80 rows x 60 columns"),
+        ({"lesions": [{"points": SQUARE}], "SOPInstanceUID": "1.2.9"}, "another image"),
+        ({"lesions": [{"points": SQUARE, "hole": "false"}]}, "value 'false' of 'hole'"),
+        ({"shapes": [], "imagePath": "x", "version": "5.0"}, "is a LabelMe file"),
+        ({"images": [{"id": 1}], "annotations": []}, "is a COCO file"),
+        ({"x.png": {"filename": "x.png", "regions": []}}, "is a VIA"),
+        ({"_via_settings": {}}, "is a VIA"),
+        ({"markups": []}, "is a 3D Slicer markups file"),
+        ([{"type": "Feature", "geometry": {}}], "is a GeoJSON"),
+    ],
+)
+def test_polygons_of_other_images_and_programs_are_refused_by_their_name(
+    tmp_path: Path, content: object, words: str
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    image = Mammogram(np.zeros((40, 60), np.uint8), identifiers={"SOPInstanceUID": "1.2.3"})
+    with pytest.raises(LesionError, match=words):
+        read_lesions(path, image)
+
+
+def test_polygons_that_name_their_image(tmp_path: Path) -> None:
+    image = Mammogram(np.zeros((40, 60), np.uint8), source=tmp_path / "right.dcm")
+    path = tmp_path / "p.json"
+    for name, count in (("other.png", 1), ("C:\\x\\Right.png", 0)):
+        path.write_text(json.dumps({"lesions": [{"points": SQUARE}], "image": name, "shape": [40, 60]}))
+        told = [text for text in read_lesions(path, image).warnings if "names another image file" in text]
+        assert len(told) == count
