@@ -419,7 +419,7 @@ class TableFile:
             except UnicodeDecodeError:
                 continue
             if codec == "gb18030" and _may_be_korean(data):
-                name += ", but may be EUC-KR (Korean) as well"
+                name += ", but may be EUC-KR (Korean) or EUC-JP (Japanese) as well"
             found = f"is not UTF-8 and was read as {name}: check the letters of {row_list(others)}. {save}"
             self.notes.append(Problem(None, "encoding", found, 8))
             return text
