@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path

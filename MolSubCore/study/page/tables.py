@@ -26,7 +26,7 @@ _NOTE = (
     "Per patient: the mean of the probabilities of all lesions and views; in brackets 95 % intervals. Out of fold: "
     "every validation patient by the model that did not train on it. Ensemble: the mean of all folds' probabilities. "
     "Folds share training patients, so their SD gives no confidence interval. Best fold: the one with the highest "
-    "validation AUC, which is the paper's choice and is optimistic on validation. Positive is the class with the larger "
+    "validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the larger "
     "probability (0.5)."
 )
 
