@@ -80,5 +80,6 @@ def explain_study(options: argparse.Namespace) -> int:
     for line in result["warnings"]:
         print(f"Warning: {line}")
     for entry in result["left_out"]:
-        print(f"molsub: rows {entry['rows']}: {entry['reason']}. Left out.", file=sys.stderr)
+        name = f"row{'s' * (' ' in entry['rows'])} {entry['rows']}"
+        print(f"molsub: {name}: {entry['reason']}. Left out.", file=sys.stderr)
     return 2 if result["left_out"] else 0

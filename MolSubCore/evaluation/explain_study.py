@@ -146,7 +146,10 @@ def explain_cohort(
             if progress:
                 progress(number + 1, len(patients), "")
         if not rows:
-            found = f"has no patient that can be explained; rows {left_out[0]['rows']}: {left_out[0]['reason']}"
+            numbers = left_out[0]["rows"]
+            found = (
+                f"has no patient that can be explained; row{'s' * (' ' in numbers)} {numbers}: {left_out[0]['reason']}"
+            )
             raise MolSubError(table, found, "molsub cohort check lists all such rows")
         made = {
             "date": now(),

@@ -133,7 +133,8 @@ def predict_table(
                     raise
                 failed += 1
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
-                print(f"\nmolsub: rows {row['rows']}: {without_paths(error, cases)}.", file=sys.stderr)
+                name = f"row{'s' * (len(cases) > 1)} {row['rows']}"
+                print(f"\nmolsub: {name}: {without_paths(error, cases)}.", file=sys.stderr)
                 found = [row]
             rows += [one | {"case": folder.name} for one in found]
             if progress:

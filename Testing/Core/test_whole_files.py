@@ -223,6 +223,22 @@ def test_what_a_picture_may_hold_is_no_lost_block() -> None:
             assert lost_block(np.ascontiguousarray(lost[::-1, ::-1])) is not None
 
 
+@pytest.mark.parametrize("value", [0, 4095, 1928])
+def test_a_line_across_the_picture_and_a_frame_are_no_damage(tmp_path: Path, value: int) -> None:
+    """One dead line of a detector is told; a frame all around is no cut-off breast."""
+    for turned in (False, True):
+        stored = breast(12).T if turned else breast(12)
+        stored[70] = value
+        stored = stored.T if turned else stored
+        mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(np.ascontiguousarray(stored), 12)))
+        name = "Column 70" if turned else "Row 70"
+        assert [text for text in mammogram.warnings if text.startswith(f"{name} holds one value")], mammogram.warnings
+        assert np.array_equal(mammogram.stored, stored)
+    framed = breast(12)
+    framed[:20] = framed[-20:] = framed[:, :20] = framed[:, -20:] = value
+    assert read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(framed, 12))).warnings == ()
+
+
 def test_what_a_compression_with_loss_leaves_is_no_lost_block(shared_data: Path) -> None:
     """Runs of one value beside nearly the same: flat blocks, saturated tissue. The second file was once refused."""
     flat = breast(8)

@@ -700,6 +700,28 @@ def lost_block(stored: NDArray[Any]) -> tuple[int, int, int, str] | None:
     return None
 
 
+def plain_rows(stored: NDArray[Any]) -> NDArray[np.intp]:
+    """Rows of one value right across a picture whose neighbours are not: dead lines, and lines drawn into it.
+
+    Parameters
+    ----------
+    stored : ndarray, shape (rows, columns)
+    """
+    rows, columns = stored.shape
+    if rows < 3 or columns < _LEAST:
+        return np.empty(0, np.intp)
+    plain = (stored == stored[:, :1]).all(axis=1)
+    alone = plain[1:-1] & ~plain[:-2] & ~plain[2:]
+    found = 1 + np.flatnonzero(alone)
+    low, high = (float(value) for value in np.percentile(stored.ravel()[:: max(1, stored.size >> 18)], (0.5, 99.5)))
+    away = _TISSUE * (high - low)
+    crossed = [
+        np.count_nonzero(np.abs(stored[[row - 1, row + 1]].astype(np.float64) - float(stored[row, 0])) > away)
+        for row in found
+    ]
+    return found[np.array(crossed, int) >= 2 * _CROSSED]
+
+
 def _runs(flat: NDArray[Any]) -> Iterator[tuple[int, int]]:
     """First and last (excluded) of the pixels of each run of one value that is `_LEAST` long."""
     step = _LEAST // 2
@@ -829,6 +851,8 @@ def cut_off(stored: NDArray[Any]) -> tuple[int, str] | None:
     """
     rows, columns = stored.shape
     low, high = (float(value) for value in np.percentile(stored.ravel()[:: max(1, stored.size >> 18)], (0.5, 99.5)))
+    if all((side == stored[0, 0]).all() for side in (stored[0], stored[-1], stored[:, 0], stored[:, -1])):
+        return None  # a frame all around
     if columns < _LEAST or (stored.dtype.kind != "f" and high - low < _LEVELS):
         return None
     for place, turned in (("bottom", stored[::-1]), ("top", stored)):

@@ -22,7 +22,8 @@ _EXPORT = "Export it as 8- or 16-bit greyscale, or give the DICOM file"
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _SIGNED_SAMPLES = 2
 #: Words of a file's name that say that it is no standard view; others may mean anything there.
-_NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK"}
+_NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK", "SPECIMEN"}
+_NAME_CROPS = {"CROP", "CROPS", "CROPPED", "PATCH", "PATCHES"}
 
 
 def read_raster(path: Path) -> Mammogram:
@@ -117,13 +118,13 @@ def _grey(path: Path, picture: Image.Image, bits: int) -> tuple[NDArray[Any], li
         if bits <= 16 and grey.dtype.kind == "i":  # Pillow widens some 16-bit files to 32 bits
             grey = grey.astype(np.int16 if grey.min() < 0 else np.uint16)
         return grey.astype(grey.dtype.newbyteorder("="), copy=False), []
-    if mode not in ("LA", "La", "PA", "P", "RGB", "RGBA", "RGBX", "RGBa"):
+    if mode not in ("LA", "La", "PA", "P", "RGB", "RGBA", "RGBX", "RGBa", "CMYK"):
         raise ImageError(path, f"has the colour mode {mode}, expected grey", _EXPORT)
     picture.load()  # also finds a file that is cut short
     if bits == 16:  # Pillow would silently drop the lower 8 bits of these
         channels = _wide_channels(path)
     else:
-        channels = np.asarray(picture.convert("RGB") if mode in ("P", "PA") else picture)
+        channels = np.asarray(picture.convert("RGB") if mode in ("P", "PA", "CMYK") else picture)
     colours = channels[..., :3] if channels.shape[-1] >= 3 else channels[..., :1]
     for other in range(1, colours.shape[-1]):
         differs = colours[..., 0] != colours[..., other]
@@ -165,9 +166,14 @@ def plain_mammogram(
     """A mammogram from a file without DICOM attributes; side and view come from its name and folder."""
     laterality, view = facts_from_path(path)
     warnings += tuple(name_doubts(path, None, None))
-    told = _NAME_KINDS & set(re.split(r"[^A-Z]+", path.stem.upper()))
+    words = set(re.split(r"[^A-Z]+", path.stem.upper()))
+    told = _NAME_KINDS & words
     if kinds := read_view_text(" ".join(sorted(told))).kinds:
         warnings += (f"By its file's name this is not a standard view: {', '.join(kinds)}.",)
+    if "SPECIMEN" in told:
+        warnings += ("By its file's name it is an image of a specimen, not of the breast.",)
+    if _NAME_CROPS & words:
+        warnings += ("By its file's name it is cut out of a mammogram, and shows a part of it only.",)
     history = [*history, "The format does not say what bright means: taken as bright = dense, unless noted here."]
     if laterality or view:
         facts = f"Side {laterality or 'unknown'} and view {view or 'unknown'}"

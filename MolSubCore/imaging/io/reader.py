@@ -17,11 +17,14 @@ from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.files import why_no_file
 from MolSubCore.imaging.breast import bright_background
 from MolSubCore.imaging.display import display_step, turned_over
-from MolSubCore.imaging.io.damage import cut_off, lost_block, unlike
+from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
 from MolSubCore.imaging.mammogram import Mammogram, Person
 from MolSubCore.imaging.view_text import facts_from_path, name_doubts
+
+#: Lines across a picture that are told; more are damage.
+_MOST_LINES = 3
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
@@ -199,7 +202,17 @@ def _with_names(file: Path, mammogram: Mammogram) -> Mammogram:
 def _checked(mammogram: Mammogram) -> Mammogram:
     """Add what holds for every kind of file: a constant picture, a bright background, a block of lost pixels."""
     found, negative = list(mammogram.warnings), False
-    if (block := lost_block(mammogram.stored)) is not None:
+    stored = mammogram.stored
+    lines = plain_rows(stored)
+    for name, numbers in (("Row", lines), ("Column", plain_rows(stored.T))):
+        if 0 < len(numbers) <= _MOST_LINES:
+            names = ", ".join(str(number) for number in numbers.tolist())
+            what = f"{name} {names} holds" if len(numbers) == 1 else f"{name}s {names} hold"
+            found.append(f"{what} one value right across the picture: a dead line of the detector, or a drawn one.")
+    if 0 < len(lines) <= _MOST_LINES:
+        stored = stored.copy()
+        stored[lines] = stored[lines - 1]
+    if (block := lost_block(stored)) is not None:
         row, column, count, what = block
         found_there = (
             f"has damaged pixels: {count} {what} one after another, from row {row}, column {column} on, "
