@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 
 #: Share of a lesion on the breast below which it lies in the air, and below which a part of it does.
 _IN_AIR, _PARTLY = 0.05, 0.75
-#: Share of the breast, or of a picture without air, that is too much for most lesions.
-_MUCH = 0.5
+#: Share of the breast, or of a picture without air, that is too much for most lesions (an eighth at most of the breast
+#: of the real ones at hand).
+_MUCH_OF_BREAST, _MUCH = 0.3, 0.5
+#: Sides of a box are those of a strip, and not of a lesion, if the shorter is at most this share of the longer one;
+#: at the picture's edge, and elsewhere.
+_STRIP_AT_EDGE, _STRIP = 1 / 6, 1 / 15
 #: Longest side of a lesion (mm; share of the picture's longer side, and pixels, where it is unknown) that is too small.
 _SMALL_MM, _SMALL_SHARE, _SMALL_PX = 1.5, 0.005, 3
 #: Pixels of the two grey values of a picture that is a mask; soft edges may have some others.
@@ -62,6 +66,7 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
     of_image = float(covered.mean())
     labels = tuple(lesion.label for lesion in lesions)
     small = [text for lesion in lesions if (text := _too_small(lesion, len(lesions), mammogram))]
+    small += [text for lesion in lesions if (text := _strip(lesion, len(lesions), mammogram))]
     if _is_mask(mammogram):
         text = "The image holds two grey values only: it is a mask and no mammogram. Give the mammogram as the image."
         return Placement((text,), tuple(small), labels)
@@ -102,7 +107,7 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
             f"The mask covers {_percent(of_breast)} of the breast, {_percent(of_image)} of the image: it seems to "
             "outline the breast and not a lesion."
         )
-    elif of_breast > _MUCH:
+    elif of_breast > _MUCH_OF_BREAST:
         warnings.append(f"The mask covers {_percent(of_breast)} of the breast. Check that it outlines a lesion.")
     return Placement(tuple(problems), tuple(warnings), tuple(wrong))
 
@@ -141,6 +146,21 @@ def _too_small(lesion: Lesion, count: int, mammogram: Mammogram) -> str:
     if max(rows, columns) >= least:
         return ""
     return f"{name} is {rows} x {columns} pixels (under {least} of an image of this size). Check its outline."
+
+
+def _strip(lesion: Lesion, count: int, mammogram: Mammogram) -> str:
+    """That a lesion is a strip, such as the picture's edge or the chest wall, in a sentence; empty where it is none."""
+    box, (rows, columns) = lesion.box, mammogram.shape
+    ends = (box.row_start == 0, box.row_stop == rows) if box.shape[0] < box.shape[1] else ()
+    ends = ends or (box.col_start == 0, box.col_stop == columns)
+    short, long = sorted(box.shape)
+    if short > (_STRIP_AT_EDGE if any(ends) else _STRIP) * long or long < _STRIP_AT_EDGE * min(rows, columns):
+        return ""
+    name = "The lesion" if count == 1 else f"Lesion {lesion.label}"
+    where = " along the picture's edge" if any(ends) else ""
+    cause = "an edge or the chest wall" if where else "a line"
+    size = f"{box.shape[0]} x {box.shape[1]} pixels"
+    return f"{name} is a strip of {size}{where}: {cause}, and no lesion? Check its outline."
 
 
 def _is_mask(mammogram: Mammogram) -> bool:

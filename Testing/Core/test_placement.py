@@ -86,6 +86,19 @@ def test_masks_that_outline_no_lesion(tmp_path: Path) -> None:
     assert "outline the breast and not a lesion" in read_lesions(mask_file(tmp_path, BREAST), PLAIN).warnings[0]
 
 
+def test_strips_and_large_parts_of_the_breast_are_told(tmp_path: Path) -> None:
+    """A border at the chest wall, two fifths of the breast."""
+    for box, words in (
+        ("100,0,360,8", "strip of 260 x 8 pixels along the picture's edge"),
+        ("150,40,155,200", "strip of 5 x 160 pixels: a line"),
+        ("110,0,340,150", "of the breast. Check that it outlines a lesion"),
+    ):
+        told = read_lesions(box, PLAIN).warnings
+        assert [text for text in told if words in text], told
+    for usual in ("160,0,200,30", "150,40,190,200", "180,100,250,170"):
+        assert read_lesions(usual, PLAIN).remarks == ()
+
+
 def test_only_the_wrong_lesion_of_several_is_named(tmp_path: Path) -> None:
     lesions = read_lesions(mask_file(tmp_path, LESION | LESION[:, ::-1]), PLAIN)
     assert len(lesions.lesions) == 2
