@@ -42,7 +42,15 @@ from written_files import (
 )
 
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.imaging.io.damage import Damage, check_jpeg, check_jpeg_2000, check_packbits, lost_block, unlike
+from MolSubCore.imaging.io.damage import (
+    Damage,
+    check_jpeg,
+    check_jpeg_2000,
+    check_packbits,
+    lost_block,
+    shifted_rows,
+    unlike,
+)
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
 
@@ -221,6 +229,32 @@ def test_what_a_picture_may_hold_is_no_lost_block() -> None:
             lost.ravel()[first:last] = value
             assert lost_block(lost) is not None
             assert lost_block(np.ascontiguousarray(lost[::-1, ::-1])) is not None
+
+
+@pytest.mark.parametrize("count", [20, 77, 128, 1500])
+def test_pixels_missing_in_the_middle_shift_the_rest(tmp_path: Path, count: int) -> None:
+    """The file is as long as it should be: others stand at its end."""
+    stored = breast(12)
+    for whole in (stored, stored[:, ::-1], stored[::-1], stored // 16):
+        flat = np.ascontiguousarray(whole).ravel()
+        lost = np.concatenate([flat[:36040], flat[36040 + count :], flat[-count:]]).reshape(SHAPE)
+        path = write_dicom(tmp_path / "m.dcm", mammogram_dataset(np.ascontiguousarray(whole), 12))
+        read_mammogram(path)
+        with pytest.raises(ImageError, match=r"from about row 1[12]\d on all lies \d+ pixels to the (left|right)"):
+            read_mammogram(write_dicom(path, mammogram_dataset(lost, 12)))
+
+
+def test_real_pictures_are_not_shifted_and_would_be_found(shared_data: Path) -> None:
+    for path in sorted(shared_data.glob("cdd-cesm/images/P*.jpg"))[:3]:
+        with Image.open(path) as picture:
+            stored = np.asarray(picture.convert("L"))
+        for form in (stored, stored[:, ::-1], np.rot90(stored), stored[::4, ::4], np.pad(stored, 40)):
+            assert shifted_rows(np.ascontiguousarray(form)) is None
+        flat, place = stored.ravel(), stored.size // 2
+        lost = np.concatenate([flat[:place], flat[place + 256 :], np.zeros(256, np.uint8)]).reshape(stored.shape)
+        found = shifted_rows(lost)
+        assert found is not None
+        assert found[1] == 256
 
 
 @pytest.mark.parametrize("value", [0, 4095, 1928])

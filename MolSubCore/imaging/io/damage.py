@@ -722,6 +722,56 @@ def plain_rows(stored: NDArray[Any]) -> NDArray[np.intp]:
     return found[np.array(crossed, int) >= 2 * _CROSSED]
 
 
+#: Rows between which a shift is looked for, those around them that say how like each other rows are, and the least
+#: shift (pixels). Rows that are shifted are several times less like each other than others, and not when shifted back.
+_APART, _AROUND, _LEAST_SHIFT, _UNLIKE, _LIKE = 3, 24, 8, 3.0, 0.2
+#: Places that are looked at.
+_PLACES = 50
+
+
+def shifted_rows(stored: NDArray[Any]) -> tuple[int, int] | None:
+    """Find where a picture goes on shifted sideways, as where pixels are missing before: its rows close up.
+
+    Parameters
+    ----------
+    stored : ndarray, shape (rows, columns)
+
+    Returns
+    -------
+    (row, pixels) or None
+        About where it begins, and how far to the left (negative: to the right).
+    """
+    from scipy import ndimage
+
+    rows, columns = stored.shape
+    if rows < 4 * _AROUND or columns < _LEAST:
+        return None
+    low, high = (float(value) for value in np.percentile(stored.ravel()[:: max(1, stored.size >> 18)], (0.5, 99.5)))
+    if high <= low:
+        return None
+
+    def shares(part: NDArray[Any]) -> NDArray[np.float32]:
+        return np.clip((part.astype(np.float32) - low) / (high - low), 0, 1)
+
+    thin = shares(stored[:, :: max(1, columns // 256)])
+    steps = np.abs(thin[_APART:] - thin[:-_APART]).mean(axis=1)
+    usual = ndimage.median_filter(steps, 2 * _AROUND + 1, mode="nearest")
+    most = ndimage.maximum_filter1d(steps, 2 * _APART + 3)
+    there = np.flatnonzero((steps > _UNLIKE * usual + 0.01) & (steps == most))
+    for row in there[(there >= 8) & (there < len(steps) - 8)][:_PLACES].tolist():
+        above, below = shares(stored[row]), shares(stored[row + _APART])
+        apart = float(((above - below) ** 2).mean())
+        alike = np.fft.irfft(np.fft.rfft(above) * np.conj(np.fft.rfft(below)), columns)
+        shift = int(alike.argmax())
+        left = float((above**2).mean() + (below**2).mean() - 2 * alike[shift] / columns)
+        near = [*range(max(0, row - 16), row - _APART), *range(row + 5, min(len(steps), row + 17))]
+        normal = np.median([((shares(stored[n]) - shares(stored[n + _APART])) ** 2).mean() for n in near])
+        shift = shift if shift <= columns // 2 else shift - columns
+        if abs(shift) >= _LEAST_SHIFT and left < _LIKE * apart and left < 4 * normal + 2e-4:
+            return row + 1, shift
+    return None
+
+
 def _runs(flat: NDArray[Any]) -> Iterator[tuple[int, int]]:
     """First and last (excluded) of the pixels of each run of one value that is `_LEAST` long."""
     step = _LEAST // 2

@@ -17,7 +17,7 @@ from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.files import why_no_file
 from MolSubCore.imaging.breast import bright_background
 from MolSubCore.imaging.display import display_step, turned_over
-from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, unlike
+from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
 from MolSubCore.imaging.mammogram import Mammogram, Person
@@ -219,6 +219,13 @@ def _checked(mammogram: Mammogram) -> Mammogram:
             "as of lost data or of a line drawn into the picture"
         )
         raise ImageError(mammogram.source or mammogram.label, found_there, "Export or copy the file again")
+    if (shifted := shifted_rows(stored)) is not None:
+        row, pixels = shifted
+        side = "left" if pixels > 0 else "right"
+        moved = f"from about row {row} on all lies {abs(pixels)} pixels to the {side}, as where data before are missing"
+        raise ImageError(
+            mammogram.source or mammogram.label, f"has damaged pixels: {moved}", "Export or copy the file again"
+        )
     if (why := unlike(mammogram.stored)) is not None:
         found.append(f"Neighbouring pixels are not like each other as those of a picture are, {why}.")
     if (band := cut_off(mammogram.stored)) is not None:
