@@ -76,7 +76,7 @@ def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
 
 
 def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if true():
             return
         time.sleep(0.05)

@@ -78,10 +78,21 @@ def quiet(share: float, **values: Any) -> None:
 
 def test_numbers_and_maps_are_those_of_the_command_line(place: Path, tmp_path: Path) -> None:
     seen: list[tuple[float, str]] = []
+    first: list[dict[str, Any]] = []
+
+    def listen(share: float, stage: str, prediction: dict[str, Any] | None = None) -> None:
+        seen.append((share, stage))
+        first.extend([prediction] if prediction else [])
+
     options = request(place, tmp_path / "out", layers=list(LAYERS))
-    result = predict(options, lambda share, stage: seen.append((share, stage)))["prediction"]
-    assert [stage for _, stage in seen] == ["loading model", "reading", "predicting", "writing"]
+    result = predict(options, listen)["prediction"]
+    assert [stage for _, stage in seen] == ["loading model", "reading", "predicting", "predicted", "writing"]
     assert [share for share, _ in seen] == sorted(share for share, _ in seen)
+    assert (first[0]["results"], first[0]["warnings"]) == (result["results"], result["warnings"])
+    for early, item in zip(first[0]["items"], result["items"], strict=True):
+        (class_,) = early["classes"]
+        assert early["probabilities"][class_] == max(early["probabilities"].values())
+        assert np.array_equal(np.load(early["maps"])[:, 0], np.load(item["maps"])[:, item["classes"].index(class_)])
     assert result == read_json(tmp_path / "out" / "prediction.json")
     direct = predict_directly(pairs(place), read_bundle(place / "m.molsub"), layers=LAYERS, classes="all")
     saved = read_json(save_prediction(direct, tmp_path / "cli") / "prediction.json")
