@@ -179,7 +179,7 @@ def test_an_installed_worker_makes_the_sample_case(installed: Path, tmp_path: Pa
 
 def registered_checksums() -> dict[str, str]:
     """File name and SHA256 in SampleCase.py, read as text: it imports slicer."""
-    text = (MODULE / "MolSubSlicerLib" / "SampleCase.py").read_text(encoding="utf-8")
+    text = (MODULE / "MolSubSlicerLib" / "Load" / "SampleCase.py").read_text(encoding="utf-8")
     return dict(re.findall(r'"(molsub_sample_\w+\.\w+)": "([0-9a-f]{64})"', text))
 
 
@@ -191,6 +191,6 @@ def test_the_sample_case_has_the_registered_checksums(tmp_path: Path) -> None:
 
 
 def test_the_sample_case_would_be_downloaded_from_the_projects_page() -> None:
-    text = (MODULE / "MolSubSlicerLib" / "SampleCase.py").read_text(encoding="utf-8")
+    text = (MODULE / "MolSubSlicerLib" / "Load" / "SampleCase.py").read_text(encoding="utf-8")
     (url,) = re.findall(r'^URL = "([^"]+)"', text, flags=re.MULTILINE)
     assert url.startswith(metadata("EXTENSION_HOMEPAGE") + "/releases/download/") and url.endswith("/")
