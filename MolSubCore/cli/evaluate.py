@@ -119,7 +119,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     if (Path(options.source) / "plan.json").is_file():
         remedy = "Make a bundle of it first: molsub models export RUN --out BUNDLE"
         raise MolSubError(options.source, "is a run folder, expected a bundle before a table", remedy)
-    from MolSubCore.evaluation.external import column_groups, named_part, read_external_table
+    from MolSubCore.evaluation.external_cohort import column_groups, named_part, read_external_table
     from MolSubCore.files import check_free
     from MolSubCore.models.card import check_recalibrated, find_bundle, read_card
 

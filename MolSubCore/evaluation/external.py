@@ -3,7 +3,7 @@
 ::
 
     DIR/evaluation.json, evaluation.png    as those of a run, and what a validation adds
-    DIR/evaluation.html                    the page (`MolSubCore.report.evaluation_page`)
+    DIR/evaluation.html                    the page (`MolSubCore.evaluation.external_page`)
     DIR/results/*.csv, *.png, *.svg        its tables and figures, and the predictions per patient
     DIR/plan.json, logits/                 finished predictions (`MolSubCore.evaluation.external`)
 
@@ -14,36 +14,39 @@ recalibration, on a part of the cohort that is named beforehand, and it is judge
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.pseudonyms import Salt
-from MolSubCore.cohort.splits import Split, subtypes_of
-from MolSubCore.cohort.store import Progress, build_store, usable_cases
-from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
-from MolSubCore.cohort.table_files import clean_cell, column_name, note_lines
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.cohort.store import Progress
+from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
+from MolSubCore.evaluation.external_cohort import (
+    ExternalCohort,
+    OverlapChoice,
+    column_groups,
+    named_part,
+    patient_levels,
+    read_external,
+    read_external_table,
+)
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.evaluation.recalibration import Method, Recalibration, fit_recalibration
 from MolSubCore.evaluation.subgroups import subgroup_rows
 from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.lesions.preprocessing import Recipe
-from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import (
     bundle_hash,
     calibration_note,
@@ -53,375 +56,14 @@ from MolSubCore.models.card import (
     now,
     patient_level,
 )
-from MolSubCore.models.device import to_input
-from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
+from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
 from MolSubCore.prediction.provenance import program
 from MolSubCore.prediction.warnings import unlike_spacing
 from MolSubCore.statistics.scores import Scores
 from MolSubCore.statistics.thresholds import Threshold
-from MolSubCore.tasks import SubtypeLabel, get_task
 
-if TYPE_CHECKING:
-    from MolSubCore.training.run import TrainingData
-
-
-#: Why a row was left out.
-NO_SUBTYPE, OPEN_CLASS, UNUSABLE = "no subtype", "class left open by the subtype", "image or lesion cannot be used"
-SEEN = "patient with an image that the model was trained on"
-
-#: What becomes of patients whose images the model was trained on.
-OverlapChoice = Literal["refuse", "leave-out", "keep"]
-
-
-@dataclass(frozen=True, eq=False)
-class ExternalCohort:
-    """A cohort, read for one model.
-
-    Attributes
-    ----------
-    data : TrainingData
-        Patches, labels in the order of the model's logits, salted ids; all in one partition.
-    cohort : Cohort
-        The cases that are used.
-    left_out : tuple of (int, str)
-        Row and reason of all others.
-    flow : dict
-        Numbers of rows and patients: in the table, left out by reason, used; both add up.
-    errors : tuple of CohortError
-        Of the rows whose image or lesion cannot be used, by their numbers.
-    overlap : dict
-        ``checked`` (whether the model came with what that needs), ``choice``, and by part of the model's own cohort
-        (`MolSubCore.models.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
-    notes : tuple of str
-        What should be known of the patients' identities.
-    """
-
-    data: TrainingData
-    cohort: Cohort
-    left_out: tuple[tuple[int, str], ...]
-    flow: dict[str, Any]
-    errors: tuple[CohortError, ...]
-    overlap: dict[str, Any]
-    notes: tuple[str, ...] = ()
-
-    def cases_of(self) -> dict[str, list[Case]]:
-        """Cases of each patient by salted id."""
-        numbers = self.data.store.case_index.tolist()
-        return _grouped(zip(self.data.study_ids, (self.cohort.cases[number] for number in numbers), strict=True))
-
-
-@dataclass(frozen=True)
-class ExternalTable:
-    """A cohort table, read for one task; no image is opened.
-
-    Attributes
-    ----------
-    source : Path
-    everything : tuple of Case
-    chosen : tuple of Case
-        Those with a class of the task.
-    left_out : tuple of (int, str)
-        Row and reason of the others.
-    notes : tuple of Problem
-        What is doubtful about the table.
-    """
-
-    source: Path
-    everything: tuple[Case, ...]
-    chosen: tuple[Case, ...]
-    left_out: tuple[tuple[int, str], ...]
-    notes: tuple[Problem, ...] = ()
-
-    def cases_of(self) -> dict[str, list[Case]]:
-        """Chosen cases of each patient by the table's own id."""
-        return _grouped((case.patient_id, case) for case in self.chosen)
-
-
-def _grouped(named: Iterable[tuple[str, Case]]) -> dict[str, list[Case]]:
-    found: dict[str, list[Case]] = {}
-    for name, case in named:
-        cases = found.setdefault(name, [])
-        if case not in cases:
-            cases.append(case)
-    return found
-
-
-def read_external(
-    table: ExternalTable,
-    card: dict[str, Any],
-    salt: str,
-    cache: Path | None,
-    *,
-    overlap: OverlapChoice = "refuse",
-    trust_ids: bool = False,
-    progress: Progress | None = None,
-) -> ExternalCohort:
-    """Read the images of a table for a model; rows that cannot be used are left out and counted.
-
-    Parameters
-    ----------
-    table : ExternalTable
-    card : dict
-        The model bundle's card: its task, class order and recipe.
-    salt : str
-        Of the patients' ids.
-    overlap : {'refuse', 'leave-out', 'keep'}
-        What becomes of patients with images that the model was trained on.
-    trust_ids : bool
-        Take the table's word where the images name other patients.
-
-    Raises
-    ------
-    CohortError
-        If a patient has two subtypes, the images contradict the table's patients, images are those of the training
-        and `overlap` does not allow it, or no row can be used.
-    """
-    from MolSubCore.training.run import TrainingData, told_side
-
-    recipe = Recipe.from_dict(card["recipe"])
-    usable, failed = usable_cases(Cohort(table.chosen, table.source), recipe, cache, progress=progress)
-    left_out = [*table.left_out, *((case.row, UNUSABLE) for case, _ in failed)]
-    subtypes_of(usable)
-    store = build_store(usable, recipe, cache)
-    identity = check_identities(usable, store, trust=trust_ids)
-    shared, seen = find_overlap(usable, store, card, overlap)
-    if seen and overlap == "leave-out":
-        gone = [case for case in usable.cases if case.patient_id in seen]
-        left_out += [(case.row, SEEN) for case in gone]
-        usable = Cohort(tuple(case for case in usable.cases if case.patient_id not in seen), usable.source)
-        if not usable.cases:
-            raise CohortError(table.source, "holds only patients that the model was trained on", "Give another cohort")
-        store = build_store(usable, recipe, cache)
-    split, task = Split({}, salt, 1, -1), get_task(card["task"])
-    chosen = [usable.cases[number] for number in store.case_index.tolist()]
-    labels = [card["classes"].index(task.class_of[_subtype(case)]) for case in chosen]
-    ids = tuple(split.study_id(case.patient_id) for case in chosen)
-    told = tuple(told_side(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
-    data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
-    flow = _flow(table.everything, usable.cases, left_out)
-    errors, notes = tuple(error for _, error in failed), tuple(note_lines(identity.notes))
-    return ExternalCohort(data, usable, tuple(sorted(left_out)), flow, errors, shared, notes)
-
-
-def find_overlap(
-    cohort: Cohort, store: PatchStore, card: dict[str, Any], choice: OverlapChoice
-) -> tuple[dict[str, Any], set[str]]:
-    """Images of a cohort that a model has seen: in numbers, and the patients of whom it was trained on any.
-
-    Raises
-    ------
-    CohortError
-        If there are such patients, and the choice is to refuse them.
-    """
-    training = card.get("training") or {}
-    known = read_fingerprints(training.get("fingerprints"))
-    images: dict[str, set[str]] = {name: set() for name in (DEVELOPMENT, TEST, RECALIBRATION)}
-    patients: dict[str, set[str]] = {name: set() for name in images}
-    if known:
-        for number, meta in zip(store.case_index.tolist(), store.meta, strict=True):
-            if (part := known.part_of(meta["pixels"])) in images:
-                images[part].add(meta["pixels"])
-                patients[part].add(cohort.cases[number].patient_id)
-    told: dict[str, Any] = {"checked": known is not None, "choice": choice}
-    told |= {name: {"images": len(images[name]), "patients": len(patients[name])} for name in images}
-    seen = patients[DEVELOPMENT] | patients[RECALIBRATION]
-    # Bundles of before know the hash of their whole cohort only.
-    whole = not known and (training.get("plan") or {}).get("data_hash") == store.data_hash()
-    if whole and choice != "keep":
-        found = "is the cohort that the model was trained on: its figures would be no validation"
-        raise CohortError(cohort.source, found, "Give another cohort, or add --overlap keep to see them all the same")
-    if seen and choice == "refuse":
-        count = len(images[DEVELOPMENT] | images[RECALIBRATION])
-        found = (
-            f"holds {count} image(s) of {len(seen)} patient(s) that the model was trained on, of "
-            f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would be no validation"
-        )
-        raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
-    return told | {"whole": whole}, seen
-
-
-def _subtype(case: Case) -> SubtypeLabel:
-    if case.subtype is None:
-        raise CohortError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
-    return case.subtype
-
-
-def read_external_table(table: Path, task: str) -> ExternalTable:
-    """Read a cohort table for a task.
-
-    Raises
-    ------
-    CohortError
-        If it cannot be read, a subtype is no subtype, or no row has a class of the task.
-    """
-    cohort, problems = parse_cohort(table, need_subtype=False)
-    if problems or any(case.subtype is None for case in cohort.cases):  # which may be empty, or a word that is none
-        problems += [p for p in parse_cohort(table)[1] if p.column == "subtype" and p.text != "is empty"]
-    if problems:
-        others = f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else ""
-        raise CohortError(table, f"{problems[0]}{others}", f"Correct the table; molsub cohort check {table} lists all")
-    chosen, left_out = [], []
-    for case in cohort.cases:
-        if case.subtype is None:
-            left_out.append((case.row, NO_SUBTYPE))
-        elif get_task(task).class_of.get(case.subtype) is None:
-            left_out.append((case.row, OPEN_CLASS))
-        else:
-            chosen.append(case)
-    if not chosen:
-        found = f"has no row with a subtype that task {task} can use ({len(left_out)} row(s) without)"
-        raise CohortError(table, found, "Fill in the column subtype, or choose a model of another task")
-    return ExternalTable(table, cohort.cases, tuple(chosen), tuple(left_out), cohort.notes)
-
-
-def _flow(everything: Sequence[Case], used: Sequence[Case], left_out: list[tuple[int, str]]) -> dict[str, Any]:
-    rows = {case.row: case for case in everything}
-    if len(used) + len(left_out) != len(rows):
-        raise CohortError("flow", f"{len(used)} + {len(left_out)} rows are not {len(rows)}", "Report this fault")
-    kept = {case.patient_id for case in used}
-    reasons, told = {}, set(kept)
-    for reason in (NO_SUBTYPE, OPEN_CLASS, UNUSABLE, SEEN):
-        own = [rows[row] for row, why in left_out if why == reason]
-        if reason == SEEN and not own:
-            continue
-        lost = {case.patient_id for case in own} - told
-        told |= lost
-        reasons[reason] = {"rows": len(own), "patients": len(lost)}
-    return {
-        "table": {"rows": len(rows), "patients": len({case.patient_id for case in everything})},
-        "left_out": reasons,
-        "used": {"rows": len(used), "patients": len(kept)},
-    }
-
-
-_AGES, _SIZES_MM = (40, 50, 60, 70), (20, 50)
-_UNKNOWN, _SEVERAL = "unknown", "several"
-
-_VIEW, _VENDOR, _AGE, _SIZE = "view", "vendor", "age", "lesion size"
-#: Subgroups that are always shown; a column of such a name is none beside them.
-_BUILT_IN = frozenset({_VIEW, _VENDOR, _AGE, _SIZE})
-
-#: Levels of a column beyond which it is no subgroup.
-_MOST_LEVELS = 20
-
-
-def patient_levels(external: ExternalCohort, columns: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """Level of each patient (salted id) in every subgroup: vendor, age band, lesion size, and columns of the table.
-
-    Raises
-    ------
-    CohortError
-        As `column_groups`.
-    """
-    cases = external.cases_of()
-    built_in = {_VENDOR: _vendors(external), _AGE: _ages(cases), _SIZE: _sizes(external)}
-    return built_in | column_groups(cases, columns)
-
-
-def column_groups(cases: Mapping[str, list[Case]], columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Level of each patient in columns of the table, without those that are named as a subgroup shown anyway.
-
-    Raises
-    ------
-    CohortError
-        If the table lacks a column, or it has too many levels for subgroups.
-    """
-    found = {}
-    for column in columns:
-        if column_name(column) in _BUILT_IN:
-            continue
-        found[column] = column_levels(cases, column)
-        if len(levels := set(found[column].values())) > _MOST_LEVELS:
-            text = f"has {len(levels)} levels, subgroups have {_MOST_LEVELS} at most"
-            raise CohortError(f"column {column}", text, "Give a column of groups, such as the centre")
-    return found
-
-
-def column_levels(cases: Mapping[str, list[Case]], column: str) -> dict[str, str]:
-    """Cell of a column for each patient; ``several`` where rows differ, ``unknown`` where it is empty.
-
-    Raises
-    ------
-    CohortError
-        If the table has no such column.
-    """
-    key = column_name(column)
-    known = {name for own in cases.values() for case in own for name in case.extra}
-    if key not in known:
-        found = f"is not in the table, which has {', '.join(sorted(known)) or 'no columns beside the needed ones'}"
-        raise CohortError(f"column {column}", found, "Choose one of these")
-    return {name: _one({case.extra.get(key, "") for case in own}) for name, own in cases.items()}
-
-
-def named_part(cases: Mapping[str, list[Case]], named: str) -> set[str]:
-    """Patients of ``COLUMN=VALUE``; empty where nothing is named.
-
-    Raises
-    ------
-    MolSubError
-        If no patient has the value, all have it, or one has it in some rows only.
-    """
-    if not named:
-        return set()
-    column, _, value = (clean_cell(part) for part in named.partition("="))
-    levels, key = column_levels(cases, column), column_name(column)
-    part = {name for name, level in levels.items() if level == value}
-    cut = [
-        name for name, own in cases.items() if value in {case.extra.get(key, "") for case in own} and name not in part
-    ]
-    if cut:
-        found = f"holds {len(cut)} patient(s) in some of their rows only"
-        raise MolSubError(named, found, "Give all rows of a patient the same value")
-    if not part or len(part) == len(levels):
-        found = f"names {len(part)} of the {len(levels)} patients"
-        known = ", ".join(sorted(set(levels.values()))[:12])
-        raise MolSubError(named, found, f"Name a part that leaves patients to judge it on; {column} has {known}")
-    return part
-
-
-def _one(values: set[str]) -> str:
-    present = {value for value in values if value}
-    return _SEVERAL if len(present) > 1 else present.pop() if present else _UNKNOWN
-
-
-def _vendors(external: ExternalCohort) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
-    for study_id, meta in zip(external.data.study_ids, external.data.store.meta, strict=True):
-        found.setdefault(study_id, set()).add(" ".join(str(meta["manufacturer"] or "").split()))
-    return {name: _one(values) for name, values in found.items()}
-
-
-def _ages(cases: dict[str, list[Case]]) -> dict[str, str]:
-    """Bands of the column ``age``, in years; of several ages the mean."""
-    found = {}
-    for name, own in cases.items():
-        texts = [re.fullmatch(r"0*(\d{1,3}(?:\.\d+)?)\s*[Yy]?", case.extra.get("age", "").strip()) for case in own]
-        values = [float(text[1]) for text in texts if text and 0 < float(text[1]) < 120]
-        found[name] = _band(float(np.mean(values)) if values else None, _AGES, "years", upper_in_band=False)
-    return found
-
-
-def _sizes(external: ExternalCohort) -> dict[str, str]:
-    """Bands of the larger side of the box around the largest lesion: those of T1, T2 and T3."""
-    sizes: dict[str, list[float]] = {}
-    for study_id, meta in zip(external.data.study_ids, external.data.store.meta, strict=True):
-        own = sizes.setdefault(study_id, [])
-        if meta["lesion_mm"] is not None:
-            own.append(meta["lesion_mm"])
-    return {name: _band(max(own, default=None), _SIZES_MM, "mm", upper_in_band=True) for name, own in sizes.items()}
-
-
-def _band(value: float | None, edges: tuple[int, ...], unit: str, *, upper_in_band: bool) -> str:
-    """The band of a value; a value on an edge is of the band below it (`upper_in_band`) or above it."""
-    if value is None:
-        return _UNKNOWN
-    place = int(np.searchsorted(edges, value, side="left" if upper_in_band else "right"))
-    if place == 0:
-        return f"{'up to' if upper_in_band else 'below'} {edges[0]} {unit}"
-    if place == len(edges):
-        return f"{'over' if upper_in_band else 'from'} {edges[-1]} {unit}"
-    low, high = edges[place - 1], edges[place]
-    return f"over {low} to {high} {unit}" if upper_in_band else f"{low} to {high - 1} {unit}"
+if TYPE_CHECKING:  # table and names are checked before PyTorch is loaded
+    from MolSubCore.models.bundle import Bundle
 
 
 _FORMAT = "molsub-external"
@@ -462,6 +104,8 @@ def external_logits(
     bundle: Bundle, store: PatchStore, out: Path, salt: Salt, *, progress: Progress | None = None
 ) -> NDArray[np.float64]:
     """Logits of all patches by every member, shape (members, N, classes); those in `out` are not computed again."""
+    from MolSubCore.models.device import to_input
+
     model = {"model": _identity(bundle.card), "bundle_sha256": bundle_hash(bundle.card)}
     plan = {"format": _FORMAT, "format_version": 1, **model, **salt.to_dict()}
     write_json(out / "plan.json", plan)
@@ -508,6 +152,8 @@ def _write_block(folder: Path, keys: list[str], known: dict[str, NDArray[np.floa
 
 def probabilities(bundle: Bundle, logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """The bundle's own probabilities of lesions, shape (N, classes), from the members' logits."""
+    import torch
+
     return np.asarray(bundle.to_probabilities(torch.from_numpy(logits)).numpy(), np.float64)
 
 
