@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import itertools
@@ -516,23 +517,41 @@ def named_folder(new: Path, target: Path, *, replaces: str | None = None, remedy
     What it replaces, by the rules of `atomic_folder`, is removed at the end.
     """
     old = hidden_name(target, "old")
+    exchanged = bool(replaces and target.exists()) and _exchanged(new, target)
     try:
-        if replaces and target.exists():
-            os.replace(target, old)
-        _put(new, target, replaces, remedy)
+        if not exchanged:
+            if replaces and target.exists():
+                os.replace(target, old)
+            _put(new, target, replaces, remedy)
         yield
-        if replaces and old.is_dir() and any(old.iterdir()):
+        former = new if exchanged else old
+        if replaces and former.is_dir() and any(former.iterdir()):
             try:
-                check_ours(old, replaces)  # somebody may have put a file there meanwhile
+                check_ours(former, replaces)  # somebody may have put a file there meanwhile
             except MolSubError as error:
                 raise MolSubError(target, error.problem, error.remedy) from None
     except BaseException:
-        if not new.exists():
+        if exchanged:
+            _exchanged(new, target)
+        elif not new.exists():
             os.replace(target, new)
         if old.exists() and not target.exists():
             os.replace(old, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    for former in (new, old):
+        shutil.rmtree(former, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that at no moment there is neither; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except AttributeError:  # another C library
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _put(temporary: Path, target: Path, replaces: str | None, remedy: str) -> None:

@@ -146,9 +146,9 @@ def test_an_option_of_another_kind_is_no_fault_of_ours(options: dict[str, Any]) 
 
 
 def test_many_polygons_do_not_fill_the_memory(tmp_path: Path) -> None:
-    square = {"points": [[1, 1], [1, 5], [5, 5], [5, 1]]}
-    (tmp_path / "m.json").write_text(json.dumps({"lesions": [square] * 51}))
+    squares = [{"points": [[1, 1], [1, 5], [5 + n % 20, 5], [5, 1 + n // 20]]} for n in range(51)]
+    (tmp_path / "m.json").write_text(json.dumps({"lesions": squares}))
     with pytest.raises(LesionError, match="at most 50"):
         read_lesions(tmp_path / "m.json", Mammogram(np.zeros((30, 20), np.uint8)))
-    (tmp_path / "m.json").write_text(json.dumps({"lesions": [square] * 50}))
+    (tmp_path / "m.json").write_text(json.dumps({"lesions": squares[:50]}))
     assert len(read_lesions(tmp_path / "m.json", Mammogram(np.zeros((30, 20), np.uint8))).lesions) == 50
