@@ -8,23 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
-from torch import Tensor, nn
 
 from MolSubCore.errors import TrainingError, reason_of
 from MolSubCore.files import atomic_path, open_file
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.registry import get_architecture, resolve_layer
 from MolSubCore.statistics.scores import Predictions, write_predictions
-from MolSubCore.training.loop import PatchSet, predict_logits
 from MolSubCore.training.plan import Plan
-from MolSubCore.training.run import TrainingData
 from MolSubCore.training.run_files import check_written
+
+if TYPE_CHECKING:  # fusions read what is here without PyTorch
+    from torch import Tensor, nn
+
+    from MolSubCore.training.loop import PatchSet
+    from MolSubCore.training.run import TrainingData
 
 FEATURES = "features.npz"
 TTA_VALIDATION = "tta_predictions.csv"
@@ -125,12 +127,14 @@ def write_extras(model: nn.Module, plan: Plan, data: TrainingData, fold: int, fo
 
 def compute_features(model: nn.Module, plan: Plan, data: TrainingData) -> Features:
     """Penultimate features and logits of every patch of the store, in one pass."""
+    from MolSubCore.training.loop import predict_logits
+
     everything = data.select(set(data.partitions))
     head = resolve_layer(model, get_architecture(plan.architecture).head)
     parts: list[NDArray[np.float16]] = []
 
     def keep(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        limit = torch.finfo(torch.float16).max
+        limit = float(np.finfo(np.float16).max)
         parts.append(inputs[0].detach().float().clamp(-limit, limit).half().cpu().numpy())
 
     handle = head.register_forward_pre_hook(keep)
@@ -147,20 +151,22 @@ def flipped_mean(model: nn.Module, plan: Plan, part: PatchSet, plain: NDArray[np
 
     `plain` are the logits of the patches as they are, so that they need no pass of their own.
     """
+    from torch import nn
+
+    from MolSubCore.training.loop import predict_logits
+
+    class Flipped(nn.Module):
+        """The model, which sees its input reversed along some axes."""
+
+        def __init__(self, axes: tuple[int, ...]) -> None:
+            super().__init__()
+            self.model, self.axes = model, axes
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.model(x.flip(self.axes))
+            return logits
+
     recipe = Recipe.from_dict(plan.recipe)
-    flipped = [predict_logits(_Flipped(model, axes), part, plan, recipe) for axes in FLIPS.values() if axes]
+    flipped = [predict_logits(Flipped(axes), part, plan, recipe) for axes in FLIPS.values() if axes]
     logs = log_softmax(np.stack([plain, *flipped]).astype(np.float64), axis=2)
     return np.asarray(logsumexp(logs, axis=0) - np.log(len(logs)), np.float64)
-
-
-class _Flipped(nn.Module):
-    """A model that sees its input reversed along some axes."""
-
-    def __init__(self, model: nn.Module, axes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.model, self.axes = model, axes
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the model's."""
-        logits: Tensor = self.model(x.flip(self.axes))
-        return logits

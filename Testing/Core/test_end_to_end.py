@@ -151,8 +151,8 @@ def test_whatever_goes_wrong_with_a_patient_the_others_are_predicted(
     )
     printed = capsys.readouterr()
     assert "2 of 4 patients predicted" in printed.out
-    assert re.search("rows 3: its image cannot be opened .*File name too long", printed.err)
-    assert re.search(r"rows 4: .*internal error: RuntimeError: cannot do \.\.\., really", printed.err)
+    assert re.search("row 3: its image cannot be opened .*File name too long", printed.err)
+    assert re.search(r"row 4: .*internal error: RuntimeError: cannot do \.\.\., really", printed.err)
     assert "MUELLER" not in printed.err + printed.out and unlucky.stem not in printed.err
     assert [line.split(",")[-1] for line in (out / "predictions.csv").read_text().splitlines()[1:]] == [
         "", "could not be predicted", "could not be predicted", ""

@@ -204,4 +204,4 @@ def test_the_sides_of_a_table_are_read_as_everywhere(place: Path, capsys: pytest
     assert predict_table(place / "t.csv", model(), place / "last", {"layers": []}) == 2
     said = capsys.readouterr().err
     assert "row 2: side of image 1 is R, the image says L" in said
-    assert "rows 3: view of image 1 is CC, the image says MLO" in said
+    assert "row 3: view of image 1 is CC, the image says MLO" in said
