@@ -116,7 +116,7 @@ def _synthetic(group: Commands) -> None:
     make.add_argument("--patients", type=int, default=40, help="number of patients, two views each (default 40)")
     make.add_argument("--seed", type=int, default=7, help="random seed (default 7)")
     make.add_argument(
-        "--signal", type=float, default=1.0, help="how much the lesion shows its subtype: 0 not, 1 clearly (default)"
+        "--signal", type=float, default=1.0, help="strength of the subtype signal: 0 none, 1 clear (default)"
     )
 
 
