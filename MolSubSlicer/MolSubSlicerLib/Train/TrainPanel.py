@@ -71,14 +71,13 @@ class TrainPanel:
 
     def _add_setting(self, setting: Any) -> None:
         """A row for a setting of the plan: empty is the default."""
-        default = _("default {value}").format(value=setting.default)
         if setting.choices:
             widget = qt.QComboBox()
-            for text in (default, *setting.choices):
+            for text in (_("{value} (default)").format(value=setting.default), *setting.choices):
                 widget.addItem(text)
         else:
             widget = qt.QLineEdit()
-            widget.placeholderText = default
+            widget.placeholderText = setting.default
         widget.objectName = f"{setting.name}Setting"
         widget.toolTip = setting.help
         self._settings[setting.name] = widget
