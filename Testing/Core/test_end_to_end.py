@@ -189,6 +189,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(workplace: Path, tmp_path: Path) -> No
     run, table = tmp_path / "run", str(workplace / "cohort" / "table.csv")
     common = ["train", table, "--out", str(run), "--cache", str(workplace / "cache"), "--task", "luminal"]
     settings = ["--folds", "1", "--epochs", "3", "--pretrained", "none", "--test-share", "0.25"]
+    settings += ["--architecture", "simple-cnn"]
     process = subprocess.Popen(
         [sys.executable, "-m", "MolSubCore", *common, *settings],
         stderr=subprocess.PIPE,
