@@ -283,8 +283,8 @@ def test_why_a_process_ended() -> None:
     told = why_ended(
         1, False, ["Loading", "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem."]
     )
-    assert told == "It crashed or was killed, likely for lack of memory. Its last words: Loading"
-    assert why_ended(1, False, ["x", "ValueError: no", ""]).endswith("Its last words: ValueError: no")
+    assert told == "It crashed or was killed, likely for lack of memory. Last output: Loading"
+    assert why_ended(1, False, ["x", "ValueError: no", ""]).endswith("Last output: ValueError: no")
     assert "memory" in why_ended(1, False, ["torch.OutOfMemoryError: CUDA out of memory."])
 
 
