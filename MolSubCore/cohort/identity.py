@@ -355,8 +355,11 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     more_joined, doubtful = _contradicting(sightings, {problem.row for problem in joined})
     alike, twice = look_alikes(sightings)
     contradictions = [problem for _, problem in conflicts] + joined + more_joined
+    if not contradictions:  # else these say it already
+        contradictions = _named_as_others(sightings, ids)
     pixels, several = _same_pictures(sightings)
     notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_far_apart(sightings)]
+    notes += _many_of_one_view(sightings)
     summary = {
         "images": len(sightings),
         "with_patient_id": len(ids),
@@ -452,6 +455,24 @@ def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
     for (_, side, _), own in groups.items():
         if text := exams_apart(breast_name(side), (one.person for one in own)):
             found.append(Problem(own[1].case.row, "image", f"rows {_rows(own)}: {text}", 7, _numbers(own)))
+    return found
+
+
+def _many_of_one_view(sightings: Sequence[Sighting]) -> list[Problem]:
+    """Ids with three or more pictures of the same side and view, as where several patients have one id."""
+    groups: dict[tuple[str, str, str], dict[str, list[Sighting]]] = defaultdict(lambda: defaultdict(list))
+    for one in sightings:
+        if one.pixels and _side(one) and one.view:
+            groups[one.case.patient_id, _side(one), one.view][one.pixels].append(one)
+    found = []
+    for (_, side, view), pictures in groups.items():
+        if len(pictures) > 2:
+            own = [one for group in pictures.values() for one in group]
+            text = (
+                f"rows {_rows(own)}: one patient_id has {len(pictures)} images of the {breast_name(side)} in {view}, "
+                "which would be averaged. If they are of several patients, give each an id of their own"
+            )
+            found.append(Problem(own[0].case.row, "patient_id", text, 7, _numbers(own)))
     return found
 
 
@@ -634,6 +655,25 @@ def _joined_under_one(sightings: Sequence[Sighting], values: Mapping[int, Hashab
             numbers = _numbers(one for part in parts.values() for one in part)
             found.append(Problem(second[0].case.row, "patient_id", text, 9, numbers))
     return found
+
+
+def _named_as_others(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> list[Problem]:
+    """Images whose Patient ID is the `patient_id` of other rows: a column was moved or sorted by itself."""
+    own = {one.case.patient_id for one in sightings}
+    spelt = same_ids(own | {sightings[n].person.patient_id for n in ids})
+    owners = {spelt[one] for one in own}
+    wrong = []
+    for n in ids:
+        told = spelt[sightings[n].person.patient_id]
+        if told in owners and told != spelt[sightings[n].case.patient_id]:
+            wrong.append(sightings[n])
+    if not wrong:
+        return []
+    text = (
+        f"the Patient ID (0010,0020) of the images in rows {_rows(wrong)} is the patient_id of other rows: ids or "
+        "images were exchanged, as when one column of a table is sorted by itself. Correct the rows"
+    )
+    return [Problem(wrong[0].case.row, "patient_id", text, 9, _numbers(wrong))]
 
 
 def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging.view_text import is_place
+from MolSubCore.imaging.view_text import facts_from_name, is_place
 from MolSubCore.tasks import parse_subtype
 
 #: Endings of mammograms; in a folder also DICOM files without any ending are found.
@@ -76,6 +76,10 @@ class Patients:
     doubtful: tuple[tuple[str, str], ...] = ()
 
 
+#: Views of an ordinary examination.
+_VIEWS = 4
+
+
 def patients_of(images: Sequence[Path], folder: Path) -> Patients:
     """The patients of images: by the first folder that may be a patient's, else by the file's name, else by `folder`.
 
@@ -111,7 +115,14 @@ def patients_of(images: Sequence[Path], folder: Path) -> Patients:
             studies = [next((name for name in names if _UID.fullmatch(name)), "") for names in paths]
             if all(studies) and os.path.abspath(top) == os.path.abspath(folder):  # noqa: PTH100
                 return Patients(tuple(studies), "the study's folder (two studies may be of one patient)")
-            return Patients((_own_name(top),) * len(ids), "the name of the one folder")
+            shown = [facts_from_name(_without_ending(image.name)) for image in images]
+            twice = max(Counter(place for place in shown if all(place)).values(), default=1) > 1
+            if not (twice and all(ids)):  # of two pictures of one view the numbers tell the patients
+                doubts: tuple[tuple[str, str], ...] = ()
+                if twice or (len(images) > _VIEWS and not any(any(place) for place in shown)):
+                    name = _without_ending(images[0].name)
+                    doubts = ((name, f"one folder with {len(images) - 1} other images that name no patient"),)
+                return Patients((_own_name(top),) * len(ids), "the name of the one folder", doubts)
     places: dict[str, set[str]] = {}
     for one, own in zip(ids, before, strict=True):
         if one:

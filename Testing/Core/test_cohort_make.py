@@ -314,6 +314,9 @@ def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: P
         (["P126_L_DM_CC", "P126_R_CM_MLO"], ["P126", "P126"]),
         (["left/P1", "right/P1"], ["P1", "P1"]),
         (["1_L_CC", "1_R_CC", "2_L_CC"], ["1", "1", "2"]),
+        (["001_L_CC", "002_L_CC", "003_R_CC"], ["001", "002", "003"]),
+        (["1_L_CC", "2_L_MLO", "3_R_CC"], ["i", "i", "i"]),
+        (["train/001_L_CC", "val/002_L_CC"], ["001", "002"]),
         (["2001/a", "0007/b", "2345/c"], ["2001", "0007", "2345"]),
         (["P1/1.2.840.10/1", "P1/1.2.840.11/1"], ["P1", "P1"]),
         (["ANON1/IM0001", "ANON2/IM0001"], ["ANON1", "ANON2"]),
@@ -322,6 +325,15 @@ def test_every_name_comes_through_and_what_is_no_file_is_passed_over(tmp_path: P
 def test_who_the_patient_is_by_folders_and_names(names: list[str], patients: list[str]) -> None:
     folder = Path("/clinic/i")
     assert list(patients_of([folder / f"{name}.png" for name in names], folder).ids) == patients
+
+
+def test_many_numbered_pictures_of_one_folder_are_asked_about() -> None:
+    folder = Path("/clinic/i")
+    few, many = ([folder / f"IMG_{n:04d}.png" for n in range(count)] for count in (4, 8))
+    assert not patients_of(few, folder).doubtful
+    assert patients_of(many, folder).doubtful
+    years = [folder / year / "001_L_CC.png" for year in ("2021", "2022")]
+    assert patients_of(years, folder).doubtful
 
 
 def test_one_name_in_two_years_is_asked_about(tmp_path: Path) -> None:

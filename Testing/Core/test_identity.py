@@ -55,6 +55,28 @@ def test_two_patients_under_one_id() -> None:
     assert "birth dates differ" in problem.text
 
 
+def test_many_images_of_one_view_under_one_id_are_noted() -> None:
+    rows = [("A", Person(), f"pixels {n}", None, "", "L", "CC") for n in range(3)]
+    (note,) = compare_identities(seen(*rows)).notes
+    assert "rows 2, 3, 4: one patient_id has 3 images of the left breast in CC" in note.text
+    assert not compare_identities(seen(*rows[:2])).notes
+
+
+def test_ids_that_were_exchanged_one_for_one() -> None:
+    """One column of the table was sorted by itself: nobody is split and nobody joined, and every id is wrong."""
+    rows = [("P1", Person("p-001")), ("P2", Person("P3")), ("P3", Person("P2")), ("P4", Person("P4"))]
+    (problem,) = compare_identities(seen(*rows)).problems
+    assert problem.row == 3
+    assert "the images in rows 3, 4 is the patient_id of other rows" in problem.text
+    assert "P1" not in problem.text
+    rows[0], rows[3] = ("P1", Person("P4")), ("P4", Person("P1"))
+    (problem,) = compare_identities(seen(*rows)).problems
+    assert "rows 2, 3, 4, 5" in problem.text
+    assert not compare_identities(seen(*rows), trust=True).problems
+    # A pseudonym is nobody else's id.
+    assert not compare_identities(seen(("A", Person("17")), ("B", Person("18")))).problems
+
+
 def test_the_same_number_of_two_hospitals_is_of_two_patients() -> None:
     first, second = Person("17", issuer="north"), Person("17", issuer="south")
     assert not compare_identities(seen(("A", first), ("B", second))).problems
