@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from MolSubCore.cli.parts import Commands, add_command, add_group
 from MolSubCore.errors import MolSubError
 from MolSubCore.tasks import PAPER_TASKS
+from MolSubCore.training.plan import DEFAULT_ARCHITECTURE
 
 if TYPE_CHECKING:
     pass
@@ -65,9 +66,9 @@ def add_models(commands: Commands) -> None:
     convert.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
     convert.add_argument(
         "--architecture",
-        default="densenet121-cbam",
+        default=DEFAULT_ARCHITECTURE,
         metavar="NAME",
-        help="architecture of the checkpoint (default densenet121-cbam)",
+        help=f"architecture of the checkpoint (default {DEFAULT_ARCHITECTURE})",
     )
     convert.add_argument(
         "--class-order", metavar="NAMES", help="class names in the order of the logits, comma-separated"

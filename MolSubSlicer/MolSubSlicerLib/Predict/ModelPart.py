@@ -127,12 +127,13 @@ class ModelPart:
     def _fill_choices(self) -> None:
         from MolSubCore.models.registry import ARCHITECTURES
         from MolSubCore.tasks import PAPER_TASKS, TASKS
+        from MolSubCore.training.plan import DEFAULT_ARCHITECTURE
 
         for task in PAPER_TASKS:
             self.ui.importTaskCombo.addItem(_(TASKS[task].title))
         for architecture in ARCHITECTURES.values():
             self.ui.importArchitectureCombo.addItem(architecture.title)
-        self.ui.importArchitectureCombo.setCurrentIndex(list(ARCHITECTURES).index("densenet121-cbam"))
+        self.ui.importArchitectureCombo.setCurrentIndex(list(ARCHITECTURES).index(DEFAULT_ARCHITECTURE))
         self._fill_orders()
 
     def _fill_orders(self) -> None:
