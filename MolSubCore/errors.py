@@ -47,6 +47,17 @@ def printable(text: str, most: int = _LONGEST) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
 
 
+def counted(number: object, noun: str, several: str = "") -> str:
+    """A number with its noun in singular or plural; `several` where the plural isn't the noun with an s."""
+    return f"{number} {noun if str(number) == '1' else several or noun + 's'}"
+
+
+def listed(noun: str, names: Iterable[object]) -> str:
+    """Names behind their noun: ``column age``, ``columns age, stage``."""
+    known = [str(name) for name in names]
+    return f"{noun}{'s' * (len(known) != 1)} {', '.join(known)}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that a misspelt one most probably means; empty where none is like it."""
     by_key = {name.casefold(): name for name in known}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.annotation.worklist import STATE, is_changed, read_source, read_state, reader_folder
-from MolSubCore.errors import CohortError
+from MolSubCore.errors import CohortError, counted
 from MolSubCore.files import sha256_file
 
 
@@ -45,7 +45,7 @@ def pairs(
         left = sum(known.get(item.key, {}).get("state") != "done" for item in items)
         if left:
             raise CohortError(
-                f"reader {reader}", f"has {left} image(s) left", "Compare when both readers have done all"
+                f"reader {reader}", f"has {counted(left, 'image')} left", "Compare when both readers have done all"
             )
         for number, item in enumerate(items, start=1):
             if is_changed(known[item.key].get("image"), item.image):

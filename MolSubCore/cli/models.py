@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MolSubCore.cli.parts import Commands, add_command, add_group
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.plan import DEFAULT_ARCHITECTURE
 
@@ -88,7 +88,8 @@ def models_list(options: argparse.Namespace) -> int:
     for path, card in found:
         marks = " (synthetic)" if card.get("synthetic") else ""
         marks += "" if card.get("class_order_verified", True) else " (class order not verified)"
-        print(f"{path.name:32} {card['task']:10} {card['architecture']:24} {len(card['members'])} member(s){marks}")
+        members = counted(len(card["members"]), "member")
+        print(f"{path.name:32} {card['task']:10} {card['architecture']:24} {members}{marks}")
     for problem in problems:
         print(f"molsub: {problem}", file=sys.stderr)
     if not found and not problems:

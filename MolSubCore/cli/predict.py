@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from MolSubCore import DISCLAIMER
 from MolSubCore.cli.parts import CASES_KEPT, Commands, add_command, layer_names, names_in
 from MolSubCore.cli.progress import Bar
-from MolSubCore.errors import MolSubError, printable
+from MolSubCore.errors import MolSubError, counted, printable
 
 if TYPE_CHECKING:
     from MolSubCore.models.bundle import Bundle
@@ -162,7 +162,7 @@ def _table_of(options: argparse.Namespace) -> Path | None:
             raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
         for option, values in (("--side", options.side), ("--lesion-id", options.lesion_id)):
             if values and len(values) != len(options.images):
-                found = f"is given {len(values)} time(s) for {len(options.images)} images"
+                found = f"is given {counted(len(values), 'time')} for {len(options.images)} images"
                 raise MolSubError(option, found, "Give it once per image, in the same order")
         if options.resume:
             raise MolSubError("--resume", "is for tables", "With images use --overwrite, or choose another --out")

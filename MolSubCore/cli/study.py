@@ -10,7 +10,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.cli.parts import STUDY_KEPT, TRUST_IDS, Commands, add_command
 from MolSubCore.cli.progress import Bar, Bars, JobsBar
 from MolSubCore.cli.train import add_settings
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.files import check_folder
 from MolSubCore.lock import alone_in
 from MolSubCore.tasks import TASKS
@@ -142,9 +142,10 @@ def _dry_run(planned: Study, waiting: list[StudyJob]) -> int:
 
     with Bar("timing steps") as bar:
         found = estimate(planned, bar)
-    folds = planned.options.settings["folds"]
-    print(f"{len(planned.jobs)} jobs: {len(planned.options.tasks)} task(s) x {len(planned.options.models)} model(s) x "
-          f"{folds} fold(s); {len(planned.jobs) - len(waiting)} finished")  # fmt: skip
+    settings = planned.options.settings
+    tasks, models = counted(len(planned.options.tasks), "task"), counted(len(planned.options.models), "model")
+    folds, finished = counted(settings["folds"], "fold"), len(planned.jobs) - len(waiting)
+    print(f"{counted(len(planned.jobs), 'job')}: {tasks} x {models} x {folds}; {finished} finished")
     print(f"{'task':12}{'model':24}{'folds':>6}{'finished':>10}")
     for task, model in planned.plans:
         own = [job for job in planned.jobs if (job.task, job.model) == (task, model)]
@@ -153,10 +154,10 @@ def _dry_run(planned: Study, waiting: list[StudyJob]) -> int:
     for model, seconds in found.seconds.items():
         step = f"{found.step_seconds[model]:.2f} s" if model in found.step_seconds else "-"
         print(f"{model:24}{step:>10}{duration(seconds):>16}")
-    settings = planned.options.settings
+    at_once = f"{counted(planned.options.workers, 'job')} of {counted(settings['threads'], 'thread')} at a time"
     print(
-        f"\nAt most {duration(found.total_seconds)} on {settings['device']} with {planned.options.workers} job(s) at a "
-        f"time of {settings['threads']} thread(s), and {found.disk_bytes / 2**30:.1f} GiB of disk. Nothing was written."
+        f"\nAt most {duration(found.total_seconds)} on {settings['device']} with {at_once}, "
+        f"and {found.disk_bytes / 2**30:.1f} GiB of disk. Nothing was written."
     )
     return 0
 
@@ -223,7 +224,7 @@ def _tell_failures(planned: Study, failed: dict[str, str], unfinished: list[str]
     for line in lines[1:]:
         print(f"Failed: {line}")
     raise MolSubError(
-        f"{len(lines)} job(s) failed, first {lines[0].rstrip('.')}",
+        f"{counted(len(lines), 'job')} failed, first {lines[0].rstrip('.')}",
         "all others are done" if len(lines) == 1 else "all but those named above are done",
         "The same command does what is left",
     )

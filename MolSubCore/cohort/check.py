@@ -13,7 +13,7 @@ from MolSubCore.cohort.identity import Sighting, compare_identities, look_of
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
-from MolSubCore.errors import CohortError, ImageError
+from MolSubCore.errors import CohortError, ImageError, counted
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
@@ -56,9 +56,10 @@ class CheckReport:
     def lines(self) -> list[str]:
         """The report for the terminal."""
         lines = [f"{title}: " + ", ".join(f"{k} {v}" for k, v in part.items()) for title, part in self.counts.items()]
-        lines += [f"Note: {line}" for line in note_lines(self.notes)]
+        notes = note_lines(self.notes)
+        lines += [f"Note: {line}" for line in notes]
         lines += [f"Problem: {problem}" for problem in self.problems]
-        return [*lines, f"{len(self.problems)} problem(s), {len(self.notes)} note(s)."]
+        return [*lines, f"{counted(len(self.problems), 'problem')}, {counted(len(notes), 'note')}."]
 
 
 def check_cohort(

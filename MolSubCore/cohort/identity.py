@@ -23,7 +23,7 @@ from PIL import Image
 
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
 
@@ -543,7 +543,7 @@ def check_identities(
         first = found.problems[0]
         text = f"image {first.text}" if first.column == "image" else first.text
         if len(found.problems) > 1:
-            text += f" (and {len(found.problems) - 1} more problem(s) of this kind)"
+            text += f" (and {counted(len(found.problems) - 1, 'more problem')} of this kind)"
         raise CohortError(f"row {first.row}", text, "molsub cohort check lists all such rows")
     return found
 

@@ -21,7 +21,7 @@ import numpy as np
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.files import json_text, read_json, write_text
 from MolSubCore.tasks import SubtypeLabel, Task
 
@@ -142,14 +142,15 @@ def _check_labels(cohort: Cohort, tasks: Sequence[Task]) -> None:
             try:
                 task.index_of(label)
             except MolSubError as error:
-                found = f"{len(open_rows)} row(s), first row {open_rows[0].row}: {error.problem}"
+                found = f"{counted(len(open_rows), 'row')}, first row {open_rows[0].row}: {error.problem}"
                 raise CohortError(cohort.source, found, error.remedy) from None
 
 
 def _check_classes(cohort: Cohort, task: Task, counts: Counter[str], folds: int, need: int) -> None:
     for name in task.classes:
         if counts[name] < need:
-            found = f"class {name} has {counts[name]} patient(s), {folds} fold(s) and a test set need {need}"
+            patients = counted(counts[name], "patient")
+            found = f"class {name} has {patients}, {counted(folds, 'fold')} and a test set need {need}"
             raise CohortError(cohort.source, found, "Use fewer --folds, more patients, or another task")
 
 
@@ -208,11 +209,13 @@ def read_split(path: Path, cohort: Cohort) -> Split:
         rows.setdefault(split.study_id(case.patient_id), case.row)
     missing = [row for study_id, row in rows.items() if study_id not in split.partition]
     if missing:
-        text = f"lacks {len(missing)} patient(s) of the table, first that of row {missing[0]}"
+        text = f"lacks {counted(len(missing), 'patient')} of the table, first that of row {missing[0]}"
         raise CohortError(path, text, "Use the split of this very cohort, or leave out --split")
     unknown = len(set(split.partition) - set(rows))
     if unknown:
-        raise CohortError(path, f"names {unknown} patient(s) that the table lacks", "Use the split of this very cohort")
+        raise CohortError(
+            path, f"names {counted(unknown, 'patient')} that the table lacks", "Use the split of this very cohort"
+        )
     return split
 
 

@@ -27,7 +27,7 @@ from MolSubCore.cohort.table_files import (
     read_rows,
     row_list,
 )
-from MolSubCore.errors import CohortError, MolSubError, explain_error, hide_paths, printable
+from MolSubCore.errors import CohortError, MolSubError, counted, explain_error, hide_paths, listed, printable
 from MolSubCore.files import Finder, named_file, why_missing
 from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_view_text
 from MolSubCore.lesions.box_text import read_box
@@ -232,7 +232,7 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
     """
     cohort, problems = parse_cohort(Path(path), need_subtype=need_subtype)
     if problems:
-        others = f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else ""
+        others = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
         remedy = f"Correct the table; molsub cohort check {path} lists everything"
         raise CohortError(path, f"{problems[0]}{others}", remedy)
     if not cohort.cases:
@@ -268,12 +268,12 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         where += "".join(f" ({note.text})" for note in file.notes if note.column == "workbook")
         raise CohortError(
             path,
-            f"lacks the column(s) {', '.join(missing)}; found{where}: {found}",
+            f"lacks the {listed('column', missing)}; found{where}: {found}",
             remedy,
         )
     doubled = {name for name, count in Counter(columns).items() if name and count > 1}
     if doubled:
-        raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Rename one of each")
+        raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Rename one of each")
     cases, problems, labels, finder = [], [], [], Finder()
     unnamed = [place for place, name in enumerate(columns) if not name]
     id_place = columns.index("patient_id")

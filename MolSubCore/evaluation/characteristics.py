@@ -12,7 +12,7 @@ import numpy as np
 
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.cohort.table_files import is_missing
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, listed
 from MolSubCore.statistics.group_tests import GroupTest, compare_categorical, compare_continuous
 
 Kind = Literal["continuous", "categorical"]
@@ -253,7 +253,7 @@ def patient_columns(cohort: Cohort, names: Sequence[str] | None = None) -> tuple
     present = dict.fromkeys(name for case in cohort.cases for name in case.extra if name)
     absent = [name for name in names or () if name not in present]
     if absent:
-        problem = f"lacks the column(s) {', '.join(absent)}; found: {', '.join(present) or 'none'}"
+        problem = f"lacks the {listed('column', absent)}; found: {', '.join(present) or 'none'}"
         raise CohortError(cohort.source, problem, "Add them, or ask for others")
     columns: dict[str, list[str]] = {}
     for name in present if names is None else names:

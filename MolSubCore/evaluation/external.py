@@ -29,7 +29,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.store import Progress
 from MolSubCore.cohort.table_files import note_lines
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
 from MolSubCore.evaluation.external_cohort import (
@@ -183,16 +183,16 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     level = result["test"]["ensemble"]["patient"]
     if level["n"] > level["n_patients"]:
         found.append(
-            f"{level['n'] - level['n_patients']} patient(s) have both breasts here: figures per patient are per breast "
-            f"(n={level['n']}), which are never averaged; intervals draw both together."
+            f"Both breasts of {counted(level['n'] - level['n_patients'], 'patient')} are here: figures per patient "
+            f"are per breast (n={level['n']}), which are never averaged; intervals draw both together."
         )
     found += _unseen(result["cohort"])
     parts = result["cohort"]
     if why := unlike_spacing(parts["here"].get("spacing_mm"), parts["training"].get("spacing_mm")):
         found.append(why[0].upper() + why[1:])
     counts = result["prevalence"]["test"]["patients"]
-    found += [f"There are {n} patient(s) of {name}: what rests on them is uncertain." for name, n in counts.items()
-              if n < FEW]  # fmt: skip
+    few = {name: counted(n, "patient") for name, n in counts.items() if n < FEW}
+    found += [f"Class {name} has {n} only: figures that rest on it are uncertain." for name, n in few.items()]
     left = external.flow["table"]["rows"] - external.flow["used"]["rows"]
     if left:
         found.append(f"{left} of {external.flow['table']['rows']} rows were left out; the flow says why.")
@@ -218,12 +218,12 @@ def _overlap(external: ExternalCohort) -> list[str]:
     for part, what in (
         (DEVELOPMENT, "the model was trained on"),
         (RECALIBRATION, "the model was recalibrated on"),
-        (TEST, "are of the test set of the model's own cohort"),
+        (TEST, "from the test set of the model's own cohort"),
     ):
         count = shared[part]
         if not count["images"]:
             continue
-        numbers = f"{count['images']} image(s) of {count['patients']} patient(s)"
+        numbers = f"{counted(count['images'], 'image')} of {counted(count['patients'], 'patient')}"
         if part == TEST:
             found.append(f"{numbers} {what}: they are not new.")
         elif shared["choice"] == "leave-out":

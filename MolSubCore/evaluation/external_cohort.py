@@ -16,7 +16,7 @@ from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
 from MolSubCore.cohort.table_files import clean_cell, column_name, note_lines
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
 from MolSubCore.tasks import SubtypeLabel, get_task
@@ -193,7 +193,7 @@ def find_overlap(
     if seen and choice == "refuse":
         count = len(images[DEVELOPMENT] | images[RECALIBRATION])
         found = (
-            f"holds {count} image(s) of {len(seen)} patient(s) that the model was trained on, of "
+            f"holds {counted(count, 'image')} of {counted(len(seen), 'patient')} that the model was trained on, of "
             f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would be no validation"
         )
         raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
@@ -218,7 +218,7 @@ def read_external_table(table: Path, task: str) -> ExternalTable:
     if problems or any(case.subtype is None for case in cohort.cases):  # which may be empty, or a word that is none
         problems += [p for p in parse_cohort(table)[1] if p.column == "subtype" and p.text != "is empty"]
     if problems:
-        others = f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else ""
+        others = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
         raise CohortError(table, f"{problems[0]}{others}", f"Correct the table; molsub cohort check {table} lists all")
     chosen, left_out = [], []
     for case in cohort.cases:
@@ -229,7 +229,7 @@ def read_external_table(table: Path, task: str) -> ExternalTable:
         else:
             chosen.append(case)
     if not chosen:
-        found = f"has no row with a subtype that task {task} can use ({len(left_out)} row(s) without)"
+        found = f"has no row with a subtype that task {task} can use ({counted(len(left_out), 'row')} without)"
         raise CohortError(table, found, "Fill in the column subtype, or choose a model of another task")
     return ExternalTable(table, cohort.cases, tuple(chosen), tuple(left_out), cohort.notes)
 
@@ -330,7 +330,7 @@ def named_part(cases: Mapping[str, list[Case]], named: str) -> set[str]:
         name for name, own in cases.items() if value in {case.extra.get(key, "") for case in own} and name not in part
     ]
     if cut:
-        found = f"holds {len(cut)} patient(s) in some of their rows only"
+        found = f"holds {counted(len(cut), 'patient')} in some of their rows only"
         raise MolSubError(named, found, "Give all rows of a patient the same value")
     if not part or len(part) == len(levels):
         found = f"names {len(part)} of the {len(levels)} patients"

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.characteristics import characteristics, patient_columns
 from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.external import ExternalValidation
@@ -553,9 +553,10 @@ def _chance(metric: dict[str, Any]) -> str:
 def _model(result: dict[str, Any], card: dict[str, Any]) -> Facts:
     model, recipe = result["model"], card["recipe"]
     order = str(known(card.get("class_order_source")))
+    members = counted(model["members"], "member")
     return [
         ("Model", f"{known(model['name'])}, version {known(card.get('version'))}, made {known(model['created'])}"),
-        ("Architecture", f"{model['architecture']}, {model['members']} member(s), mean of their probabilities"),
+        ("Architecture", f"{model['architecture']}, {members}, mean of their probabilities"),
         ("Weights (SHA-256)", ", ".join(f"{digest[:16]}…" for digest in model["sha256"])),
         ("Classes, in the order of the logits", ", ".join(result["classes"])),
         ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.statistics.scores import Scores, by_appearance
 from MolSubCore.statistics.validation import refuse_fitted
 
@@ -102,7 +102,7 @@ def fit_recalibration(scores: Scores, classes: tuple[str, ...], method: Method =
     counts = {name: int((label == n).sum()) for n, name in enumerate(classes)}
     absent = [name for name, count in counts.items() if not count]
     if absent and (method == "logistic" or len(counts) - len(absent) < 2):
-        found = f"would be fitted on {len(label)} patient(s), none of {', '.join(absent)}"
+        found = f"would be fitted on {counted(len(label), 'patient')}, none of {', '.join(absent)}"
         raise MolSubError("recalibration", found, "Name a part with patients of every class")
     weights = _weights(scores, patient)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from MolSubCore.errors import counted
+
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?")
 #: What may stand around and between the numbers: EMBED writes ``((330, 180, 390, 240),)``.
 _LOOKS_LIKE_A_BOX = re.compile(r"[\s\d.,;+\-()\[\]{}]*\d[\s\d.,;+\-()\[\]{}]*")
@@ -41,5 +43,5 @@ def why_no_box(text: str) -> str:
     if len(numbers) > 4 and len(numbers) % 4 == 0:
         return f"has {len(numbers)} numbers, which may be {len(numbers) // 4} boxes; {expected}, one row per lesion"
     if len(numbers) != 4:
-        return f"has {len(numbers)} number(s), {expected}"
+        return f"has {counted(len(numbers), 'number')}, {expected}"
     return f"is not four whole numbers, {expected}"

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import LesionError
+from MolSubCore.errors import LesionError, counted
 from MolSubCore.lesions.box_text import read_box
 
 
@@ -319,9 +319,11 @@ def _lines_filled(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_
         masks = [whole if other == number else mask for other, mask in enumerate(masks)]
         edges, drawn = edges + len(within), drawn + (not within)
     if drawn:
-        notes.append(f"The mask of {drawn} lesion(s) is a line around it: what is inside the line was taken as lesion.")
+        notes.append(
+            f"The mask of {counted(drawn, 'lesion')} is a line around it: what is inside the line was taken as lesion."
+        )
     if edges:
-        found = f"{edges} label(s) lie within a thin ring of another label (a soft edge, or an outline)"
+        found = f"{counted(edges, 'label')} within a thin ring of another label (a soft edge, or an outline)"
         notes.append(f"{found}: taken as one lesion.")
     return [mask for number, mask in enumerate(masks) if number not in inner], notes
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from MolSubCore.errors import ImageError, LesionError, MolSubError, reason_of
+from MolSubCore.errors import ImageError, LesionError, MolSubError, counted, reason_of
 from MolSubCore.files import atomic_path, why_no_file
 from MolSubCore.imaging.io.dicom import DicomFile, check_frames, open_dicom, read_frames, text
 from MolSubCore.imaging.io.native import native_target
@@ -807,7 +807,7 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
     cuts = [_checked_polygon(path, f"hole {n}", points, shape) for n, points in enumerate(holes, start=1)]
     warnings = [*dict.fromkeys(warnings), *(text for _, told in (*checked, *cuts) for text in told)]
     if cuts:
-        warnings.append(f"{len(cuts)} polygon(s) marked as holes were cut out of the lesions.")
+        warnings.append(f"The lesions are without {counted(len(cuts), 'hole')}, polygons marked as such.")
     return "polygon", _Filled([points for points, _ in checked], [points for points, _ in cuts], shape), warnings
 
 
@@ -1048,7 +1048,7 @@ def _once(lesions: list[Lesion]) -> tuple[list[Lesion], list[str]]:
             kept.append(lesion)
     told: list[str] = []
     if len(kept) < len(lesions):
-        found = f"{len(lesions) - len(kept)} outline(s) of the file are the same as another (as of several channels)"
+        found = f"{counted(len(lesions) - len(kept), 'outline')} of the file repeated another (as of several channels)"
         told.append(f"{found}: each was taken once.")
     for number, lesion in enumerate(kept, start=1):
         for other, outer in enumerate(kept, start=1):

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.errors import BundleError, MolSubError, explain_error, printable, reason_of
+from MolSubCore.errors import BundleError, MolSubError, counted, explain_error, printable, reason_of
 from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
 from MolSubCore.models.fingerprints import RECALIBRATION, read_fingerprints
 from MolSubCore.tasks import TASKS, get_task
@@ -723,8 +723,8 @@ def monai_metadata(card: dict[str, Any]) -> dict[str, Any]:
         "required_packages_version": {"MolSubCore": software.get("MolSubCore", __version__)},
         "task": get_task(card["task"]).title,
         "description": (
-            f"{card['architecture']}, {len(card['members'])} member(s): probabilities of {', '.join(classes)} of an "
-            "outlined lesion on a mammogram"
+            f"{card['architecture']}, {counted(len(card['members']), 'member')}: "
+            f"probabilities of {', '.join(classes)} of an outlined lesion on a mammogram"
         ),
         "authors": "the group that trained it; not recorded in the bundle",
         "data_source": _data_source(card),

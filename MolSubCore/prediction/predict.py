@@ -176,7 +176,7 @@ def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") 
     elif without and len(studies - {""}) == 1 and "" not in studies:
         return taken  # of one study, so of one patient
     elif without and not constant:
-        found = f"image(s) {', '.join(without)} of {len(people)} do not say whose they are (no PatientID)"
+        found = f"of {len(people)} images {', '.join(without)} had no PatientID to say whose they are"
     elif constant:  # whoever anonymised them gave all the same: probably one study, but nobody knows
         text = "The images have a placeholder for their PatientID: that they are of one patient was not checked."
         return [*taken, text]
@@ -227,11 +227,12 @@ def _result_warnings(prediction: Prediction) -> list[str]:
     unknown = [item for item in prediction.items if item.breast is None]
     names = ", ".join(dict.fromkeys(item.image for item in unknown))
     if unknown and len({item.image_index for item in prediction.items}) > 1:
-        if len(breasts) > 1:
-            found.append(f"Which breast {names} shows is unknown: it has a result of its own. Say it with --side.")
-        else:
-            found.append(f"Which breast is shown is unknown ({names}): they were averaged as views of one. "
-                         "If they are not, say it with --side.")  # fmt: skip
+        done = (
+            "a result of its own"
+            if len(breasts) > 1
+            else "averaged as views of one breast. If they are not, say which it is"
+        )
+        found.append(f"Which breast {names} shows is unknown: {done} (--side; in a table, the column laterality).")
     named = {item.lesion_id for item in prediction.items}
     if len(named) > 1 and "" in named:
         found.append("Some lesions were named and others not: those without a name have a result of their own.")

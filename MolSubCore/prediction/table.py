@@ -126,7 +126,7 @@ def predict_table(
                     )
                 result = read_json(folder / _RESULT)
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
-                found = [row | _result_cells(one) for one in results_of(result)]
+                found = [row | {"case": folder.name} | _result_cells(one) for one in results_of(result)]
                 results.append(([case.row for case in cases], result))
             except Exception as error:  # whatever it is, it is this patient's
                 if is_output_error(error):
@@ -135,8 +135,8 @@ def predict_table(
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
                 name = f"row{'s' * (len(cases) > 1)} {row['rows']}"
                 print(f"\nmolsub: {name}: {without_paths(error, cases)}.", file=sys.stderr)
-                found = [row]
-            rows += [one | {"case": folder.name} for one in found]
+                found = [row | {"case": ""}]
+            rows += found
             if progress:
                 progress(number, len(patients), folder.name)
         check_unchanged(out / _SUMMARY)  # while the work lasted
@@ -186,6 +186,7 @@ class _Folders:
             return own, "new"
         while os.path.lexists(folder := self._out / f"case-{self._next:04d}"):
             self._next += 1
+        self._next += 1
         return folder, "new"
 
     def others(self) -> list[str]:

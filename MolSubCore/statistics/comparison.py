@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.statistics.delong import Auc, AucDifference, paired_test, patient_auc
 from MolSubCore.statistics.intervals import LEVEL
 from MolSubCore.statistics.scores import Scores
@@ -178,7 +178,7 @@ def _areas(
     counts = np.unique(label if positive is None else label == classes.index(positive), return_counts=True)[1]
     if len(counts) < 2 or counts.min() < 2:
         least = int(counts.min()) if len(counts) > 1 else 0
-        return {}, f"undefined: a class has {least} patient(s), DeLong's test needs 2"
+        return {}, f"undefined: a class has {counted(least, 'patient')}, DeLong's test needs 2"
     return {name: patient_auc(part, classes, positive) for name, part in patients.items()}, ""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 from MolSubCore.statistics.intervals import LEVEL, newcombe
 from MolSubCore.statistics.scores import Scores, by_appearance
 
@@ -181,7 +181,9 @@ def _macro(scores: Floats, positive: NDArray[np.bool_], label: NDArray[np.int64]
     if counts.size == 0 or counts.min() < 2:
         least = int(counts.min()) if counts.size else 0
         raise MolSubError(
-            "AUC", f"a class has {least} patient(s), DeLong's variance needs 2 of each", "Use a larger test set"
+            "AUC",
+            f"a class has {counted(least, 'patient')}, DeLong's variance needs 2 of each",
+            "Use a larger test set",
         )
     parts = [_one(row, chosen) for row, chosen in zip(scores, positive, strict=True)]
     values, influences, ranks = (np.array(part) for part in zip(*parts, strict=True))

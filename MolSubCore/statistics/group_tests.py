@@ -23,7 +23,7 @@ from scipy.stats.contingency import expected_freq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_oneway
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, counted
 
 Floats = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def not_normal(groups: Mapping[str, Floats]) -> str:
     """Why the groups cannot be taken for normal, by the rule of this module; empty where they can."""
     for name, values in groups.items():
         if len(values) < 3:
-            return f"'{name}' has {len(values)} value(s), too few to look at their distribution"
+            return f"'{name}' has {counted(len(values), 'value')}, too few to look at their distribution"
         if np.ptp(values) == 0:
             return f"'{name}' has one value only"
         if len(values) <= _SHAPIRO_MOST:

@@ -30,7 +30,7 @@ import MolSubCore
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.cohort.table_files import column_name
-from MolSubCore.errors import CohortError, MolSubError, TrainingError
+from MolSubCore.errors import CohortError, MolSubError, TrainingError, counted
 from MolSubCore.evaluation.characteristics import Kind, kind_of, patient_columns
 from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
 from MolSubCore.statistics.scores import Predictions, Scores, by_appearance, read_predictions, write_predictions
@@ -315,7 +315,9 @@ def _fit(
 ) -> tuple[Pipeline, dict[str, Any]]:
     counts = np.bincount(label, minlength=len(classes))
     if counts.min() < 2:
-        found = f"fold {number} has {counts.min()} training patient(s) of class {classes[int(counts.argmin())]}"
+        found = (
+            f"fold {number} has {counted(counts.min(), 'training patient')} of class {classes[int(counts.argmin())]}"
+        )
         raise NotMade(f"{found}, 2 are needed", "Use more patients")
     pipeline = Pipeline(
         [
@@ -376,7 +378,7 @@ def clinical_values(cohort: Cohort, split: Split, columns: Sequence[str]) -> dic
     lacking = [(case.row, name) for n, case in enumerate(cases) for name in names if cells[name][n] == ""]
     if lacking:
         row, name = lacking[0]
-        others = f" (and {len(lacking) - 1} more such value(s))" if len(lacking) > 1 else ""
+        others = f" (and {counted(len(lacking) - 1, 'more such value')})" if len(lacking) > 1 else ""
         remedy = f"Fill it in, leave {name} out of --clinical, or leave out the patient's rows"
         raise CohortError(cohort.source, f"row {row}, {name}: the clinical value is missing{others}", remedy)
     usable = patient_columns(cohort)[1]

@@ -79,7 +79,7 @@ def check_study(options: StudyOptions) -> None:
     for column in map(column_name, options.clinical):
         if column not in known:
             near = nearest(column, known)
-            found = f"lacks the column(s) {column}; found: {', '.join(sorted(known)) or 'none beside the needed ones'}"
+            found = f"lacks the column {column}; found: {', '.join(sorted(known)) or 'none beside the needed ones'}"
             raise CohortError(cohort.source, found, f"Did you mean {near}" if near else "Add it, or leave it out")
 
 

@@ -24,7 +24,7 @@ from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtyp
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
 from MolSubCore.cohort.table_files import note_lines
-from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError
+from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError, counted
 from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
 from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import Recipe
@@ -295,7 +295,7 @@ def _split(options: StudyOptions, cohort: Cohort) -> Split:
             raise TrainingError(options.out, "has its split already", "Leave out --split, or choose another --out")
         split = read_split(existing, cohort)
         if settings["folds"] != split.folds:
-            found = f"has {split.folds} fold(s), not {settings['folds']}"
+            found = f"has {counted(split.folds, 'fold')}, not {settings['folds']}"
             raise TrainingError(options.out, found, "Leave out --folds, or choose another --out")
         return split
     if options.split:
@@ -322,9 +322,8 @@ def _check_baselines(cohort: Cohort, split: Split, tasks: Sequence[Task]) -> Non
         for fold in range(1, split.folds + 1):
             for name in task.classes:
                 if counts[fold, name] < 2:
-                    found = (
-                        f"fold {fold} has {counts[fold, name]} training patient(s) of class {name}, baselines need 2"
-                    )
+                    patients = counted(counts[fold, name], "training patient")
+                    found = f"fold {fold} has {patients} of class {name}, baselines need 2"
                     raise CohortError(cohort.source, found, "Use more patients, or leave out the radiomics baselines")
 
 

@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import TrainingError, counted
 from MolSubCore.statistics.scores import by_appearance
 
 #: A standard deviation below this share of the mean's size is rounding, not variation.
@@ -224,7 +224,8 @@ def _inner_folds(
     counts = {classes[label]: len(set(patients[labels == label])) for label in np.unique(labels)}
     rarest = min(counts, key=lambda name: counts[name])
     if len(counts) < 2 or counts[rarest] < 2:
-        found = f"has {counts[rarest]} patient(s) of class {rarest} and {len(counts)} class(es), expected two or more"
+        smallest = f"{counted(counts[rarest], 'patient')} of class {rarest}"
+        found = f"has {smallest} and {counted(len(counts), 'class', 'classes')}, expected two or more"
         raise TrainingError("training part", found, "Use fewer folds, more patients, or another task")
     divider = StratifiedGroupKFold(min(folds, counts[rarest]), shuffle=True, random_state=seed)
     # By number: the order of salted ids, which would decide the shuffle, is another in every study.

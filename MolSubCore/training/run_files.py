@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from MolSubCore.errors import TrainingError
+from MolSubCore.errors import TrainingError, listed
 from MolSubCore.files import read_json, sha256_file
 from MolSubCore.statistics.scores import Predictions, read_predictions
 from MolSubCore.statistics.validation import Validation
@@ -111,7 +111,7 @@ def finished_plan(run: Path) -> dict[str, Any]:
     """
     plan = read_plan(run)
     if missing := missing_folds(run, plan):
-        found = f"lacks fold(s) {', '.join(map(str, missing))}"
+        found = f"lacks {listed('fold', missing)}"
         raise TrainingError(run, found, "Finish it with molsub train ... --resume")
     return plan
 

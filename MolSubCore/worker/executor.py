@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from MolSubCore.errors import MolSubError, explain_error
+from MolSubCore.errors import MolSubError, counted, explain_error
 from MolSubCore.files import read_json, write_json
 from MolSubCore.study.job import StudyJob
 from MolSubCore.worker.protocol import LAST, Event, Request, read_event
@@ -506,7 +506,7 @@ def run_slurm(
             count = watch.cancel()
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, KeyboardInterrupt):
-                raise KeyboardInterrupt(f"{count} job(s) in Slurm's queue were cancelled.") from None
+                raise KeyboardInterrupt(f"Cancelled {counted(count, 'job')} in Slurm's queue.") from None
             raise
     except NoAnswerError as error:
         raise MolSubError("Slurm", f"does not answer ({error})", "Run the command again once it does") from None

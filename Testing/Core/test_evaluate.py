@@ -191,7 +191,7 @@ def test_the_figure_says_what_it_is(evaluated: tuple[Path, dict[str, Any], str])
 
 def test_missing_folds_are_named(run: Path) -> None:
     (run / "fold-2" / "done.json").unlink()
-    with pytest.raises(TrainingError, match=r"fold\(s\) 2"):
+    with pytest.raises(TrainingError, match=r"fold 2"):
         evaluate_run(run)
     assert not (run / "evaluation.json").exists()
 

@@ -239,14 +239,14 @@ def test_patients_of_the_training_are_counted_refused_left_out_or_kept(
     prints = prints.with_part("test", set().union(*(hashes[name] for name in tested)))
     assert not any(each in str(prints.to_dict()) for each in trained)
     seen = known(training={"fingerprints": json.loads(json.dumps(prints.to_dict()))})
-    counted = rf"{len(trained)} image\(s\) of {len(gone)} patient\(s\) that the model was trained on, of 39 patients"
+    counted = rf"{len(trained)} images of {len(gone)} patients that the model was trained on, of 39 patients"
     with pytest.raises(MolSubError, match=counted):
         validated(cohort, tmp_path / "refused", seen)
     assert not (tmp_path / "refused").exists()
     result = validated(cohort, tmp_path / "kept", seen, overlap="keep").result
     assert result["overlap"]["development"]["images"] == len(trained)
     assert any("on them the figures are no validation" in text for text in result["warnings"])
-    assert any("patient(s) are of the test set" in text for text in result["warnings"])
+    assert any("from the test set" in text for text in result["warnings"])
     result = validated(cohort, tmp_path / "left", seen, overlap="leave-out").result
     left = result["flow"]["left_out"]["patient with an image that the model was trained on"]["patients"]
     (halved,) = (name for name in names if len(hashes[name]) == 1)  # whose other image is absent
@@ -269,7 +269,7 @@ def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert "External validation, task luminal" in printed
     assert "the model was trained on: on them the figures are no validation" in printed
-    assert "are of the test set of the model's own cohort" in printed
+    assert "from the test set of the model's own cohort" in printed
     assert (workplace / "m.molsub").read_bytes() == before
     change = read_json(tmp_path / "v" / "evaluation.json")["recalibration"]
     assert read_card(new)["recalibration"]["slope"] == change["slope"]

@@ -144,5 +144,5 @@ def test_too_few_patients_of_a_class_are_told() -> None:
         fitted(values, labels)
     labels[:2] = 1
     patients = np.array(["same", "same", *map(str, range(18))])
-    with pytest.raises(TrainingError, match=r"training part: has 1 patient\(s\) of class b"):
+    with pytest.raises(TrainingError, match=r"training part: has 1 patient of class b"):
         fitted(values, labels, patients)

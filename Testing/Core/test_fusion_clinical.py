@@ -50,7 +50,7 @@ def test_values_by_study_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "changes", "message"),
     [
-        (["age", "size"], {}, r"t.csv: lacks the column\(s\) size; found: age, grade, menopause, remark"),
+        (["age", "size"], {}, r"t.csv: lacks the column size; found: age, grade, menopause, remark"),
         (["age", "HER2"], {}, r"her2: the subtype is defined by it.*Leave it out of --clinical"),
         (["Ki-67"], {}, r"ki-67: the subtype is defined by it"),
         (["ER status"], {}, r"er status: the subtype is defined by it"),

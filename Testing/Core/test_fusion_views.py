@@ -185,7 +185,7 @@ def test_a_class_too_small_for_an_inner_validation(tmp_path: Path) -> None:
     few = Patches(select(patches.rows, keep), patches.partition[keep], patches.features[keep], patches.clinical)
     run = tmp_path / "tn--simple-cnn"
     write_base(run, few)
-    assert "fold 1 has 1 training patient(s) of class TN" in make_fusions(run, ["views-learned"])["views-learned"]
+    assert "fold 1 has 1 training patient of class TN" in make_fusions(run, ["views-learned"])["views-learned"]
 
 
 def test_features_of_another_run_or_damaged_ones(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_the_commands_refuse_a_leak_and_can_be_told_to_go_on(
     out = leak.parent / "run"
     line = failing(capsys, "train", str(leak), "--task", "tn", "--out", str(out), *small)
     assert "row 3: rows 2, 3 are of one patient" in line
-    assert "and 5 more problem(s)" in line
+    assert "and 5 more problems" in line
     assert not out.exists()
     line = failing(
         capsys, "study", str(leak), "--tasks", "tn", "--out", str(out), "--architectures", "simple-cnn", *small[2:]

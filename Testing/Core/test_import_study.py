@@ -47,7 +47,7 @@ def test_the_check_says_which_tasks_the_table_serves(table: Path, capsys: pytest
 
 def test_a_task_that_splits_a_partial_subtype_is_refused(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = read_cohort(table)
-    with pytest.raises(CohortError, match=r"4 row\(s\), first row 4: HER2\+ may be .* task subtype5 tells apart"):
+    with pytest.raises(CohortError, match=r"4 rows, first row 4: HER2\+ may be .* task subtype5 tells apart"):
         make_split(cohort, TASKS["subtype5"], folds=2)
     line = failing(capsys, "train", str(table), "--task", "subtype5", "--out", str(table.parent / "no"), *PLAN[:-2])
     assert "HER2+ may be HER2+/HR+ or HER2+/HR-" in line

@@ -285,7 +285,7 @@ def test_holes_are_cut_out_and_told(tmp_path: Path) -> None:
         assert lesion.box == Box(10, 31, 5, 26)
         assert lesion.mask is not None
         assert lesion.mask.sum() == 21 * 21 - 11 * 11
-        assert "1 polygon(s) marked as holes" in lesions.warnings[0]
+        assert "without 1 hole" in lesions.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -181,9 +181,9 @@ def test_the_command_asks_about_pictures_that_name_nobody(
     names = [str(tmp_path / f"{n}.png") for n in range(2)]
     command = ["predict", *names, "--lesion", BOX, "--lesion", BOX, "--model", str(workplace / "m.molsub")]
     line = failing(capsys, *command, "--layers", "none", "--out", str(tmp_path / "out"))
-    assert "image(s) 1, 2 of 2 do not say whose they are" in line
+    assert "of 2 images 1, 2 had no PatientID to say whose they are" in line
     assert "--same-patient" in line
-    assert "--side: is given 1 time(s) for 2 images" in failing(capsys, *command, "--side", "L", "--out", "x")
+    assert "--side: is given 1 time for 2 images" in failing(capsys, *command, "--side", "L", "--out", "x")
 
 
 def test_both_breasts_of_a_patient_are_two_units_of_one_cluster() -> None:

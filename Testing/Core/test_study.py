@@ -117,7 +117,7 @@ def test_a_dry_run_plans_and_writes_nothing(place: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert main(command(place, "dry", *TASKS, "--dry-run")) == 0
     printed = capsys.readouterr().out
-    assert "4 jobs: 2 task(s) x 1 model(s) x 2 fold(s); 0 finished" in printed
+    assert "4 jobs: 2 tasks x 1 model x 2 folds; 0 finished" in printed
     assert "Nothing was written." in printed
     assert not (place / "dry").exists()
 
@@ -182,7 +182,7 @@ def test_a_killed_worker_costs_its_job_only(place: Path) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == 2, err
     last = err.strip().splitlines()[-1]
-    assert "1 job(s) failed, first luminal simple-cnn fold 1" in last
+    assert "1 job failed, first luminal simple-cnn fold 1" in last
     assert "signal 9" in last
     assert len(list((place / "lost").rglob("runs/*cnn/fold-*/done.json"))) == 3
     assert main(command(place, "lost", *TASKS)) == 0

@@ -49,10 +49,10 @@ def told(cohort: Path, capsys: pytest.CaptureFixture[str], table: Path, *more: s
 def test_a_class_with_fewer_patients_than_folds(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = cohort / "table.csv"
     line = told(cohort, capsys, table, "--tasks", "luminal", "her2", "--folds", "3")
-    assert "class HER2-positive has 2 patient(s), 3 fold(s) and a test set need 4" in line
+    assert "class HER2-positive has 2 patients, 3 folds and a test set need 4" in line
     assert "fewer --folds" in line
     line = told(cohort, capsys, table, "--folds", "2")  # all tasks
-    assert "class HER2-positive has 2 patient(s)" in line
+    assert "class HER2-positive has 2 patients" in line
 
 
 def test_a_class_too_small_for_a_baseline(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_a_class_too_small_for_a_baseline(cohort: Path, capsys: pytest.CaptureFi
     split = changed(cohort, "few", [{"patient_id": name, "partition": part} for name, part in parts.items()])
     more = ["--tasks", "her2", "--split", str(split), "--architectures", "radiomics-svm"]
     line = told(cohort, capsys, changed(cohort, "no-tn", content), *more)
-    assert "fold 1 has 1 training patient(s) of class HER2-positive, baselines need 2" in line
+    assert "fold 1 has 1 training patient of class HER2-positive, baselines need 2" in line
 
 
 def test_a_patient_in_two_partitions(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +77,7 @@ def test_a_patient_in_two_partitions(cohort: Path, capsys: pytest.CaptureFixture
     assert "puts a patient into partitions test and 1" in line
     lacking = changed(cohort, "lacking", split[1:])
     line = told(cohort, capsys, cohort / "table.csv", "--tasks", "luminal", "--split", str(lacking))
-    assert "lacks 1 patient(s) of the table" in line
+    assert "lacks 1 patient of the table" in line
 
 
 def test_one_image_under_two_patients(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +100,7 @@ def test_a_missing_clinical_value(cohort: Path, capsys: pytest.CaptureFixture[st
     line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2", "--clinical", "age")
     assert "row 6, age: the clinical value is missing" in line
     line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2", "--clinical", "menopause")
-    assert "lacks the column(s) menopause" in line
+    assert "lacks the column menopause" in line
 
 
 @pytest.mark.parametrize(

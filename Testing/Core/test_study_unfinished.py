@@ -55,7 +55,7 @@ def test_unfinished_jobs_are_counted_and_named(tmp_path: Path, quick: Callable[[
     assert not page.open
     assert "13 of 16 jobs finished" in page.text
     assert "tn, Simple CNN: fold 1, 2" in page.text
-    assert "HER2-positive vs HER2-negative: DenseNet121-CBAM is not finished (1 fold(s) left)" in page.text
+    assert "HER2-positive vs HER2-negative: DenseNet121-CBAM is not finished (1 fold left)" in page.text
     assert "DenseNet121-CBAM has no heatmaps on this task yet" in page.text
     assert "not finished" in page.text.partition("All models: AUC per patient")[2].partition("by view")[0]
     assert {row["task"] for row in csv_rows(tmp_path / "results" / "table-3.csv")} == {"tn", "subtype5"}
@@ -79,7 +79,7 @@ def test_nothing_is_finished(tmp_path: Path, quick: Callable[[Path], Page]) -> N
     page = quick(tmp_path)
     assert not page.open
     assert "2 of 4 jobs finished" in page.text
-    assert page.text.count("DenseNet121-CBAM is not finished (2 fold(s) left)") >= 8
+    assert page.text.count("DenseNet121-CBAM is not finished (2 folds left)") >= 8
     assert page.text.count("Not made") >= 15
     assert (
         "Table 2. Performance of DenseNet121-CBAM: Luminal vs non-Luminal Not made: the study has no task luminal"

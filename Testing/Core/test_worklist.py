@@ -304,7 +304,7 @@ def test_the_second_reader_is_blind(table: Path) -> None:
         assert again.blind
         assert all(entry.given == () for entry in again.entries)
         for order in (("A", "B"), ("B", "A")):
-            with pytest.raises(MolSubError, match=r"reader B: has 1 image\(s\) left"):
+            with pytest.raises(MolSubError, match=r"reader B: has 1 image left"):
                 pairs(table, *order)
         again.set_done(4)
     found = pairs(table, "A", "B")

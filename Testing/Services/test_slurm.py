@@ -212,7 +212,7 @@ def test_an_interrupted_program_cancels_its_jobs(study: Study, cluster: SlurmClu
         if event.event == "started":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match=r"1 job\(s\) in Slurm's queue were cancelled"):
+    with pytest.raises(KeyboardInterrupt, match=r"Cancelled 1 job in Slurm's queue"):
         call(study, [job], interrupt)
     assert cluster.ask("squeue", "--noheader") == ""
     assert not job.finished

@@ -125,7 +125,7 @@ def test_every_format_lands_pixel_by_pixel(
     labels = mask(case.labels_of(volume).shape)
     for write in (write_nifti, write_nrrd, write_slicers, write_png, write_seg):
         path = write(tmp_path, labels, synthetic_case.images[0])
-        assert import_file(panel, module, path, process_until, dialogs).startswith("2 lesion(s) imported"), path
+        assert import_file(panel, module, path, process_until, dialogs).endswith(": 2."), path
         np.testing.assert_array_equal(case.labels_of(volume), labels)
         assert [row.size.split("(")[1] for row in panel.controller.rows] == ["90 x 40 px)", "33 x 90 px)"]
         assert len(panel.controller.region.geometries) == 2
@@ -149,7 +149,7 @@ def test_imports_add_up_and_can_be_undone(
     expected = np.where(labels > 0, labels + 1, painted)
     np.testing.assert_array_equal(case.labels_of(volume), expected)
     said = import_file(panel, module, path, process_until, dialogs)  # by mistake once more: a mean would count it twice
-    assert said.startswith("0 lesion(s) imported") and "2 of its lesions are outlined already" in said
+    assert ": 0." in said and "2 of its lesions are outlined already" in said
     np.testing.assert_array_equal(case.labels_of(volume), expected)
     panel.editor.widget.undo()
     np.testing.assert_array_equal(case.labels_of(volume), painted)

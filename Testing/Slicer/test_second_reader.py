@@ -57,7 +57,7 @@ def test_two_readers_are_compared_and_made_one(
     assert not reader.controller.worklist.current.given
     assert ui.compareButton.enabled
     ui.compareButton.click()
-    assert "reader Dr. B: has 4 image(s) left" in module.message.text
+    assert "reader Dr. B: has 4 images left" in module.message.text
     assert ui.pairTable.rowCount == 0
     assert not ui.summaryLabel.text
     reader.click("closeButton")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from MolSubCore.cohort.table import parse_cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, note_lines, read_rows
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, counted, listed
 from MolSubCore.files import (
     ESCAPED,
     OVERWRITE,
@@ -84,7 +84,7 @@ class Ledger:
         """
         missing = [key for key, place in self._places.items() if place is None]
         if missing:
-            raise LedgerFault(f"{self.kind}: {len(missing)} input(s) went nowhere, first {missing[0]}")
+            raise LedgerFault(f"{self.kind}: {counted(len(missing), 'input')} went nowhere, first {missing[0]}")
         counts = self.counts()
         if sum(counts.values()) != len(self._places):
             raise LedgerFault(f"{self.kind}: {len(self._places)} were read, {sum(counts.values())} have a place")
@@ -748,7 +748,7 @@ def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
     columns = [column_name(cell) for cell in header]
     doubled = {name for name in columns if name and columns.count(name) > 1}
     if doubled:
-        raise CohortError(path, f"has the column(s) {', '.join(sorted(doubled))} twice", "Take the original table")
+        raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Take the original table")
     for number, cells in rows:
         if any(cell.strip() for cell in cells):
             values = {name: clean_cell(cell) for name, cell in zip(columns, cells, strict=False) if name}

@@ -35,7 +35,7 @@ from MolSubCore.cohort.names import IMAGE_ENDINGS, is_neutral, patients_of, tell
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
-from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.errors import CohortError, MolSubError, listed
 from MolSubCore.files import open_file
 from MolSubCore.imaging.io import dicom as facts
 from MolSubCore.imaging.io.dicom import open_dicom
@@ -624,7 +624,7 @@ class _Labels:
         if "patient_id" in lacking and set(_ID_COLUMNS) & set(names):
             lacking.remove("patient_id")
         if lines and lacking:
-            text = f"lacks the column(s) {', '.join(lacking)}; found: {', '.join(names)}"
+            text = f"lacks the {listed('column', lacking)}; found: {', '.join(names)}"
             raise CohortError(table, text, "Add them to the header row")
         if columns.SIDES & set(map(columns.plain, names)):
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from MolSubCore.errors import counted
 from MolSubCore.report.items import Record, Table, fusion_title, model_title
 from MolSubCore.report.page import interval
 from MolSubCore.statistics.metrics import metric_title
@@ -89,7 +90,7 @@ def absence(results: StudyResults, tasks: tuple[str, ...]) -> str:
         return "the study has no models"
     left = sorted(fold for task, model, fold in results.unfinished if task in planned and model == results.main)
     if left:
-        return f"{model_title(results.main)} is not finished ({len(left)} fold(s) left)"
+        return f"{model_title(results.main)} is not finished ({counted(len(left), 'fold')} left)"
     return f"{model_title(results.main)} is not evaluated yet"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from MolSubCore.errors import counted
 from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.prediction.warnings import spacing_text
@@ -154,9 +155,10 @@ def preprocessing_facts(results: StudyResults) -> Facts:
 def split_facts(results: StudyResults) -> Facts:
     """How patients were divided."""
     study = results.study
+    folds = counted(known(study.get("folds")), "fold")
     return [
         ("Unit", "the patient: all images of a patient lie in one partition"),
-        ("Division", f"a test set, and {known(study.get('folds'))} fold(s) of the rest; one division for all tasks"),
+        ("Division", f"a test set, and {folds} of the rest; one division for all tasks"),
         ("Stratified by", "the molecular subtype"),
         ("Test set", "never used to choose a model, an epoch, a temperature or a threshold; from the same cohort, so "
                      "setting, eligibility, outcome and predictors are those of the training patients"),
@@ -168,7 +170,7 @@ def split_facts(results: StudyResults) -> Facts:
 _PLAN = (
     ("optimizer", "AdamW, rate {learning_rate}, weight decay {weight_decay}, betas {beta1} and {beta2}"),
     ("schedule", "{schedule}, {epochs} epochs at most, stops after {patience} without a better one"),
-    ("batch", "{batch_size} patches, {precision} on {device}, {threads} thread(s)"),
+    ("batch", "{batch_size} patches, {precision} on {device}, threads: {threads}"),
     ("dropout", "{dropout}"),
     ("selection of the epoch", "{monitor} of the fold's validation part"),
 )
@@ -257,7 +259,7 @@ def limitations(results: StudyResults) -> Iterator[str]:
         counts = run.evaluation["prevalence"]["test"]["patients"]
         name = min(counts, key=counts.__getitem__)
         if counts[name] < _FEW:
-            text = f"the test set has {counts[name]} patient(s) of {name}"
+            text = f"the test set has {counted(counts[name], 'patient')} of {name}"
             yield f"{get_task(task).title}: {text}; figures that rest on them are uncertain."
     makers = [name for name in summary.get("manufacturers", {}) if name != "unknown"]
     if len(makers) == 1 and not study.get("synthetic"):

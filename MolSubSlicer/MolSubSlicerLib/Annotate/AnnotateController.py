@@ -213,7 +213,7 @@ class AnnotateController:
             if count < result["count"]:
                 text = _("{count} of its lesions are outlined already, pixel for pixel: not added again.")
                 warnings.append(text.format(count=result["count"] - count))
-            text = _("{count} lesion(s) imported from {name}.").format(count=count, name=Path(path).name)
+            text = _("Lesions imported from {name}: {count}.").format(count=count, name=Path(path).name)
             self.session.say(" ".join([text, *warnings]), "warning" if warnings else "info")
 
         options = {"image": image, "lesions": str(path), "out": str(self.session.new_folder("lesions"))}

@@ -147,7 +147,9 @@ class SecondReaderController:
             apart = sum("consensus_problem" in item for item in self.items)
             text = _("The consensus was written to {path}.").format(path=self.consensus)
             if apart:
-                text += " " + _("{count} image(s) have none: the outlines have no pixel in common.").format(count=apart)
+                text += " " + _("Images without one, as the outlines have no pixel in common: {count}.").format(
+                    count=apart
+                )
             self.session.say(text, "warning" if apart else "info")
         except (ValueError, OSError) as error:
             self.session.say(str(error), "error")

@@ -94,7 +94,7 @@ class WorklistController:
 
         def done(result: dict[str, Any]) -> None:
             if result["skipped"]:
-                text = _("{count} file(s) are no mammograms and were left out.")
+                text = _("Files left out because they are not mammograms: {count}.")
                 self.session.say(text.format(count=len(result["skipped"])), "warning")
             self._try(lambda: self._begin(source, reader, blind, [Path(image) for image in result["images"]]))
 
