@@ -923,11 +923,28 @@ class _Filled(Sequence[NDArray[np.integer]]):
 
 
 def _filled(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.integer]:
-    """Pixels inside a polygon or on its outline."""
-    import cv2
-
+    """Pixels whose centre is inside a polygon (even-odd rule) or that its outline passes: OpenCV's ``fillPoly``."""
     layer = np.zeros(shape, np.uint8)
-    cv2.fillPoly(layer, [np.round(points[:, ::-1]).astype(np.int32)], 1)
+    corners = np.round(points).astype(np.int64)
+    first, last = corners.min(axis=0), corners.max(axis=0)
+    part = layer[first[0] : last[0] + 1, first[1] : last[1] + 1]
+    corners -= first
+    # Where a row crosses an edge, inside becomes outside: from the first pixel that isn't left of it.
+    crossings = np.zeros((part.shape[0], part.shape[1] + 1), bool)
+    for (row, column), (end, target) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        rows = np.arange(min(row, end), max(row, end))
+        columns = column - (row - rows) * (target - column) // (end - row) if len(rows) else rows
+        np.logical_xor.at(crossings, (rows, columns), True)
+    part[:] = np.logical_xor.accumulate(crossings[:, :-1], axis=1)
+    for start, stop in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        (row, column), (end, target) = sorted((start, stop), key=lambda corner: corner[1])
+        rows, columns = end - row, target - column
+        steps = max(abs(rows), columns)
+        along = np.arange(steps + 1)
+        if columns >= abs(rows):  # Bresenham's line, halves towards the start
+            part[row - np.sign(rows) * ((steps - 2 * abs(rows) * along) // (2 * max(steps, 1))), column + along] = 1
+        else:
+            part[row + np.sign(rows) * along, column - (steps - 2 * columns * along) // (2 * steps)] = 1
     return layer
 
 

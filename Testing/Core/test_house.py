@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -51,6 +52,25 @@ def test_a_lower_room_never_knows_an_upper_one() -> None:
             if room in level and other in level and other != room and level[other] >= level[room]:
                 found.add((str(path.relative_to(CORE)), name))
     assert not found
+
+
+def test_reading_and_outlining_need_only_what_a_fresh_slicer_has() -> None:
+    """Nothing has to be installed there before a mammogram is shown and its lesion outlined."""
+    shipped = {*sys.stdlib_module_names, "MolSubCore", "numpy", "scipy", "pydicom", "PIL", "SimpleITK", "highdicom"}
+    needs = {
+        # the patch (CLAHE) and the radiomics are made where the model is
+        *(("lesions/roi.py", "cv2"), ("lesions/roi.py", "skimage")),
+        *(("lesions/radiomics.py", "skimage"), ("lesions/radiomics.py", "mirp")),
+        ("imaging/io/picture.py", "cv2"),  # 16-bit pictures of several channels: no other library reads all of them
+        ("imaging/io/damage.py", "cv2"),  # progressive JPEG: no other library tells what it finds wrong
+    }
+    found = {
+        (path.relative_to(CORE).as_posix(), name.split(".")[0])
+        for path in modules()
+        if path.relative_to(CORE).parts[0] in ("imaging", "lesions")
+        for name in imported(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert {(path, name) for path, name in found if name not in shipped} == needs
 
 
 def test_no_module_needs_itself() -> None:

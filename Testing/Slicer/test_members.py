@@ -32,7 +32,8 @@ def test_nothing_that_pythonqt_would_refuse() -> None:
 def test_the_reader_sees_each_kind_of_misuse() -> None:
     text = (
         "import qt, ctk\nqt.QLabel(text='')\nqt.QLabel().setAlignment(qt.Qt.AlignmentFlag.AlignLeft)\nqt.Qt.AlignLeft\n"
-        "ctk.ctkSliderWidget()\nslicer.util.loadUI(a=1)\nfrom qt import QLabel\nqt.QFontMetrics(font).rect(name).width()\n"
+        "ctk.ctkSliderWidget()\nslicer.util.loadUI(a=1)\nfrom qt import QLabel\n"
+        "qt.QFontMetrics(font).rect(name).width()\n"
     )
     assert sorted(misuse(text)) == [
         "2: keyword arguments to qt.QLabel",
