@@ -29,13 +29,13 @@ from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 from MolSubCore.lesions.lesion import Box
 from MolSubCore.lesions.masks import KNOWN_ENDINGS, read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
-from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.lesions.roi import extract_rois, image_remarks
 
 Progress = Callable[[int, int, str], None]
 
 #: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
 #: and older predictions of a table that is resumed, are then left aside.
-READING_VERSION = 10
+READING_VERSION = 11
 
 
 def default_cache() -> Path:
@@ -184,7 +184,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         sizes = [max((size for size in sizes if size is not None), default=None)]
     meta = [
         {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(), "lesion_mm": size,
-         "warnings": [*mammogram.warnings, *lesions.warnings, *roi.warnings]}
+         "warnings": [*image_remarks(mammogram, recipe), *lesions.warnings, *roi.warnings]}
         for roi, size in zip(rois, sizes, strict=True)
     ]  # fmt: skip
     return np.stack([roi.patch for roi in rois]), meta

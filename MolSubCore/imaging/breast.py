@@ -104,14 +104,23 @@ _SKIN = 0.02
 #: Share of the breast's inner values below the middle of those at its rim up to which the rim is dark: of real films
 #: and pictures at hand at most 0.02, of their negatives at least 0.17.
 _DARK_RIM = 0.15
-#: A piece of tissue this large beside the largest one is breast, too (an axilla); a marker of lead is smaller.
+#: A piece of tissue this large beside the largest one is breast, too, if it reaches the picture's edge (an axilla); a
+#: marker of lead is smaller, a label lies in the air.
 _SECOND = 0.03
+#: A frame's rows and columns: so large a share of their pixels has at least this share of the brightest value; up to so
+#: large a share of a side.
+_FRAMED, _FRAME_VALUE, _FRAME = 0.95, 0.9, 0.05
 #: Brighter pieces in the air no larger than this share of the picture are its noise.
 _NOISE = 3e-4
 #: Of a region of air, this share lies farther than this from what is brighter, in shares of the longer side.
 _WIDE, _WIDE_SHARE = 0.02, 0.5
 
+#: Values of a plateau lie within this share of the range; below it a gap of this share holds at most so many for each
+#: of them; and it is at most so large a share of the breast.
+_FLAT, _GAP, _IN_GAP, _MOST_FOREIGN = 0.02, 0.05, 0.1, 0.1
+
 _KNOWN: WeakKeyDictionary[Mammogram, BreastArea | None] = WeakKeyDictionary()
+_VALUES: WeakKeyDictionary[Mammogram, tuple[NDArray[np.float32], NDArray[np.float32]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +131,21 @@ class BreastArea:
     ----------
     cells : ndarray of bool, shape (rows, columns)
         True on the breast and on a rim of 2 % of the picture's longer side around it, where the skin is thin.
+    own : ndarray of bool, shape (rows, columns)
+        True on the breast alone.
+    inner : ndarray of bool, shape (rows, columns)
+        True on the breast but for the outermost 2 %, at the skin and at the picture's edge: markers that touch the skin
+        and bright strips of the film's or the detector's edge are not in it.
+    foreign : ndarray of bool, shape (rows, columns)
+        True on what is neither breast nor air: markers, labels, a frame; and one cell around.
     step : int
         Pixels of the mammogram along a cell's side; cell (i, j) begins at pixel (i * step, j * step).
     """
 
     cells: NDArray[np.bool_]
+    own: NDArray[np.bool_]
+    inner: NDArray[np.bool_]
+    foreign: NDArray[np.bool_]
     step: int
 
     def at(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
@@ -146,6 +165,14 @@ def breast_area(mammogram: Mammogram) -> BreastArea | None:
     return _KNOWN[mammogram]
 
 
+def share_area(known: Mammogram, other: Mammogram) -> None:
+    """Let a mammogram of the same pixels have the area and the values of a known one."""
+    if known in _KNOWN:
+        _KNOWN[other] = _KNOWN[known]
+    if known in _VALUES:
+        _VALUES[other] = _VALUES[known]
+
+
 def _find(mammogram: Mammogram) -> BreastArea | None:
     from scipy import ndimage
 
@@ -156,10 +183,16 @@ def _find(mammogram: Mammogram) -> BreastArea | None:
     sampled = sample_values(mammogram)
     if bright_background(mammogram):
         values, sampled = -values, -sampled
+    tissue = np.ones(values.shape, bool)
+    if (plateau := _plateau(sampled)) is not None:
+        sampled = sampled[sampled < plateau]
+        tissue = ~ndimage.binary_dilation(values >= plateau, np.ones((5, 5), bool))
+    frame = _frame(values)
+    padded = padded | frame
     air = _air(padded | _dark(values, sampled))
     if air.mean() < _LEAST_AIR:  # the background of a film is noisy: is there one behind the noise?
         values = ndimage.uniform_filter(values, 5)
-        air = _air(padded | _dark(values, values.ravel()))
+        air = _air(padded | _dark(values, values[tissue]))
     if air.mean() < _LEAST_AIR:
         return None
     numbered, count = ndimage.label(~air)
@@ -168,9 +201,95 @@ def _find(mammogram: Mammogram) -> BreastArea | None:
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
     if sizes.max() < _LEAST_BREAST * air.size:
         return None
-    breast = np.isin(numbered, 1 + np.flatnonzero(sizes >= _SECOND * sizes.max()))
+    kept = {1 + int(sizes.argmax())}
+    edge = np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]])
+    kept |= {int(n) for n in np.unique(edge[edge > 0]) if sizes[n - 1] >= _SECOND * sizes.max()}
+    breast = np.isin(numbered, list(kept))
     rim = max(1, math.ceil(_SKIN * max(air.shape)))
-    return BreastArea(ndimage.distance_transform_edt(~breast) <= rim, step)
+    foreign = ndimage.binary_dilation((~air & ~breast) | frame, np.ones((3, 3), bool)) & ~breast
+    inner = _inner(breast, rim)
+    return BreastArea(ndimage.distance_transform_edt(~breast) <= rim, breast, inner, foreign, step)
+
+
+def _frame(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The cells of a bright frame round the picture, or of a part of it along a side."""
+    bright = values >= values.min() + _FRAME_VALUE * np.ptp(values)
+    found = np.zeros(values.shape, bool)
+    for lines, marks in ((bright, found), (bright.T, found.T)):
+        most = math.ceil(_FRAME * len(lines))
+        for order in (range(most), range(len(lines) - 1, len(lines) - 1 - most, -1)):
+            for number in order:
+                if lines[number].mean() < _FRAMED:
+                    break
+                marks[number] = True
+    return found
+
+
+def _inner(breast: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:
+    """The breast without its rim, and without what is connected to it by the rim alone."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(breast, 1))[1:-1, 1:-1]
+    inner = depth > min(float(rim), float(depth.max()) / 2)
+    numbered, count = ndimage.label(inner)
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return np.isin(numbered, np.flatnonzero(sizes >= max(1, _SECOND * sizes.max())))
+
+
+def breast_values(mammogram: Mammogram) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sampled values (bright = dense) of the breast with its faint edge, and of its inner part: see `BreastArea`.
+
+    Where the picture shows no air, both are of all that is no frame; of a negative they are `foreground_values`.
+    Markers and labels over the breast are not of its inner part.
+    """
+    if mammogram not in _VALUES:
+        _VALUES[mammogram] = _values(mammogram)
+    return _VALUES[mammogram]
+
+
+def _values(mammogram: Mammogram) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from scipy import ndimage
+
+    stored = mammogram.stored
+    step = max(1, math.isqrt(max(1, stored.size // _SAMPLES)))
+    values = mammogram.orient(mammogram.rescale(stored[::step, ::step]))
+    seen = np.ones(values.shape, bool) if mammogram.outside is None else ~mammogram.outside[::step, ::step]
+    if not seen.any() or bright_background(mammogram):
+        return (foreground_values(values[seen]),) * 2
+    if (area := breast_area(mammogram)) is None:
+        cell = max(1, math.isqrt(max(1, stored.size // _CELLS)))
+        own = inner = ~_frame(mammogram.orient(mammogram.rescale(stored[::cell, ::cell])))
+        known = own
+    else:
+        own = ndimage.binary_dilation(area.own, np.ones((3, 3), bool)) & ~area.foreign
+        known, inner, cell = ~area.foreign, area.inner, area.step
+    row, column = (np.arange(0, length, step) // cell for length in stored.shape)
+    known, own, inner = (grid[row[:, None], column[None, :]] & seen for grid in (known, own, inner))
+    if inner.any() and (plateau := _plateau(values[inner])) is not None:
+        free = ~ndimage.binary_dilation(inner & (values >= plateau), np.ones((3, 3), bool), iterations=2)
+        known, own, inner = known & free, own & free, inner & free
+    above = foreground_values(values[known])  # what is foreign must not decide where the background ends
+    own &= values >= above.min(initial=np.inf)
+    if not own.any():
+        return (foreground_values(values[seen]),) * 2
+    inner &= own
+    return values[own], values[inner if inner.any() else own]
+
+
+def _plateau(values: NDArray[np.float32]) -> float | None:
+    """The least of values that are all the brightest one, with (nearly) none next below: lead, or burnt in.
+
+    None where there are none such. Tissue that is saturated has soft edges, and so its values have no gap.
+    """
+    if values.size == 0:
+        return None
+    top = float(values.max())
+    span = top - float(np.percentile(values, 0.5))
+    least = top - _FLAT * span
+    count = np.count_nonzero(values >= least)
+    below = np.count_nonzero(values >= least - _GAP * span) - count
+    return least if 0 < count <= _MOST_FOREIGN * values.size and below <= _IN_GAP * count else None
 
 
 def _dark(values: NDArray[np.float32], sampled: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.breast import foreground_values, sample_values
-from MolSubCore.imaging.display import PERCENTILES, DisplayStep, display_step
+from MolSubCore.imaging.display import PERCENTILES, DisplayStep, breast_range, display_step
 from MolSubCore.imaging.mammogram import Mammogram
 
 _TYPES = (np.uint8, np.int16, np.uint16)
-_PERCENTILE = "percentile-2"
+_PERCENTILE = "percentile-3"
 _BREAST = PERCENTILES[_PERCENTILE]
 #: Outputs of a table at which a straight line is laid through it.
 _LINE = (0.1, 0.9)
@@ -75,12 +74,12 @@ def canonical_window(mammogram: Mammogram) -> Window:
     step = display_step(mammogram)
     ends, how = _ends(mammogram, step)
     if ends is None:
-        step, ends = DisplayStep(_PERCENTILE), _percentiles(mammogram)
+        step, ends = DisplayStep(_PERCENTILE), breast_range(mammogram, _PERCENTILE)
         how = f"{how}, so it is the breast's {_BREAST[0]:g} to {_BREAST[1]:g} percentile"
-    elif mammogram.inverted:
+    if mammogram.inverted:
         total = sum(mammogram.value_range)
         ends = (total - ends[1], total - ends[0])
-    low, high = ends
+    low, high = ends if ends[1] > ends[0] else (ends[0] - 0.5, ends[0] + 0.5)
     name = step.voi.explanation if step.voi is not None else ""
     named = f"{step.name} ({name})" if name else step.name
     note = f"Displayed from {low:g} to {high:g} (bright = dense), from {named}{how}."
@@ -113,11 +112,3 @@ def _line_of_table(table: NDArray[np.float32], first: float) -> tuple[float, flo
     slope = (float(table[at_high]) - float(table[at_low])) / (at_high - at_low)
     black = first + at_low - float(table[at_low]) / slope
     return black, black + 1.0 / slope
-
-
-def _percentiles(mammogram: Mammogram) -> tuple[float, float]:
-    sampled = sample_values(mammogram)
-    if sampled.size == 0:
-        return mammogram.value_range
-    low, high = (float(value) for value in np.percentile(foreground_values(sampled), _BREAST))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)

@@ -13,19 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.breast import bright_background, foreground_values, sample_values
+from MolSubCore.imaging.breast import breast_values, bright_background, foreground_values, sample_values, share_area
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 
 Region = tuple[slice, slice]
 
 #: The step that shows a mammogram where nothing else is asked for. What it does is part of a recipe, so that a change
-#: gets another name: ``auto``, the first one, stays what it was for the models that were trained with it.
-AUTO = "auto-2"
+#: gets another name: ``auto`` and ``auto-2``, the first ones, stay what they were for the models trained with them.
+AUTO = "auto-3"
 #: Percentiles of the breast that become black and white. The first clipped up to a fifth of a lesion to white: dense
 #: lesions are the brightest part of a breast. On the eight lesions of CDD-CESM that are at hand the second adds at
-#: most 0.3 % to what is white in the files themselves, and a few hot pixels still do not set the range.
-PERCENTILES = {"percentile": (0.5, 99.5), "percentile-2": (0.5, 99.99)}
-_RANGE_OF = {"auto": "percentile", AUTO: "percentile-2"}
+#: most 0.3 % to what is white in the files themselves, and a few hot pixels still do not set the range. Both take all
+#: that is brighter than the background for the breast, markers and labels in the air, too; the third one does not.
+PERCENTILES = {"percentile": (0.5, 99.5), "percentile-2": (0.5, 99.99), "percentile-3": (0.5, 99.99)}
+_RANGE_OF = {"auto": "percentile", "auto-2": "percentile-2", AUTO: "percentile-3"}
+#: Those that take everything above the background for the breast.
+FORMER = frozenset(("auto", "auto-2", "percentile", "percentile-2"))
 #: What a file's own transform must show of the breast, or `AUTO` passes it over: its 3 to 99 percentile in an eighth of
 #: the grey scale, not more than a third of it white, and not more than half of it black (skin and fat are dark).
 #: Those of the vendors show it in a half and more, with nothing white and a fortieth black. And what is denser is
@@ -38,6 +41,10 @@ _LESION_FLAT, _FLAT_SPREAD = 0.5, 0.05
 _WHITE, _BLACK = 254.5 / 255, 0.5 / 255
 #: The same for ``auto``.
 _NO_CONTRAST = 2 / 255
+#: Share of the grey scale by which a former rule's black or white differs from the breast's own, when it is told.
+_MOVED = 0.05
+#: Share of the range from the breast's black to its inner part's white by which tissue of the rim may be brighter.
+_RIM_ABOVE = 0.025
 _CHUNK_ROWS = 256
 _STEPS: WeakKeyDictionary[Mammogram, dict[str, DisplayStep]] = WeakKeyDictionary()
 
@@ -128,9 +135,10 @@ def display_step(mammogram: Mammogram, step: str = AUTO) -> DisplayStep:
     ----------
     mammogram : Mammogram
     step : str
-        `AUTO`: the file's first usable VOI LUT, else its first usable window, else ``percentile-2``;
-        ``percentile-2``: straight line between two percentiles of the breast (`PERCENTILES`), estimated on a
-        subsample of the whole image; ``auto``, ``percentile``: those of recipes of before;
+        `AUTO`: the file's first usable VOI LUT, else its first usable window, else ``percentile-3``;
+        ``percentile-3``: straight line between two percentiles of the breast (`PERCENTILES`), estimated on a
+        subsample of the whole image; ``auto``, ``auto-2``, ``percentile``, ``percentile-2``: those of recipes of
+        before;
         ``full``: straight line over `Mammogram.value_range`; or the name of
         one of the file's own transforms, such as ``window:1``.
 
@@ -150,18 +158,26 @@ def display_step(mammogram: Mammogram, step: str = AUTO) -> DisplayStep:
     return known[step]
 
 
+def same_picture(known: Mammogram, other: Mammogram) -> None:
+    """Let a mammogram of the same pixels have what was found out about the breast and the display of a known one."""
+    if known in _STEPS:
+        _STEPS[other] = _STEPS[known]
+    share_area(known, other)
+
+
 def described(step: str) -> str:
     """A recipe's display step in words, for the methods of a report."""
     if step not in _RANGE_OF:
         return {"stored": "as stored"}.get(step, step)
     low, high = PERCENTILES[_RANGE_OF[step]]
     first = "the file's first VOI LUT, else its first window"
-    if step == AUTO:
+    if step != "auto":
         first += (
             f", that shows what is denser brighter, the breast in at least {_LEAST_CONTRAST:.1%} of the grey scale, "
             f"at most {_MOST_WHITE:.0%} of it plain white and {_MOST_BLACK:.0%} plain black"
         )
-    return f"{first}; else from the {low:g} to the {high:g} percentile of the breast ({step})"
+    of = "what is brighter than the background" if step in FORMER else "the breast (white without its rim)"
+    return f"{first}; else from the {low:g} to the {high:g} percentile of {of} ({step})"
 
 
 def _make_step(mammogram: Mammogram, step: str) -> DisplayStep:
@@ -171,7 +187,7 @@ def _make_step(mammogram: Mammogram, step: str) -> DisplayStep:
         low, high = mammogram.value_range
         return DisplayStep("full", mammogram.inverted, low=low, high=high)
     if step in PERCENTILES:
-        low, high = _breast_range(mammogram, PERCENTILES[step])
+        low, high = breast_range(mammogram, step)
         return DisplayStep(step, mammogram.inverted, low=low, high=high)
     for voi in mammogram.voi:
         if voi.name == step:
@@ -181,7 +197,7 @@ def _make_step(mammogram: Mammogram, step: str) -> DisplayStep:
 
 
 def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
-    breast = mammogram.orient(foreground_values(sample_values(mammogram)))  # back to polarity as stored
+    breast = mammogram.orient(_breast(mammogram, policy)[0])  # back to polarity as stored
     passed: list[str] = []
     notes: tuple[str, ...] = ()
     for voi in sorted(mammogram.voi, key=lambda voi: voi.kind != "lut"):
@@ -191,9 +207,9 @@ def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
         passed.append(f"Display step {_named(voi)} was passed over: {reason}")
         others = f"; so were {len(passed) - 1} others" if len(passed) > 2 else "; so was another" if passed[1:] else ""
         notes = (f"{passed[0]}{others}.",)
-    low, high = _breast_range(mammogram, PERCENTILES[_RANGE_OF[policy]])
+    low, high = breast_range(mammogram, _RANGE_OF[policy])
     step = DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
-    if policy == AUTO and (found := _saturated(step.apply(breast.copy()))) and low < high:
+    if policy != "auto" and (found := _saturated(step.apply(breast.copy()))) and low < high:
         notes += (f"The picture shows {found}, as it is in the file: its structure is lost there.",)
         step = replace(step, notes=notes)
     return step
@@ -282,7 +298,7 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
     ends = mammogram.orient(mammogram.rescale(np.array([mammogram.stored.min(), mammogram.stored.max()])))
     black = shown <= _BLACK
     if black.mean() > _LESION_BLACK:  # air may well be black
-        black &= values >= foreground_values(sample_values(mammogram)).min(initial=np.inf)
+        black &= values >= breast_values(mammogram)[0].min(initial=np.inf)
     for name, hidden, own, most in (
         ("white", shown >= _WHITE, values >= ends.max(), _LESION_WHITE),
         ("black", black, values <= ends.min(), _LESION_BLACK),
@@ -291,7 +307,7 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
         if step.voi is None:  # the recipe's own range clips what it clips
             most = _LESION_ALL
         if share > _LESION_ALL or share - by_file > most:
-            cause = "as in the file itself" if by_file > share / 2 else f"by the display step {_named_step(step)}"
+            cause = "as in the file itself" if by_file > share / 2 else f"by the display step {named(step)}"
             found = f"{100 * share:.0f} % of the lesion is plain {name} in what the model sees"
             return f"{found}, {cause}: its structure is lost."
     levels = np.rint(255 * shown).astype(np.intp).ravel()
@@ -299,29 +315,71 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
     low, high = np.percentile(values.ravel()[most_often], (5, 95))
     if step.voi is not None and most_often.mean() > _LESION_FLAT and high - low > _FLAT_SPREAD * np.ptp(ends):
         found = f"{100 * most_often.mean():.0f} % of the lesion has one grey value in what the model sees"
-        return f"{found}, by the display step {_named_step(step)}: its structure is lost."
+        return f"{found}, by the display step {named(step)}: its structure is lost."
     return ""
 
 
-def _named_step(step: DisplayStep) -> str:
+def named(step: DisplayStep) -> str:
+    """A step with what a person knows it by."""
     return step.name if step.voi is None else _named(step.voi)
 
 
-def _breast_range(mammogram: Mammogram, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Percentiles of the breast in rescaled values, polarity as stored, low < high if possible."""
+def _breast(mammogram: Mammogram, step: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Values (bright = dense) that a step takes for the breast, and those by which it sets white."""
+    if step in FORMER:
+        return (foreground_values(sample_values(mammogram)),) * 2
+    return breast_values(mammogram)
+
+
+def breast_range(mammogram: Mammogram, step: str = _RANGE_OF[AUTO]) -> tuple[float, float]:
+    """Percentiles of the breast (`PERCENTILES`) in rescaled values, polarity as stored, low < high if possible."""
     sampled = sample_values(mammogram)
     if sampled.size == 0:
         return mammogram.value_range
-    breast = mammogram.orient(foreground_values(sampled))
-    if mammogram.inverted:
-        percentiles = (100 - percentiles[1], 100 - percentiles[0])
-    low, high = (float(v) for v in np.percentile(breast, percentiles))
+    low, high = _percentiles(_breast(mammogram, step), PERCENTILES[step])
     if high <= low:
         low, high = float(sampled.min()), float(sampled.max())
-        if mammogram.inverted:
-            total = sum(mammogram.value_range)
-            low, high = total - high, total - low
+    if mammogram.inverted:
+        total = sum(mammogram.value_range)
+        low, high = total - high, total - low
     return low, high
+
+
+def _percentiles(
+    values: tuple[NDArray[np.float32], NDArray[np.float32]], percentiles: tuple[float, float]
+) -> tuple[float, float]:
+    """A low and a high percentile of the breast.
+
+    Where the high one is far above what leaves as many values of the inner part above, its rim holds what is no tissue.
+    """
+    breast, inner = values
+    above = (100 - percentiles[1]) * breast.size / inner.size
+    low, high = (float(value) for value in np.percentile(breast, percentiles))
+    within = float(np.percentile(inner, max(50.0, 100 - above)))
+    return low, high if high - within <= _RIM_ABOVE * (within - low) else within
+
+
+def former_rule(mammogram: Mammogram, display: str) -> str:
+    """In what a rule of before (`FORMER`) shows a mammogram otherwise than that of now, after a colon; or empty."""
+    before, now = display_step(mammogram, display), display_step(mammogram)
+    if before.voi is not now.voi:
+        by = f"by {named(before)}" if before.voi is not None else f"by the {before.name} range"
+        why = next((f" ({note.partition(': ')[2].rstrip('.')})" for note in now.notes), "")
+        instead = "the rule of now passes it over" if before.voi is not None else f"that of now by {named(now)}"
+        return f"it shows the image {by}; {instead}{why}"
+    if before.voi is not None:
+        return ""
+    # The same percentiles, of the breast alone: what differs then is what lies beside the breast, or over it.
+    low, high = _percentiles(breast_values(mammogram), PERCENTILES[before.name])
+    if mammogram.inverted:
+        total = sum(mammogram.value_range)
+        low, high = total - high, total - low
+    if max(abs(before.low - low), abs(before.high - high)) <= _MOVED * (high - low):
+        return ""
+    return (
+        f"it takes all that is brighter than the background for breast (markers, labels, noise), and shows "
+        f"{before.low:.5g} to {before.high:.5g} in place of {low:.5g} to {high:.5g}"
+    )
 
 
 def display_array(

@@ -108,7 +108,7 @@ RECIPES = MappingProxyType(
     {
         recipe.name: recipe
         for recipe in (
-            Recipe("default", 2, 100.0, "px", AUTO, None, False, "centred", "antialiased", "float16"),
+            Recipe("default", 3, 100.0, "px", AUTO, None, False, "centred", "antialiased", "float16"),
             # The published preprocessing, bit for bit in its uint8 stages, with the clamp's rows and
             # columns the right way round.
             Recipe("published-2025", 1, 100.0, "px", "stored", 0.003, True, "published", "opencv-linear", "uint8"),
@@ -117,7 +117,10 @@ RECIPES = MappingProxyType(
 )
 
 #: Those of models of before, which keep their former display so that their results stay the same.
-_FORMER = (Recipe("default", 1, 100.0, "px", "auto", None, False, "centred", "antialiased", "float16"),)
+_FORMER = (
+    Recipe("default", 2, 100.0, "px", "auto-2", None, False, "centred", "antialiased", "float16"),
+    Recipe("default", 1, 100.0, "px", "auto", None, False, "centred", "antialiased", "float16"),
+)
 _KNOWN = (*RECIPES.values(), *_FORMER)
 
 

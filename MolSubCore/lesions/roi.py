@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from MolSubCore.errors import ImageError, LesionError
-from MolSubCore.imaging.display import AUTO, display_array, display_step, lesion_saturated
+from MolSubCore.imaging.display import FORMER, display_array, display_step, former_rule, lesion_saturated, named
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
 from MolSubCore.lesions.preprocessing import Recipe
 
-_CONSTANT = "The region around the lesion holds one grey value only: the prediction means nothing."
+#: Why nothing can be told by a patch, in words that go after a colon.
+CONSTANT = "the region around the lesion holds one grey value only"
 #: Equalised pictures by clip limit, as long as their mammogram lives: another lesion on it is another patch only.
 _EQUALISED: WeakKeyDictionary[Mammogram, dict[float | None, NDArray[np.uint8]]] = WeakKeyDictionary()
 
@@ -124,6 +125,8 @@ class Roi:
         The lesion's label.
     recipe : Recipe
     warnings : tuple of str
+    flattened : str
+        The display step that shows the region in one grey value though the file holds several; else empty.
     """
 
     patch: NDArray[Any]
@@ -131,16 +134,27 @@ class Roi:
     lesion: str
     recipe: Recipe
     warnings: tuple[str, ...] = ()
+    flattened: str = ""
 
     @property
     def is_constant(self) -> bool:
         """Whether the patch holds one grey value only: nothing can be learnt from it, or told by it."""
         return bool(self.patch.min() == self.patch.max())
 
+    @property
+    def constant(self) -> str:
+        """That the patch is constant, with the cause, in words that go after a colon; else empty."""
+        if not self.is_constant:
+            return ""
+        return f"{CONSTANT}, by the display step {self.flattened}" if self.flattened else CONSTANT
+
     def refuse_constant(self, source: str | os.PathLike[str]) -> None:
         """Raise a LesionError about a file or box where the patch holds one grey value only: for training."""
         if self.is_constant:
-            found = f"lies where the picture holds one grey value only (lesion {self.lesion} and the region around it)"
+            by = f", by the display step {self.flattened}" if self.flattened else ""
+            found = (
+                f"lies where the picture holds one grey value only{by} (lesion {self.lesion} and the region around it)"
+            )
             raise LesionError(source, found, "Check that the outline is of this image, and that the image is whole")
 
 
@@ -231,7 +245,13 @@ def extract_rois(mammogram: Mammogram, lesions: LesionSet, recipe: Recipe) -> li
         rois = [_published(equalised, *pair, recipe) for pair in pairs]
     else:
         rois = [_default(mammogram, *pair, recipe) for pair in pairs]
-    return [replace(roi, warnings=(*roi.warnings, _CONSTANT)) if roi.is_constant else roi for roi in rois]
+    return [_with_constant(roi) for roi in rois]
+
+
+def _with_constant(roi: Roi) -> Roi:
+    if not (why := roi.constant):
+        return roi
+    return replace(roi, warnings=(*roi.warnings, f"{why[:1].upper()}{why[1:]}: the prediction means nothing."))
 
 
 def _around_all(lesions: LesionSet) -> Lesion:
@@ -260,7 +280,8 @@ def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe
                  box.col_start - columns.start : box.col_stop - columns.start]  # fmt: skip
     if lesion.mask is not None:
         seen, own = seen[lesion.mask], own[lesion.mask]
-    hidden = lesion_saturated(mammogram, display_step(mammogram, recipe.display), seen, own)
+    step = display_step(mammogram, recipe.display)
+    hidden = lesion_saturated(mammogram, step, seen, own)
     warnings: tuple[str, ...] = (hidden,) if hidden else ()
     if shown.shape != geometry.sides:
         canvas = np.full(geometry.sides, _border_value(mammogram, recipe.display), np.float32)
@@ -272,18 +293,25 @@ def _default(mammogram: Mammogram, lesion: Lesion, geometry: RoiGeometry, recipe
         )
     if former := former_display(mammogram, recipe.display):
         warnings += (former,)
+    inside = mammogram.stored[rows, columns]
+    flattened = named(step) if shown.min() == shown.max() and inside.min() < inside.max() else ""
     picture = Image.fromarray(shown).resize((recipe.size, recipe.size), Image.Resampling.BILINEAR)
-    return Roi(np.asarray(picture).astype(recipe.patch_dtype), geometry, lesion.label, recipe, warnings)
+    return Roi(np.asarray(picture).astype(recipe.patch_dtype), geometry, lesion.label, recipe, warnings, flattened)
 
 
 def former_display(mammogram: Mammogram, display: str) -> str:
     """That a model of before shows the image as the step of now does not, in a sentence; empty where it does."""
-    if display == AUTO or not display.startswith("auto"):
+    if display not in FORMER or not (differs := former_rule(mammogram, display)):
         return ""
-    before, now = display_step(mammogram, display), display_step(mammogram)
-    if before.voi is now.voi:
-        return ""
-    return f"The model was trained with a former rule for the display, which takes {before.name} all the same."
+    return f"The model was trained with a former rule for the display: {differs}."
+
+
+def image_remarks(mammogram: Mammogram, recipe: Recipe) -> list[str]:
+    """A mammogram's warnings, with what is said of its display by the recipe's own rule."""
+    if recipe.display not in FORMER:
+        return list(mammogram.warnings)
+    now = display_step(mammogram).notes
+    return [text for text in mammogram.warnings if text not in now] + [*display_step(mammogram, recipe.display).notes]
 
 
 def _border_value(mammogram: Mammogram, display: str) -> float:

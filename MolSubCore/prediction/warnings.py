@@ -10,18 +10,18 @@ from MolSubCore.cohort.table_files import row_list
 from MolSubCore.errors import printable
 from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
-from MolSubCore.lesions.roi import Roi
+from MolSubCore.lesions.roi import Roi, image_remarks
 from MolSubCore.models.card import card_warnings
 
-#: How far a pixel spacing may be outside those of the training, as a part of them: detectors of one kind differ less.
-_SPACING = 0.1
+#: How far a size (the distance of pixels, the side of a region) may be outside those of the training, as a part of
+#: them: detectors of one kind and outlines of one lesion differ by less.
+_TOLERANCE = 0.1
 
 #: So many kinds of warnings are told of a table's patients.
 _KINDS_TOLD = 40
 
 #: Why a prediction means nothing, in words that go after a colon.
 MISPLACED = "its outline cannot be that of a lesion on this image"
-CONSTANT = "the region around the lesion holds one grey value only"
 NEGATIVE = "the picture may be a negative (dense tissue dark)"
 
 
@@ -29,8 +29,8 @@ def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
     """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
     if lesions.wrong and (roi.recipe.together or roi.lesion in lesions.wrong):
         return MISPLACED
-    if roi.is_constant:
-        return CONSTANT
+    if roi.constant:
+        return roi.constant
     return NEGATIVE if mammogram.negative else ""
 
 
@@ -54,7 +54,8 @@ def image_warnings(
     card : dict
         The model bundle's.
     """
-    found = [f"Image {label}: {text}" for text in (*mammogram.warnings, *lesions.remarks)]
+    remarks = image_remarks(mammogram, rois[0].recipe) if rois else mammogram.warnings
+    found = [f"Image {label}: {text}" for text in (*remarks, *lesions.remarks)]
     found += [f"Image {label}, lesion {roi.lesion}: {text}" for roi in rois for text in roi.warnings]
     if mammogram.spacing.source == "unknown":
         found.append(f"The pixel spacing of image {label} is unknown: the margin around the lesion is in pixels only.")
@@ -88,10 +89,15 @@ def unlike_spacing(here: Sequence[float] | None, trained: Sequence[float] | None
     if not _is_range(here) or not _is_range(trained):
         return ""
     assert here is not None and trained is not None
-    if here[0] >= trained[0] * (1 - _SPACING) and here[1] <= trained[1] * (1 + _SPACING):
+    if within_training(here, trained):
         return ""
     own, known = spacing_text(here), spacing_text(trained)
     return f"the pixels are {own} apart, those of the training were {known}: lesions appear in another size."
+
+
+def within_training(here: Sequence[float], trained: Sequence[float]) -> bool:
+    """Whether a range of sizes lies in that of the training, give or take a tenth: the one tolerance of all sizes."""
+    return here[0] >= trained[0] * (1 - _TOLERANCE) and here[1] <= trained[1] * (1 + _TOLERANCE)
 
 
 def spacing_text(limits: Any) -> str:
@@ -150,9 +156,9 @@ def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], coh
         smallest, largest = limits
         for roi in rois:
             side = max(roi.geometry.sides)
-            if not smallest <= side <= largest:
+            if not within_training((side, side), limits):
                 found.append(
                     f"Image {label}, lesion {roi.lesion}: the region around it is {side} pixels wide, "
-                    f"those of the training were {smallest} to {largest}."
+                    f"those of the training were {' to '.join(dict.fromkeys((str(smallest), str(largest))))}."
                 )
     return found

@@ -202,6 +202,21 @@ def test_unused_bits_by_integer_arithmetic(cells: list[int], bits: int, high: in
     assert (notes[0].startswith(f"{outside} pixels")) if outside else notes == []
 
 
+def test_more_bits_than_are_said_to_be_stored_are_refused(tmp_path: Path) -> None:
+    """Without the upper bits values of 1024 and more would be others; overlays there are in few pixels, and removed."""
+    row, column = np.mgrid[:120, :160]
+    smooth = (4 * row + 3 * column).astype(np.uint16)  # up to 953
+    for stored in (smooth * 3, smooth + 150):  # half of the pixels above 1023; a corner of them
+        path = write_dicom(tmp_path / "m.dcm", mammogram_dataset(stored, 12, BitsStored=10, HighBit=9))
+        with pytest.raises(ImageError, match=r"values of up to 1[12] bits, its Bits Stored \(0028,0101\) says 10"):
+            read_mammogram(path)
+    marked = smooth.copy()
+    marked[50:60, 20:90] |= 1 << 12
+    read = read_mammogram(write_dicom(tmp_path / "m.dcm", mammogram_dataset(marked, 12, BitsStored=10, HighBit=9)))
+    assert np.array_equal(read.stored, smooth)
+    assert read.warnings[0].startswith("700 pixels had bits set outside the 10 stored ones")
+
+
 def test_pixel_data_that_contradict_their_header(tmp_path: Path) -> None:
     """Other rows or columns than there are pixels, pixel data or an element twice, signs that are none."""
     slope = np.add.outer(np.arange(200), np.arange(160)).astype(np.uint16)

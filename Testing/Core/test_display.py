@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -197,7 +198,7 @@ def test_automatic_step_takes_the_lut_then_the_window_then_percentiles() -> None
     blind = VoiTransform("window:0", "linear", 60_000, 10)
     for offered, expected in (
         ((window, lut), "voi-lut:0"), ((window, blind_lut), "window:0"), ((window,), "window:0"),
-        ((blind,), "percentile-2"), ((), "percentile-2"),
+        ((blind,), "percentile-3"), ((), "percentile-3"),
     ):  # fmt: skip
         step = display_step(Mammogram(breast(), value_range=(0, 65535), voi=offered))
         assert step.name == expected
@@ -230,7 +231,7 @@ def test_a_window_for_other_pixels_is_passed_over_for_one_that_fits(
     assert step.notes[0].startswith(f"Display step window:0 (centre {center:g}, width {width:g}) was passed over: it")
     assert reason in step.notes[0]
     assert (
-        display_step(Mammogram(stored, value_range=(0, 4095), inverted=inverted, voi=(other,))).name == "percentile-2"
+        display_step(Mammogram(stored, value_range=(0, 4095), inverted=inverted, voi=(other,))).name == "percentile-3"
     )
     kept = display_step(mammogram, "auto").name  # the rule of models of before
     assert kept == ("window:1" if "one grey value" in reason else "window:0")
@@ -368,7 +369,9 @@ def test_full_range_and_an_unknown_step() -> None:
     stored = picture(12)
     mammogram = Mammogram(stored, value_range=(0, 4095), voi=(VoiTransform("window:0", "linear", 1, 2),))
     assert np.allclose(display_array(mammogram, "full"), stored / 4095)
-    with pytest.raises(ImageError, match="auto, auto-2, percentile, percentile-2, full, window:0"):
+    with pytest.raises(
+        ImageError, match="auto, auto-2, auto-3, percentile, percentile-2, percentile-3, full, window:0"
+    ):
         display_array(mammogram, "window:7")
     step = DisplayStep("mine", low=0, high=1000)
     assert np.allclose(display_array(mammogram, step), np.clip(stored / 1000, 0, 1), atol=1e-6)
@@ -384,7 +387,7 @@ def test_a_curve_that_shows_dense_tissue_dark_is_passed_over(tmp_path: Path) -> 
             dataset = mammogram_dataset(stored, 12, PhotometricInterpretation=photometric, VOILUTSequence=[])
             dataset.VOILUTSequence = [voi_lut(0, curve, 12)]
             mammogram = read_mammogram(write_dicom(tmp_path / "m.dcm", dataset))
-            assert display_step(mammogram).name == "percentile-2"
+            assert display_step(mammogram).name == "percentile-3"
             assert any("voi-lut:0 was passed over" in text and words in text for text in mammogram.warnings)
             assert not mammogram.negative
 
@@ -468,3 +471,82 @@ def test_a_breast_that_is_white_in_its_file_is_told() -> None:
     stored = np.minimum(breast(), 2200).astype(np.uint16)
     (note,) = display_step(Mammogram(stored, value_range=(0, 4095))).notes
     assert "of the breast plain white" in note
+
+
+def half_ellipse(*marks: tuple[int, int, int, int], seed: int = 3) -> np.ndarray:
+    """12 bits, 450 x 350: dark air, a breast at the left edge with a lesion, and marks of 4095 (row, column, size)."""
+    y, x = np.mgrid[:450, :350]
+    stored = np.where((x / 245) ** 2 + ((y - 225) / 190) ** 2 < 1, 1500 + 300 * np.sin(x / 18), 20)
+    stored += 500 * ((y - 180) ** 2 + (x - 60) ** 2 < 15**2)
+    stored = (stored + np.random.default_rng(seed).normal(0, 15, stored.shape)).clip(0, 4095).astype(np.uint16)
+    for row, column, rows, columns in marks:
+        stored[row : row + rows, column : column + columns] = 4095
+    return stored
+
+
+#: A marker in the air, one touching the skin and one across it, a label at the picture's edge, over the breast, in
+#: several pieces, a strip at the chest wall, and a frame.
+MARKS = {
+    "12 x 12": [(10, 280, 12, 12)],
+    "24 x 60": [(10, 280, 24, 60)],
+    "40 x 100": [(10, 245, 40, 100)],
+    "touching": [(210, 243, 24, 60)],
+    "across the skin": [(205, 225, 40, 100)],
+    "over the breast": [(120, 90, 12, 30)],
+    "letters": [(10, column, 20, 4) for column in range(280, 330, 8)],
+    "at the edge": [(0, 310, 40, 40)],
+    "strip": [(0, 0, 450, 6)],
+    "frame": [(0, 0, 450, 4), (0, 346, 450, 4), (0, 0, 4, 350), (446, 0, 4, 350)],
+}
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("marks", MARKS)
+def test_markers_and_labels_do_not_move_black_and_white(marks: str, inverted: bool) -> None:
+    def shown(*marks: tuple[int, int, int, int]) -> np.ndarray:
+        stored = half_ellipse(*marks)
+        return display_array(Mammogram(4095 - stored if inverted else stored, value_range=(0, 4095), inverted=inverted))
+
+    plain, marked = shown(), shown(*MARKS[marks])
+    free = half_ellipse(*MARKS[marks]) < 4095
+    assert np.abs(plain - marked)[free].max() < 2 / 255
+
+
+def test_a_crop_of_the_breast_is_shown_without_its_label() -> None:
+    tissue = half_ellipse()[130:260, 20:170]
+    low, high = np.percentile(tissue, (0.5, 99.99))
+    labelled = tissue.copy()
+    labelled[5:20, 5:45] = 4095
+    for stored in (tissue, labelled):
+        step = display_step(Mammogram(stored, value_range=(0, 4095)))
+        assert step.low == pytest.approx(low, rel=0.01)
+        assert step.high == pytest.approx(high, rel=0.01)
+
+
+def test_an_implant_is_of_the_breast() -> None:
+    y, x = np.mgrid[:450, :350]
+    stored = np.where((x / 150) ** 2 + ((y - 225) / 125) ** 2 < 1, 3600, half_ellipse((10, 280, 24, 60)))
+    assert display_step(Mammogram(stored.astype(np.uint16), value_range=(0, 4095))).high == 3600
+
+
+def test_models_of_before_keep_their_rule_and_say_so(tmp_path: Path) -> None:
+    """The white of their time: all that is brighter than the background, with its marker."""
+    stored = half_ellipse((10, 280, 24, 60))
+    mammogram = Mammogram(stored, value_range=(0, 4095))
+    assert display_step(mammogram, "auto-2").high == 4095
+    lesions = read_lesions("165,45,195,75", mammogram)
+    recipe = get_recipe("default")
+    former = dataclasses.replace(recipe, version=2, display="auto-2")
+    assert extract_rois(mammogram, lesions, recipe)[0].warnings == ()
+    (told,) = extract_rois(mammogram, lesions, former)[0].warnings
+    assert told.startswith("The model was trained with a former rule for the display: it takes all that is brighter")
+    assert "to 4095 in place of" in told
+
+
+@pytest.mark.real
+def test_real_mammograms_without_markers_are_shown_as_before(shared_data: Path) -> None:
+    for file in sorted((shared_data / "cdd-cesm" / "images").glob("*.jpg")):
+        mammogram = read_mammogram(file)
+        before, now = display_step(mammogram, "percentile-2"), display_step(mammogram, "percentile-3")
+        assert abs(now.low - before.low) <= 1
+        assert abs(now.high - before.high) <= 1

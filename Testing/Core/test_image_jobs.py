@@ -101,7 +101,7 @@ def test_without_a_window_the_breast_fills_the_grey_scale() -> None:
     stored = np.zeros((400, 300), np.uint16)
     stored[:, :150] = np.linspace(1000, 3000, 400 * 150).reshape(400, 150)
     window = canonical_window(Mammogram(stored, value_range=(0, 4095)))
-    assert window.source == "percentile-2"
+    assert window.source == "percentile-3"
     assert window.center - window.width / 2 == pytest.approx(1010, abs=15)
     assert window.center + window.width / 2 == pytest.approx(3000, abs=15)
 

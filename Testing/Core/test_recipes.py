@@ -88,9 +88,10 @@ def test_every_field_changes_the_key() -> None:
 def test_recipes_come_back_from_their_files() -> None:
     recipe = get_recipe("default", bound=7, bound_unit="mm")
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    former = {"name": "default", "version": 1, "display": "auto"}  # of models of before
-    assert Recipe.from_dict(recipe.to_dict() | former).display == "auto"
-    assert recipe.display == "auto-2"
+    for version, display in ((1, "auto"), (2, "auto-2")):  # of models of before
+        former = {"name": "default", "version": version, "display": display}
+        assert Recipe.from_dict(recipe.to_dict() | former).display == display
+    assert recipe.display == "auto-3"
     changes = ({"version": 99}, {"name": "other"}, {"unknown": 1}, {"size": 10**6}, {"bound": "x"}, {"std": 0})
     for change in (*changes, {"version": 1}, {"display": "auto"}):
         with pytest.raises(MolSubError, match="recipe"):

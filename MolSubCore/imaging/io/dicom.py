@@ -951,6 +951,8 @@ _ITEM = b"\xfe\xff\x00\xe0"
 _JPEG_2000 = "JPEG 2000"
 #: Columns of a picture in which wrong signs are looked for, and the share of pixels that have them at least.
 _LEAST_COLUMNS, _WRAPPED = 128, 0.001
+#: Share of the pixels that may have bits above those stored: overlays of lines and letters.
+_UPPER_BITS = 0.1
 _PROCESS = {0xC0: "baseline JPEG", 0xC1: "extended JPEG", 0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
 _NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 # pylibjpeg's RLE is a hundred times faster than pydicom's; only pyjpegls notices damaged JPEG-LS.
@@ -1014,9 +1016,34 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     decoded = _decode(file, decoder, dataset, decoding_plugin=plugin, **options)
     stored = decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
     in_cell = not encapsulated or file.syntax == RLELossless  # a JPEG sample knows no high bit
+    if bits[1] == bits[0] - 1 or not in_cell:
+        _check_stored_bits(file, stored, bits[0])
     stored, note = unused_bits_removed(stored, bits[0], bits[1] if in_cell else bits[0] - 1)
     _check_sign(file, stored, bits[0])
     return np.ascontiguousarray(stored), warnings + note
+
+
+def _check_stored_bits(file: DicomFile, stored: NDArray[Any], bits: int) -> None:
+    """Refuse values of more bits than are said to be stored: without the upper ones they would be other values.
+
+    Overlays in the upper bits, which old files have, are in a few pixels, at whose border the values without them go
+    on; where too many bits are cut from a picture, the values with them do.
+    """
+    clean, _ = unused_bits_removed(stored, bits, bits - 1)
+    raw, cut = stored.astype(np.int32), clean.astype(np.int32)
+    upper = raw >> bits
+    longer = (upper != 0) & ((upper != -1) | (cut >= 0))
+    if not (count := int(np.count_nonzero(longer))):
+        return
+    border = longer[:, 1:] != longer[:, :-1]
+    steps = [
+        float(np.median(np.abs(np.diff(values, axis=1))[border])) if border.any() else 0.0 for values in (raw, cut)
+    ]
+    if count <= _UPPER_BITS * stored.size and steps[0] >= steps[1]:
+        return
+    needed = max(int(raw.max()).bit_length(), int(-1 - raw.min()).bit_length()) + (stored.dtype.kind == "i")
+    found = f"has {count} pixels with values of up to {needed} bits, its Bits Stored (0028,0101) says {bits}"
+    raise ImageError(file.path, found, "Correct Bits Stored and High Bit, or export it again")
 
 
 def _check_sign(file: DicomFile, stored: NDArray[Any], bits: int) -> None:

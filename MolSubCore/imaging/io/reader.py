@@ -16,7 +16,7 @@ from typing import Literal
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.files import why_no_file
 from MolSubCore.imaging.breast import bright_background
-from MolSubCore.imaging.display import display_step, turned_over
+from MolSubCore.imaging.display import display_step, same_picture, turned_over
 from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
@@ -245,7 +245,9 @@ def _checked(mammogram: Mammogram) -> Mammogram:
             "results on a negative mean nothing."
         )
     found += display_step(mammogram).notes
-    return dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)
+    checked = dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)
+    same_picture(mammogram, checked)
+    return checked
 
 
 def _turned(mammogram: Mammogram) -> Mammogram:
