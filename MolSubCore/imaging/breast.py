@@ -213,8 +213,10 @@ def _find(mammogram: Mammogram) -> BreastArea | None:
 
 def _frame(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The cells of a bright frame round the picture, or of a part of it along a side."""
-    bright = values >= values.min() + _FRAME_VALUE * np.ptp(values)
     found = np.zeros(values.shape, bool)
+    if not (span := float(np.ptp(values))):
+        return found
+    bright = values >= values.min() + _FRAME_VALUE * span
     for lines, marks in ((bright, found), (bright.T, found.T)):
         most = math.ceil(_FRAME * len(lines))
         for order in (range(most), range(len(lines) - 1, len(lines) - 1 - most, -1)):

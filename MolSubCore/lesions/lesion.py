@@ -98,6 +98,10 @@ NEAR, SPECK, MOST = 20, 10, 50
 #: many pixels wide; boxes of smaller sides may be anything. A line that is not closed fills less of its box than this.
 #: From a smaller share that is not marked on, it is told.
 _HOLLOW, _LINE, _LEAST_RING, _OPEN, _HOLE = 0.4, 10, 8, 0.25, 0.1
+#: Of an outline with gaps: lines so many pixels long at least, seen from its middle in so large a share of all
+#: directions, with so small a share of their pixels in the inner half of what they surround.
+_LONG, _AROUND, _IN_MIDDLE, _DIRECTIONS = 8, 0.7, 0.05, 36
+_ON_HULL = 1e-6
 #: That a mask names another image as its own: a problem, and no warning.
 OTHER_IMAGE = (
     "The DICOM segmentation refers to another image than this one. Give the segmentation of this image, or the image "
@@ -289,6 +293,10 @@ def _lines_filled(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_
     made soft by smoothing or scaling.
     """
     notes = []
+    masks, closed = _gaps_closed(masks)
+    if closed:
+        found = f"The mask of {counted(closed, 'lesion')} is a line around it with gaps (its pixels are thin lines)"
+        notes.append(f"{found}: it was closed by straight lines, and what is inside was taken as lesion. Check it.")
     rings: list[tuple[int, NDArray[np.bool_]]] = []
     for number, mask in enumerate(masks):
         if (kind := _line(mask)) is None:
@@ -326,6 +334,68 @@ def _lines_filled(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_
         found = f"{counted(edges, 'label')} within a thin ring of another label (a soft edge, or an outline)"
         notes.append(f"{found}: taken as one lesion.")
     return [mask for number, mask in enumerate(masks) if number not in inner], notes
+
+
+def _gaps_closed(masks: list[NDArray[np.bool_]]) -> tuple[list[NDArray[np.bool_]], int]:
+    """Masks of which outlines with gaps, also in pieces that are a mask each, were closed and filled; how many were."""
+    thin = [number for number, mask in enumerate(masks) if _is_thin(mask)]
+    filled = {number: whole for number in thin if (whole := _closed(masks[number])) is not None}
+    apart = [number for number in thin if number not in filled]
+    if len(apart) > 1 and (whole := _closed(np.logical_or.reduce([masks[number] for number in apart]))) is not None:
+        filled[apart[0]] = whole
+        masks = [mask for number, mask in enumerate(masks) if number not in apart[1:]]
+        filled = {number - sum(other < number for other in apart[1:]): mask for number, mask in filled.items()}
+    return [filled.get(number, mask) for number, mask in enumerate(masks)], len(filled)
+
+
+def _is_thin(mask: NDArray[np.bool_]) -> bool:
+    """Whether a mask consists of thin lines alone that enclose nothing."""
+    from scipy import ndimage
+
+    box = _nonzero_box(mask)
+    if box is None or max(box.shape) < _LONG:
+        return False
+    own = np.pad(mask[box.rows, box.cols], 1)
+    if 2 * float(ndimage.distance_transform_edt(own).max()) - 1 > _LINE / 2:
+        return False
+    if (ndimage.binary_fill_holes(own) ^ own).sum() > _HOLE * own.sum():
+        return False
+    numbered, count = ndimage.label(own, structure=np.ones((3, 3)))
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)[1:]
+    long = [
+        max(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in ndimage.find_objects(numbered)
+    ]
+    return bool(sizes[np.array(long) < _LONG].sum() <= _HOLE * sizes.sum())
+
+
+def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """What thin lines surround, closed by straight lines; None where they surround nothing."""
+    from scipy import ndimage, spatial
+
+    box = _nonzero_box(mask)
+    if box is None or min(box.shape) < 2 * _LEAST_RING:
+        return None
+    own = mask[box.rows, box.cols]
+    rows, columns = np.nonzero(own)
+    try:
+        sides = spatial.ConvexHull(np.stack([rows, columns], axis=1)).equations
+    except spatial.QhullError:  # all on one line
+        return None
+    hull = np.ones(own.shape, bool)
+    grid_rows, grid_columns = np.ogrid[: own.shape[0], : own.shape[1]]
+    for down, right, offset in sides:
+        hull &= down * grid_rows + right * grid_columns + offset <= _ON_HULL
+    depth = ndimage.distance_transform_edt(np.pad(hull, 1))[1:-1, 1:-1]
+    if own.sum() > (1 - _HOLLOW) * hull.sum() or (depth[own] > depth.max() / 2).mean() > _IN_MIDDLE:
+        return None
+    row, column = (values.mean() for values in np.nonzero(hull))
+    angles = np.arctan2(rows - row, columns - column)
+    seen = np.unique(np.floor((angles + np.pi) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS)
+    if len(seen) < _AROUND * _DIRECTIONS:
+        return None
+    filled = mask.copy()
+    filled[box.rows, box.cols] = hull
+    return filled
 
 
 def _line(mask: NDArray[np.bool_]) -> tuple[Literal["closed", "wide", "open"], NDArray[np.bool_]] | None:

@@ -313,9 +313,58 @@ def test_a_closed_line_is_filled(tmp_path: Path, width: int) -> None:
     lesions = read(tmp_path, Image.fromarray(thick))
     assert np.array_equal(lesions.full_mask(), thick > 0)
     assert "is a ring" in lesions.warnings[0]
-    if width < 7:
-        line[140:, 60:80] = 0
-        assert "not closed and filled" in read(tmp_path, Image.fromarray(line)).warnings[0]
+
+
+ARCS = {
+    "one gap": [(0, 300)],
+    "two arcs": [(10, 170), (190, 350)],
+    "four": [(n + 10, n + 80) for n in (0, 90, 180, 270)],
+}
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("radius", [30, 60])
+@pytest.mark.parametrize("arcs", ARCS)
+def test_an_outline_with_gaps_is_closed_and_told(tmp_path: Path, arcs: str, radius: int, width: int) -> None:
+    line, whole = np.zeros((200, 180), np.uint8), np.zeros((200, 180), np.uint8)
+    for start, stop in ARCS[arcs]:
+        cv2.ellipse(line, (90, 100), (radius, radius), 0, start, stop, 255, width)
+    cv2.circle(whole, (90, 100), radius, 1, -1)
+    mammogram = Mammogram(np.random.default_rng(0).integers(500, 900, whole.shape).astype(np.uint16))
+    Image.fromarray(line).save(tmp_path / "m.png")
+    lesions = read_lesions(tmp_path / "m.png", mammogram)
+    (lesion,) = lesions.lesions
+    found = lesions.full_mask()
+    assert lesion.mask is not None
+    assert 2 * np.count_nonzero(found & (whole > 0)) / (found.sum() + whole.sum()) > 0.9
+    assert "a line around it with gaps" in lesions.warnings[0]
+
+
+def test_thin_lesions_are_what_they_are(tmp_path: Path) -> None:
+    """A strip, a line that surrounds nothing, and a cluster of calcifications, outlined one by one."""
+    arc, strip, cluster = (np.zeros_like(GREY) for _ in range(3))
+    cv2.ellipse(arc, (70, 100), (40, 40), 0, 0, 120, 255, 1)
+    strip[50:53, 60:80] = 255
+    for row, column in np.random.default_rng(1).integers(50, 90, (25, 2)):
+        cluster[row : row + 2, column : column + 9] = 255
+    for drawn in (arc, strip, cluster):
+        lesions = read(tmp_path, Image.fromarray(drawn))
+        assert np.array_equal(lesions.full_mask(), drawn > 0)
+        assert ("not closed and filled" in " ".join(lesions.warnings)) == (drawn is arc)
+
+
+@pytest.mark.real
+def test_real_masks_are_no_lines(shared_data: Path) -> None:
+    masks = [*shared_data.rglob("*_mask.png"), *shared_data.rglob("*_mask.nii.gz")]
+    assert len(masks) >= 18
+    for path in masks:
+        shape = (
+            Image.open(path.parent.parent / "masks" / path.name.replace(".nii.gz", ".png")).size[::-1]
+            if (path.parent.name == "masks_nii")
+            else Image.open(path).size[::-1]
+        )
+        lesions = read_lesions(path, Mammogram(np.zeros(shape, np.uint8)))
+        assert not [text for text in lesions.warnings if "line" in text]
 
 
 def test_a_transparent_mask_is_named(tmp_path: Path) -> None:

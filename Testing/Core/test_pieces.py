@@ -16,7 +16,7 @@ from scipy import ndimage
 from MolSubCore.errors import LesionError
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.lesion import find_pieces, joined, lesion_boxes
-from MolSubCore.lesions.masks import read_lesions
+from MolSubCore.lesions.masks import read_lesions, write_mask
 
 
 def by_scipy(mask: np.ndarray) -> list[tuple[int, ...]]:
@@ -47,6 +47,24 @@ def test_boxes_are_those_of_the_written_mask(tmp_path_factory: pytest.TempPathFa
     sitk.WriteImage(sitk.GetImageFromArray(mask[None].astype(np.uint8)), str(path))
     expected = read_lesions(path, Mammogram(np.zeros(mask.shape, np.uint8)))
     assert lesion_boxes([mask]) == [lesion.box for lesion in expected.lesions]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_boxes_of_several_segments_are_those_of_the_written_mask(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int
+) -> None:
+    random = np.random.default_rng(seed)
+    layers = np.zeros((count, 200, 160), bool)
+    for layer in layers:
+        for row, column, side in zip(*random.integers(0, (200, 160, 12), (3, 3)).T, strict=True):
+            layer[row : row + side, column : column + side + 1] = True
+    path = tmp_path_factory.getbasetemp() / "layers.nrrd"
+    write_mask(path, layers, row_mm=None, col_mm=None)
+    kept = [layer for layer in layers if layer.any()]
+    if not kept:
+        return
+    expected = read_lesions(path, Mammogram(np.zeros((200, 160), np.uint8)))
+    assert lesion_boxes(kept if count > 1 else list(layers)) == [lesion.box for lesion in expected.lesions]
 
 
 def test_noise_is_refused() -> None:

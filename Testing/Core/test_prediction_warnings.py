@@ -67,15 +67,15 @@ def test_pixels_of_another_size_than_in_training(here: float, trained: list[floa
         assert said(replace(KNOWN, spacing=Spacing(near, near, "PixelSpacing")), "100,100,140,130", card) == []
 
 
-@pytest.mark.parametrize(("box", "side"), [("100,100,119,110", 59), ("20,20,221,150", 241)])
+@pytest.mark.parametrize(("box", "side"), [("100,100,113,110", 53), ("20,20,245,150", 265)])
 def test_a_region_smaller_or_larger_than_any_of_the_training(box: str, side: int) -> None:
-    """Side of the square: the longer side of the box and twice the margin of 20 pixels."""
+    """Side of the square: the longer side of the box and twice the margin of 20 pixels; a tenth is no difference."""
     expected = f"the region around it is {side} pixels wide, those of the training were 60 to 240."
-    assert said(KNOWN, box, CARD) == [f"Image 1 R CC, lesion 1: {expected}"]
+    assert f"Image 1 R CC, lesion 1: {expected}" in said(KNOWN, box, CARD)
 
 
-@pytest.mark.parametrize("box", ["100,100,120,110", "20,20,220,150"])
-def test_the_limits_themselves_are_within(box: str) -> None:
+@pytest.mark.parametrize("box", ["100,100,115,110", "20,20,243,150"])
+def test_what_is_near_the_limits_is_within(box: str) -> None:
     assert said(KNOWN, box, CARD) == []
 
 
