@@ -100,7 +100,7 @@ def test_several_slices_and_channels_are_refused(tmp_path: Path, name: str) -> N
     with pytest.raises(ImageError, match=f"{name}: has 34 x 36 x 2 voxels, expected one slice"):
         read_mammogram(path)
     sitk.WriteImage(sitk.GetImageFromArray(np.stack([STORED] * 3, axis=-1), isVector=True), str(path))
-    with pytest.raises(ImageError, match=r"3 values a pixel|x 3 voxels"):
+    with pytest.raises(ImageError, match="3 values a pixel"):
         read_mammogram(path)
 
 

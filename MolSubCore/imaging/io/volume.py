@@ -248,7 +248,8 @@ def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
     dimensions = sizes[1 : 1 + min(7, max(0, sizes[0]))]
     if len(dimensions) < 2:
         raise ImageError(path, f"has {sizes[0]} dimensions, expected 2", "Give one 2D view")
-    _check_one_slice(path, dimensions, 1)
+    # The fifth dimension holds the values of a pixel, such as red, green and blue.
+    _check_one_slice(path, dimensions[:4] + dimensions[5:], dimensions[4] if len(dimensions) > 4 else 1)
     voxels = dimensions[0] * dimensions[1]
     floats = _NIFTI_FLOATS.get(kind)
     row = max(1, dimensions[0] * bits // 8)
