@@ -64,6 +64,12 @@ def bright_background(mammogram: Mammogram) -> bool:
     That is: at least a fifth of the picture has (nearly) one value, and that value is brighter than nearly everything
     else; or its padding is, where that is what stands for the air.
     """
+    if mammogram not in _NEGATIVE:
+        _NEGATIVE[mammogram] = _is_negative(mammogram)
+    return _NEGATIVE[mammogram]
+
+
+def _is_negative(mammogram: Mammogram) -> bool:
     values = sample_values(mammogram)
     if (histogram := _histogram(values)) is None:
         return False
@@ -119,6 +125,7 @@ _WIDE, _WIDE_SHARE = 0.02, 0.5
 #: of them; and it is at most so large a share of the breast.
 _FLAT, _GAP, _IN_GAP, _MOST_FOREIGN = 0.02, 0.05, 0.1, 0.1
 
+_NEGATIVE: WeakKeyDictionary[Mammogram, bool] = WeakKeyDictionary()
 _KNOWN: WeakKeyDictionary[Mammogram, BreastArea | None] = WeakKeyDictionary()
 _VALUES: WeakKeyDictionary[Mammogram, tuple[NDArray[np.float32], NDArray[np.float32]]] = WeakKeyDictionary()
 
@@ -167,6 +174,8 @@ def breast_area(mammogram: Mammogram) -> BreastArea | None:
 
 def share_area(known: Mammogram, other: Mammogram) -> None:
     """Let a mammogram of the same pixels have the area and the values of a known one."""
+    if known in _NEGATIVE:
+        _NEGATIVE[other] = _NEGATIVE[known]
     if known in _KNOWN:
         _KNOWN[other] = _KNOWN[known]
     if known in _VALUES:
