@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -34,6 +34,7 @@ def test_pieces_are_scipys(seed: int, rows: int, columns: int, share: float) -> 
     assert sorted(found) == by_scipy(mask)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60))
 def test_boxes_are_those_of_the_written_mask(tmp_path_factory: pytest.TempPathFactory, seed: int, blobs: int) -> None:
     random = np.random.default_rng(seed)
@@ -49,6 +50,7 @@ def test_boxes_are_those_of_the_written_mask(tmp_path_factory: pytest.TempPathFa
     assert lesion_boxes([mask]) == [lesion.box for lesion in expected.lesions]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_boxes_of_several_segments_are_those_of_the_written_mask(
     tmp_path_factory: pytest.TempPathFactory, seed: int, count: int
