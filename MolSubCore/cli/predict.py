@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cli.parts import CASES_KEPT, Commands, add_command, layer_names, names_in
+from MolSubCore.cli.parts import CASES_KEPT, TRUST_IDS, Commands, add_command, layer_names, names_in
 from MolSubCore.cli.progress import Bar
 from MolSubCore.errors import MolSubError, counted, printable
 
@@ -76,6 +76,7 @@ def add_predict(commands: Commands) -> None:
     add("--dicom", action="store_true", help=text)
     add("--overwrite", action="store_true", help="replace an earlier prediction in DIR, and nothing else")
     add("--resume", action="store_true", help="with a table: keep the patients that are done")
+    add("--trust-ids", action="store_true", help=f"with a table: {TRUST_IDS}")
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -93,10 +94,10 @@ def predict(options: argparse.Namespace) -> int:
         "classes": options.classes if options.classes in ("predicted", "all") else names_in(options.classes),
         "method": options.method,
     }
-    names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "overwrite", "heatmap_grid")
+    names = ("layers", "classes", "method", "device", "identified", "dicom", "resume", "trust_ids", "overwrite")
     command = command_line(
         "predict",
-        {f"--{name.replace('_', '-')}": getattr(options, name) for name in names},
+        {f"--{name.replace('_', '-')}": getattr(options, name) for name in (*names, "heatmap_grid")},
         {"images": options.images, "--lesion": options.lesion, "--model": options.model, "--out": options.out},
         identified=options.identified,
     )
@@ -122,6 +123,7 @@ def predict(options: argparse.Namespace) -> int:
             resume=options.resume,
             command=command,
             heatmap_grid=options.heatmap_grid,
+            trust_ids=options.trust_ids,
             progress=bar,
         )
 
@@ -166,6 +168,8 @@ def _table_of(options: argparse.Namespace) -> Path | None:
                 raise MolSubError(option, found, "Give it once per image, in the same order")
         if options.resume:
             raise MolSubError("--resume", "is for tables", "With images use --overwrite, or choose another --out")
+        if options.trust_ids:
+            raise MolSubError("--trust-ids", "is for tables", "With images use --same-patient")
         return None
     if options.side or options.lesion_id or options.same_patient:
         remedy = "In a table the columns laterality, lesion_id and patient_id say it"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from MolSubCore.cohort.identity import Sighting, compare_identities, look_of
+from MolSubCore.cohort.identity import Sighting, compare_identities, shared_masks, sighting_of
 from MolSubCore.cohort.splits import make_split
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
@@ -99,7 +99,7 @@ def check_cohort(
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
     problems += _patients(cohort)
-    notes = [*cohort.notes, *_names(cohort), *_shared_masks(cohort)]
+    notes = [*cohort.notes, *_names(cohort), *shared_masks(cohort.cases)]
     sightings: list[Sighting] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     count = 0
@@ -111,9 +111,7 @@ def check_cohort(
         if pictures is not None:
             pictures.add(case, mammogram, lesions, [problem.text for problem in wrong])
         if mammogram is not None:
-            boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
-            told = look_of(mammogram), mammogram.laterality or "", mammogram.view or ""
-            sightings.append(Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, *told))
+            sightings.append(sighting_of(case, mammogram, lesions))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][maker_name(mammogram.manufacturer)] += 1
             counters["Views"][mammogram.view or "unknown"] += 1
@@ -189,17 +187,6 @@ def _names(cohort: Cohort) -> list[Problem]:
         text = "every row has its own; if they name images, give patients, or views of one breast leak between folds"
         return [Problem(None, "patient_id", text)]
     return []
-
-
-def _shared_masks(cohort: Cohort) -> list[Problem]:
-    """One mask file for several images: each image has its own outline, whatever its size."""
-    found = []
-    first: dict[Path, Case] = {}
-    for case in cohort.cases:
-        earlier = first.setdefault(case.mask, case) if case.mask else case
-        if earlier.image != case.image:
-            found.append(Problem(case.row, "mask", f"is that of row {earlier.row}, which is another image"))
-    return found
 
 
 def note_weight(text: str) -> int:

@@ -14,7 +14,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
+from MolSubCore.lesions.lesion import LesionSet
 
 #: A value that this share of the table's ids have, and at least so many of them, is what an anonymiser wrote, unless
 #: all speaks for one person (`_is_one_person`).
@@ -92,11 +94,15 @@ class Identity:
     summary : dict
         Counts for the record of a run: ``images``, ``with_patient_id`` (without placeholders), ``conflicts``,
         ``trusted`` (whether the table was taken at its word all the same).
+    foreign : tuple of Problem
+        Why what comes of a row would be another patient's, or a mean over two: those of `problems` that say so, with
+        each row whose image is another id's. None where the table is trusted.
     """
 
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...]
     summary: dict[str, int | bool]
+    foreign: tuple[Problem, ...] = ()
 
 
 def look_of(mammogram: Mammogram) -> str:
@@ -355,8 +361,9 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     more_joined, doubtful = _contradicting(sightings, {problem.row for problem in joined})
     alike, twice = look_alikes(sightings)
     contradictions = [problem for _, problem in conflicts] + joined + more_joined
-    if not contradictions:  # else these say it already
-        contradictions = _named_as_others(sightings, ids)
+    exchanged = _named_as_others(sightings, ids)
+    said = {row for problem in contradictions for row in problem.rows}
+    contradictions += [problem for problem in exchanged if not said.issuperset(problem.rows)]
     pixels, several = _same_pictures(sightings)
     notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_far_apart(sightings)]
     notes += _many_of_one_view(sightings)
@@ -374,8 +381,13 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
             for one in contradictions
         ]
         return Identity(tuple(pixels), tuple(notes), summary)
-    problems = [Problem(one.row, one.column, f"{one.text}; {TRUST}", one.weight, one.rows) for one in contradictions]
-    return Identity((*pixels, *problems), tuple(notes), summary)
+    foreign = _or_trusted([*joined, *more_joined, *exchanged])
+    return Identity((*pixels, *_or_trusted(contradictions)), tuple(notes), summary, foreign)
+
+
+def _or_trusted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Problems with the way out."""
+    return tuple(Problem(one.row, one.column, f"{one.text}; {TRUST}", one.weight, one.rows) for one in problems)
 
 
 def _values(sightings: Sequence[Sighting], attribute: str) -> dict[int, Hashable]:
@@ -521,7 +533,6 @@ def check_identities(
     CohortError
         The first problem, with the number of all.
     """
-    people: dict[str, Person] = {}
     pixels: dict[int, str] = {}
     lesions: dict[int, list[Hashable]] = defaultdict(list)
     seen: dict[int, dict[str, Any]] = {}
@@ -529,22 +540,51 @@ def check_identities(
         pixels[n], seen[n] = meta["pixels"], meta
         lesions[n].append(tuple(sorted(meta["geometry"].items(), key=str)))
     sightings = []
-    for n, case in enumerate(cohort.cases):
-        file = str(case.image)
-        if file not in people:
-            try:
-                people[file] = read_person(file)
-            except (MolSubError, OSError):  # its patches were read before; now it is gone, and says nothing
-                people[file] = Person()
+    for n, (case, person) in enumerate(zip(cohort.cases, people_of(cohort.cases), strict=True)):
         look, side, view = (seen.get(n, {}).get(name) or "" for name in ("look", "laterality", "view"))
-        sightings.append(Sighting(case, people[file], pixels.get(n, ""), repr(lesions[n]), look, side, view))
+        sightings.append(Sighting(case, person, pixels.get(n, ""), repr(lesions[n]), look, side, view))
     found = compare_identities(sightings, trust=trust)
+    found = replace(found, notes=(*found.notes, *shared_masks(cohort.cases)))
     if found.problems:
         first = found.problems[0]
         text = f"image {first.text}" if first.column == "image" else first.text
         if len(found.problems) > 1:
             text += f" (and {counted(len(found.problems) - 1, 'more problem')} of this kind)"
         raise CohortError(f"row {first.row}", text, "molsub cohort check lists all such rows")
+    return found
+
+
+def shared_masks(cases: Iterable[Case]) -> list[Problem]:
+    """One mask file for several images: each image has its own outline, whatever its size."""
+    found = []
+    first: dict[Path, Case] = {}
+    for case in cases:
+        earlier = first.setdefault(case.mask, case) if case.mask else case
+        if earlier.image != case.image:
+            other = earlier.patient_id != case.patient_id
+            text = f"is that of row {earlier.row}, which is another {'patient' if other else 'image'}"
+            found.append(Problem(case.row, "mask", text, 7 if other else 2, (earlier.row, case.row)))
+    return found
+
+
+def sighting_of(case: Case, mammogram: Mammogram, lesions: LesionSet | None = None) -> Sighting:
+    """What a row's image says, once it and its lesions have been read."""
+    boxes = None if lesions is None else tuple(lesion.box for lesion in lesions.lesions)
+    told = look_of(mammogram), mammogram.laterality or "", mammogram.view or ""
+    return Sighting(case, mammogram.person, mammogram.pixel_hash(), boxes, *told)
+
+
+def people_of(cases: Iterable[Case]) -> list[Person]:
+    """Whom the image of each row names, by its header; nobody where it cannot be read."""
+    people: dict[str, Person] = {}
+    found = []
+    for case in cases:
+        if (file := str(case.image)) not in people:
+            try:
+                people[file] = read_person(file)
+            except (MolSubError, OSError):  # told where its pixels are read
+                people[file] = Person()
+        found.append(people[file])
     return found
 
 
@@ -687,7 +727,8 @@ def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[P
         earlier = first.setdefault(one.pixels, one)
         if earlier.case.patient_id != one.case.patient_id:
             text = f"has the same pixels as row {earlier.case.row}, which is another patient"
-            found.append(Problem(one.case.row, "image", f"{text}; leave out one, or give both one patient_id"))
+            text += "; leave out one, or give both one patient_id"
+            found.append(Problem(one.case.row, "image", text, 9, _numbers((earlier, one))))
             continue
         earlier = lesions.setdefault((one.pixels, one.lesion), one) if one.lesion is not None else one
         if earlier is not one and (str(earlier.case.image), str(earlier.case.lesion)) != (
@@ -695,7 +736,7 @@ def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[P
             str(one.case.lesion),
         ):
             text = f"has the same pixels and the same lesion as row {earlier.case.row}: it would count twice"
-            found.append(Problem(one.case.row, "image", f"{text}; leave out one of them"))
+            found.append(Problem(one.case.row, "image", f"{text}; leave out one of them", 9, _numbers((earlier, one))))
         elif earlier is one and first[one.pixels] is not one:
             twice.append(one)
     notes = []

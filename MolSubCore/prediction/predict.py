@@ -41,7 +41,8 @@ def predict(
     sides: Sequence[str | None] = (),
     views: Sequence[str | None] = (),
     lesion_ids: Sequence[str] = (),
-    unnamed: Literal["refuse", "warn", "confirmed"] = "confirmed",
+    unnamed: Literal["refuse", "warn", "confirmed", "trusted"] = "confirmed",
+    doubts: Sequence[str] = (),
 ) -> Prediction:
     """Predict the molecular subtype of one patient's lesions from one or more mammograms.
 
@@ -69,7 +70,9 @@ def predict(
         Which of the patient's lesions each image's is; images of a breast with the same are averaged.
     unnamed : {'refuse', 'warn', 'confirmed'}
         What becomes of several images of which one does not say whose it is, or whose headers contradict each other;
-        ``confirmed`` where somebody knows that they are of one patient.
+        ``confirmed`` where somebody knows that they are of one patient, ``trusted`` where also against Patient IDs.
+    doubts : sequence of str
+        Further warnings, of whoever knows more of the patient.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def predict(
         if values and len(values) != len(images):
             raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
     items: list[LesionPrediction] = []
-    warnings = bundle_warnings(bundle.card)
+    warnings = [*bundle_warnings(bundle.card), *doubts]
     mammograms: list[Mammogram] = []
     looks: list[str] = []
     for number, files in enumerate(images, start=1):
@@ -92,7 +95,7 @@ def predict(
         if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
             raise ImageError(f"view of image {number}", wrong, "Correct the view, or leave it out")
         mammograms.append(mammogram)
-        looks.append(look_of(mammogram))
+        looks.append(look_of(mammogram) if len(images) > 1 else "")
         first = next(
             n
             for n, one in enumerate(mammograms)
@@ -156,8 +159,11 @@ def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") 
     ids = {person.patient_id for person in people if person.patient_id and not is_placeholder(person.patient_id)}
     issuers = {person.issuer for person in people if person.patient_id in ids and person.issuer}
     count = len(set(same_ids(ids).values()))
-    if count > 1 or len(issuers) > 1:
+    if several := count > 1 or len(issuers) > 1:
         what = f"{count} patients by their PatientID" if count > 1 else "patients of several hospitals (issuers)"
+    if several and unnamed == "trusted":
+        return [f"The images belong to {what}: they were taken as one patient's, as the table says."]
+    if several:
         raise ImageError(
             "predict",
             f"the images belong to {what}, expected one patient",
@@ -166,7 +172,7 @@ def check_one_patient(mammograms: Sequence[Mammogram], unnamed: str = "refuse") 
     sure, perhaps = differences(people)
     told = told_differences([*sure, *perhaps])
     taken = [f"{told[:1].upper()}{told[1:]}: they were taken as one patient's."] if sure or perhaps else []
-    if len(mammograms) < 2 or unnamed == "confirmed":
+    if len(mammograms) < 2 or unnamed in ("confirmed", "trusted"):
         return taken
     without = [str(n) for n, person in enumerate(people, start=1) if person.patient_id not in ids]
     constant = not ids and len({person.patient_id for person in people}) == 1 and people[0].patient_id

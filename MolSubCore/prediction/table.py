@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import (
     check_free,
@@ -24,6 +26,7 @@ from MolSubCore.files import (
     write_json,
     write_listed,
 )
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, calibration_note
@@ -31,12 +34,14 @@ from MolSubCore.prediction.dicom.source import check_sources
 from MolSubCore.prediction.predict import check_request, predict, recorded, told
 from MolSubCore.prediction.provenance import made_of, program, result_key
 from MolSubCore.prediction.report import results_of
-from MolSubCore.prediction.result import ImageAndLesion
+from MolSubCore.prediction.result import ImageAndLesion, Prediction
 from MolSubCore.prediction.warnings import warning_lines
 from MolSubCore.prediction.write import save_prediction
 
 _PLAN, _SUMMARY, _RESULT = "plan.json", "predictions.csv", "prediction.json"
 _FORMAT = "molsub-predictions"
+#: How warnings begin that come of the table as a whole.
+_TABLE = "Table, "
 
 
 def predict_table(
@@ -50,6 +55,7 @@ def predict_table(
     resume: bool = False,
     command: str = "",
     heatmap_grid: Literal["region", "image"] = "region",
+    trust_ids: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> int:
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
@@ -63,6 +69,9 @@ def predict_table(
     predicted is reported and the others go on. Rows of the table, not patient ids, say who a case is, unless
     `identified`.
 
+    What the images say of their patients is held against the table as `molsub cohort check` does it: a patient whose
+    images are another's by their headers, or several patients', is not predicted; of the rest there are warnings.
+
     Parameters
     ----------
     request : dict
@@ -73,6 +82,8 @@ def predict_table(
         For the record; without `identified` it must name nobody.
     heatmap_grid : {'region', 'image'}
         Of the heatmaps' files.
+    trust_ids : bool
+        Take the table's ids where the images' headers contradict them.
 
     Raises
     ------
@@ -99,57 +110,162 @@ def predict_table(
         _check_begun(out, plan, resume)  # another process may have begun it meanwhile
         if not (out / _PLAN).exists():
             write_json(out / _PLAN, {"format": _FORMAT, "format_version": 1, **plan})
-        rows, failed, cases_of = [], 0, _Folders(out, len(patients))
-        results: list[tuple[list[int], dict[str, Any]]] = []
-        for number, (patient_id, cases) in enumerate(patients.items(), start=1):
+        whose = _Whose(cohort.cases, trust=trust_ids)
+        for line in note_lines(whose.foreign):
+            print(f"molsub: {line}. Not predicted.", file=sys.stderr)
+        cases_of = _Folders(out, len(patients))
+        results: dict[str, tuple[list[int], dict[str, Any]]] = {}
+        folders: dict[str, Path] = {}
+
+        def make(patient_id: str, number: int) -> None:
+            """Predict a patient, unless that is done, and read the result."""
+            cases = patients[patient_id]
             images = [(case.image, case.lesion) for case in cases]
-            row = {"rows": " ".join(str(case.row) for case in cases)}
+            said, doubts = _said_of(cases), whose.doubts(cases)
+            state: Literal["kept", "replaced", "new"] = "replaced"
+            if again := patient_id in folders:
+                folder = folders[patient_id]
+            else:
+                key = _key(images, bundle, asked | told(**said), identified)
+                folder, state = cases_of.take(number, _numbers(cases), key)
+                folders[patient_id] = folder
+                if state == "kept":
+                    whose.read(cases)
+            if state == "kept" and dicom and not (folder / "dicom").is_dir():
+                state = "replaced"
+            if state != "kept":
+                if dicom:
+                    check_sources([case.image for case in cases], identified=identified)
+                prediction = predict(
+                    images, bundle, **request, **said, doubts=doubts, unnamed="trusted" if trust_ids else "confirmed"
+                )
+                if not again:
+                    whose.add(cases, prediction)
+                save_prediction(
+                    prediction,
+                    folder,
+                    identified=identified,
+                    overwrite=state != "new",
+                    dicom=dicom,
+                    command=command,
+                    heatmap_grid=heatmap_grid,
+                )
+            results[patient_id] = [case.row for case in cases], read_json(folder / _RESULT)
+
+        found: dict[str, list[dict[str, str]]] = {}
+
+        def attempt(patient_id: str, number: int = 0) -> None:
+            """`make` a patient's result, and its lines of the summary."""
+            cases = patients[patient_id]
+            row = {"rows": _numbers(cases)}
             if identified:
                 row["patient_id"] = patient_id
-            folder = out / f"case-{number:04d}"
             try:
-                said = _said_of(cases)
-                key = _key(images, bundle, asked | told(**said), identified)
-                folder, state = cases_of.take(number, row["rows"], key)
-                if state != "kept" or (dicom and not (folder / "dicom").is_dir()):
-                    if dicom:
-                        check_sources([case.image for case in cases], identified=identified)
-                    prediction = predict(images, bundle, **request, **said)
-                    save_prediction(
-                        prediction,
-                        folder,
-                        identified=identified,
-                        overwrite=state != "new",
-                        dicom=dicom,
-                        command=command,
-                        heatmap_grid=heatmap_grid,
-                    )
-                result = read_json(folder / _RESULT)
+                if refused := whose.refused(cases):
+                    found[patient_id] = [row | {"error": refused}]
+                    return
+                make(patient_id, number)
+                result = results[patient_id][1]
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
-                found = [row | {"case": folder.name} | _result_cells(one) for one in results_of(result)]
-                results.append(([case.row for case in cases], result))
+                found[patient_id] = [row | _result_cells(one) for one in results_of(result)]
             except Exception as error:  # whatever it is, it is this patient's
                 if is_output_error(error):
                     raise
-                failed += 1
+                results.pop(patient_id, None)
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
                 name = f"row{'s' * (len(cases) > 1)} {row['rows']}"
                 print(f"\nmolsub: {name}: {without_paths(error, cases)}.", file=sys.stderr)
-                found = [row | {"case": ""}]
-            rows += found
+                found[patient_id] = [row]
+
+        for number, patient_id in enumerate(patients, start=1):
+            attempt(patient_id, number)
             if progress:
-                progress(number, len(patients), folder.name)
+                progress(number, len(patients), folders[patient_id].name if patient_id in folders else "")
+        whose.compare()  # what pixels tell is known now; it belongs into the reports of the patients concerned
+        for patient_id in [each for each, (_, result) in results.items() if whose.are_new(patients[each], result)]:
+            attempt(patient_id)
+        rows = [
+            one | {"case": folders[each].name if each in results else ""} for each in patients for one in found[each]
+        ]
+        failed = len(patients) - len(results)
         check_unchanged(out / _SUMMARY)  # while the work lasted
         _write_summary(out / _SUMMARY, rows, bundle, identified)
     for told_of in cases_of.changed:
         print(f"Note: {told_of}.", file=sys.stderr)
-    for line in warning_lines(results):
+    for line in note_lines(whose.notes):
+        print(f"Note: {line}", file=sys.stderr)
+    for line in [*note_lines(whose.problems), *warning_lines([_without_doubts(one) for one in results.values()])]:
         print(f"Warning: {line}")
     if others := cases_of.others():
         print(f"Of no row of the table as it is now, and not in predictions.csv: {', '.join(others)}")
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
     print(f"Probabilities: {calibration_note(bundle.card)}\n{DISCLAIMER}")
     return 2 if failed else 0
+
+
+class _Whose:
+    """Whose the images of a table are: by their headers, which are read at once, and by their pixels, once known.
+
+    Attributes
+    ----------
+    foreign : tuple of Problem
+        Why patients are not predicted.
+    problems, notes : list of Problem
+        What else there is, as known by the last `compare`: between patients, and all that is to be known.
+    """
+
+    def __init__(self, cases: Sequence[Case], *, trust: bool) -> None:
+        self._cases, self._trust = cases, trust
+        people = people_of(cases)
+        self._seen = {case.row: Sighting(case, person) for case, person in zip(cases, people, strict=True)}
+        self.compare()
+
+    def compare(self) -> None:
+        """Hold all that is known by now against the table."""
+        found = compare_identities(list(self._seen.values()), trust=self._trust)
+        self.foreign = found.foreign
+        owner = {case.row: case.patient_id for case in self._cases}
+        told = {one.text for one in found.foreign}
+        problems = [one for one in (*found.problems, *shared_masks(self._cases)) if one.text not in told]
+        # Of the images of one patient the prediction itself says what became of them.
+        self.problems = [one for one in problems if len({owner[row] for row in one.rows}) > 1]
+        self.notes = list(found.notes)
+
+    def add(self, cases: Sequence[Case], prediction: Prediction) -> None:
+        """Remember what the images of a patient look like, as they were read for the prediction."""
+        for item in {one.image_index: one for one in prediction.items}.values():
+            case = cases[item.image_index]
+            self._seen[case.row] = sighting_of(case, item.mammogram, item.lesions)
+
+    def read(self, cases: Sequence[Case]) -> None:
+        """Remember the images of a patient whose prediction is kept, so that nobody else reads them."""
+        for case in cases:
+            with contextlib.suppress(MolSubError, OSError):
+                self._seen[case.row] = sighting_of(case, read_mammogram(case.image))
+
+    def refused(self, cases: Sequence[Case]) -> str:
+        """Why a patient is not predicted; else empty."""
+        own = {case.row for case in cases}
+        return next((str(one) for one in self.foreign if own.intersection(one.rows)), "")
+
+    def doubts(self, cases: Sequence[Case]) -> list[str]:
+        """What the reader of a patient's result must know of it."""
+        own = {case.row for case in cases}
+        return [f"{_TABLE}{one}." for one in self.problems if own.intersection(one.rows)]
+
+    def are_new(self, cases: Sequence[Case], result: dict[str, Any]) -> bool:
+        """Whether a patient's doubts are others than a result says."""
+        return [text for text in result["warnings"] if text.startswith(_TABLE)] != self.doubts(cases)
+
+
+def _without_doubts(told_of: tuple[list[int], dict[str, Any]]) -> tuple[list[int], dict[str, Any]]:
+    """A result for the terminal, where what comes of the table is told once."""
+    rows, result = told_of
+    return rows, result | {"warnings": [text for text in result["warnings"] if not text.startswith(_TABLE)]}
+
+
+def _numbers(cases: Sequence[Case]) -> str:
+    return " ".join(str(case.row) for case in cases)
 
 
 class _Folders:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import failing
+from fault_writes import model
 from PIL import Image
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.identity import Sighting, compare_identities, is_copy, look_of, same_ids
 from MolSubCore.cohort.table import Case, Problem, parse_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
+from MolSubCore.prediction.table import predict_table
 from MolSubCore.tasks import Subtype
 
 
@@ -336,3 +341,76 @@ def test_the_commands_refuse_a_leak_and_can_be_told_to_go_on(
     )
     assert "rows 2, 3 are of one patient" in line
     assert not out.exists()
+
+
+def table_of(folder: Path, rows: dict[str, str]) -> Path:
+    """A table of patients with their images, of which those in letters are DICOM files that name these patients."""
+    for seed, name in enumerate("ABCD"):
+        dataset = mammogram_dataset(picture(12, (96, 80), seed=seed), 12, PatientID=name)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = (
+            f"1.{n}.{seed}" for n in (2, 3, 4)
+        )
+        write_dicom(folder / f"{name}.dcm", dataset)
+    Image.fromarray(picture(12, (96, 80), seed=0)).save(folder / "copy.png")
+    lines = [f'{patient},{image},"20,20,40,40",L' for patient, image in rows.items()]
+    (folder / "t.csv").write_text("\n".join(["patient_id,image,box,laterality", *lines]) + "\n")
+    return folder / "t.csv"
+
+
+def predicted(table: Path, out: str, **options: Any) -> tuple[int, list[dict[str, str]], dict[str, list[str]]]:
+    """Exit code, lines of the summary, and the warnings that come of the table by case."""
+    code = predict_table(table, model(), table.parent / out, {"layers": []}, **options)
+    with (table.parent / out / "predictions.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    cases = {file.parent.name: json.loads(file.read_text()) for file in (table.parent / out).glob("*/prediction.json")}
+    told = {name: [text for text in case["warnings"] if text.startswith("Table, ")] for name, case in cases.items()}
+    return code, lines, told
+
+
+def test_images_of_another_patient_are_not_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = table_of(tmp_path, {"A": "B.dcm", "B": "A.dcm", "C": "C.dcm"})
+    (problem,) = check_cohort(table, purpose="predict").problems
+    code, lines, told = predicted(table, "out")
+    assert code == 2
+    assert [line["error"] for line in lines] == [str(problem), str(problem), ""]
+    assert [bool(line["p:TN"]) for line in lines] == [False, False, True]
+    assert told == {"case-0003": []}
+    printed = capsys.readouterr()
+    assert printed.err.count(problem.text) == 1
+    assert "1 of 3 patients predicted" in printed.out
+    code, lines, _ = predicted(table, "trusted", trust_ids=True)
+    assert (code, [line["error"] for line in lines]) == (0, ["", "", ""])
+    assert f"{problem.text.partition(';')[0]}. The table was trusted" in capsys.readouterr().err
+
+
+def test_an_exchange_is_told_beside_other_contradictions(tmp_path: Path) -> None:
+    rows = [("A", Person("B")), ("B", Person("A")), ("C1", Person("C")), ("C2", Person("C"))]
+    assert [problem.rows for problem in compare_identities(seen(*rows)).problems] == [(4, 5), (2, 3)]
+
+
+def test_copies_under_two_ids_are_told_in_the_results_of_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"A": "A.dcm", "C": "C.dcm", "X": "copy.png"}
+    table = table_of(tmp_path, rows)
+    (problem,) = check_cohort(table, purpose="predict").problems
+    assert "same pixels as row 2, which is another patient" in problem.text
+    code, lines, told = predicted(table, "out")
+    assert (code, [line["error"] for line in lines]) == (0, ["", "", ""])
+    assert told == {"case-0001": [f"Table, {problem}."], "case-0002": [], "case-0003": [f"Table, {problem}."]}
+    assert capsys.readouterr().out.count(problem.text) == 1
+    times = [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("out/case-*/prediction.json"))]
+    assert predicted(table, "out", resume=True)[2] == told
+    assert [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("out/case-*/prediction.json"))] == times
+    table_of(tmp_path, {"A": "A.dcm", "C": "C.dcm"})
+    assert predicted(table, "out", resume=True)[2]["case-0001"] == []
+
+
+def test_one_patient_id_for_two_patients_is_predicted_only_where_the_table_is_trusted(tmp_path: Path) -> None:
+    table = table_of(tmp_path, {"A": "A.dcm", "D": "D.dcm"})
+    table.write_text(table.read_text() + 'A,B.dcm,"20,20,40,40",L\n')
+    (problem,) = check_cohort(table, purpose="predict").problems
+    code, lines, _ = predicted(table, "out")
+    assert (code, lines[0]["rows"], lines[0]["error"], lines[1]["error"]) == (2, "2 4", str(problem), "")
+    code, lines, _ = predicted(table, "trusted", trust_ids=True)
+    assert (code, lines[0]["error"]) == (0, "")
