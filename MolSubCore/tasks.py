@@ -148,6 +148,15 @@ _BY_ALIAS = {alias: subtype for subtype, aliases in _ALIASES.items() for alias i
 _BY_ALIAS |= {str(i): s for i, s in enumerate(Subtype)}
 
 
+#: Spellings that mean the same wherever they stand: ``triple neg.``, ``HER2 pos.``, ``Luminal B-like``.
+_SAME = (
+    (re.compile(r"\btriple[ -]?neg(?:ative)?(?![a-z])\.?"), "triple negative"),
+    (re.compile(r"\btriple[ -]?pos(?:itive?|itiv)?(?![a-z])\.?"), "hr+/her2+"),
+    (re.compile(r"(?<=pos|neg)\."), ""),
+    (re.compile(r"\b(lum(?:inal)?(?:[ -]?[ab])?)[ -]?like\b"), r"\1"),
+)
+#: Whether hormone receptors are positive, in a word beside the status of HER2: ``HER2-positive (non-luminal)``.
+_LUMINAL_OR_NOT = re.compile(r"(?P<non>non?[ -]?)?luminal(?![a-z]|[ -]?[ab]\b)")
 #: A receptor with its status, at the beginning of a text; the sign stands right behind it.
 _RECEPTOR = re.compile(
     r"(?P<name>her2(?:/?neu)?|er|pr|pgr|hr)[ _-]?(?:(?P<plus>pos(?:itive?|itiv)?)|(?P<minus>neg(?:ative?|ativ)?))"
@@ -192,6 +201,10 @@ def _written_receptors(text: str) -> tuple[dict[str, bool], str] | None:
             # HER2-HR+ may be negative or a hyphen.
             if status.setdefault(name, positive) is not positive or (found["sign"] == "-" and rest[:1].isalnum()):
                 return None
+        elif found := _LUMINAL_OR_NOT.match(rest):
+            rest = rest[found.end() :]
+            if status.setdefault("hr", not found["non"]) is not (not found["non"]):
+                return None
         elif gap := _BETWEEN.match(rest):
             rest = rest[gap.end() :]
         else:
@@ -232,9 +245,12 @@ def get_task(name: str) -> Task:
 
 
 def _plain(text: object) -> str:
-    """A cell in small letters; full-width signs and the dashes of word processors are plain ones."""
+    """A cell in small letters and common spellings; full-width signs and word processors' dashes are plain ones."""
     plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
-    return " ".join(plain.strip().lower().replace("_", " ").split())
+    plain = " ".join(plain.strip().lower().replace("_", " ").split())
+    for spelling, meant in _SAME:
+        plain = spelling.sub(meant, plain)
+    return plain
 
 
 def _key(text: object) -> str:
@@ -242,6 +258,16 @@ def _key(text: object) -> str:
     key = _plain(text)
     key = key[:-2] if key.endswith(".0") else key
     return key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
+
+
+def leaves_her2_open(text: object) -> bool:
+    """Whether a cell is read as HER2-negative though it does not say so: ``Luminal B`` or ``Luminal`` alone.
+
+    That is the paper's meaning; St. Gallen has a Luminal B that is HER2-positive.
+    """
+    if "her2" in _plain(text) or number_label(text) is not None:
+        return False
+    return parse_subtype(text) in (Subtype.LUMINAL_B, PartialSubtype.HR_POSITIVE_HER2_NEGATIVE)
 
 
 def number_label(text: object) -> int | None:

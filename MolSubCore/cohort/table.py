@@ -31,7 +31,7 @@ from MolSubCore.errors import CohortError, MolSubError, counted, explain_error, 
 from MolSubCore.files import Finder, named_file, why_missing
 from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_view_text
 from MolSubCore.lesions.box_text import read_box
-from MolSubCore.tasks import Subtype, SubtypeLabel, number_label, parse_subtype
+from MolSubCore.tasks import Subtype, SubtypeLabel, leaves_her2_open, number_label, parse_subtype
 
 __all__ = ["Case", "Cohort", "Problem", "parse_cohort", "read_cohort", "read_rows", "tell_notes", "without_paths"]
 
@@ -275,6 +275,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     if doubled:
         raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Rename one of each")
     cases, problems, labels, finder = [], [], [], Finder()
+    her2_open: list[int] = []
     unnamed = [place for place, name in enumerate(columns) if not name]
     id_place = columns.index("patient_id")
     nameless: list[int] = []
@@ -306,6 +307,8 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             written.setdefault(case.patient_id, {}).setdefault(raw, number)
             if number_label(values.get("subtype", "")) is not None:
                 labels.append(case)
+            if case.subtype is not None and leaves_her2_open(values["subtype"]):
+                her2_open.append(number)
     notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
     if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
         text = f"ids of {row_list(several)} differ only in signs that look alike or that nobody sees; read as one"
@@ -313,6 +316,13 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     notes += [note for case in cases for note in case.doubtful_facts()[1]]
     notes += _unread(cases)
     notes += _same_lesions(cases)
+    # A table with HER2+/HR+ tells these apart from Luminal B by itself.
+    if need_subtype and her2_open and not any(case.subtype is Subtype.HER2_HR_POSITIVE for case in cases):
+        text = (
+            f"Luminal B, or Luminal alone, is counted as HER2-negative, as in the paper ({row_list(her2_open)}). "
+            "Cohorts that follow St. Gallen call HER2-positive tumours Luminal B, too: write HER2+/HR+ for those"
+        )
+        notes.append(Problem(None, "subtype", text, 7))
     problems += _with_and_without_decimals(cases)
     problems.sort(key=lambda problem: problem.row or 0)
     if labels:

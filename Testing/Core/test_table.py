@@ -748,3 +748,19 @@ def test_codes_of_sites_are_no_dates(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text_of([HEADER, *[[name, "i", "m", "tn"] for name in ("01-GEN-001", "02-SET-101", "GEN-003")]]))
     assert not told(path)
+
+
+def test_a_luminal_b_that_says_nothing_of_her2_is_noted(tmp_path: Path) -> None:
+    """Unless the table has HER2+/HR+, and so tells them apart itself; for predictions it does not matter."""
+    for cells, told in (
+        (("Luminal A", "Luminal B", "TN", "LumB"), "rows 3, 5"),
+        (("Luminal", "TN"), "row 2"),
+        (("Luminal B", "HER2+/HR+"), ""),
+        (("Luminal B (HER2-)", "TN"), ""),
+    ):
+        lines = [f'{n};{n}.png;"1,1,5,5";{cell}' for n, cell in enumerate(cells)]
+        (tmp_path / "t.csv").write_text("\n".join(["patient_id;image;box;subtype", *lines]) + "\n")
+        notes = [note.text for note in read_cohort(tmp_path / "t.csv").notes if "St. Gallen" in note.text]
+        assert len(notes) == bool(told)
+        assert all(f"HER2-negative, as in the paper ({told})" in text for text in notes)
+        assert not read_cohort(tmp_path / "t.csv", need_subtype=False).notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from MolSubCore.errors import MolSubError
@@ -12,6 +14,7 @@ from MolSubCore.tasks import (
     PartialSubtype,
     Subtype,
     get_task,
+    leaves_her2_open,
     parse_subtype,
     prediction_title,
     subtype_order,
@@ -55,15 +58,38 @@ def test_every_subtype_has_a_class_in_every_task() -> None:
         ("ER-, PR-, HER2-", Subtype.TN),
         ("HER2-positive; HR-positive", Subtype.HER2_HR_POSITIVE),
         ("Triple Negativ", Subtype.TN),
+        ("triple neg", Subtype.TN),
+        ("Triple-neg.", Subtype.TN),
+        ("triple positive", Subtype.HER2_HR_POSITIVE),
+        ("HER2-positive (non-luminal)", Subtype.HER2_HR_NEGATIVE),
+        ("HER2 positive, nonluminal", Subtype.HER2_HR_NEGATIVE),
+        ("Non-luminal HER2+", Subtype.HER2_HR_NEGATIVE),
+        ("HER2-enriched (non luminal)", Subtype.HER2_HR_NEGATIVE),
+        ("HER2 pos. (luminal)", Subtype.HER2_HR_POSITIVE),
+        ("luminal b-like (HER2 positive)", Subtype.HER2_HR_POSITIVE),
+        ("Luminal B (HER2 positive)", Subtype.HER2_HR_POSITIVE),
+        ("Luminal B HER2+", Subtype.HER2_HR_POSITIVE),
+        ("luminal B-like (HER2 negative)", Subtype.LUMINAL_B),
+        ("Luminal B, HER2 neg.", Subtype.LUMINAL_B),
+        ("Luminal A-like", Subtype.LUMINAL_A),
+        ("LumB like", Subtype.LUMINAL_B),
     ],
 )
 def test_cells_are_understood(text: object, subtype: Subtype | PartialSubtype) -> None:
     assert parse_subtype(text) is subtype
 
 
-@pytest.mark.parametrize("text", ["", "benign", "5", "HER2", "nan"])
+def test_cells_that_say_nothing_of_her2_are_known() -> None:
+    found = {text: leaves_her2_open(text) for text in ("Luminal B", "LumB-like", "Luminal", "Luminal A", "TN", "1")}
+    assert found == {"Luminal B": True, "LumB-like": True, "Luminal": True, "Luminal A": False, "TN": False, "1": False}
+    assert not any(map(leaves_her2_open, ("Luminal B HER2-", "HR+/HER2-", "HER2+")))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "benign", "5", "HER2", "nan", "non-luminal", "Basal-like", "Luminal B (luminal) HR-"]
+)
 def test_other_cells_are_refused_by_value(text: str) -> None:
-    with pytest.raises(MolSubError, match=f"'{text}'"):
+    with pytest.raises(MolSubError, match=f"'{re.escape(text)}'"):
         parse_subtype(text)
 
 
