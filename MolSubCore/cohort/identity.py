@@ -8,20 +8,16 @@ themselves. None of it is written or printed: rows are named by their numbers.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from MolSubCore.cohort.looks import copies, look_of
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.errors import CohortError, MolSubError, counted
@@ -33,12 +29,6 @@ from MolSubCore.lesions.lesion import LesionSet
 #: all speaks for one person (`_is_one_person`).
 _SHARE, _FEWEST = 0.8, 4
 _ROWS_TOLD = 12
-
-#: Side of the thumbnails by which resaved pictures are recognised, and the rank correlations from which two are told:
-#: of their values, which outlasts every display, and of their grey levels in steps, which outlasts noise in the air and
-#: lossy coding. Measured: different mammograms, also of one woman, 0.88 at most, synthetic ones 0.96; one as 8 bits, as
-#: JPEG, through a display LUT or at half its size 0.98 at least by one of the two.
-_THUMB, _ALIKE, _STEPS, _ALIKE_IN_STEPS = 48, 0.97, 32, 0.98
 
 #: Birth dates that stand for none, as anonymisers write them.
 _NO_DATES = {"19000101", "19010101", "18991230", "18991231", "19700101", "20000101", "18581117"}
@@ -105,41 +95,6 @@ class Identity:
     foreign: tuple[Problem, ...] = ()
 
 
-def look_of(mammogram: Mammogram) -> str:
-    """What a picture looks like, for `look_alikes`: a thumbnail, which is nobody's to see, as text."""
-    picture = Image.fromarray(np.ascontiguousarray(mammogram.stored, np.float32))
-    small = np.asarray(picture.resize((_THUMB, _THUMB), Image.Resampling.BOX)).ravel()
-    low, high = float(small.min()), float(small.max())
-    values = np.round((small - low) / max(high - low, 1e-9) * 65535).astype("<u2")
-    return base64.b64encode(values.tobytes()).decode("ascii")
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Ranks of values, of mean 0 and length 1; ties have their mean rank."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place.ravel()]
-    ranks -= ranks.mean()
-    return np.asarray(ranks / max(float(np.linalg.norm(ranks)), 1e-9), np.float32)
-
-
-def _in_steps(values: NDArray[Any]) -> NDArray[Any]:
-    return np.floor(np.clip(values / max(float(np.percentile(values, 99.5)), 1.0), 0, 1) * _STEPS)
-
-
-def _alike(table: NDArray[np.float32], least: float) -> Iterator[tuple[int, int]]:
-    """Pairs of rows that correlate so much, also mirrored, turned or as negatives; the first is before the second."""
-    square = table.reshape(-1, _THUMB, _THUMB)
-    views = [view for one in (square, square.transpose(0, 2, 1)) for view in (one, one[:, ::-1])]
-    turned = [view.reshape(len(table), -1) for one in views for view in (one, one[:, :, ::-1])]
-    for start in range(0, len(table), 256):
-        part = table[start : start + 256]
-        likeness = np.abs(part @ turned[0][start:].T)
-        for view in turned[1:]:
-            np.maximum(likeness, np.abs(part @ view[start:].T), out=likeness)
-        rows, others = np.nonzero(likeness > least)
-        yield from ((start + n, start + m) for n, m in zip(rows.tolist(), others.tolist(), strict=True) if n < m)
-
-
 def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:
     """Rows whose pictures are nearly the same, also as negatives, turned or mirrored: of several ids, and of one.
 
@@ -149,7 +104,7 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
     if len(seen) < 2:
         return [], []
     between, within = list(range(len(seen))), list(range(len(seen)))
-    for n, other in _copies([one.look for one in seen]):
+    for n, other in copies([one.look for one in seen]):
         first, second = seen[n], seen[other]
         if not (first.pixels and first.pixels == second.pixels):
             group = between if first.case.patient_id != second.case.patient_id else within
@@ -187,28 +142,6 @@ def _side(one: Sighting) -> str:
 
 def _view(one: Sighting) -> str:
     return one.view or one.case.view or ""
-
-
-def _copies(looks: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of looks that are of one picture, in their order."""
-    values = [np.frombuffer(base64.b64decode(look), "<u2") for look in looks]
-    pairs = set(_alike(np.stack([_ranks(look) for look in values]), _ALIKE))
-    pairs |= set(_alike(np.stack([_ranks(_in_steps(look)) for look in values]), _ALIKE_IN_STEPS))
-    return sorted(pairs)
-
-
-def is_copy(first: Mammogram, second: Mammogram, looks: Sequence[str]) -> bool:
-    """Whether two mammograms of one patient are one picture, resaved or displayed otherwise, of one side and view.
-
-    Parameters
-    ----------
-    looks : sequence of str
-        `look_of` either.
-    """
-    for own, other in ((first.laterality, second.laterality), (first.view, second.view)):
-        if own and other and own != other:
-            return False
-    return bool(_copies(looks))
 
 
 def _root(group: list[int], n: int) -> int:

@@ -35,7 +35,7 @@ class PatchStore:
         Label within the image.
     meta : list of dict
         Per patch: laterality, view, manufacturer, presentation, spacing_source, spacing_mm, synthetic, pixels (the
-        image's hash), look (`MolSubCore.cohort.identity.look_of`), geometry, lesion_mm (larger side of the lesion's
+        image's hash), look (`MolSubCore.cohort.looks.look_of`), geometry, lesion_mm (larger side of the lesion's
         box; None without a spacing), warnings. No identifiers, no paths.
     patches_hash : str, optional
         SHA-256 of the patches, where it is known without reading them.

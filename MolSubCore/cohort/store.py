@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MolSubCore.cohort.identity import look_of
+from MolSubCore.cohort.looks import look_of
 from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pack, write_pack
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.identity import COPIES, differences, exams_apart, is_copy, look_of, same_ids, told_differences
+from MolSubCore.cohort.identity import COPIES, differences, exams_apart, same_ids, told_differences
+from MolSubCore.cohort.looks import is_copy, look_of
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -18,7 +19,9 @@ from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
-from MolSubCore.cohort.identity import Sighting, compare_identities, is_copy, look_of, same_ids
+from MolSubCore.cohort.identity import Sighting, compare_identities, same_ids
+from MolSubCore.cohort.looks import copies as find_copies
+from MolSubCore.cohort.looks import is_copy, look_of
 from MolSubCore.cohort.table import Case, Problem, parse_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -197,6 +200,39 @@ def test_a_resaved_picture_is_found_and_different_pictures_are_not() -> None:
     assert is_copy(pictures[0], pictures[1], looks[:2])
     assert not is_copy(pictures[0], pictures[2], looks[::2])
     assert not is_copy(pictures[0], replace(pictures[1], view="MLO"), looks[:2])
+
+
+def breast(seed: int) -> Any:
+    """A breast with structures of several sizes, and air."""
+    rows, columns = np.mgrid[:480, :400]
+    rng, texture = np.random.default_rng(seed), np.zeros((480, 400))
+    for sigma in (6, 12, 30):
+        drawn = cv2.GaussianBlur(rng.normal(size=texture.shape), (0, 0), sigma)
+        texture += drawn / drawn.std()
+    inside = (columns / 300) ** 2 + ((rows - 240) / 200) ** 2 < 1
+    return np.where(inside, 1500 + 150 * texture, 20).clip(0, 4095).astype(np.uint16)
+
+
+def test_a_cropped_padded_or_labelled_copy_is_found_and_another_breast_is_not() -> None:
+    first = breast(1)
+    labelled = first.copy()
+    labelled[10:30, 330:390] = 4095
+    copies = [first, first[8:-8, 8:-8], np.pad(first, ((0, 0), (0, 80)), constant_values=20), labelled]
+    copies += [np.ascontiguousarray(first[6:, :-6][::2, ::2][:, ::-1] // 16).astype(np.uint8)]
+    pictures = [*copies, *(breast(seed) for seed in range(2, 12))]
+    looks = [look_of(Mammogram(stored)) for stored in pictures]
+    rows = seen(*((f"P{n}", Person(), str(n), n, look) for n, look in enumerate(looks)))
+    (problem,) = compare_identities(rows).problems
+    assert problem.rows == (2, 3, 4, 5, 6)
+
+
+def test_real_mammograms_are_not_taken_for_copies_of_each_other(shared_data: Path) -> None:
+    files = [*shared_data.glob("cdd-cesm/images/*.jpg"), *shared_data.glob("nyu-birads-4view-8bit/*.png")]
+    pictures = [read_mammogram(file) for file in sorted(files)]
+    pictures.append(Mammogram(np.ascontiguousarray(pictures[0].stored[20:-20, 20:-20])))
+    looks = [look_of(one) for one in pictures]
+    assert len(looks) > 10
+    assert find_copies(looks) == [(0, len(looks) - 1)]
 
 
 def test_images_of_unknown_side_are_told_where_they_are_averaged() -> None:
