@@ -42,7 +42,7 @@ _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "
 _EXAMS_DAYS = 183
 
 #: What is said of pictures that look alike.
-COPIES = "look like copies of one picture, resaved or displayed otherwise"
+COPIES = "show nearly the same picture, as copies do that were resaved, cropped or displayed otherwise"
 #: The way out, in words.
 TRUST = "if the table is right and the headers are not, add --trust-ids"
 

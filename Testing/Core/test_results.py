@@ -93,8 +93,8 @@ def test_a_picture_beside_its_resaved_copy_counts_once_and_is_told() -> None:
     expected = (np.mean([alone(first), alone(copy)]) + alone(other)) / 2
     assert found.patient["TN"] == pytest.approx(expected)
     assert [text for text in found.warnings if "copies" in text] == [
-        "Images 1 and 2 look like copies of one picture, resaved or displayed otherwise: they count as one in the "
-        "result."
+        "Images 1 and 2 show nearly the same picture, as copies do that were resaved, cropped or displayed otherwise: "
+        "they count as one in the result."
     ]
 
 
