@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -112,6 +111,7 @@ def _pooled(view: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _breast_of(mammogram: Mammogram) -> bytes:
     """The breast in its own box as ranks from 1 to 255, 0 beside it; nothing where the picture shows no air."""
+    import cv2
     from scipy import ndimage
 
     area = breast_area(mammogram)
@@ -135,6 +135,8 @@ def _breast_of(mammogram: Mammogram) -> bytes:
 
 def _detail(ranks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What is fine in a breast, without its rim; all breasts are bright in the middle."""
+    import cv2
+
     inside = (ranks > 0).astype(np.float32)
     values = np.where(ranks > 0, ranks / 255 - 0.5, 0).astype(np.float32)
     blurred, share = (cv2.GaussianBlur(each, (0, 0), _DETAIL) for each in (values, inside))
@@ -151,6 +153,8 @@ def _same_breasts(breasts: dict[int, NDArray[np.uint8]], known: set[tuple[int, i
     """Pairs, but for those known, that show one breast in one moment, also mirrored."""
     if len(breasts) < 2:
         return set()
+    import cv2
+
     names, half = list(breasts), (_BREAST // 2, _BREAST // 2)
     details = [_detail(each) for each in breasts.values()]
     coarse = [cv2.resize(each, half, interpolation=cv2.INTER_AREA) for each in details]
@@ -172,6 +176,8 @@ def _same_breasts(breasts: dict[int, NDArray[np.uint8]], known: set[tuple[int, i
 
 def _laid_on(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Correlation of two pictures once the second is laid on the first; 0 where it must be bent too much for that."""
+    import cv2
+
     ends = cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4
     inside = (first != 0).astype(np.uint8), (second != 0).astype(np.uint8)
     start = np.eye(2, 3, dtype=np.float32)

@@ -19,11 +19,11 @@ def case(workplace: Path, number: int = 0) -> tuple[str, str]:
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must end with exit code 2 and one line, progress bars aside; return the line."""
+    """Run a command that must end with exit code 2 and one line, progress bars and notes aside; return the line."""
     capsys.readouterr()
     assert main(arguments) == 2
     printed = capsys.readouterr().err.splitlines()
-    lines = [line for line in printed if line.strip() and not re.search(r"\d%\|", line)]
+    lines = [line for line in printed if line.strip() and not re.search(r"\d%\||^Note: ", line)]
     assert len(lines) == 1, lines
     assert "Traceback" not in lines[0]
     return lines[0]
