@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from MolSubCore.cohort.identity import Sighting, compare_identities, shared_masks, sighting_of
-from MolSubCore.cohort.splits import make_split
+from MolSubCore.cohort.splits import TWO_SUBTYPES, make_split, two_subtypes
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError, counted
@@ -160,17 +160,13 @@ def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem]
 
 
 def _patients(cohort: Cohort) -> list[Problem]:
-    """Patients with two subtypes, and rows that come twice."""
-    first: dict[str, Case] = {}
+    """Breasts with two subtypes, and rows that come twice."""
     rows: dict[tuple[str, str], int] = {}
     found = []
+    for case, earlier in two_subtypes(cohort):
+        text = f"is {_name(case)}, the same patient has {_name(earlier)} in row {earlier.row}. {TWO_SUBTYPES}"
+        found.append(Problem(case.row, "subtype", text))
     for case in cohort.cases:
-        earlier = first.setdefault(case.patient_id, case)
-        if earlier.subtype is not case.subtype:
-            text = (
-                f"is {_name(case)}, the same patient has {_name(earlier)} in row {earlier.row}; leave out such patients"
-            )
-            found.append(Problem(case.row, "subtype", text))
         row = rows.setdefault((str(case.image), str(case.lesion)), case.row)
         if row != case.row:
             found.append(Problem(case.row, "image", f"is the same image and lesion as in row {row}"))
@@ -204,7 +200,8 @@ def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
 
 
 def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-    patients = {case.patient_id: case.subtype for case in cohort.cases if case.subtype}
+    # A patient with cancers of two subtypes, one in each breast, is one of either.
+    patients = {(case.patient_id, case.subtype): case.subtype for case in cohort.cases if case.subtype}
     sizes = {
         "patients": len({case.patient_id for case in cohort.cases}),
         "images": len(cohort.cases),
@@ -213,7 +210,7 @@ def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> 
     by_subtype = Counter(case.subtype.value for case in cohort.cases if case.subtype)
     classes = {
         f"Patients, task {task.name}": dict(
-            Counter(task.class_of.get(subtype, "not told") for subtype in patients.values())
+            Counter(name for _, name in {(own, task.class_of.get(label, "not told")): 0 for own, label in patients})
         )
         for task in TASKS.values()
     }

@@ -11,7 +11,7 @@ import hashlib
 import operator
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from MolSubCore.cohort.pseudonyms import Salt
-from MolSubCore.cohort.table import Cohort
+from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.files import json_text, read_json, write_text
@@ -28,6 +28,12 @@ from MolSubCore.tasks import SubtypeLabel, Task
 Partition = str | int  # "test", a fold from 1, or 0: in every training part, never validated
 
 TEST = "test"
+
+#: What to do about a patient with two subtypes.
+TWO_SUBTYPES = (
+    "Where they are of her left and her right breast, say so in a column laterality (L, R) in all of the patient's "
+    "rows; else leave out the rows of one"
+)
 
 
 @dataclass(frozen=True)
@@ -100,14 +106,14 @@ def make_split(
     Raises
     ------
     CohortError
-        If a class has too few patients for the folds and the test set, a patient has two subtypes or one
+        If a class has too few patients for the folds and the test set, a breast has two subtypes or one
         whose class is open, or a number is out of range.
     """
     if folds < 1:
         raise CohortError("folds", f"is {folds}, expected 1 or more", "Choose a larger number")
     if not 0 < test_share < 1:
         raise CohortError("test share", f"is {test_share}, expected more than 0 and less than 1", "Choose such a value")
-    patients = subtypes_of(cohort)
+    patients = _strata(subtypes_of(cohort))
     chosen = (tasks,) if isinstance(tasks, Task) else tuple(tasks)
     _check_labels(cohort, chosen)
     need = max(folds, 2) + 1
@@ -154,22 +160,43 @@ def _check_classes(cohort: Cohort, task: Task, counts: Counter[str], folds: int,
             raise CohortError(cohort.source, found, "Use fewer --folds, more patients, or another task")
 
 
-def subtypes_of(cohort: Cohort) -> dict[str, SubtypeLabel]:
-    """Subtype of every patient.
+def subtypes_of(cohort: Cohort) -> dict[str, tuple[SubtypeLabel, ...]]:
+    """Subtypes of every patient: one, or one of each breast where these have cancers of two subtypes.
 
     Raises
     ------
     CohortError
-        If a patient has none, or two.
+        If a patient has none, or a breast has two.
     """
-    found: dict[str, SubtypeLabel] = {}
+    found: dict[str, tuple[SubtypeLabel, ...]] = {}
     for case in cohort.cases:
         if case.subtype is None:
             raise CohortError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
-        if found.setdefault(case.patient_id, case.subtype) != case.subtype:
-            text = f"row {case.row}: this patient has another subtype in an earlier row"
-            raise CohortError(cohort.source, text, "Leave out patients with heterogeneous lesions")
+        found[case.patient_id] = tuple(dict.fromkeys((*found.get(case.patient_id, ()), case.subtype)))
+    for case, earlier in two_subtypes(cohort):
+        text = f"row {case.row}: this patient has another subtype in row {earlier.row}"
+        raise CohortError(cohort.source, text, TWO_SUBTYPES)
     return found
+
+
+def two_subtypes(cohort: Cohort) -> Iterator[tuple[Case, Case]]:
+    """Rows whose subtype contradicts that of an earlier row of the same breast, or of one whose side is not told."""
+    first: dict[str, list[Case]] = {}
+    for case in cohort.cases:
+        own = first.setdefault(case.patient_id, [])
+        for earlier in own:
+            differ = case.subtype and earlier.subtype and earlier.subtype is not case.subtype
+            if differ and not (earlier.side and case.side and earlier.side != case.side):
+                yield case, earlier
+                break
+        if not any((earlier.side, earlier.subtype) == (case.side, case.subtype) for earlier in own):
+            own.append(case)
+
+
+def _strata(subtypes: Mapping[str, tuple[SubtypeLabel, ...]]) -> dict[str, SubtypeLabel]:
+    """The subtype by which a patient is drawn; of two, that which fewer patients have."""
+    counts = Counter(subtype for own in subtypes.values() for subtype in own)
+    return {patient: min(own, key=lambda subtype: counts[subtype]) for patient, own in subtypes.items()}
 
 
 def _draw(names: list[str], order: object, strata: dict[str, object], share: float, *, keep: int) -> set[str]:

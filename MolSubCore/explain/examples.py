@@ -195,7 +195,7 @@ def choose_examples(predictions: Predictions) -> list[dict[str, Any]]:
             chosen = ranked[(len(ranked) - 1) // 2]
             entry |= {"study_id": str(scores.patient[chosen]), "chosen_from": len(ranked)}
             entry["probability"] = float(scores.probabilities[chosen, index])
-            entry["views"] = _views(predictions, str(scores.patient[chosen]))
+            entry["views"] = _views(predictions, str(scores.unit[chosen]))
     return examples
 
 
@@ -204,11 +204,11 @@ def _with_both_views(predictions: Predictions) -> set[str]:
     return set.intersection(*seen)
 
 
-def _views(predictions: Predictions, patient: str) -> list[dict[str, Any]]:
-    """The first lesion of each view of a patient: CC, MLO, then any other."""
+def _views(predictions: Predictions, unit: str) -> list[dict[str, Any]]:
+    """The first lesion of each view of a patient, or of one breast of theirs: CC, MLO, then any other."""
     probabilities = predictions.probabilities()
     found: dict[str, dict[str, Any]] = {}
-    rows = np.flatnonzero(predictions.study_id == patient)
+    rows = np.flatnonzero(predictions.scores().unit == unit)
     for row in sorted(rows, key=lambda n: (predictions.case[n], n)):
         view = str(predictions.view[row])
         found.setdefault(

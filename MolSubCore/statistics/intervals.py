@@ -100,8 +100,9 @@ def estimates(
 
 def _sizes(scores: Scores, classes: tuple[str, ...], name: str | None) -> tuple[int, int]:
     """Patients of a class and of all others; without a name, of the smallest class that has any."""
-    first, _ = by_appearance(scores.patient)
-    counts = np.bincount(scores.label[first], minlength=len(classes))
+    # A patient with breasts of two classes is one of either.
+    pairs = set(zip(scores.patient.tolist(), scores.label.tolist(), strict=True))
+    counts = np.bincount([label for _, label in pairs], minlength=len(classes))
     size = int(counts[classes.index(name)] if name else counts[counts > 0].min())
     return size, int(counts.sum()) - size
 

@@ -117,13 +117,14 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
 
 
 def _subtypes(cohort: Cohort) -> dict[str, dict[str, int]]:
-    patients = Counter(subtypes_of(cohort).values())
+    patients = Counter(subtype for own in subtypes_of(cohort).values() for subtype in own)
     images = Counter(case.subtype for case in {case.image: case for case in cohort.cases}.values())
     return {s.value: {"patients": patients[s], "images": images[s]} for s in subtype_order(patients)}
 
 
 def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, Any]:
-    subtypes = {split.study_id(patient): subtype for patient, subtype in subtypes_of(cohort).items()}
+    subtypes = {split.study_id(patient): own for patient, own in subtypes_of(cohort).items()}
+    order = subtype_order(subtype for own in subtypes.values() for subtype in own)
     members: dict[str, set[str]] = {}
     for study_id, partition in split.partition.items():
         members.setdefault(str(partition), set()).add(study_id)
@@ -132,13 +133,14 @@ def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, A
         rows.setdefault(str(partition), []).append(row)
     found = {}
     for name in sorted(members, key=lambda part: (part == TEST, part)):
-        patches, counts = rows.get(name, []), Counter(subtypes[study_id] for study_id in members[name])
+        patches = rows.get(name, [])
+        counts = Counter(subtype for study_id in members[name] for subtype in subtypes[study_id])
         views = {int(data.store.case_index[row]): data.store.meta[row].get("view") or "unknown" for row in patches}
         found[name] = {
             "patients": len(members[name]),
             "images": len(views),
             "lesions": len(patches),
-            "subtypes": {subtype.value: counts[subtype] for subtype in subtype_order(subtypes.values())},
+            "subtypes": {subtype.value: counts[subtype] for subtype in order},
             "views": dict(sorted(Counter(views.values()).items())),
         }
     return found
@@ -314,10 +316,10 @@ def _check_baselines(cohort: Cohort, split: Split, tasks: Sequence[Task]) -> Non
     subtypes = subtypes_of(cohort)
     for task in tasks:
         counts: Counter[tuple[int, str]] = Counter()
-        for patient, subtype in subtypes.items():
-            own = split.partition_of(patient)
+        for patient, labels in subtypes.items():
+            own, names = split.partition_of(patient), {task.class_of[subtype] for subtype in labels}
             counts.update(
-                (fold, task.class_of[subtype]) for fold in range(1, split.folds + 1) if own not in (TEST, fold)
+                (fold, name) for fold in range(1, split.folds + 1) if own not in (TEST, fold) for name in names
             )
         for fold in range(1, split.folds + 1):
             for name in task.classes:

@@ -202,6 +202,8 @@ def test_both_breasts_of_a_patient_are_two_units_of_one_cluster() -> None:
     assert units.probabilities[:, 1].tolist() == pytest.approx([0.9, 0.1, 0.7])
     drawn = multiplicities(units.patient, units.label, 50, 0)
     assert np.array_equal(drawn[:, 0], drawn[:, 1])
+    other = replace(scores, label=np.array([1, 0, *scores.label[2:]]))  # each breast has a subtype of its own
+    assert other.per_patient().label[:2].tolist() == [1, 0]
     parts = [replace(scores, patient=np.char.add(scores.patient, str(n)), case=scores.case + 4 * n) for n in range(5)]
     many = Scores.pooled(parts)
     one_each = replace(many, breast=None)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from MolSubCore.cohort.pseudonyms import key_advice
-from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, write_split
+from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json, write_json
@@ -233,11 +234,29 @@ def test_a_changed_split_file_is_refused(tmp_path: Path) -> None:
         read_split(tmp_path / "t.json", cohort)
 
 
-def test_a_patient_of_two_subtypes_is_refused() -> None:
+def with_second_cancer(first: dict[str, str], second: dict[str, str]) -> Cohort:
+    """A cohort whose first patient, of Luminal A, has a further image of a triple negative cancer."""
     cohort = make_cohort((8, 8, 8, 8, 8))
-    odd = Case(99, cohort.cases[0].patient_id, Path("x"), None, "1,2,3,4", Subtype.TN)
-    with pytest.raises(CohortError, match="row 99"):
-        make_split(Cohort((*cohort.cases, odd), Path("t")), TASKS["tn"])
+    patient = cohort.cases[0].patient_id
+    cases = [replace(case, extra=first) if case.patient_id == patient else case for case in cohort.cases]
+    return Cohort((*cases, Case(99, patient, Path("x"), None, "1,2,3,4", Subtype.TN, second)), Path("t"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("", ""), ("L", ""), ("", "R"), ("L", "left")])
+def test_a_breast_of_two_subtypes_is_refused(first: str, second: str) -> None:
+    cohort = with_second_cancer({"laterality": first}, {"side": second})
+    with pytest.raises(CohortError, match=r"row 99: this patient has another subtype in row 2.* column laterality"):
+        make_split(cohort, TASKS["tn"])
+
+
+def test_two_breasts_may_have_two_subtypes_and_stay_one_patient() -> None:
+    cohort = with_second_cancer({"laterality": "L"}, {"laterality": "R"})
+    assert subtypes_of(cohort)[cohort.cases[0].patient_id] == (Subtype.LUMINAL_A, Subtype.TN)
+    split = make_split(cohort, TASKS["subtype5"], folds=2)
+    assert len(split.partition) == 40
+    for partition in (TEST, 1, 2):
+        members = {case.subtype for case in cohort.cases if split.partition_of(case.patient_id) == partition}
+        assert members == set(Subtype)
 
 
 @pytest.mark.parametrize("values", [{"folds": 0}, {"folds": -2}, {"test_share": 0.0}, {"test_share": 1.5}])
