@@ -199,6 +199,7 @@ def test_trivial_errors_come_before_pytorch(tmp_path: Path) -> None:
         ["models", "list", "--library", str(tmp_path / "library")],
         ["demo", "--out", str(table)],
         ["demo", "--out", str(tmp_path)],
+        ["demo", "--out", out, "--patients", "25"],
         ["evaluate", str(tmp_path / "none")],
         ["evaluate", str(tmp_path), "--resamples", "0"],
         ["evaluate", str(tmp_path / "none.molsub"), str(table), "--out", out],

@@ -347,7 +347,8 @@ def test_a_demo_is_made_anew_without_removing_anything_else(tmp_path: Path, monk
 
     out, made = tmp_path / "d2", []
 
-    def make(out: Path, seed: int) -> None:
+    def make(out: Path, settings: dict[str, Any], times: float) -> None:
+        seed = settings["seed"]
         assert {path.name for path in out.iterdir()} <= {".lock", MANIFEST, ".DS_Store"}
         (out / "demo.txt").touch()
         (out / "cohort").mkdir()
