@@ -75,7 +75,7 @@ def explain_study(options: argparse.Namespace) -> int:
     print(f"{'layer':28}{'inside':>9}{'rim':>9}{'beyond':>9}   (mean share of the energy)")
     for layer, groups in result["layers"].items():
         means = [groups["all"][name]["mean"] for name in ("inside", "rim", "beyond")]
-        print(f"{layer:28}" + "".join("  blind  " if mean is None else f"{mean:9.3f}" for mean in means))
+        print(f"{layer:28}" + "".join("  empty  " if mean is None else f"{mean:9.3f}" for mean in means))
     print(f"{DISCLAIMER}\nFigure: {out / 'explanations.png'}")
     for line in result["warnings"]:
         print(f"Warning: {line}")

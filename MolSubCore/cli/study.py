@@ -197,7 +197,7 @@ def _run(options: argparse.Namespace, planned: Study, waiting: list[StudyJob]) -
 def _print_results(results: StudyResults) -> None:
     if not results.runs:
         return
-    print(f"\nAUC per patient on the test set, 95 % interval{' - SYNTHETIC COHORT' * bool(results.study['synthetic'])}")
+    print(f"\nAUC per patient on the test set, 95 % CI{' - SYNTHETIC COHORT' * bool(results.study['synthetic'])}")
     for (task, model), run in results.runs.items():
         metrics: dict[str, Any] = run.evaluation["test"]["ensemble"]["patient"]["metrics"]
         auc = metrics["auc" if run.positive else "macro auc"]

@@ -53,7 +53,7 @@ def calibration_report(scores: Scores, classes: tuple[str, ...], positive: str |
 
 
 def class_calibration(scores: Scores, classes: tuple[str, ...], name: str) -> dict[str, Any]:
-    """Numbers of patients and `MEASURES` of one class against the rest, each with its 95 % interval."""
+    """Numbers of patients and `MEASURES` of one class against the rest, each with its 95 % CI."""
     part, index = scores.per_patient(), classes.index(name)
     if not len(part.label):
         raise MolSubError("calibration", "has no patients", "Give the scores of a test set")

@@ -94,7 +94,7 @@ def explain_cohort(
     """Test a bundle's heatmaps on every lesion of a cohort.
 
     Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
-    with 95 % intervals over patients, warnings) and ``explanations.png`` to the folder `out`, whole or not at all;
+    with 95 % CIs over patients, warnings) and ``explanations.png`` to the folder `out`, whole or not at all;
     returns the content of the second. A patient that cannot be explained is left out, named by its rows.
 
     Parameters

@@ -43,9 +43,7 @@ def reliability_figure(result: dict[str, Any]) -> Picture:
             _curve(axes[1], fitted[key]["calibration"]["overall"], colour, "o-", label)
         text = f"{fitted['judged_on']} patients without {fitted['fitted_on']}"
         _dress(axes[1], text, drift["here"]["overall"]["of"])
-    caption = (
-        f"Patients in {drift['here']['overall']['binning']}; bars are Wilson's 95 % intervals of the observed share."
-    )
+    caption = f"Patients in {drift['here']['overall']['binning']}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", title, caption, figure, width=1000 if fitted else 560)
 
 
@@ -60,7 +58,7 @@ def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool, earl
             of = part["overall"]["of"]
     when = f", {earlier}" if earlier else ""
     _dress(axes, f"Per patient{when}", of)
-    caption = f"Patients in bins of equal numbers{when}; bars are Wilson's 95 % intervals of the observed share."
+    caption = f"Patients in bins of equal numbers{when}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", "Reliability", caption, figure, width=560)
 
 
@@ -105,7 +103,7 @@ def subgroups_figure(result: dict[str, Any]) -> Picture:
     axes.set_yticks(range(len(lines)), [text for text, _, _ in lines], fontsize=9)
     for label, (_, metric, bold) in zip(axes.get_yticklabels(), lines, strict=True):
         label.set_fontweight("bold" if bold or metric is None else "normal")
-    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel=f"{title.partition(' by')[0]}, 95 % interval")
+    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel=f"{title.partition(' by')[0]}, 95 % CI")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     caption = "The line and the band are all patients and their interval; 0.5 is chance."
@@ -246,7 +244,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
     header = ("", f"Per patient (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
     note = (
-        "95 % intervals in brackets. A patient's probabilities are the means over lesions and views. "
+        "95 % CIs in brackets. A patient's probabilities are the means over lesions and views. "
         f"Called by {result['threshold']}; the thresholds of the training are below."
     )
     groups = (("", 1), ("Here", 2), (dated(card, "The model's own test set"), 1))
@@ -303,7 +301,7 @@ def thresholds_table(result: dict[str, Any]) -> Table:
             for name in names
         ]  # fmt: skip
     header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
-    groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % intervals", 5))
+    groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % CIs", 5))
     note = f"Called {result['positive']} when the probability is the threshold or more. None was chosen on this cohort."
     if any("before_recalibration" in one for one in result["thresholds"]):
         note += " They were carried over to the recalibrated probabilities."
@@ -324,7 +322,7 @@ def subgroups_table(result: dict[str, Any]) -> Table:
     of = result["positive"] or "each class"
     header = ("", "Patients", f"Of {of}", *(_title(name) for name in shown))
     note = (
-        f"Per patient; 95 % intervals. Not estimable: fewer than {LEAST} patients, or fewer than {LEAST} of a class "
+        f"Per patient; 95 % CIs. Not estimable: fewer than {LEAST} patients, or fewer than {LEAST} of a class "
         "that the measure rests on. Intervals are not corrected for the number of subgroups; one that does worse "
         "than another may do so by chance. Within a view a patient's prediction is that of this view alone."
     )
@@ -535,7 +533,7 @@ def _cards(result: dict[str, Any]) -> list[dict[str, str]]:
 def _value(metric: dict[str, Any]) -> dict[str, str]:
     if metric["value"] is None:
         return {"value": "–", "ends": cell(metric)}
-    return {"value": f"{metric['value']:.2f}", "ends": f"95 % interval {metric['low']:.2f} to {metric['high']:.2f}"}
+    return {"value": f"{metric['value']:.2f}", "ends": f"95 % CI {metric['low']:.2f} to {metric['high']:.2f}"}
 
 
 def _chance(metric: dict[str, Any]) -> str:

@@ -118,7 +118,7 @@ def _metrics(axes: Axes, result: dict[str, Any]) -> None:
         axes.plot(metric["value"], place, "o", color=COLOURS[0], markersize=8, clip_on=False)
         axes.text(1.04, place, interval_text(metric), va="center", fontsize=9.5)
     axes.set_yticks(range(len(shown)), [metric_title(name) for name in shown])
-    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), title="Per patient, 95 % intervals")
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), title="Per patient, 95 % CIs")
     axes.axvline(0.5, color="#cccccc", linewidth=1, linestyle="--", zorder=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -106,7 +106,7 @@ def _metrics(card: dict[str, Any]) -> Table:
     counts = (
         f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )
-    note = "95 % intervals in brackets. Validation results are optimistic because they were used to choose the epoch."
+    note = "95 % CIs in brackets. Validation results are optimistic because they were used to choose the epoch."
     if earlier(card):
         note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
     return Table("metrics", title, note, ("", *counts), tuple(rows))

@@ -143,7 +143,7 @@ def draw_sheet(
         top = _TOP + number // columns * (_TILE + _CAPTION + _GAP)
         sheet.paste(Image.fromarray(picture), (left, top))
         _fitted(draw, (left, top + _TILE + 5), name, _TEXT, 17, _TILE)
-        note = "BLIND: no evidence in this map" if blind else small
+        note = "EMPTY: no evidence in this map" if blind else small
         _fitted(draw, (left, top + _TILE + 27), note, _WARNING if blind else _DIM, 13, _TILE)
     if len(tiles) < 2 * columns:
         sheet.paste(_legend(), (start + (columns - 1) * (_TILE + _GAP), _TOP + _TILE + _CAPTION + _GAP))

@@ -77,7 +77,7 @@ def fit_temperature(validation: Validation) -> Temperature:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Patients of one bin: predicted on average, and what happened, with Wilson's 95 % interval.
+    """Patients of one bin: predicted on average, and what happened, with Wilson's 95 % CI.
 
     The bin holds probabilities above `start` up to and including `end`; the first one also 0.
     """

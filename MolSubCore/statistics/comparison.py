@@ -28,7 +28,7 @@ class AccuracyDifference:
     ----------
     first, second, value : float
     low, high : float
-        The 95 % interval of the difference (Bonett and Price 2012), which has a width even without discordance.
+        The 95 % CI of the difference (Bonett and Price 2012), which has a width even without discordance.
     only_first, only_second : int
         Patients that only the first or only the second model has right: all that McNemar's test looks at.
     p_exact, p_mid : float

@@ -63,7 +63,7 @@ class Auc:
         return float(self.influence @ self.influence) if _varies(self.influence, self.sizes) else 0.0
 
     def interval(self, scale: Literal["logit", "plain"] = "logit") -> AucInterval:
-        """The 95 % interval, on the logit scale (never outside 0 to 1) or plain (cut at 0 and 1)."""
+        """The 95 % CI, on the logit scale (never outside 0 to 1) or plain (cut at 0 and 1)."""
         deviation = self.variance**0.5
         if deviation == 0 or not 0 < self.value < 1:
             return AucInterval(*_newcombe(self), "Newcombe")
@@ -77,7 +77,7 @@ class Auc:
 
 @dataclass(frozen=True)
 class AucInterval:
-    """The ends of a 95 % interval, and how they were found."""
+    """The ends of a 95 % CI, and how they were found."""
 
     low: float
     high: float
@@ -94,7 +94,7 @@ class AucDifference:
     deviation : float
         Standard error of the difference; 0 where DeLong's variance is 0.
     low, high : float
-        The 95 % interval of the difference.
+        The 95 % CI of the difference.
     z, p : float
         Two-sided.
     method : str

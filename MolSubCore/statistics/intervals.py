@@ -1,4 +1,4 @@
-"""95 % intervals over patients: views and lesions of one patient are never taken for independent.
+"""95 % CIs over patients: views and lesions of one patient are never taken for independent.
 
 Shares have Wilson's interval with the effective number of units; AUCs and macro means an interval on the
 logit scale with the deviation of a bootstrap that draws patients whole. Percentiles of the bootstrap
@@ -25,7 +25,7 @@ LEAST_CORRELATION = 0.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its 95 % interval; None where it is undefined.
+    """A metric with its 95 % CI; None where it is undefined.
 
     Attributes
     ----------

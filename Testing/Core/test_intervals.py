@@ -248,7 +248,7 @@ def test_one_class_only_of_five() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("counts", "shift"), [((30, 50), 1.19), ((12, 66), 1.19), ((30, 50), 2.6)])
 def test_coverage(counts: tuple[int, int], shift: float) -> None:
-    """95 % intervals hold the true value in 92 to 98 % of cohorts, per image and per patient.
+    """95 % CIs hold the true value in 92 to 98 % of cohorts, per image and per patient.
 
     The half per cent above is the simulation's own error; the coverage of a share of 30 patients is lumpy.
     """

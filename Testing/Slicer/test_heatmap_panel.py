@@ -73,7 +73,7 @@ def test_a_new_prediction_shows_the_last_layer_of_its_predicted_class(panel: Any
     assert panel.ui.classCombo.currentText == "TN"
     assert panel.ui.layerNameLabel.text == "2 of 2: last"
     assert not is_shown(panel.ui.lesionCombo)
-    assert "R MLO, R CC: this map is blind" in panel.ui.blindLabel.text
+    assert "R MLO, R CC: this map is empty" in panel.ui.blindLabel.text
 
 
 def test_slider_and_choice_change_the_map_of_every_view_without_a_new_run(

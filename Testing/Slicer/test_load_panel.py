@@ -191,7 +191,7 @@ def test_nothing_is_loaded_twice(panel: Any, load: Any, files: dict[str, str], t
     shutil.copy(files["molsub_sample_R_CC.dcm"], tmp_path / "copy.dcm")
     load(files["molsub_sample_R_CC.dcm"])
     assert len(load(files["molsub_sample_R_CC.dcm"], tmp_path / "copy.dcm")) == 1
-    assert [row[1] for row in cells(panel.ui.skippedTable)] == ["It is in the scene already."] * 2
+    assert [row[1] for row in cells(panel.ui.skippedTable)] == ["It is already in the scene."] * 2
 
 
 def test_a_damaged_file_is_a_sentence_and_the_others_are_loaded(

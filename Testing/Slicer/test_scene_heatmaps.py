@@ -143,9 +143,9 @@ def test_blind_maps_are_called_blind(volume: Any, predicted: tuple[dict[str, Any
     nodes = Heatmaps.add_heatmaps(volume, *predicted)
     blind = [node for node in nodes if Heatmaps.is_blind(node)]
     assert [node.GetAttribute("MolSub.Layer") for node in blind] == ["last"]
-    assert blind[0].GetName().endswith("(blind)")
+    assert blind[0].GetName().endswith("(empty)")
     HeatmapDisplay.show(volume, "last", "TN")
-    assert "BLIND" in slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(blind[0]).GetTitleText()
+    assert "EMPTY" in slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(blind[0]).GetTitleText()
 
 
 def test_two_lesions_have_heatmaps_of_their_own(tmp_path: Path, volume: Any) -> None:

@@ -159,7 +159,7 @@ def test_a_real_training_from_click_to_library(
             assert panel.controller.curves.curve(fold, name) == [(int(r["epoch"]), float(r[name])) for r in rows]
     evaluation = json.loads((run / "evaluation.json").read_text())
     auc = evaluation["test"]["ensemble"]["patient"]["metrics"]["auc"]
-    assert f"{auc['value']:.2f} (95 % interval {auc['low']:.2f} to {auc['high']:.2f})" in ui.resultLabel.text
+    assert f"{auc['value']:.2f} (95 % CI {auc['low']:.2f} to {auc['high']:.2f})" in ui.resultLabel.text
     assert "of the test" in ui.resultLabel.text
     assert "nothing about patients" in ui.resultLabel.text  # a synthetic cohort
     assert ui.figureLabel.visible

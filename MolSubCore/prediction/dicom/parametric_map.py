@@ -72,7 +72,7 @@ def make_parametric_map(
     for n, layer in enumerate(maps.layers, start=1):
         raw = None if maps.raw is None else maps.raw[layer][position]
         stored, mappings = _stored(item, layer, n, maps.scaled[layer][position], raw)
-        blind = " Blind: the map carries no evidence." if maps.blind[layer][position] else ""
+        blind = " Empty: no evidence in this map." if maps.blind[layer][position] else ""
         content = new_dataset(
             DimensionIndexValues=[n],
             FrameLabel=layer[:64],

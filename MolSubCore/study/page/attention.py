@@ -146,7 +146,7 @@ def _show(axes: Axes, picture: NDArray[np.uint8], blind: bool) -> None:
     axes.imshow(picture, interpolation="none")
     _bare(axes)
     if blind:
-        axes.text(0.5, 0.06, "BLIND: no evidence", transform=axes.transAxes, ha="center", fontsize=7.5, color=_WARNING)
+        axes.text(0.5, 0.06, "EMPTY: no evidence", transform=axes.transAxes, ha="center", fontsize=7.5, color=_WARNING)
 
 
 def _nothing(row: Any, example: dict[str, Any], why: str = "") -> None:

@@ -124,7 +124,7 @@ def reliability_figure(results: StudyResults, found: tuple[Calibrated, ...]) -> 
         axes.set_xlabel(f"predicted probability, {one.after.of}")
         axes.legend(loc="upper left", fontsize=8, framealpha=0.9)
         axes.spines[["top", "right"]].set_visible(False)
-    caption = f"Patients in {found[0].after.binning}; bars are Wilson's 95 % intervals of the observed share."
+    caption = f"Patients in {found[0].after.binning}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", title, caption, figure)
 
 
@@ -178,7 +178,7 @@ def thresholds_table(results: StudyResults, found: tuple[Chosen, ...]) -> Table:
                 for n in names
             ]  # fmt: skip
     header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
-    groups = (("", 2), ("Validation (chosen there)", 1), ("Test, with Wilson's 95 % intervals", 5))
+    groups = (("", 2), ("Validation (chosen there)", 1), ("Test, with Wilson's 95 % CIs", 5))
     note = (
         "A patient is called positive when the probability, with the temperature above, is the threshold or more. "
         "What is reached on validation is flattering: the threshold was chosen there."

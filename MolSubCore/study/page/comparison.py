@@ -178,7 +178,7 @@ def forest(results: StudyResults, comparisons: Iterable[Comparison], key: str, *
     for (_, model), label in zip(lines, axes[0].get_yticklabels(), strict=True):
         label.set_fontweight("normal" if model else "bold")
     caption = (
-        "Filled: test set with its 95 % interval and the p-value adjusted by Holm; hollow: validation, out of fold. "
+        "Filled: test set with its 95 % CI and the p-value adjusted by Holm; hollow: validation, out of fold. "
         "AUC: DeLong, paired; accuracy: McNemar, exact. Per patient."
     )
     return Picture(f"{key}-forest", title, caption, figure)

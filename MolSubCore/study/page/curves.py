@@ -53,7 +53,7 @@ def binary_roc(results: StudyResults) -> Picture:
         axes.text(0.02, 0.985, f"published (other cohort): {value:.3f}", va="top", fontsize=8, color="#7a5a1e")
     caption = (
         "Per patient. Blue: test set, ensemble of the folds; grey: validation, out of fold (folds pooled). AUC with "
-        f"its 95 % interval over patients. {published_caption(list(BINARY))}"
+        f"its 95 % CI over patients. {published_caption(list(BINARY))}"
     )
     return Picture("figure-2", title, caption, figure)
 
@@ -86,7 +86,7 @@ def class_roc(results: StudyResults) -> Picture:
         axes.plot([], [], " ", label=f"macro mean: {interval(entry['value'], entry['low'], entry['high'], 2)}")
         axes.set_title(f"{name}: {sum(counts.values())} patients", loc="left", fontsize=11)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95, title="class (patients): AUC", title_fontsize=8)
-    caption = "Per patient, AUC with its 95 % interval."
+    caption = "Per patient, AUC with its 95 % CI."
     if printed := published()["tasks"].get(task):
         classes = ", ".join(f"{name} {value:.2f}" for name, value in printed["class_auc"].items())
         caption += f" {published_caption([task])} Its classes, as far as the text gives them: {classes}."
@@ -134,7 +134,7 @@ def views_table(results: StudyResults) -> Table:
         found = [_view_record(run, view) for view in (*views, "")]
         rows.append((get_task(run.task).title, *(_view_text(record) for record in found)))
         records += found
-    note = "Ensemble of the folds, per patient with such a view; DeLong's 95 % interval on the logit scale."
+    note = "Ensemble of the folds, per patient with such a view; DeLong's 95 % CI on the logit scale."
     return Table("views", title, note, ("Task", *views, "all views"), tuple(rows), records=records)
 
 

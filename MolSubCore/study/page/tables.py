@@ -24,7 +24,7 @@ _HEADER = ("", "out of fold", "folds, mean ± SD", "best fold",
 _GROUPS = (("", 1), ("Validation", 3), ("Test", 3), ("Published, another cohort", 2))
 
 _NOTE = (
-    "Per patient: the mean of the probabilities of all lesions and views; in brackets 95 % intervals. Out of fold: "
+    "Per patient: the mean of the probabilities of all lesions and views; in brackets 95 % CIs. Out of fold: "
     "every validation patient by the model that did not train on it. Ensemble: the mean of all folds' probabilities. "
     "Folds share training patients, so their SD gives no confidence interval. Best fold: the one with the highest "
     "validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the larger "
@@ -221,7 +221,7 @@ def models_table(results: StudyResults) -> Table:
         rows.append(tuple(cells))
     groups = (("", 1), *((get_task(task).title, 2) for task in results.tasks))
     note = (
-        "AUC (95 % interval), per patient; several classes: macro mean of each against the rest. Validation: out "
+        "AUC (95 % CI), per patient; several classes: macro mean of each against the rest. Validation: out "
         "of fold; test: ensemble of the folds. Indented: fusions of the model above, on the same patients."
     )
     return Table("models", title, note, tuple(header), tuple(rows), groups, records=records)

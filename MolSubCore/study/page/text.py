@@ -51,7 +51,7 @@ def _finding(results: StudyResults, task: str) -> Finding:
     who += f", {counts[run.positive]} {run.positive}" if run.positive else f", macro mean of {len(run.classes)} classes"
     if metric["value"] is None:
         return Finding(title, "undefined", "", who, "One class only in the test set.", other)
-    ends = f"95 % interval {metric['low']:.2f} to {metric['high']:.2f}"
+    ends = f"95 % CI {metric['low']:.2f} to {metric['high']:.2f}"
     return Finding(title, f"{metric['value']:.2f}", ends, who, _chance(metric) + _extremes(run), other)
 
 

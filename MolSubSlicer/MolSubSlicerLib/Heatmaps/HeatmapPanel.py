@@ -176,8 +176,8 @@ class HeatmapPanel:
     def _show_blind(self) -> None:
         names = ", ".join(self.controller.blind_views())
         text = _(
-            "{names}: this map is blind. Nothing in this layer speaks for {class_}, so that nothing may be read "
-            "from its colours. Choose another layer or class."
+            "{names}: this map is empty. Nothing in this layer speaks for {class_}, and its colours mean nothing. "
+            "Choose another layer or class."
         )
         notes = [text.format(names=names, class_=self.session.parameters.heatmap_class)] if names else []
         show_notes(self.ui.blindLabel, notes)

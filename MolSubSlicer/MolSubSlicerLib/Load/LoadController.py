@@ -319,7 +319,7 @@ class LoadController:
         self.changed.emit()
         task = self._tasks.pop(0)
         if SceneVolumes.loaded_from(task.image):
-            self._skip(task, _("It is in the scene already."))
+            self._skip(task, _("It is already in the scene."))
             return
         options = {"path": task.image, "out": str(self.session.new_folder("image"))}
         self._submit("read-image", options, lambda result: self._add(task, result), lambda text: self._skip(task, text))
@@ -330,7 +330,7 @@ class LoadController:
 
     def _add(self, task: _Task, facts: dict[str, Any]) -> None:
         if SceneVolumes.loaded_as(facts.get("sop_instance_uid")):
-            self._skip(task, _("It is in the scene already."))
+            self._skip(task, _("It is already in the scene."))
             return
         if task.note:
             facts = {**facts, "warnings": [*facts["warnings"], task.note]}

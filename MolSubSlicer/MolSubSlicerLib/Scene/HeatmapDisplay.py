@@ -214,7 +214,7 @@ def _show_legend(node: Any, volume: Any, state: Shown, visible: bool) -> None:
             text.SetBold(False)
     title = _("Relative evidence\nfor {class_}").format(class_=state.class_)
     if state.blind:
-        title = _("BLIND: no evidence\nin this map")
+        title = _("EMPTY: no evidence\nin this map")
     legend.SetPosition(0.02 if chest_wall_on_screen(volume) == "right" else 0.98, 0.09)  # above Slicer's annotation
     legend.SetTitleText(title)
     legend.SetVisibility(visible)

@@ -215,7 +215,7 @@ def _add(node: Any, volume: Any) -> None:
 def _name(volume: Any, item: dict[str, Any], layer: str, class_: str, blind: bool) -> str:
     text = _("{image} lesion {lesion} {class_} {layer}")
     name = text.format(image=volume.GetName(), lesion=_index(item) + 1, class_=class_, layer=layer)
-    return _("{name} (blind)").format(name=name) if blind else name
+    return _("{name} (empty)").format(name=name) if blind else name
 
 
 def _display() -> Any:

@@ -279,7 +279,7 @@ def labels_of(segmentation: Any, volume: Any) -> NDArray[np.uint8]:
     for number, part in enumerate(parts, start=1):
         if not (labels[part.place] == number).any():
             name = _name(segmentation, lesion_segments(segmentation)[number - 1])
-            raise SceneError(_("{name} is covered whole by other lesions. Remove it, or move it.").format(name=name))
+            raise SceneError(_("{name} is entirely covered by other lesions. Remove it, or move it.").format(name=name))
     return labels
 
 
@@ -336,7 +336,7 @@ def write_mask(labels: NDArray[Any], volume: Any, path: str | Path) -> None:
     if labels.shape[-2:] != shape_of(volume):
         raise other_grid(None, volume, labels.shape[-2:], None)
     if not target.name.endswith((".nii.gz", ".nrrd") if labels.ndim == 2 else ".nrrd"):
-        raise SceneError(_("{name} is no name for a mask. Use .nii.gz or .nrrd.").format(name=target.name))
+        raise SceneError(_("{name} cannot be the name of a mask. Use .nii.gz or .nrrd.").format(name=target.name))
     col_mm, row_mm, _slice_mm = volume.GetSpacing()
     try:
         mask_file.write_mask(target, labels, row_mm=row_mm, col_mm=col_mm)

@@ -100,7 +100,7 @@ def pixels_of(volume: Any) -> NDArray[Any]:
     """
     image = volume.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise SceneError(_("{name} holds no picture. Load it again.").format(name=volume.GetName()))
+        raise SceneError(_("{name} has no pixels. Load it again.").format(name=volume.GetName()))
     columns, rows, slices = image.GetDimensions()
     if slices != 1 or image.GetNumberOfScalarComponents() != 1:
         text = _("{name} has {slices} slices, expected one. Load one mammographic view.")
@@ -204,7 +204,7 @@ def _load(facts: dict[str, Any]) -> NDArray[Any]:
     except (OSError, ValueError) as error:
         raise SceneError(_("The pixels of {label} cannot be read: {error}.").format(**facts, error=error)) from error
     if pixels.ndim != 2 or not pixels.size or pixels.dtype.name not in _TYPES:
-        raise SceneError(_("The pixels of {label} are not one picture. Load it again.").format(**facts))
+        raise SceneError(_("The pixels of {label} are not one image. Load it again.").format(**facts))
     return pixels
 
 

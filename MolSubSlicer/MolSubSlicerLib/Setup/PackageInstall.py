@@ -100,7 +100,7 @@ def _causes(wheelhouse: str) -> list[tuple[str, str]]:
         ),
         (
             r"ResolutionImpossible|conflicting dependencies|user requested \(constraint\)",
-            _("The packages do not fit to Slicer's own numpy, pydicom and SimpleITK, which are never replaced.")
+            _("The packages do not fit Slicer's own numpy, pydicom and SimpleITK, which are never replaced.")
             + " "
             + _("Choose another Python environment below, or use a newer Slicer."),
         ),

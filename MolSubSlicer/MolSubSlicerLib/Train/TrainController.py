@@ -332,5 +332,5 @@ def _value(metric: Mapping[str, Any]) -> str:
         return _("undefined")
     if metric.get("low") is None:
         return f"{metric['value']:.2f}"
-    text = _("{value} (95 % interval {low} to {high})")
+    text = _("{value} (95 % CI {low} to {high})")
     return text.format(**{name: f"{metric[name]:.2f}" for name in ("value", "low", "high")})
