@@ -175,7 +175,7 @@ def _table_of(options: argparse.Namespace) -> Path | None:
         remedy = "In a table the columns laterality, lesion_id and patient_id say it"
         raise MolSubError("--side, --lesion-id and --same-patient", "are for images", remedy)
     if len(options.images) > 1 or options.lesion:
-        raise MolSubError(tables[0], "is a table beside other images or --lesion", "Give the table alone")
+        raise MolSubError(tables[0], "is a table given together with images or --lesion", "Give the table alone")
     if options.overwrite:
         raise MolSubError("--overwrite", "is for images", "With a table use --resume, or choose another --out")
     return Path(tables[0])

@@ -314,7 +314,7 @@ def _summary(facts: Facts, warnings: Sequence[str]) -> list[Flowable]:
     ]
     for title, ranked in facts.results:
         bars: list[Flowable] = [_Bar(name, value, first=number == 0) for number, (name, value) in enumerate(ranked)]
-        bars = bars or [_text("None: what there is of it means nothing.")]
+        bars = bars or [_text("None: no meaningful prediction.")]
         story.append(KeepTogether([_text(f"Prediction for the {title}", "heading"), *bars, Spacer(1, 4)]))
     story.append(_text(facts.note, "dim"))
     if warnings:

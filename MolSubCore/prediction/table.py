@@ -197,7 +197,7 @@ def predict_table(
     for line in [*note_lines(whose.problems), *warning_lines([_without_doubts(one) for one in results.values()])]:
         print(f"Warning: {line}")
     if others := cases_of.others():
-        print(f"Of no row of the table as it is now, and not in predictions.csv: {', '.join(others)}")
+        print(f"Not of any row of the present table, and not in predictions.csv: {', '.join(others)}")
     print(f"{len(patients) - failed} of {len(patients)} patients predicted: {out / 'predictions.csv'}")
     print(f"Probabilities: {calibration_note(bundle.card)}\n{DISCLAIMER}")
     return 2 if failed else 0
@@ -330,12 +330,12 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
     """Refuse a folder that holds anything, or with `resume` anything but predictions of the same plan."""
     if not (resume and (out / _PLAN).is_file()):
         if resume and any(out.glob("case-*")):
-            found = f"holds predictions of which nothing tells the model and the settings (no {_PLAN})"
+            found = f"holds predictions without a {_PLAN}: their model and settings are unknown"
             raise MolSubError(out, found, "Choose another --out")
         return check_free(out, remedy="Choose another --out, or add --resume to keep what is done", whole=False)
     stored = read_json(out / _PLAN)
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-        raise MolSubError(out, "holds something else than predictions of a table", "Choose another --out")
+        raise MolSubError(out, "does not hold predictions of a table", "Choose another --out")
     if stored.get("bundle_sha256") != plan["bundle_sha256"]:
         raise MolSubError(out, "was begun with another model", "Choose another --out, or give that model")
     differing = [
@@ -343,7 +343,7 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
     ]
     if differing:
         found = f"was begun with other settings ({'; '.join(differing)})"
-        raise MolSubError(out, found, "Choose another --out, or give the settings of before")
+        raise MolSubError(out, found, "Choose another --out, or give the earlier settings")
     check_unchanged(out / _SUMMARY)
 
 

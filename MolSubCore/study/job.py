@@ -126,7 +126,7 @@ def run_fold(options: dict[str, Any], progress: Callable[..., None]) -> dict[str
         content = read_json(run / "plan.json")
         plan: AnyPlan = (BaselinePlan if job.model in BASELINES else Plan).from_dict(content)
         if job_key(plan, job.fold) != job.key:
-            raise TrainingError(run, "was made by another plan", "Run molsub study again, or choose another --out")
+            raise TrainingError(run, "was made with another plan", "Run molsub study again, or choose another --out")
         inputs = _inputs(job.table, job.cache, job.study, Recipe.from_dict(content["recipe"]))
         data = _checked(inputs.data(job.task), plan, job)
         if isinstance(plan, BaselinePlan):

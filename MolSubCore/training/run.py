@@ -222,7 +222,7 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
         stored, own = type(plan).from_dict(read_json(file)).to_dict(), plan.to_dict()
         differing = [f"{k} is {own[k]}, was {v}" for k, v in stored.items() if own[k] != v]
         if differing:
-            raise TrainingError(out, f"was made by another plan ({'; '.join(differing)})", "Choose another --out")
+            raise TrainingError(out, f"was made with another plan ({'; '.join(differing)})", "Choose another --out")
         return
     with alone_in(out):
         if file.exists():  # made by another process meanwhile, with other pseudonyms

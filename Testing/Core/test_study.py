@@ -105,7 +105,7 @@ def test_again_does_nothing_and_elsewhere_gives_the_same(place: Path) -> None:
 
 def test_another_plan_is_refused_and_more_models_are_added(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = failing(capsys, *command(place, "study", "--epochs", "3"))
-    assert "made by another plan (epochs is 3, was 2)" in line
+    assert "made with another plan (epochs is 3, was 2)" in line
     before = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}
     assert main(command(place, "study", "--tasks", "her2")) == 0
     after = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}

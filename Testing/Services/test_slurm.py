@@ -132,7 +132,7 @@ def test_a_job_that_fails_or_is_cancelled_leaves_the_others_alone(study: Study, 
     alone, cancelled, damaged = study.jobs[:3]
     assert set(first.failed) == {cancelled.key, damaged.key}
     assert first.failed[cancelled.key] == "cancelled by scancel"
-    assert "was made by another plan" in first.failed[damaged.key]
+    assert "was made with another plan" in first.failed[damaged.key]
     assert "\n" not in first.failed[damaged.key]
     assert alone.finished and not cancelled.finished and not damaged.finished
     ends = {key: event for key, event in first.events if event not in ("started", "progress")}
