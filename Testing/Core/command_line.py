@@ -9,7 +9,9 @@ import pytest
 
 from MolSubCore.__main__ import main
 
+#: The smallest network with attention: what these tests look at is not the network.
 TRAIN = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--pretrained", "none", "--test-share", "0.25"]
+TRAIN += ["--architecture", "mob-cbam"]
 
 
 def case(workplace: Path, number: int = 0) -> tuple[str, str]:

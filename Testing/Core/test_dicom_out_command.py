@@ -41,12 +41,12 @@ def test_results_lie_beside_the_prediction(workplace: Path, tmp_path: Path, caps
 
 def test_one_layer_is_a_map_of_one_frame(workplace: Path, tmp_path: Path) -> None:
     out = tmp_path / "result"
-    assert main(arguments(workplace, out, "--dicom", "--identified", "--layers", "features.norm5")) == 0
+    assert main(arguments(workplace, out, "--dicom", "--identified", "--layers", "features.12")) == 0
     (path,) = (out / "dicom").glob("map_*.dcm")
     assert complaints(path) == []
     (frame,) = read_parametric_map(path)
-    assert frame.layer == "features.norm5"
-    assert np.nanmax(frame.values["scaled"]) == pytest.approx(1, abs=0.01)  # between the points of the layer's grid
+    assert frame.layer == "features.12"
+    assert 0 < np.nanmax(frame.values["scaled"]) <= 1  # this network's maximum lies beside the image
 
 
 def test_without_the_option_nothing_of_it_is_written(workplace: Path, tmp_path: Path) -> None:

@@ -105,15 +105,15 @@ def without_network() -> tuple[str, ...]:
 def test_the_whole_work_asks_nobody(workplace: Path, tmp_path: Path, asked: Path) -> None:
     table, cache = str(workplace / "cohort" / "table.csv"), str(tmp_path / "cache")
     image, mask = case(workplace)
-    small = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--test-share", "0.25", "--pretrained", "none"]
-    study = [item for item in small if item not in ("--task", "luminal")]
+    bundle = str(tmp_path / "m.molsub")
+    study = ["--tasks", "luminal", "--architectures", "simple-cnn", "--folds", "2", "--epochs", "1"]
+    study += ["--test-share", "0.25", "--pretrained", "none"]
     commands = [
         ["cohort", "check", table],
-        ["train", table, "--out", str(tmp_path / "run"), "--cache", cache, *small, "--architecture", "simple-cnn"],
-        ["models", "export", str(tmp_path / "run"), "--out", str(tmp_path / "m.molsub")],
-        ["predict", image, "--lesion", mask, "--model", str(workplace / "m.molsub"), "--out", str(tmp_path / "out")],
-        ["study", table, "--out", str(tmp_path / "study"), "--cache", cache, *study, "--tasks", "luminal",
-         "--architectures", "simple-cnn", "--threads", "1"],
+        ["study", table, "--out", str(tmp_path / "study"), "--cache", cache, *study, "--threads", "1"],
+        ["models", "export", str(tmp_path / "study" / "runs" / "luminal--simple-cnn"), "--out", bundle],
+        ["predict", image, "--lesion", mask, "--model", bundle, "--out", str(tmp_path / "out")],
+        ["evaluate", bundle, table, "--out", str(tmp_path / "elsewhere"), "--cache", cache, "--overlap", "keep"],
     ]  # fmt: skip
     done = run(asked, commands, without_network())
     assert done.stdout.splitlines()[-1:] == ["[0, 0, 0, 0, 0]"], done.stderr[-2000:]
@@ -131,6 +131,6 @@ def test_weights_are_asked_for_at_the_documented_address_only(workplace: Path, t
     done = run(asked, [[*command, "--pretrained", "auto"]])
     assert done.stdout.splitlines()[-1:] == ["[2]"], done.stderr[-2000:]
     assert "pretrained weights: cannot be downloaded" in done.stderr
-    name = ARCHITECTURES["densenet121-cbam"].pretrained
+    name = ARCHITECTURES["mob-cbam"].pretrained
     host = urlsplit(get_model_weights(name)["IMAGENET1K_V1"].url).hostname
     assert {line.split(" ")[1] for line in asked.read_text().splitlines()} == {host}

@@ -108,7 +108,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, str]) -> None:
     model, cache = ["--model", str(out / "m.molsub")], ["--cache", str(out / "cache")]
-    train = [*TRAIN, "--architecture", "mob-cbam", "--batch-size", "4"]
+    train = [*TRAIN, "--batch-size", "4"]
     image, mask = case
     damaged = table.parent / f"{TEXT} damaged.csv"
     lines = table.read_text().splitlines()
