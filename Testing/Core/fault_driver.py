@@ -28,12 +28,15 @@ from fault_trap import CHANGES, Child, End, Trap, die, run, tear
 from fault_writes import WRITES
 from small_disk import mounted
 
+#: How many moments of a write are tried where not all are.
+MOMENTS = 7
+
 
 class Case:
     """One kind of write in a folder of its own, with the only two states that it may be found in."""
 
     def __init__(self, write: Write, place: Path, *, everything: bool) -> None:
-        self.every, self.levels = (1, 8) if everything else (write.every, 2)
+        self.levels = 8 if everything else 2
         self.write, self.template, self.place = write, place / "template", place / "work"
         self.template.mkdir(parents=True)
         self.expect(run(lambda: {"before": str(write.before(self.template))}))
@@ -41,6 +44,8 @@ class Case:
         self.fresh()
         said = self.expect(self.acting(0, die, watch=True).wait())
         self.changes = said["changes"]
+        # One in each part of the write.
+        self.every = 1 if everything else -(-self.changes // MOMENTS)
         self.after = visible(self.place)
         self.legal = {name: {state.get(name) for state in said["states"]} for state in said["states"] for name in state}
         if not write.vanishes:

@@ -32,8 +32,6 @@ class Write:
         Whether all of it appears at once; else file by file.
     vanishes : bool
         Whether files may be gone meanwhile: a cache makes them again.
-    every : int
-        Of so many moments one is tried, for what takes long.
     """
 
     title: str
@@ -42,7 +40,6 @@ class Write:
     read: Callable[[Path], object]
     whole: bool = False
     vanishes: bool = False
-    every: int = 1
 
 
 _ENDS = {".png": b"IEND\xaeB`\x82", ".svg": b"</svg>", ".pdf": b"%%EOF", ".html": b"</html>"}

@@ -209,9 +209,9 @@ def _nothing(folder: Path) -> None:
 
 
 WRITES = (
-    Write("checkpoint and results of a fold", _half_trained, _train, _read_training, every=4),
-    Write("new run folder", _nothing, _run_folder, _nothing, every=3),
-    Write("patch cache", _damage_pack, _store, _store, vanishes=True, every=3),
+    Write("checkpoint and results of a fold", _half_trained, _train, _read_training),
+    Write("new run folder", _nothing, _run_folder, _nothing),
+    Write("patch cache", _damage_pack, _store, _store, vanishes=True),
     Write(
         "bundle, one file, replaced",
         lambda folder: _bundle(folder / "m.molsub", 1, False),
@@ -227,10 +227,10 @@ WRITES = (
         whole=True,
     ),
     Write("mask, note and table of a worklist", cohorts.first_mask,
-          lambda folder: cohorts.outline_again(folder, 2), cohorts.read_worklist, every=6),
-    Write("merge of a study", _fake_study, _merge, _read_study, every=19),
+          lambda folder: cohorts.outline_again(folder, 2), cohorts.read_worklist),
+    Write("merge of a study", _fake_study, _merge, _read_study),
     Write("one prediction, replaced", _another, _one, lambda folder: read_json(folder / "out" / "prediction.json"),
-          whole=True, every=11),
+          whole=True),
     Write("table, masks and report of an import", _nothing, cohorts.make_import, cohorts.read_import),
-    Write("predictions of a table", _nothing, _table, _nothing, every=19),
+    Write("predictions of a table", _nothing, _table, _nothing),
 )  # fmt: skip
