@@ -28,7 +28,7 @@ from import_trees import (
 
 from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.importers import cmmd
-from MolSubCore.cohort.importers.base import NO_MAMMOGRAM, NO_SIDE, TWIN, TWIN_SUBTYPE, TWO_SUBTYPES, ImportOptions
+from MolSubCore.cohort.importers.base import NO_MAMMOGRAM, NO_SIDE, TWIN, TWIN_SUBTYPE, ImportOptions
 from MolSubCore.cohort.importers.importing import import_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import CohortError
@@ -163,14 +163,16 @@ def test_wrong_side_tags_two_subtypes_sixteen_bits_and_points_outside(tmp_path: 
     write_image(images["D2-0701", "R", "CC"], pixels, of=header("D2-0701", "R", "CC"))
     write_outline(folder, "D2-0701", "CC", "R", [(-3.5, 10), (60, 10), (60, 40), (-3.5, 40)])
     report = import_cohort("cmmd", folder, tmp_path / "t.csv")
-    assert left_out(report) == {cmmd.WRONG_TAG: 2, TWO_SUBTYPES: 4}
+    assert left_out(report) == {cmmd.WRONG_TAG: 2}
+    told = [(case.patient_id, case.side, case.subtype) for case in read_cohort(report.table).cases]
+    both = [("D2-0700", "L", Subtype.TN), ("D2-0700", "R", Subtype.LUMINAL_A)]  # a cancer in each breast
+    assert set(told) == {*both, ("D2-0701", "R", Subtype.TN)}
     notes = {note["text"]: note["about"] for note in report.content["notes"]}
     assert notes["Images of 16 bits, the others have 8"] == ["CMMD/D2-0701/R-CC.dcm"]
     (outside,) = [about for text, about in notes.items() if "outside the image" in text]
     assert outside == ["D2-0701_CC_R_AnnotationFile.json"]
-    assert [case.patient_id for case in read_cohort(report.table).cases] == ["D2-0701"] * 2
     (used,) = {tuple(report.content["inputs"]["outline files"]["used"].values())}
-    assert used == (2,)
+    assert used == (6,)
 
 
 def test_inputs_that_lead_nowhere_have_a_reason(tmp_path: Path) -> None:

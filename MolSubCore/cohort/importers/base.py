@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +307,7 @@ def _clearly_smaller(header: object, shape: tuple[int, int]) -> bool:
 FIRST = ("patient_id", "image", "mask", "box", "subtype")
 MARKER = "molsub-import-masks.txt"
 
-TWO_SUBTYPES = "patient with lesions of different subtypes"
+TWO_SUBTYPES = "patient with lesions of different subtypes in one breast, or in breasts whose sides are not known"
 TWICE = "same image and lesion as an earlier row"
 TWIN = "same pixels as another patient's image"
 TWIN_SUBTYPE = "same pixels as another patient's image of another subtype"
@@ -326,11 +327,16 @@ def choose(found: Found, options: ImportOptions) -> list[Row]:
     if task is not None:
         name = f"subtype too coarse for task {task.name}"
         kept = _without(found, kept, lambda row: name if row.subtype and not task.class_of.get(row.subtype) else None)
-    subtypes: dict[str, set[object]] = {}
+    subtypes: dict[str, set[tuple[str, object]]] = {}
     for row in found.rows:
         if row.subtype:
-            subtypes.setdefault(row.patient_id, set()).add(row.subtype)
-    several = {patient for patient, own in subtypes.items() if len(own) > 1}
+            subtypes.setdefault(row.patient_id, set()).add((row.extra.get("laterality", ""), row.subtype))
+    several = {
+        patient
+        for patient, own in subtypes.items()
+        if any(one != other and not (side and another and side != another)
+               for (side, one), (another, other) in combinations(own, 2))
+    }  # fmt: skip
     kept = _without(found, kept, lambda row: TWO_SUBTYPES if row.patient_id in several else None)
     if not options.keep_unoutlined:
         kept = _without(found, kept, lambda row: None if row.outlined else row.no_lesion)
