@@ -29,3 +29,19 @@ def shared_data() -> Path:
     if not (folder / "MANIFEST.csv").is_file():
         pytest.skip("no real mammography files in ../shared/data")
     return folder
+
+
+#: Begun first, so that no test process is left alone with one of them at the end.
+_LONGEST = (
+    "test_study",
+    "test_faults",
+    "test_network",
+    "test_training_resume",
+    "test_privacy",
+    "test_faithfulness",
+    "test_fuzz_readers",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
