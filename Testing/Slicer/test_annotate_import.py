@@ -125,7 +125,7 @@ def test_every_format_lands_pixel_by_pixel(
     labels = mask(case.labels_of(volume).shape)
     for write in (write_nifti, write_nrrd, write_slicers, write_png, write_seg):
         path = write(tmp_path, labels, synthetic_case.images[0])
-        assert import_file(panel, module, path, process_until, dialogs).endswith(": 2."), path
+        assert f"from {path.name}: 2." in import_file(panel, module, path, process_until, dialogs), path
         np.testing.assert_array_equal(case.labels_of(volume), labels)
         assert [row.size.split("(")[1] for row in panel.controller.rows] == ["90 x 40 px)", "33 x 90 px)"]
         assert len(panel.controller.region.geometries) == 2
