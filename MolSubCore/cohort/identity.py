@@ -28,6 +28,8 @@ from MolSubCore.lesions.lesion import LesionSet
 #: A value that this share of the table's ids have, and at least so many of them, is what an anonymiser wrote, unless
 #: all speaks for one person (`_is_one_person`).
 _SHARE, _FEWEST = 0.8, 4
+#: So many patients, and so many rows for each that differs, must have their id from the header to say that it is so.
+_AGREE = 3
 _ROWS_TOLD = 12
 
 #: Birth dates that stand for none, as anonymisers write them.
@@ -121,8 +123,8 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
             common |= set(_numbers(own))
             continue
         text = (
-            f"rows {_rows(own)} {COPIES}, under different values of patient_id: parts of one patient would lie in "
-            "training and test set. Look at them; leave out all but one, or give them one patient_id"
+            f"rows {_rows(own)} {COPIES}, under different values of patient_id: one patient would count as two, "
+            "perhaps in training and test set. Look at them; leave out all but one, or give them one patient_id"
         )
         problems.append(Problem(second.case.row, "image", text, 9, _numbers(own)))
     for own in _groups(within, seen):
@@ -294,7 +296,7 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     more_joined, doubtful = _contradicting(sightings, {problem.row for problem in joined})
     alike, twice = look_alikes(sightings)
     contradictions = [problem for _, problem in conflicts] + joined + more_joined
-    exchanged = _named_as_others(sightings, ids)
+    exchanged = _named_otherwise(sightings, ids)
     said = {row for problem in contradictions for row in problem.rows}
     contradictions += [problem for problem in exchanged if not said.issuperset(problem.rows)]
     pixels, several = _same_pictures(sightings)
@@ -603,8 +605,8 @@ def _split_over_ids(
         how = " (which differ in leading zeros, separators or capitals only)" if spelt else ""
         text = (
             f"rows {_rows(group)} are of one patient by the {title} of their images{how}, the table has {len(names)} "
-            f"ids for them{_evidence(group)}: parts of one patient would lie in training and test set. Give these rows "
-            "one patient_id"
+            f"ids for them{_evidence(group)}: one patient would count as several, perhaps in training and test set. "
+            "Give these rows one patient_id"
         )
         found.append((names, Problem(second.case.row, "patient_id", text, 9, _numbers(group))))
     return found
@@ -630,23 +632,32 @@ def _joined_under_one(sightings: Sequence[Sighting], values: Mapping[int, Hashab
     return found
 
 
-def _named_as_others(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> list[Problem]:
-    """Images whose Patient ID is the `patient_id` of other rows: a column was moved or sorted by itself."""
-    own = {one.case.patient_id for one in sightings}
-    spelt = same_ids(own | {sightings[n].person.patient_id for n in ids})
-    owners = {spelt[one] for one in own}
-    wrong = []
-    for n in ids:
-        told = spelt[sightings[n].person.patient_id]
-        if told in owners and told != spelt[sightings[n].case.patient_id]:
-            wrong.append(sightings[n])
-    if not wrong:
-        return []
-    text = (
-        f"the Patient ID (0010,0020) of the images in rows {_rows(wrong)} is the patient_id of other rows: ids or "
-        "images were exchanged, as when one column of a table is sorted by itself. Correct the rows"
-    )
-    return [Problem(wrong[0].case.row, "patient_id", text, 9, _numbers(wrong))]
+def _named_otherwise(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> list[Problem]:
+    """Images whose Patient ID is the `patient_id` of other rows, or none where nearly all others have their own.
+
+    Pseudonyms disagree everywhere; where most agree, a row that does not has another patient's image.
+    """
+    spelt = same_ids({one.case.patient_id for one in sightings} | {sightings[n].person.patient_id for n in ids})
+    owners = {spelt[one.case.patient_id] for one in sightings}
+    right, others, strangers = list[Sighting](), list[Sighting](), list[Sighting]()
+    for one in (sightings[n] for n in ids):
+        told = spelt[one.person.patient_id]
+        (right if told == spelt[one.case.patient_id] else others if told in owners else strangers).append(one)
+    found = []
+    if others:
+        text = (
+            f"the Patient ID (0010,0020) of the images in rows {_rows(others)} is the patient_id of other rows: ids or "
+            "images were exchanged, as when one column of a table is sorted by itself. Correct the rows"
+        )
+        found.append(Problem(others[0].case.row, "patient_id", text, 9, _numbers(others)))
+    patients = len({one.case.patient_id for one in right})
+    if strangers and patients >= _AGREE and len(right) >= _AGREE * (len(strangers) + len(others)):
+        text = (
+            f"the Patient ID (0010,0020) of the images in rows {_rows(strangers)} is not their patient_id, as it is in "
+            f"{counted(len(right), 'other row')}: they show another patient, or an id is misspelt. Correct the rows"
+        )
+        found.append(Problem(strangers[0].case.row, "patient_id", text, 9, _numbers(strangers)))
+    return found
 
 
 def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:

@@ -181,7 +181,8 @@ def without_paths(error: Exception, cases: Sequence[Case]) -> str:
         files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
         subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
         missing = why_missing(error.subject) if error.problem.startswith("does not exist") else ""
-        said = f"{subject} {error.problem}{missing}. {error.remedy}"
+        gap = " " if subject.startswith(("its ", "one of ")) else ": "
+        said = f"{subject}{gap}{error.problem}{missing}. {error.remedy}"
     elif isinstance(error, OSError):
         said = f"its image or mask cannot be read ({error.strerror or type(error).__name__})"
     else:
@@ -276,6 +277,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Rename one of each")
     cases, problems, labels, finder = [], [], [], Finder()
     her2_open: list[int] = []
+    enriched: list[int] = []
     unnamed = [place for place, name in enumerate(columns) if not name]
     id_place = columns.index("patient_id")
     nameless: list[int] = []
@@ -309,6 +311,8 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
                 labels.append(case)
             if case.subtype is not None and leaves_her2_open(values["subtype"]):
                 her2_open.append(number)
+            if case.subtype is not None and "enriched" in values["subtype"].casefold():
+                enriched.append(number)
     notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
     if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
         text = f"ids of {row_list(several)} differ only in signs that look alike or that nobody sees; read as one"
@@ -321,6 +325,12 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         text = (
             f"Luminal B, or Luminal alone, is counted as HER2-negative, as in the paper ({row_list(her2_open)}). "
             "Cohorts that follow St. Gallen call HER2-positive tumours Luminal B, too: write HER2+/HR+ for those"
+        )
+        notes.append(Problem(None, "subtype", text, 7))
+    if need_subtype and enriched:
+        text = (
+            f"HER2-enriched is counted as HER2-positive ({row_list(enriched)}), as in CMMD. Where it is the intrinsic "
+            "subtype of gene expression (PAM50), give the status of the receptors instead"
         )
         notes.append(Problem(None, "subtype", text, 7))
     problems += _with_and_without_decimals(cases)

@@ -215,6 +215,11 @@ def _overlap(external: ExternalCohort) -> list[str]:
             "The model came without fingerprints of its training images: whether patients of its training are in this "
             "cohort could not be checked."
         )
+    else:
+        found.append(
+            "Images of the training are recognised by equal pixels only: one that was resaved, cropped or converted "
+            "since is not. Make sure that no patient of the training is here."
+        )
     for part, what in (
         (DEVELOPMENT, "the model was trained on"),
         (RECALIBRATION, "the model was recalibrated on"),

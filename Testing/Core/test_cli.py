@@ -54,6 +54,7 @@ def test_a_command_of_commands_alone_shows_its_help(words: list[str], capsys: py
         ("train t.csv --task tn --out o --lr 1", "did you mean --learning-rate?"),
         ("train t.csv --out o --task lumnal", "did you mean luminal?"),
         ("models import a.pth --task tn --out o -x", "unknown option -x"),
+        ("predict a.dcm --model m --out=", "--out is '', expected a path"),
     ],
 )
 def test_a_misspelt_word_is_told_with_the_nearest(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -253,6 +253,7 @@ def test_patients_of_the_training_are_counted_refused_left_out_or_kept(
     assert left == len(gone) - (halved in gone)  # a patient is told once: that one under the absent image
     assert result["flow"]["used"]["patients"] == 39 - len(gone)
     assert sum(part["patients"] for part in result["flow"]["left_out"].values()) == 1 + len(gone)
+    assert any("recognised by equal pixels only" in text for text in result["warnings"])
     assert any("could not be checked" in text for text in found[0].result["warnings"])  # a bundle of before
 
 

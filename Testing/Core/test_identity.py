@@ -85,6 +85,18 @@ def test_ids_that_were_exchanged_one_for_one() -> None:
     assert not compare_identities(seen(("A", Person("17")), ("B", Person("18")))).problems
 
 
+def test_one_image_that_names_another_patient_than_its_row() -> None:
+    """Where all others name their own patient, it is no pseudonym."""
+    rows = [(f"P{n}", Person(f"p-00{n}")) for n in range(1, 7)]
+    (problem,) = compare_identities(seen(*rows[:5], ("P6", Person("HX07")))).problems
+    assert problem.row == 7
+    assert "the images in rows 7 is not their patient_id, as it is in 5 other rows" in problem.text
+    assert "HX07" not in problem.text
+    strangers = [("P4", Person("a")), ("P5", Person("b")), ("P6", Person("c"))]
+    assert not compare_identities(seen(*rows[:3], *strangers)).problems  # pseudonyms that agree by chance
+    assert not compare_identities(seen(*rows)).problems
+
+
 def test_the_same_number_of_two_hospitals_is_of_two_patients() -> None:
     first, second = Person("17", issuer="north"), Person("17", issuer="south")
     assert not compare_identities(seen(("A", first), ("B", second))).problems

@@ -764,3 +764,11 @@ def test_a_luminal_b_that_says_nothing_of_her2_is_noted(tmp_path: Path) -> None:
         assert len(notes) == bool(told)
         assert all(f"HER2-negative, as in the paper ({told})" in text for text in notes)
         assert not read_cohort(tmp_path / "t.csv", need_subtype=False).notes
+
+
+def test_a_class_of_gene_expression_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        'patient_id;image;box;subtype\nA;a.png;"1,1,5,5";HER2-enriched\nB;b.png;"1,1,5,5";TN\n'
+    )
+    (note,) = read_cohort(tmp_path / "t.csv").notes
+    assert "HER2-enriched is counted as HER2-positive (row 2)" in note.text

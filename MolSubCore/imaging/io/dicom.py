@@ -1062,9 +1062,11 @@ def _decode(file: DicomFile, decoder: Decoder, dataset: Dataset, **options: Any)
         with no_stderr():
             return decoder.as_array(dataset, index=0, raw=True, **options)[0]
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        failed = isinstance(error, RuntimeError) and str(error).startswith("Unable to decode")
+        if not failed and type(error).__name__ != "PanicException":
             raise
-        raise ImageError(file.path, f"has damaged pixel data ({error})", _AGAIN) from error
+        said = str(error).strip().splitlines()[-1].partition(": ")[2] if failed else error
+        raise ImageError(file.path, f"has damaged pixel data ({said})", _AGAIN) from error
 
 
 def decoder_of(file: DicomFile) -> Decoder:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from MolSubCore.errors import ImageError
+from MolSubCore.errors import ImageError, counted
 from MolSubCore.imaging.io.damage import check_whole
 from MolSubCore.imaging.io.limits import MAX_PIXELS, check_size
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
@@ -149,7 +149,7 @@ def finite_range(path: Path, values: NDArray[Any]) -> tuple[float, float]:
     """Smallest and largest value; NaN and infinities are refused (ImageError)."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int(values.size - np.isfinite(values).sum())
-        raise ImageError(path, f"holds {count} pixels that are not numbers (NaN or infinite)", "Export it again")
+        raise ImageError(path, f"holds {counted(count, 'pixel')} without a number (NaN or infinite)", "Export it again")
     return float(values.min()), float(values.max())
 
 
