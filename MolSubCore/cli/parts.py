@@ -53,8 +53,8 @@ class Parser(argparse.ArgumentParser):
         found, rest = super().parse_known_args(self._given, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
-        if not (getattr(found, "out", None) or "out").strip():
-            self.error(f"--out is '{found.out}', expected a path")
+        if (out := getattr(found, "out", None)) is not None and not out.strip():
+            self.error(f"--out is '{out}', expected a path")
         return found, rest
 
     def error(self, message: str) -> NoReturn:

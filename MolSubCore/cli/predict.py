@@ -158,13 +158,12 @@ def _table_of(options: argparse.Namespace) -> Path | None:
         raise MolSubError(folders[0], "is a folder, expected images or a table", remedy)
     if not tables:
         if len(options.images) != len(options.lesion):
-            counts = (
-                f"{len(options.images)} images and {len(options.lesion)} lesions were given, expected as many of each"
-            )
+            images, lesions = counted(len(options.images), "image"), counted(len(options.lesion), "lesion")
+            counts = f"{images} and {lesions} were given, expected as many of each"
             raise MolSubError("--lesion", counts, "Give --lesion once per image, in the same order")
         for option, values in (("--side", options.side), ("--lesion-id", options.lesion_id)):
             if values and len(values) != len(options.images):
-                found = f"is given {counted(len(values), 'time')} for {len(options.images)} images"
+                found = f"is given {counted(len(values), 'time')} for {counted(len(options.images), 'image')}"
                 raise MolSubError(option, found, "Give it once per image, in the same order")
         if options.resume:
             raise MolSubError("--resume", "is for tables", "With images use --overwrite, or choose another --out")
