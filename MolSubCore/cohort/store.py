@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
 #: and older predictions of a table that is resumed, are then left aside.
-READING_VERSION = 12
+READING_VERSION = 13
 
 
 def default_cache() -> Path:

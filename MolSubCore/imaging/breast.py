@@ -129,9 +129,10 @@ _NOISE = 3e-4
 _CORNER = 0.05
 #: Of a region of air, this share lies farther than this from what is brighter, in shares of the longer side.
 _WIDE, _WIDE_SHARE = 0.02, 0.5
-#: Air is even: less its noise, its 5 to 95 percentile spans at most this share of how far the middle of what is
-#: brighter lies above its own. On the real mammograms at hand at most 0.18, dark fat in crops of them at least 0.33.
-_EVEN = 0.25
+#: Air is even: means of 5 x 5 cells less those of 21 x 21 span (5 to 95 percentile) at most this share of how far the
+#: middle of what is brighter lies above its own. On the real mammograms and noisy films at hand at most 0.04, dark fat
+#: in 665 crops of them at least 0.145.
+_EVEN = 0.08
 
 #: Values of a plateau lie within this share of the range; below it a gap of this share holds at most so many for each
 #: of them; and it is at most so large a share of the breast.
@@ -333,9 +334,7 @@ def _dark(values: NDArray[np.float32], sampled: NDArray[np.float32]) -> NDArray[
     return (bright == 0) | (sizes < _NOISE * bright.size)[numbered]
 
 
-def _air(
-    dark: NDArray[np.bool_], padded: NDArray[np.bool_], values: NDArray[np.float32]
-) -> NDArray[np.bool_]:
+def _air(dark: NDArray[np.bool_], padded: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.bool_]:
     """The dark regions that reach the picture's edge, are wide and even: dark fat in a crop of the breast is not even.
 
     What is padded is part of them, and needs no proof.
@@ -352,14 +351,18 @@ def _air(
     wide = np.bincount(numbered.ravel(), weights=inner.ravel(), minlength=count + 1)
     edge = np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]])
     kept = [n for n in np.unique(edge) if n and sizes[n] >= 0.01 * dark.size and wide[n] >= _WIDE_SHARE * sizes[n]]
-    smooth = ndimage.uniform_filter(values, 5)
     found = np.isin(numbered, kept) & padded
+    beside = ndimage.binary_dilation(padded, np.ones((5, 5), bool))
     for number in kept:
-        region = numbered == number
-        own = region & inner & ~padded
-        low, middle, high = np.percentile(smooth[own], (5, 50, 95)) if own.any() else (0.0, 0.0, 0.0)
-        if not own.any() or high - low <= _EVEN * (float(np.median(rest)) - middle):
-            found |= region
+        region = (numbered == number) & ~padded
+        own = values[region & inner & ~beside]
+        if own.size:
+            around = ndimage.uniform_filter(region.astype(np.float32), 21)
+            wavy = ndimage.uniform_filter(np.where(region, values, 0), 21) / np.maximum(around, 1e-6)
+            wavy = (ndimage.uniform_filter(values, 5) - wavy)[region & inner & ~beside]
+            if np.ptp(np.percentile(wavy, (5, 95))) > _EVEN * float(np.median(rest) - np.median(own)):
+                continue
+        found |= region
     return found
 
 

@@ -17,7 +17,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 from written_files import mammogram_dataset, picture, write_dicom
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.breast import bright_background, foreground_values, sample_values
+from MolSubCore.imaging.breast import breast_area, bright_background, foreground_values, sample_values
 from MolSubCore.imaging.display import DisplayStep, apply_voi, display_array, display_step
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
@@ -521,6 +521,53 @@ def test_a_crop_of_the_breast_is_shown_without_its_label() -> None:
         step = display_step(Mammogram(stored, value_range=(0, 4095)))
         assert step.low == pytest.approx(low, rel=0.01)
         assert step.high == pytest.approx(high, rel=0.01)
+
+
+def fat(rows: int = 300, columns: int = 400) -> np.ndarray:
+    """A crop of a fatty breast, 12 bits: dark fat of uneven grey values (800), strands, and a denser part (to 2300)."""
+    rng = np.random.default_rng(4)
+    waves = sum(cv2.GaussianBlur(rng.normal(0, 1, (rows, columns)), None, width) * width for width in (2, 8, 24))
+    y, x = np.mgrid[:rows, :columns]
+    dense = np.exp(-((y - 80) ** 2 + (x - 300) ** 2) / 60**2)
+    stored = 800 + 50 * waves / waves.std() + 1500 * dense + 20 * rng.normal(0, 1, waves.shape)
+    return stored.astype(np.uint16)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_dark_fat_is_not_air(inverted: bool) -> None:
+    stored = fat()
+    mammogram = Mammogram(4095 - stored if inverted else stored, value_range=(0, 4095), inverted=inverted)
+    assert foreground_values(sample_values(mammogram)).size < 0.6 * stored.size  # a narrow dark peak, as air has
+    assert breast_area(mammogram) is None
+    assert np.mean(display_array(mammogram) == 0) < 0.01
+    assert read_lesions("200,50,240,100", mammogram).remarks == ()
+    with_air = np.pad(stored, ((0, 0), (0, 150)), constant_values=30)
+    mammogram = Mammogram(4095 - with_air if inverted else with_air, value_range=(0, 4095), inverted=inverted)
+    assert np.mean(display_array(mammogram)[:, :400] == 0) < 0.01
+    assert "in the air" in read_lesions("200,450,240,500", mammogram).problems[0]
+
+
+def test_a_saturated_mass_at_a_crops_edge_is_no_bright_background() -> None:
+    stored = fat()
+    y, x = np.mgrid[:300, :400]
+    stored[(y - 80) ** 2 + (x - 300) ** 2 < 110**2] = 4095
+    assert not bright_background(Mammogram(stored, value_range=(0, 4095)))
+
+
+@pytest.mark.real
+def test_crops_of_real_breasts_are_shown_whole(shared_data: Path) -> None:
+    """Of crops within the breast hardly a pixel is made black that is not so in the file."""
+    for file in sorted((shared_data / "cdd-cesm" / "images").glob("*.jpg")):
+        whole = read_mammogram(file)
+        rows, columns = whole.shape
+        for size, place in ((300, 0.1), (300, 0.3), (500, 0.15)):
+            column = round(0.8 * columns * (1 - place)) - size if "_R_" in file.stem else round(0.8 * columns * place)
+            column += round(0.2 * columns) if "_R_" in file.stem else 0
+            crop = whole.stored[rows // 2 - size // 2 :, column:][:size, :size]
+            mammogram = dataclasses.replace(whole, stored=np.ascontiguousarray(crop))
+            assert not bright_background(mammogram)
+            assert np.mean((display_array(mammogram) == 0) & (crop > 0)) < 0.02
+            assert breast_area(mammogram) is None
 
 
 def test_an_implant_is_of_the_breast() -> None:
