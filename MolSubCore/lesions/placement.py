@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.breast import breast_area
+from MolSubCore.imaging.breast import BreastArea, breast_area
 from MolSubCore.imaging.mammogram import Mammogram
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _MUCH_OF_BREAST, _MUCH = 0.3, 0.5
 #: Sides of a box are those of a strip, and not of a lesion, if the shorter is at most this share of the longer one;
 #: at the picture's edge, and elsewhere.
 _STRIP_AT_EDGE, _STRIP = 1 / 6, 1 / 15
+#: A mask is a band around the breast, and no lesion, if its box spans at least this share of the breast's box on both
+#: sides, and it is nowhere thicker than this share of its box's longer side.
+_SPANS, _BAND = 0.6, 0.1
 #: Longest side of a lesion (mm; share of the picture's longer side, and pixels, where it is unknown) that is too small.
 _SMALL_MM, _SMALL_SHARE, _SMALL_PX = 1.5, 0.005, 3
 #: Pixels of the two grey values of a picture that is a mask; soft edges may have some others.
@@ -89,6 +92,7 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
         )
         return Placement((text,), wrong=labels)
     problems, warnings, wrong = [], small, []
+    warnings += [text for lesion in lesions if (text := _band(lesion, len(lesions), area))]
     for lesion in lesions:
         share = tissue_share(lesion, mammogram) or 0.0
         name = "The lesion" if len(lesions) == 1 else f"Lesion {lesion.label}"
@@ -161,6 +165,25 @@ def _strip(lesion: Lesion, count: int, mammogram: Mammogram) -> str:
     cause = "an edge or the chest wall" if where else "a line"
     size = f"{box.shape[0]} x {box.shape[1]} pixels"
     return f"{name} is a strip of {size}{where}: {cause}, and no lesion? Check its outline."
+
+
+def _band(lesion: Lesion, count: int, area: BreastArea) -> str:
+    """That a lesion is a band along the breast's outline, in a sentence; empty where it is none."""
+    from scipy import ndimage
+
+    sides = [np.ptp(np.flatnonzero(area.own.any(axis))) + 1 for axis in (1, 0)]
+    shares = [length / (side * area.step) for length, side in zip(lesion.box.shape, sides, strict=True)]
+    if lesion.mask is None or min(shares) < _SPANS:
+        return ""
+    step = max(1, area.step // 2)
+    thick = 2 * step * float(ndimage.distance_transform_edt(np.pad(lesion.mask[::step, ::step], 1)).max())
+    if thick > _BAND * max(lesion.box.shape):
+        return ""
+    name = "The lesion" if count == 1 else f"Lesion {lesion.label}"
+    return (
+        f"{name} is a band around the breast, at most {thick:.0f} pixels wide, and not a lesion (the skin line?). "
+        "Outline the lesion alone."
+    )
 
 
 def _is_mask(mammogram: Mammogram) -> bool:

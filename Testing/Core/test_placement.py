@@ -99,6 +99,15 @@ def test_strips_and_large_parts_of_the_breast_are_told(tmp_path: Path) -> None:
         assert read_lesions(usual, PLAIN).remarks == ()
 
 
+@pytest.mark.parametrize("width", [8, 12, 20])
+def test_the_skin_line_is_no_lesion(tmp_path: Path, width: int) -> None:
+    skin = BREAST & ((X / (245 - width)) ** 2 + ((Y - 225) / (190 - width)) ** 2 >= 1)
+    told = read_lesions(mask_file(tmp_path, skin), PLAIN).warnings
+    assert any("is a band around the breast" in text and "not a lesion" in text for text in told)
+    large = BREAST & (X < 220) & (Y > 100) & (Y < 380)
+    assert not any("band" in text for text in read_lesions(mask_file(tmp_path, large), PLAIN).warnings)
+
+
 def test_only_the_wrong_lesion_of_several_is_named(tmp_path: Path) -> None:
     lesions = read_lesions(mask_file(tmp_path, LESION | LESION[:, ::-1]), PLAIN)
     assert len(lesions.lesions) == 2
