@@ -34,6 +34,9 @@ FORMER = frozenset(("auto", "auto-2", "percentile", "percentile-2"))
 #: Those of the vendors show it in a half and more, with nothing white and a fortieth black. And what is denser is
 #: nowhere darker by more than the last: those of the vendors rise throughout.
 _LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK, _FALL = 1 / 8, 1 / 3, 1 / 2, 0.1
+#: The recipe's own range tells from here on that so much is plain white: an implant, which takes grey values from the
+#: breast. Of the real mammograms at hand at most a fortieth is.
+_TOLD_WHITE = 0.15
 #: Shares of a lesion that the display makes plain white, or black, from which on it is told; and of all that is so.
 _LESION_WHITE, _LESION_BLACK, _LESION_ALL = 1 / 4, 1 / 2, 0.9
 #: Share of a lesion that the display shows in one grey value though its values spread over this share of all there are.
@@ -209,7 +212,7 @@ def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
         notes = (f"{passed[0]}{others}.",)
     low, high = breast_range(mammogram, _RANGE_OF[policy])
     step = DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
-    if policy != "auto" and (found := _saturated(step.apply(breast.copy()))) and low < high:
+    if policy != "auto" and (found := _saturated(step.apply(breast.copy()), _TOLD_WHITE)) and low < high:
         notes += (f"The picture shows {found}, as it is in the file: its structure is lost there.",)
         step = replace(step, notes=notes)
     return step
@@ -243,10 +246,10 @@ def _unusable(voi: VoiTransform, breast: NDArray[np.float32], inverted: bool, po
     return None
 
 
-def _saturated(shown: NDArray[np.float32]) -> str:
+def _saturated(shown: NDArray[np.float32], most_white: float = _MOST_WHITE) -> str:
     """That much of the breast is plain white or black, in words; empty where it is not."""
     for share, most, name in (
-        (float(np.mean(shown >= _WHITE)), _MOST_WHITE, "white"),
+        (float(np.mean(shown >= _WHITE)), most_white, "white"),
         (float(np.mean(shown <= _BLACK)), _MOST_BLACK, "black"),
     ):
         if share > most:

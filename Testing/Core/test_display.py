@@ -574,6 +574,9 @@ def test_an_implant_is_of_the_breast() -> None:
     y, x = np.mgrid[:450, :350]
     stored = np.where((x / 150) ** 2 + ((y - 225) / 125) ** 2 < 1, 3600, half_ellipse((10, 280, 24, 60)))
     assert display_step(Mammogram(stored.astype(np.uint16), value_range=(0, 4095))).high == 3600
+    saturated = np.where((x / 100) ** 2 + ((y - 225) / 100) ** 2 < 1, 4095, half_ellipse())
+    (note,) = display_step(Mammogram(saturated.astype(np.uint16), value_range=(0, 4095))).notes
+    assert "of the breast plain white (saturated), as it is in the file" in note
 
 
 def test_models_of_before_keep_their_rule_and_say_so(tmp_path: Path) -> None:
