@@ -175,7 +175,7 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
             if level["n"] > level["n_patients"]
             else []
         ),
-        f"{'per patient':28}{'value':>8}   95 % CI",
+        f"{'per breast' if level['n'] > level['n_patients'] else 'per patient':28}{'value':>8}   95 % CI",
     ]
     for name, metric in level["metrics"].items():
         if metric["value"] is None:

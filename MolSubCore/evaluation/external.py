@@ -191,7 +191,8 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     if why := unlike_spacing(parts["here"].get("spacing_mm"), parts["training"].get("spacing_mm")):
         found.append(why[0].upper() + why[1:])
     counts = result["prevalence"]["test"]["patients"]
-    few = {name: counted(n, "patient") for name, n in counts.items() if n < FEW}
+    unit = "breast" if level["n"] > level["n_patients"] else "patient"
+    few = {name: counted(n, unit) for name, n in counts.items() if n < FEW}
     found += [f"Class {name} has {n} only: figures that rest on it are uncertain." for name, n in few.items()]
     left = external.flow["table"]["rows"] - external.flow["used"]["rows"]
     if left:

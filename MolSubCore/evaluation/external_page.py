@@ -241,10 +241,11 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
             if part:
                 ends = {key: part[key] for key in _ENDS}
                 records.append({"metric": name, "part": unit, **ends})
-    header = ("", f"Per patient (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
+    unit = "breast" if here["patient"]["n"] > here["patient"]["n_patients"] else "patient"
+    header = ("", f"Per {unit} (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
     note = (
-        "95 % CIs in brackets. A patient's probabilities are the means over lesions and views. "
+        f"95 % CIs in brackets. A {unit}'s probabilities are the means over lesions and views. "
         f"Called by {result['threshold']}; the thresholds of the training are below."
     )
     groups = (("", 1), ("Here", 2), (dated(card, "The model's own test set"), 1))
