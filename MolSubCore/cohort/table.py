@@ -181,8 +181,8 @@ def without_paths(error: Exception, cases: Sequence[Case]) -> str:
         files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
         subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
         missing = why_missing(error.subject) if error.problem.startswith("does not exist") else ""
-        gap = " " if subject.startswith(("its ", "one of ")) else ": "
-        said = f"{subject}{gap}{error.problem}{missing}. {error.remedy}"
+        named = "" if subject == "predict" else f"{subject} "  # the row stands for the command
+        said = f"{named}{error.problem}{missing}. {error.remedy}"
     elif isinstance(error, OSError):
         said = f"its image or mask cannot be read ({error.strerror or type(error).__name__})"
     else:
