@@ -44,7 +44,11 @@ def test_nothing_is_lost_or_half_read(results: dict[str, Any], title: str, fault
 def test_the_table_of_the_readme_is_what_was_found(results: dict[str, Any]) -> None:
     if any("full" not in found for found in results.values()):
         pytest.skip("cannot mount a small tmpfs here (needs root)")
-    assert without_counts(table(results)) == without_counts(committed()), "run Testing/Core/fault_table.py"
+    for line, known in zip(table(results).splitlines(), committed().splitlines(), strict=True):
+        cells, expected = (without_counts(text).split(" | ") for text in (line, known))
+        met, may = (set(each.pop(3).removeprefix("N meetings: ").split(" / ")) for each in (cells, expected))
+        assert cells == expected, "run Testing/Core/fault_table.py"
+        assert met <= may | {"both end well"}, "run Testing/Core/fault_table.py"  # fewer moments, fewer encounters
 
 
 @pytest.mark.slow
