@@ -230,7 +230,7 @@ def test_heatmaps_refer_to_their_mammogram_pixel_by_pixel(made: tuple[Path, dict
     cosines = [float(x) for x in shared.PlaneOrientationSequence[0].ImageOrientationPatient]
     assert cosines == [0, 1, 0, 0, 0, -1]  # rows towards posterior, columns towards the feet
     comments = [item.FrameContentSequence[0].FrameComments for item in dataset.PerFrameFunctionalGroupsSequence]
-    assert ["Blind" in text for text in comments] == [True, False]
+    assert ["Empty" in text for text in comments] == [True, False]
 
 
 def test_images_of_two_studies_keep_theirs(sources: list[tuple[Path, Path]], tmp_path: Path) -> None:
