@@ -42,7 +42,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # The tests of the Slicer module have processes of their own: PyTorch, loaded after Mesa's renderer, crashes.
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Both parts are run, whatever becomes of the first.
 test: lint
