@@ -83,7 +83,7 @@ def test_another_model_and_other_settings_are_refused(place: Path) -> None:
             predicted(place, "AB", resume=True, **more)
     assert {file: file.read_bytes() for file in (place / "out").rglob("*") if file.is_file()} == before
     (place / "out" / "plan.json").unlink()
-    with pytest.raises(MolSubError, match="predictions without a plan.json"):
+    with pytest.raises(MolSubError, match=r"predictions without a plan\.json"):
         predicted(place, "AB", resume=True)
     (place / "own").mkdir()
     (place / "own" / "thesis.txt").touch()

@@ -144,14 +144,13 @@ def play(window: Window, cases: list[dict[str, str]], out: Path) -> None:
 
 
 def model() -> Path:
-    """The bundle of `make demo`; made where it is missing."""
+    """The bundle of a longer demo; made where it is missing, which takes half an hour."""
     demo = ROOT / "build" / "screenshots-demo"
-    for folder in (ROOT / "demo", demo):
-        for path in sorted(folder.glob("*.molsub")):
-            return path
+    for path in sorted(demo.glob("*.molsub")):
+        return path
     from MolSubCore.cli.demo import run_demo
 
-    run_demo(demo)
+    run_demo(demo, patients=60, epochs=12)
     return next(demo.glob("*.molsub"))
 
 
@@ -167,7 +166,7 @@ def real_cases() -> Iterator[dict[str, str]]:
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a bundle; by default that of make demo")
+    parser.add_argument("--model", type=Path, help="a bundle; by default that of a longer demo")
     bundle = parser.parse_args().model or model()
     sys.path[:0] = [str(HERE), str(ROOT)]
     import headless
