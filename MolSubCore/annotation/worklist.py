@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore.cohort.names import IMAGE_ENDINGS, patients_of
-from MolSubCore.cohort.table import Case, parse_cohort
+from MolSubCore.cohort.table import Case, first_of, parse_cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS
-from MolSubCore.errors import CohortError, counted
+from MolSubCore.errors import CohortError
 from MolSubCore.files import new_hidden_file, open_file, read_json, sha256_file, sweep, write_json, write_text
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.lock import Lock
@@ -113,8 +113,7 @@ def _looks_right(path: Path) -> bool:
 def _from_table(table: Path) -> list[Item]:
     cohort, problems = parse_cohort(table, need_subtype=False, need_lesion=False)
     if problems:
-        others = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
-        raise CohortError(table, f"{problems[0]}{others}", "Correct the table")
+        raise CohortError(table, first_of(problems), "Correct the table")
     rows: dict[str, list[Case]] = {}
     for case in cohort.cases:
         image = Path(os.path.abspath(case.image))  # noqa: PTH100

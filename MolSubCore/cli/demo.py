@@ -25,8 +25,16 @@ PATIENTS = {
     Subtype.HER2_HR_NEGATIVE: 6,
     Subtype.TN: 4,
 }
+_PATIENTS, _EPOCHS = sum(PATIENTS.values()), 8
 #: Brief training on a CPU: few epochs in small steps at a higher rate than the paper's 300 at 1e-4.
-SETTINGS = {"folds": 1, "epochs": 8, "batch_size": 4, "learning_rate": 1e-3, "oversampling": 1.3, "test_share": 0.3}
+SETTINGS = {
+    "folds": 1,
+    "epochs": _EPOCHS,
+    "batch_size": 4,
+    "learning_rate": 1e-3,
+    "oversampling": 1.3,
+    "test_share": 0.3,
+}
 
 
 def check_demo(out: Path) -> None:
@@ -40,10 +48,12 @@ def add_demo(commands: Commands) -> None:
     examples = ("demo --out demo", "demo --out longer --patients 60 --epochs 12")
     parser = add_command(commands, "demo", demo, text, ANEW, examples)
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")
-    text = "synthetic patients to train and test on (default 26, at least as many)"
-    parser.add_argument("--patients", type=int, default=26, metavar="N", help=text)
-    text = "epochs of training (default 8); 12 with 60 patients take half an hour and tell the classes well apart"
-    parser.add_argument("--epochs", type=int, default=8, metavar="N", help=text)
+    text = f"synthetic patients to train and test on (default {_PATIENTS}, at least as many)"
+    parser.add_argument("--patients", type=int, default=_PATIENTS, metavar="N", help=text)
+    text = (
+        f"epochs of training (default {_EPOCHS}); 12 with 60 patients take half an hour and tell the classes well apart"
+    )
+    parser.add_argument("--epochs", type=int, default=_EPOCHS, metavar="N", help=text)
     parser.add_argument("--seed", type=int, default=7, help="random seed (default 7)")
 
 
@@ -53,7 +63,7 @@ def demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_demo(out: Path, *, seed: int = 7, patients: int = 26, epochs: int = 8) -> None:
+def run_demo(out: Path, *, seed: int = 7, patients: int = _PATIENTS, epochs: int = _EPOCHS) -> None:
     """Make a cohort, train, evaluate, predict an unseen case, and say where everything is.
 
     Parameters
@@ -69,14 +79,14 @@ def run_demo(out: Path, *, seed: int = 7, patients: int = 26, epochs: int = 8) -
         If `out` holds anything that is not of a demo, or there are too few patients or epochs.
     """
     check_demo(out)
-    for option, value, least in (("--patients", patients, sum(PATIENTS.values())), ("--epochs", epochs, 1)):
+    for option, value, least in (("--patients", patients, _PATIENTS), ("--epochs", epochs, 1)):
         if value < least:
             raise MolSubError(option, f"is {value}, expected {least} or more", "Leave it out, or give more")
     with alone_in(out):
         if (out / MANIFEST).is_file():
             remove_listed(out)
         try:
-            _make(out, {**SETTINGS, "epochs": epochs, "seed": seed}, patients / sum(PATIENTS.values()))
+            _make(out, {**SETTINGS, "epochs": epochs, "seed": seed}, patients / _PATIENTS)
         finally:
             note_files(out, only=_PARTS)
 

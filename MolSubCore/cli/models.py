@@ -7,15 +7,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from MolSubCore.cli.parts import Commands, add_command, add_group
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.plan import DEFAULT_ARCHITECTURE
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_models(commands: Commands) -> None:

@@ -33,7 +33,17 @@ from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_vi
 from MolSubCore.lesions.box_text import read_box
 from MolSubCore.tasks import Subtype, SubtypeLabel, leaves_her2_open, number_label, parse_subtype
 
-__all__ = ["Case", "Cohort", "Problem", "parse_cohort", "read_cohort", "read_rows", "tell_notes", "without_paths"]
+__all__ = [
+    "Case",
+    "Cohort",
+    "Problem",
+    "first_of",
+    "parse_cohort",
+    "read_cohort",
+    "read_rows",
+    "tell_notes",
+    "without_paths",
+]
 
 #: The paper's own table, by our names.
 _PAPER_COLUMNS = {"name": "patient_id", "img_path": "image", "annotation_path": "mask", "label": "subtype"}
@@ -163,6 +173,11 @@ class Case:
         return [(name, cell) for name, cell in own if known_columns.plain(name) in columns and not is_missing(cell)]
 
 
+def first_of(problems: Sequence[Problem]) -> str:
+    """The first problem of a table, and how many more there are, for an error."""
+    return str(problems[0]) + (f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else "")
+
+
 def without_paths(error: Exception, cases: Sequence[Case]) -> str:
     """What is wrong with the files of table rows, with no path in it: paths tell patients' names, a log may be read.
 
@@ -233,9 +248,8 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
     """
     cohort, problems = parse_cohort(Path(path), need_subtype=need_subtype)
     if problems:
-        others = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
         remedy = f"Correct the table; molsub cohort check {path} lists everything"
-        raise CohortError(path, f"{problems[0]}{others}", remedy)
+        raise CohortError(path, first_of(problems), remedy)
     if not cohort.cases:
         raise CohortError(path, "has no rows below its header", "Add one row per image")
     return cohort

@@ -159,6 +159,11 @@ def _best_fold(folds: dict[str, Any], positive: str | None) -> int:
     return int(max(folds, key=value))
 
 
+def unit_of(level: dict[str, Any]) -> str:
+    """What the figures of `evaluation_level` count: patients, or breasts where some patient has both."""
+    return "breast" if level["n"] > level["n_patients"] else "patient"
+
+
 def summary_lines(evaluation: dict[str, Any]) -> list[str]:
     """The main figures of the test set, or of another cohort, for the terminal."""
     level = evaluation["test"]["ensemble"]["patient"]
@@ -172,10 +177,10 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         + (" - SYNTHETIC COHORT" if evaluation["synthetic"] else ""),
         *(
             [f"{level['n']} breasts: those of patients with both are not averaged, and drawn together in intervals"]
-            if level["n"] > level["n_patients"]
+            if unit_of(level) == "breast"
             else []
         ),
-        f"{'per breast' if level['n'] > level['n_patients'] else 'per patient':28}{'value':>8}   95 % CI",
+        f"{f'per {unit_of(level)}':28}{'value':>8}   95 % CI",
     ]
     for name, metric in level["metrics"].items():
         if metric["value"] is None:

@@ -31,7 +31,7 @@ from MolSubCore.cohort.store import Progress
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.drift import calibration_report
-from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text
+from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text, unit_of
 from MolSubCore.evaluation.external_cohort import (
     ExternalCohort,
     OverlapChoice,
@@ -181,7 +181,7 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     found += _overlap(external)
     found += [f"Of the table: {note.rstrip('.')}." for note in external.notes]
     level = result["test"]["ensemble"]["patient"]
-    if level["n"] > level["n_patients"]:
+    if unit_of(level) == "breast":
         found.append(
             f"Both breasts of {counted(level['n'] - level['n_patients'], 'patient')} are here: figures per patient "
             f"are per breast (n={level['n']}), which are never averaged; intervals draw both together."
@@ -191,8 +191,7 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     if why := unlike_spacing(parts["here"].get("spacing_mm"), parts["training"].get("spacing_mm")):
         found.append(why[0].upper() + why[1:])
     counts = result["prevalence"]["test"]["patients"]
-    unit = "breast" if level["n"] > level["n_patients"] else "patient"
-    few = {name: counted(n, unit) for name, n in counts.items() if n < FEW}
+    few = {name: counted(n, unit_of(level)) for name, n in counts.items() if n < FEW}
     found += [f"Class {name} has {n} only: figures that rest on it are uncertain." for name, n in few.items()]
     left = external.flow["table"]["rows"] - external.flow["used"]["rows"]
     if left:

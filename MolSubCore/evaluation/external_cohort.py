@@ -14,7 +14,7 @@ from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
-from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort
+from MolSubCore.cohort.table import Case, Cohort, Problem, first_of, parse_cohort
 from MolSubCore.cohort.table_files import clean_cell, column_name, note_lines
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.lesions.preprocessing import Recipe
@@ -218,8 +218,7 @@ def read_external_table(table: Path, task: str) -> ExternalTable:
     if problems or any(case.subtype is None for case in cohort.cases):  # which may be empty, or a word that is none
         problems += [p for p in parse_cohort(table)[1] if p.column == "subtype" and p.text != "is empty"]
     if problems:
-        others = f", and {counted(len(problems) - 1, 'more problem')}" if len(problems) > 1 else ""
-        raise CohortError(table, f"{problems[0]}{others}", f"Correct the table; molsub cohort check {table} lists all")
+        raise CohortError(table, first_of(problems), f"Correct the table; molsub cohort check {table} lists all")
     chosen, left_out = [], []
     for case in cohort.cases:
         if case.subtype is None:

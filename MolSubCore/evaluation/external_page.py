@@ -12,6 +12,7 @@ from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.characteristics import characteristics, patient_columns
 from MolSubCore.evaluation.drift import MEASURES
+from MolSubCore.evaluation.evaluate import unit_of
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.evaluation.subgroups import LEAST, VIEW
@@ -241,7 +242,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
             if part:
                 ends = {key: part[key] for key in _ENDS}
                 records.append({"metric": name, "part": unit, **ends})
-    unit = "breast" if here["patient"]["n"] > here["patient"]["n_patients"] else "patient"
+    unit = unit_of(here["patient"])
     header = ("", f"Per {unit} (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
     note = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.imaging.display import PERCENTILES, DisplayStep, breast_range, display_step
+from MolSubCore.imaging.display import PERCENTILES, DisplayStep, breast_range, display_step, turned
 from MolSubCore.imaging.mammogram import Mammogram
 
 _TYPES = (np.uint8, np.int16, np.uint16)
@@ -76,9 +76,7 @@ def canonical_window(mammogram: Mammogram) -> Window:
     if ends is None:
         step, ends = DisplayStep(_PERCENTILE), breast_range(mammogram, _PERCENTILE)
         how = f"{how}, so it is the breast's {_BREAST[0]:g} to {_BREAST[1]:g} percentile"
-    if mammogram.inverted:
-        total = sum(mammogram.value_range)
-        ends = (total - ends[1], total - ends[0])
+    ends = turned(mammogram, *ends)
     low, high = ends if ends[1] > ends[0] else (ends[0] - 0.5, ends[0] + 0.5)
     name = step.voi.explanation if step.voi is not None else ""
     named = f"{step.name} ({name})" if name else step.name

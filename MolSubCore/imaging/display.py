@@ -334,6 +334,12 @@ def _breast(mammogram: Mammogram, step: str) -> tuple[NDArray[np.float32], NDArr
     return breast_values(mammogram)
 
 
+def turned(mammogram: Mammogram, low: float, high: float) -> tuple[float, float]:
+    """A range of values with bright = dense in the polarity as stored, or the other way round."""
+    total = sum(mammogram.value_range)
+    return (total - high, total - low) if mammogram.inverted else (low, high)
+
+
 def breast_range(mammogram: Mammogram, step: str = _RANGE_OF[AUTO]) -> tuple[float, float]:
     """Percentiles of the breast (`PERCENTILES`) in rescaled values, polarity as stored, low < high if possible."""
     sampled = sample_values(mammogram)
@@ -342,10 +348,7 @@ def breast_range(mammogram: Mammogram, step: str = _RANGE_OF[AUTO]) -> tuple[flo
     low, high = _percentiles(_breast(mammogram, step), PERCENTILES[step])
     if high <= low:
         low, high = float(sampled.min()), float(sampled.max())
-    if mammogram.inverted:
-        total = sum(mammogram.value_range)
-        low, high = total - high, total - low
-    return low, high
+    return turned(mammogram, low, high)
 
 
 def _percentiles(
@@ -373,10 +376,7 @@ def former_rule(mammogram: Mammogram, display: str) -> str:
     if before.voi is not None:
         return ""
     # The same percentiles, of the breast alone: what differs then is what lies beside the breast, or over it.
-    low, high = _percentiles(breast_values(mammogram), PERCENTILES[before.name])
-    if mammogram.inverted:
-        total = sum(mammogram.value_range)
-        low, high = total - high, total - low
+    low, high = turned(mammogram, *_percentiles(breast_values(mammogram), PERCENTILES[before.name]))
     if max(abs(before.low - low), abs(before.high - high)) <= _MOVED * (high - low):
         return ""
     return (
