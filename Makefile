@@ -52,7 +52,8 @@ test: lint
 test-312: $(if $(PYTHON312),$(READY312))
 	$(if $(PYTHON312),.venv-3.12/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" Testing/Core,@echo "No Python 3.12 was found: the tests were not run with it.")
 
-# Also the slow ones, and the library with Python 3.12 where it is found.
+# Also the slow ones, new random examples, and the library with Python 3.12 where it is found.
+test-all: PYTEST += --hypothesis-profile=new
 test-all: lint test-312
 	$(PYTEST); core=$$?; $(PYTEST) Testing/Slicer && exit $$core
 

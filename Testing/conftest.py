@@ -12,6 +12,12 @@ os.environ.setdefault(
 )
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every day and machine; new ones with `make test-all`.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new", derandomize=False)
+settings.load_profile("same")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -60,13 +60,13 @@ def test_boxes_of_several_segments_are_those_of_the_written_mask(
     for layer in layers:
         for row, column, side in zip(*random.integers(0, (200, 160, 12), (3, 3)).T, strict=True):
             layer[row : row + side, column : column + side + 1] = True
-    path = tmp_path_factory.getbasetemp() / "layers.nrrd"
-    write_mask(path, layers, row_mm=None, col_mm=None)
-    kept = [layer for layer in layers if layer.any()]
+    kept = [layer for layer in layers if layer.any()]  # as Slicer writes them
     if not kept:
         return
+    path = tmp_path_factory.getbasetemp() / "layers.nrrd"
+    write_mask(path, np.stack(kept), row_mm=None, col_mm=None)
     expected = read_lesions(path, Mammogram(np.zeros((200, 160), np.uint8)))
-    assert lesion_boxes(kept if count > 1 else list(layers)) == [lesion.box for lesion in expected.lesions]
+    assert lesion_boxes(kept) == [lesion.box for lesion in expected.lesions]
 
 
 def test_noise_is_refused() -> None:

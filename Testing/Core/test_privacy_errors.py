@@ -49,9 +49,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Seed:
     return Seed("DICOM", "marked.dcm", (folder / "marked.dcm").read_bytes(), "DICOM")
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_what_is_said_of_damaged_files_names_no_patient(tmp_path: Path, marked: Seed, data: st.DataObject) -> None:
     _, content = data.draw(inputs([marked]))
