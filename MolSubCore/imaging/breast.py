@@ -401,8 +401,8 @@ def find_chest_wall(mammogram: Mammogram) -> tuple[ChestWall, list[str]]:
     if told is None or found in ("unknown", told):
         return found, []
     return found, [
-        f"By its Patient Orientation the chest wall would be on the {told} of the stored picture, by its pixels it is "
-        f"on the {found}; the pixels decided."
+        f"According to its Patient Orientation the chest wall would be on the {told} of the stored picture, according "
+        f"to its pixels on the {found}; the pixels decided."
     ]
 
 

@@ -270,7 +270,7 @@ def _falls(dense: NDArray[np.float32], shown: NDArray[np.float32]) -> str:
     if fall <= _FALL:
         return ""
     if rise <= _FALL:
-        return "it turns the picture over (it shows dense tissue dark)"
+        return "it inverts the picture (it shows dense tissue dark)"
     return "it shows part of what is denser darker than what is less dense (its curve rises and falls)"
 
 
@@ -285,7 +285,7 @@ def turned_over(mammogram: Mammogram) -> bool:
     values = mammogram.orient(sample_values(mammogram))  # polarity as stored
     shown = apply_voi(values, tables[0])
     dense, final = (-values, np.float32(1.0) - shown) if mammogram.inverted else (values, shown)
-    return "turns the picture over" in _falls(dense, final)
+    return "inverts the picture" in _falls(dense, final)
 
 
 def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.float32], stored: NDArray[Any]) -> str:

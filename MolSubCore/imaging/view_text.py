@@ -236,9 +236,9 @@ def name_doubts(path: str | os.PathLike[str], side: str | None, view: str | None
     if len(set(sides)) > 1:
         doubts.append("The names of the file and its folders contradict each other about the side (L and R).")
     elif sides and side and sides[0] != side:
-        doubts.append(f"The file's name says the side {sides[0]}, its header says {side}: {side} was taken.")
+        doubts.append(f"The file's name says the side {sides[0]}, its header says {side}: {side} was used.")
     if own_view and view and _kin(own_view) != _kin(view) and (own or own_view in ("CC", "MLO")):
-        doubts.append(f"The file's name says the view {own_view}, its header says {view}: {view} was taken.")
+        doubts.append(f"The file's name says the view {own_view}, its header says {view}: {view} was used.")
     return doubts
 
 

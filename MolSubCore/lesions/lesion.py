@@ -433,7 +433,8 @@ def _labels(crop: NDArray[np.integer], values: NDArray[np.integer]) -> tuple[lis
 
 
 def _specks_told(count: int, what: str) -> list[str]:
-    return [f"{count} {what}(s) of under {SPECK} pixels were left out of the lesion mask."] if count else []
+    verb = "was" if count == 1 else "were"
+    return [f"{counted(count, what)} of under {SPECK} pixels {verb} left out of the lesion mask."] if count else []
 
 
 def _nonzero_box(array: NDArray[np.generic]) -> Box | None:

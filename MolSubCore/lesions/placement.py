@@ -77,7 +77,7 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
         edge = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
         text = f"The mask covers {_percent(of_image)} of the image"
         if _INVERTED < of_image < 1 and edge.mean() > _EDGE:
-            text += ", its edge all around too: it is inverted. Turn it over (the lesion must be what is marked)."
+            text += ", its edge all around too: it is inverted. Save it with the lesion marked instead."
             return Placement((text,), wrong=labels)
         if of_image >= _WHOLE:
             return Placement((f"{text}: it outlines no lesion. Outline the lesion alone.",), wrong=labels)
@@ -88,7 +88,7 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
     if of_image > _INVERTED and covered[~breast].mean() > _INVERTED:
         text = (
             f"The mask covers {_percent(of_image)} of the image, the air beside the breast too: it is inverted, or "
-            "covers everything. Turn it over (the lesion must be what is marked), or outline the lesion alone."
+            "covers everything. Save it with the lesion alone marked."
         )
         return Placement((text,), wrong=labels)
     problems, warnings, wrong = [], small, []

@@ -18,7 +18,7 @@ from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError
 from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, card_bytes, now, read_card, read_member, write_entries
 from MolSubCore.models.device import resolve_device
-from MolSubCore.models.registry import build_model
+from MolSubCore.models.registry import model_without_weights
 from MolSubCore.models.unpickle import is_finite
 from MolSubCore.tasks import get_task
 
@@ -168,8 +168,7 @@ def read_bundle(path: str | Path, *, device: str = "cpu") -> Bundle:
 
 def _member(path: Path, card: dict[str, Any], member: dict[str, str], device: torch.device) -> nn.Module:
     data = read_member(path, member)
-    with torch.device("meta"):  # no random weights are drawn only to be replaced
-        model = build_model(card["architecture"], len(card["classes"]), dropout=float(card["dropout"]))
+    model = model_without_weights(card["architecture"], len(card["classes"]), dropout=float(card["dropout"]))
     try:
         weights = load(data)
         for name, value in model.state_dict().items():

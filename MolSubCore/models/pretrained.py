@@ -14,7 +14,7 @@ from MolSubCore.errors import BundleError, reason_of
 from MolSubCore.files import sha256_file, why_no_file
 from MolSubCore.imaging.io.native import native_name
 from MolSubCore.models.card import is_archive
-from MolSubCore.models.registry import ARCHITECTURES, Architecture, build_model, get_architecture
+from MolSubCore.models.registry import ARCHITECTURES, Architecture, get_architecture, model_without_weights
 from MolSubCore.models.unpickle import read_tensors
 
 #: Where names in torchvision's files differ from those of its modules: DenseNet's ``norm.1`` is called ``norm1``,
@@ -151,8 +151,7 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
 def _fitted(architecture: str, known: Architecture, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Every backbone weight exactly once, by our names; anything left over or missing is an error that names it."""
     remedy = f"Give the weights of torchvision's {known.pretrained} ({_imagenet(str(known.pretrained)).url})"
-    with torch.device("meta"):
-        own = build_model(architecture, 2).state_dict()
+    own = model_without_weights(architecture, 2).state_dict()
     stem = f"{known.stem}.weight"
     fitted: dict[str, Tensor] = {}
     for key, value in weights.items():

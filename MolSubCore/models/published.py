@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from MolSubCore.errors import BundleError
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import write_bundle
 from MolSubCore.models.card import check_class_order, check_target
-from MolSubCore.models.registry import Architecture, build_model, get_architecture
+from MolSubCore.models.registry import Architecture, get_architecture, model_without_weights
 from MolSubCore.models.unpickle import is_finite, read_tensors
 
 ARCHITECTURE, DROPOUT = "densenet121-cbam", 0.3
@@ -71,8 +70,7 @@ def read_published(path: Path, architecture: str = ARCHITECTURE) -> dict[str, Te
     tensors = _with_dropout_names(read_tensors(path), known)
     head = tensors.get(f"{known.head}.weight")
     classes = head.shape[0] if head is not None and head.ndim == 2 else 2
-    with torch.device("meta"):
-        expected = build_model(architecture, classes, dropout=DROPOUT).state_dict()
+    expected = model_without_weights(architecture, classes, dropout=DROPOUT).state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in tensors]
     wrong += [f"{key} is unknown" for key in tensors if key not in expected]
     wrong += [

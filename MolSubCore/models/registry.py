@@ -177,6 +177,26 @@ def build_model(architecture: str, classes: int, *, dropout: float = 0.3) -> nn.
     return get_architecture(architecture).build(classes, dropout)
 
 
+def model_without_weights(architecture: str, classes: int, *, dropout: float = 0.3) -> nn.Module:
+    """A model on PyTorch's meta device, for its names and shapes or to be given weights; none are drawn for it."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        # Also because drawing "on" the meta device would load PyTorch's compiler, which takes seconds.
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if getattr(func, "__module__", "") == "torch.nn.init" or func in (
+                torch.Tensor.normal_,
+                torch.Tensor.uniform_,
+            ):
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **kwargs)
+
+    with torch.device("meta"), Undrawn():
+        return build_model(architecture, classes, dropout=dropout)
+
+
 def resolve_layer(model: nn.Module, dotted: str) -> nn.Module:
     """The layer at a dotted name.
 

@@ -229,7 +229,7 @@ def why_not(file: Path) -> str | None:
     except Exception as error:  # whatever it is, it is this file's
         return hide_paths(f"It cannot be looked at: {explain_error(error)[0]}", [file])
     if kind != "DICOM" and (_MASK.search(file.name) or file.parent.name.casefold() in _MASK_FOLDERS):
-        return "By its name it is a lesion's mask, not a mammogram."
+        return "According to its name it is a lesion mask, not a mammogram."
     return None
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401 - now, beside the main thread: an import that is interrupted cannot be repeated
 from numpy.typing import NDArray
 
+import MolSubCore.models.networks  # noqa: F401 - now, beside the main thread: an import that is interrupted cannot be repeated
 from MolSubCore.errors import MolSubError
 from MolSubCore.explain.gradcam import Maps
 from MolSubCore.files import write_json

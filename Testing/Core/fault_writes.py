@@ -183,8 +183,8 @@ def warm() -> None:
     """What every child would do again; no computation of torch, which a fork would not survive."""
     model()
     training.software()
-    for name in ("prediction.write", "prediction.report"):
-        importlib.import_module(f"MolSubCore.{name}")
+    for name in ("MolSubCore.prediction.write", "MolSubCore.prediction.report", "torch._dynamo"):
+        importlib.import_module(name)
     rl_config.useA85 = 0  # a pure Python encoding, which takes most of a prediction's time
 
 

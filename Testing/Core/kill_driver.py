@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch._dynamo  # noqa: F401 - every optimiser asks for it, in every child
 from safetensors.numpy import load_file
 from torch import nn
 

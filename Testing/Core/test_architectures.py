@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from families import FIXED_SIZE, NAMES, NETWORKS, TORCHVISION, filled, patches, prepared, shortened
@@ -157,3 +160,16 @@ def test_the_registrys_layer_names_exist(name: str) -> None:
             plain = set(TORCHVISION[name](weights=None).state_dict())
         own = set(model.state_dict())
         assert {known.own_name(key) for key in plain} == {key for key in own if "l_attention." not in key}
+
+
+def test_a_network_is_built_without_pytorchs_compiler_which_works_afterwards() -> None:
+    """It takes longer to load than PyTorch and torchvision together."""
+    program = """
+import sys, torch
+from MolSubCore.models.registry import build_model
+model = build_model("densenet121-cbam", 2)
+print("torch._dynamo" in sys.modules)
+print(torch.compile(lambda x: 2 * x, backend="eager")(torch.ones(1)).item())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "2.0"]

@@ -146,7 +146,7 @@ def test_photometric_history_tells_what_was_done(read: Any) -> None:
     text = " ".join(mammogram.photometric_history)
     for part in ("12 of 16 bits, unsigned", "Rescaled: 2 x stored", "MONOCHROME1", "INVERSE", "not applied again"):
         assert part in text
-    assert mammogram.photometric_history[-1].startswith("Turned over")
+    assert mammogram.photometric_history[-1].startswith("Inverted")
     contradicting = read(PresentationLUTShape="INVERSE")
     assert np.array_equal(contradicting.pixels, picture(12))
     assert any("contradicts MONOCHROME2" in warning for warning in contradicting.warnings)

@@ -36,7 +36,7 @@ def test_side_in_doubt(read: Any) -> None:
     assert read(ImageLaterality=None).laterality is None
     contradicting = read(ImageLaterality="R", Laterality="L")
     assert contradicting.laterality == "R"
-    assert any("(ImageLaterality R, Laterality L); R was taken" in warning for warning in contradicting.warnings)
+    assert any("(ImageLaterality R, Laterality L); R was used" in warning for warning in contradicting.warnings)
     both = read(ImageLaterality="B")
     assert both.laterality is None
     assert any("both breasts" in warning for warning in both.warnings)
@@ -225,7 +225,7 @@ def test_doubts_a_user_must_see(read: Any) -> None:
         ({"ImageType": ["DERIVED", "PRIMARY", "RECOMBINED"], "ContrastBolusAgent": "X"}, "Image Type (RECOMBINED)"),
         ({"SeriesDescription": "CESM Recombined L CC"}, "recombined, subtraction or high-energy"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "", "LOW_ENERGY"]}, "contrast mammography: the breast holds"),
-        ({"ContrastBolusAgent": "X"}, "By its Contrast/Bolus Agent"),
+        ({"ContrastBolusAgent": "X"}, "According to its Contrast/Bolus Agent"),
         ({"SeriesDescription": "Specimen L"}, "image of a specimen, not of the breast"),
         ({"SeriesDescription": "cropped images"}, "Series Description (CROPPED) it is cut out of a mammogram"),
         ({"AcquisitionDeviceProcessingDescription": "C-View"}, "comes from tomosynthesis"),

@@ -249,7 +249,7 @@ def test_pixel_data_that_contradict_their_header(tmp_path: Path) -> None:
             pytest.fail(f"{attributes}: {read_mammogram(path)}")
     write_dicom(path, mammogram_dataset(stored, 12, PixelAspectRatio=["1", "1"], HighBit=3))
     told = read_mammogram(path)
-    assert told.warnings == ("High Bit 3 is none of 12 bits stored in 16: 11 was taken.",)
+    assert told.warnings == ("High Bit 3 is none of 12 bits stored in 16: 11 was used.",)
     assert np.array_equal(told.stored, stored)
 
 

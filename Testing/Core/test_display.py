@@ -381,7 +381,7 @@ def test_a_curve_that_shows_dense_tissue_dark_is_passed_over(tmp_path: Path) -> 
     """Whatever the polarity: a table that falls turns the picture over, one that rises and falls mixes it up."""
     for photometric, stored in (("MONOCHROME2", breast()), ("MONOCHROME1", (4095 - breast()).astype(np.uint16))):
         for curve, words in (
-            (np.linspace(4095, 0, 4096), "turns the picture over"),
+            (np.linspace(4095, 0, 4096), "inverts the picture"),
             (2000 + 1900 * np.sin(np.arange(4096) / 200), "rises and falls"),
         ):
             dataset = mammogram_dataset(stored, 12, PhotometricInterpretation=photometric, VOILUTSequence=[])
@@ -406,7 +406,7 @@ def test_a_falling_table_that_makes_dense_tissue_bright_is_what_the_file_says(tm
         assert np.abs(display_array(mammogram) - expected).max() < 1e-5
         assert not mammogram.negative
         assert np.array_equal(mammogram.pixels, breast())
-        assert any("VOI LUT turns the values over" in text for text in mammogram.warnings)
+        assert any("VOI LUT inverts the values" in text for text in mammogram.warnings)
 
 
 LESION = (slice(50, 70), slice(5, 25))

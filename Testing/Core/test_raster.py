@@ -90,7 +90,7 @@ def test_tiff_where_zero_is_white(tmp_path: Path, dtype: str) -> None:
     mammogram = read_mammogram(tmp_path / "m.tif")
     top = np.iinfo(stored.dtype).max
     assert np.array_equal(mammogram.pixels, (top - stored.astype(np.int64)).astype(np.float32))
-    assert any("0 is white: turned over" in line for line in mammogram.photometric_history)
+    assert any("0 is white: inverted" in line for line in mammogram.photometric_history)
 
 
 def test_jpeg_is_what_opencv_decodes(tmp_path: Path) -> None:

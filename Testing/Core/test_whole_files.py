@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -484,3 +484,17 @@ def test_thousands_of_useless_tables_are_told_in_two_sentences(tmp_path: Path) -
         "The file has 2000 VOI LUTs; the first 16 were looked at.",
         "VOI LUT 0 is not used: it has 3 bits per entry, expected 8 to 16; nor are 15 others, for the same reason.",
     )
+
+
+def test_a_line_of_text_is_no_noise() -> None:
+    """Burnt into the air, as viewers export pictures; a strip of noise of the same width still is noise."""
+    stored = np.zeros((400, 1000), np.uint8)
+    stored[:, 550:] = np.random.default_rng(0).integers(100, 180, (400, 450)) // 8 * 8
+    for text in ("Musterfrau, Erika 03.12.1961  L CC  28 kVp 90 mAs", "#" * 40, "|" * 80):
+        for size in (8, 10, 12, 14, 20, 30):
+            picture = Image.fromarray(stored)
+            ImageDraw.Draw(picture).text((10, 20), text, fill=255, font=ImageFont.load_default(size))
+            assert lost_block(np.asarray(picture)) is None, (text, size)
+    lost = stored.copy()
+    lost[21, 20:532] = np.random.default_rng(1).integers(0, 256, 512)
+    assert lost_block(lost) is not None

@@ -666,6 +666,8 @@ _NEAR = 12
 #: Share of the range by which neighbours differ on average where bytes are no pixels (a third of random ones; in the
 #: grain of real mammograms up to an eighth).
 _NOISE = 0.25
+#: Rows that a line of text has at most.
+_MOST_OF_TEXT = 96
 
 
 def lost_block(stored: NDArray[Any]) -> tuple[int, int, int, str] | None:
@@ -695,7 +697,7 @@ def lost_block(stored: NDArray[Any]) -> tuple[int, int, int, str] | None:
             for pixels, first, last in ((flat, start, end), (flat[::-1], flat.size - end, flat.size - start))
         ) or _crosses_tissue(flat, start, end, columns, away):
             return start // columns, start % columns, end - start, "of one value"
-    if (noise := _noise(flat, high - low)) is not None:
+    if (noise := _noise(flat, columns, high - low)) is not None:
         return noise[0] // columns, noise[0] % columns, noise[1] - noise[0], "without any likeness to each other"
     return None
 
@@ -841,19 +843,38 @@ def _crosses_tissue(flat: NDArray[Any], start: int, end: int, columns: int, away
     return bool(most >= _CROSSED and np.count_nonzero(one & other) > 0.5 * most)
 
 
-def _noise(flat: NDArray[Any], spread: float) -> tuple[int, int] | None:
-    """First and last of the pixels that are noise, where not most of the picture is."""
+def _noise(flat: NDArray[Any], columns: int, spread: float) -> tuple[int, int] | None:
+    """First and last of the pixels that are noise, where not most of the picture is.
+
+    Text is as rough: but it stands below itself, in a few rows, and what was lost goes on in the row.
+    """
     count = flat.size // _LEAST
     rough = np.empty(count, bool)
     for at in range(0, count, 4096):
         part = flat[at * _LEAST : min(count, at + 4096) * _LEAST].reshape(-1, _LEAST).astype(np.float32)
         rough[at : at + 4096] = np.abs(np.diff(part, axis=1)).mean(axis=1) > _NOISE * spread
-    both = rough[1:] & rough[:-1]
-    if not both.any() or rough.mean() > 0.5:
+    if rough.mean() > 0.5:
         return None
-    first = int(both.argmax())
-    last = first + int(np.append(rough[first:], False).argmin())
-    return first * _LEAST, last * _LEAST
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], rough, [False]]).astype(np.int8)))
+    for first, last in zip((edges[::2] * _LEAST).tolist(), (edges[1::2] * _LEAST).tolist(), strict=True):
+        if last - first > _LEAST and not _is_text(flat, first, last, columns, spread):
+            return first, last
+    return None
+
+
+def _is_text(flat: NDArray[Any], first: int, last: int, columns: int, spread: float) -> bool:
+    """Whether pixels that are rough are so in some rows right above and below as well."""
+    if last - first >= columns:
+        return False
+    rows = 1
+    for step in (-columns, columns):
+        at = first + step
+        while 0 <= at < flat.size - (last - first) and rows <= _MOST_OF_TEXT:
+            part = flat[at : at + last - first].astype(np.float32)
+            if np.abs(np.diff(part)).mean() <= _NOISE / 2 * spread:
+                break
+            rows, at = rows + 1, at + step
+    return 2 < rows <= _MOST_OF_TEXT
 
 
 def _roughness(flat: NDArray[Any]) -> float:

@@ -296,9 +296,10 @@ def read_side(dataset: Dataset) -> tuple[Side | None, list[str]]:
     sides = list(found.values())
     if len(set(sides)) > 1:
         told = ", ".join(f"{name} {side}" for name, side in found.items())
-        taken = f"{sides[0]} was taken" if not doubts and any(name in given for name in found) else "it is unknown"
-        doubts.append(f"The file contradicts itself about the side ({told}); {taken}.")
-        return (sides[0] if "taken" in taken else None), doubts
+        side = sides[0] if not doubts and any(name in given for name in found) else None
+        used = f"{side} was used" if side else "it is unknown"
+        doubts.append(f"The file contradicts itself about the side ({told}); {used}.")
+        return side, doubts
     # A description alone may be of a whole series; the region and the view are the image's.
     named = [side for name, side in found.items() if name in (*given, "Anatomic Region", "View Position")]
     return (named[0] if named and not doubts else None), doubts
@@ -345,17 +346,17 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
         notes.append("This is a partial view: it does not show the whole breast.")
     if coded and told.view and coded != told.view:
         notes.append(
-            f"The file contradicts itself about the view (code {coded}, View Position {told.view}); {coded} was taken."
+            f"The file contradicts itself about the view (code {coded}, View Position {told.view}); {coded} was used."
         )
     for name in ("SeriesDescription", "ProtocolName"):
         other = view_text.told_in(text(dataset, name))[1]
         if view and other and other != view and not (coded and told.view and coded != told.view):
             given = f"{'code' if coded else 'View Position'} {view}, {_spaced(name)} {other}"
-            notes.append(f"The file contradicts itself about the view ({given}); {view} was taken.")
+            notes.append(f"The file contradicts itself about the view ({given}); {view} was used.")
             break
     if told.unknown:
         word = f"'{position}'" if position.upper() in _POSITIONS else f"({_FREE_TEXT})"
-        known = f"; {view} was taken" if view else ""
+        known = f"; {view} was used" if view else ""
         notes.append(f"The View Position {word} is no view of mammography that is known{known}.")
     return view, notes
 
@@ -385,10 +386,10 @@ def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
     view = _VIEW_CODES.get(code)
     if len({_VIEW_CODES.get(_code(item), "") for item in items}) > 1:
         told = ", ".join(_VIEW_CODES.get(_code(item)) or "unknown" for item in items[:4])
-        notes.append(f"The file has codes of several views ({told}); the first was taken.")
+        notes.append(f"The file has codes of several views ({told}); the first was used.")
     own = read_view_text(text(items[0], "CodeMeaning")).view if items else None
     if view and own and own != view:
-        notes.append(f"The view code says {view}, its own meaning {own}; {view} was taken.")
+        notes.append(f"The view code says {view}, its own meaning {own}; {view} was used.")
     if code and view is None:
         meant = read_view_text(text(items[0], "CodeMeaning"))
         view, unusual = meant.view, [*unusual, *meant.kinds]
@@ -587,7 +588,7 @@ def read_polarity(dataset: Dataset, presentation: str | None, falling: bool) -> 
                 f"the stored values, which contradicts {photometric}; the sign decided."
             )
             inverted = dense_dark
-    history.append("Turned over to bright = dense." if inverted else "Bright = dense as stored.")
+    history.append("Inverted so that bright = dense." if inverted else "Bright = dense as stored.")
     return inverted, history, warnings
 
 
@@ -629,13 +630,14 @@ def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
         for name in ("ImageType", *_DESCRIPTIONS):
             words = text(dataset, name).upper().replace("_", " ")
             if found := re.search(rf"(?<![^\W\d_])(?:{pattern})(?![^\W\d_])", words):
-                told.append(f"By its {_spaced(name)} ({found[0]}) {what}.")
+                told.append(f"According to its {_spaced(name)} ({found[0]}) {what}.")
                 break
     agents = [text(dataset, "ContrastBolusAgent"), *(dataset.get("ContrastBolusAgentSequence") or [])]
     given = any(agent and str(agent).strip().upper() not in ("NO", "NONE", "N/A", "N", "WITHOUT") for agent in agents)
     if given and not any("contrast" in sentence for sentence in told):
         told.append(
-            "By its Contrast/Bolus Agent it is an image of contrast mammography: the breast holds contrast agent."
+            "According to its Contrast/Bolus Agent it is an image of contrast mammography: the breast holds contrast "
+            "agent."
         )
     return told
 
@@ -1007,7 +1009,7 @@ def read_pixels(file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     high = dataset.get("HighBit")
     if high is not None and int(high) != bits[1] and not encapsulated:
         warnings.append(
-            f"High Bit {high} is none of {bits[0]} bits stored in {dataset.BitsAllocated}: {bits[1]} was taken."
+            f"High Bit {high} is none of {bits[0]} bits stored in {dataset.BitsAllocated}: {bits[1]} was used."
         )
     plugin = plugin_of(decoder) if encapsulated else ""
     options: dict[str, Any] = {"allow_excess_frames": False}

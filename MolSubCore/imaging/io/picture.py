@@ -46,7 +46,7 @@ def read_raster(path: Path) -> Mammogram:
         stored, note = _grey(path, picture, bits)
     history = [f"{kind} file, {bits} bits.", *note]
     if white_is_zero:
-        history.append("The TIFF says that 0 is white: turned over.")
+        history.append("The TIFF says that 0 is white: inverted.")
     inverted = white_is_zero and bits != 8  # Pillow has already turned 8-bit pictures over
     if stored.dtype.kind == "f" or bits == 32:
         value_range = finite_range(path, stored)
@@ -169,11 +169,11 @@ def plain_mammogram(
     words = set(re.split(r"[^A-Z]+", path.stem.upper()))
     told = _NAME_KINDS & words
     if kinds := read_view_text(" ".join(sorted(told))).kinds:
-        warnings += (f"By its file's name this is not a standard view: {', '.join(kinds)}.",)
+        warnings += (f"According to its file name this is not a standard view: {', '.join(kinds)}.",)
     if "SPECIMEN" in told:
-        warnings += ("By its file's name it is an image of a specimen, not of the breast.",)
+        warnings += ("According to its file name it is an image of a specimen, not of the breast.",)
     if _NAME_CROPS & words:
-        warnings += ("By its file's name it is cut out of a mammogram, and shows a part of it only.",)
+        warnings += ("According to its file name it is cut out of a mammogram, and shows a part of it only.",)
     history = [*history, "The format does not say what bright means: taken as bright = dense, unless noted here."]
     if laterality or view:
         facts = f"Side {laterality or 'unknown'} and view {view or 'unknown'}"

@@ -237,7 +237,7 @@ def _checked(mammogram: Mammogram) -> Mammogram:
         found.append(f"Every pixel has the same value ({mammogram.stored.flat[0]}): there is no picture.")
     elif turned_over(mammogram):
         mammogram = _turned(mammogram)
-        found.append("The file's VOI LUT turns the values over (dense tissue is dark as stored): so was the picture.")
+        found.append("The file's VOI LUT inverts the values (dense tissue is dark as stored): so was the picture.")
     elif bright_background(mammogram):
         negative = True
         found.append(
@@ -253,5 +253,5 @@ def _checked(mammogram: Mammogram) -> Mammogram:
 def _turned(mammogram: Mammogram) -> Mammogram:
     """The same, its dense tissue bright; what its tables show stays what it was."""
     voi = [dataclasses.replace(each, lut=1 - each.lut) if each.lut is not None else each for each in mammogram.voi]
-    history = (*mammogram.photometric_history, "The VOI LUT falls, and the background is bright: turned over.")
+    history = (*mammogram.photometric_history, "The VOI LUT falls, and the background is bright: inverted.")
     return dataclasses.replace(mammogram, inverted=not mammogram.inverted, voi=tuple(voi), photometric_history=history)
