@@ -48,13 +48,18 @@ _NOBODYS = {".DS_Store": b"\0\0\0\1Bud1", "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, durable: bool = True, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure.
 
     The file is flushed to disk before the rename, so that after a crash a reader sees the old
     file or the new one, never a part; not so with `durable` false, for what need not outlive a
     crash of the computer. The temporary name keeps the suffix, for writers that choose a format
     by it.
+
+    Raises
+    ------
+    MolSubError
+        If the file is to be `new`, and another process has written it meanwhile.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,11 +69,26 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = True) -> Iterat
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(temporary, target)
+        if new:
+            _name_new(temporary, target)
+        else:
+            os.replace(temporary, target)
     except BaseException as error:
         _name_target(error, temporary, path)
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _name_new(temporary: Path, target: Path) -> None:
+    """Rename a file, unless one of that name is there."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or os.path.lexists(target):
+            raise MolSubError(target, "was written by another process meanwhile", "Let one end, then repeat") from None
+        os.replace(temporary, target)  # a file system without links
+    else:
+        temporary.unlink()
 
 
 def _name_target(error: BaseException, temporary: Path, path: str | os.PathLike[str]) -> None:
@@ -565,9 +585,9 @@ def _put(temporary: Path, target: Path, replaces: str | None, remedy: str) -> No
         raise
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 `text` to `path` atomically."""
-    with atomic_path(path) as temporary:
+def write_text(path: str | os.PathLike[str], text: str, *, new: bool = False) -> None:
+    """Write UTF-8 `text` to `path` atomically; `new` as of `atomic_path`."""
+    with atomic_path(path, new=new) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=ESCAPED, newline="\n")
 
 

@@ -82,7 +82,7 @@ class ContactSheet:
             return
         ImageDraw.Draw(self._sheet).text((_MARGIN, _SIZE[1] - 30), DISCLAIMER, _DIM, _font(14))
         page = self._folder / f"lesions-{len(self.pages) + 1:03d}.png"
-        with atomic_path(page) as temporary:
+        with atomic_path(page, new=True) as temporary:
             self._sheet.save(temporary, format="PNG", compress_level=3)
         self.pages.append(page)
         self._sheet, self._cells = None, 0

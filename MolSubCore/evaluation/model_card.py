@@ -53,7 +53,7 @@ def write_model_card(card: dict[str, Any], out: Path) -> Path:
         "disclaimer": DISCLAIMER,
         "version": __version__,
     }
-    write_text(out, environment().get_template("model_card.html").render(content))
+    write_text(out, environment().get_template("model_card.html").render(content), new=True)
     return out
 
 

@@ -950,7 +950,7 @@ def _filled(points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.i
 
 def write_mask(
     path: Path, labels: NDArray[Any], *, row_mm: float | None, col_mm: float | None, notes: str = "",
-    durable: bool = True,
+    durable: bool = True, new: bool = False,
 ) -> None:  # fmt: skip
     """Write a label map as a volume of one slice; the file appears whole or not at all.
 
@@ -964,7 +964,7 @@ def write_mask(
         Distances of rows and of columns in mm; 1 where not known.
     notes : str
         Text in the header.
-    durable : bool
+    durable, new : bool
         As of `MolSubCore.files.atomic_path`.
 
     Raises
@@ -980,7 +980,7 @@ def write_mask(
     image.SetSpacing((float(col_mm or 1.0), float(row_mm or 1.0), 1.0))
     if notes:
         image.SetMetaData("ITK_FileNotes", notes)
-    with atomic_path(path, durable=durable) as temporary:
+    with atomic_path(path, durable=durable, new=new) as temporary:
         # A mask is mostly one value: level 2 of .nrrd is quicker than none at all, since less goes to the disk.
         with native_target(temporary) as name:
             sitk.WriteImage(image, name, useCompression=True, compressionLevel=2)

@@ -515,7 +515,10 @@ def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = Fa
             for name, data in entries.items():
                 (folder / name).write_bytes(data)
         return
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_path(path, new=not overwrite) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for name, data in entries.items():
             archive.writestr(zipfile.ZipInfo(name), data)
 

@@ -94,7 +94,7 @@ def _write(options: Mapping[str, Any], mammogram: Mammogram, mask: NDArray[np.ui
     """Write a mask as ITK-SNAP does: one slice on the image's grid."""
     out = Path(options.get("out") or "")
     _check_out(out)
-    write_mask(out, mask, row_mm=mammogram.spacing.row_mm, col_mm=mammogram.spacing.col_mm)
+    write_mask(out, mask, row_mm=mammogram.spacing.row_mm, col_mm=mammogram.spacing.col_mm, new=True)
     return out
 
 

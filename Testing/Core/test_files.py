@@ -41,6 +41,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_never_replaces_what_another_process_wrote_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as on a memory stick
+
+        def refuse(*names: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    target = tmp_path / "a.txt"
+    write_text(target, "first", new=True)
+    with pytest.raises(MolSubError, match="written by another process meanwhile"):
+        write_text(target, "second", new=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "first")]
+
+
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
         (temporary / "half").touch()

@@ -444,8 +444,12 @@ def masks_of(table: Path, *, overwrite: bool) -> Iterator[Masks]:
 
 def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Path, content: dict[str, Any]) -> None:
     """Write table and report, then name masks, report and table in this order; if that fails, all is as before."""
-    table = masks.table
-    with contextlib.ExitStack() as named, atomic_path(table) as new_table, atomic_path(report) as new_report:
+    table, new = masks.table, masks.replaces is None
+    with (
+        contextlib.ExitStack() as named,
+        atomic_path(table, new=new) as new_table,
+        atomic_path(report, new=new) as new_report,
+    ):
         _write_table(new_table, rows, table.parent, made)
         _read_back(new_table, table, len(rows))
         new_report.write_text(json_text(content), encoding="utf-8", errors=ESCAPED, newline="\n")
