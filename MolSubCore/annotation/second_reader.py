@@ -34,23 +34,23 @@ def pairs(
         If one of them has images left, or has no worklist; if an image or a mask was changed since.
     """
     if first == second:
-        raise CohortError("readers", f"are both '{first}'", "Choose two")
+        raise CohortError("readers", f"are both '{first}'", "Choose two different readers")
     folder, items = read_source(Path(source), images)
     found = []
     for reader in (first, second):
         state = read_state(reader_folder(folder, reader) / STATE)
         if state is None:
-            raise CohortError(folder, f"has no worklist of reader {reader}", "Let them begin one")
+            raise CohortError(folder, f"has no worklist of reader {reader}", "Ask this reader to start one")
         known = state["images"]
         left = sum(known.get(item.key, {}).get("state") != "done" for item in items)
         if left:
             raise CohortError(
-                f"reader {reader}", f"has {counted(left, 'image')} left", "Compare when both readers have done all"
+                f"reader {reader}", f"has {counted(left, 'image')} left", "Compare them once both readers have finished"
             )
         for number, item in enumerate(items, start=1):
             if is_changed(known[item.key].get("image"), item.image):
                 change = f"was changed after reader {reader} outlined it"
-                raise CohortError(f"image {number}", change, "Let them open their worklist again, and outline it anew")
+                raise CohortError(f"image {number}", change, "Reopen that worklist and outline the image again")
         found.append([_mask(reader_folder(folder, reader), known[item.key]) for item in items])
     return [Pair(item.patient, item.image, *masks) for item, *masks in zip(items, *found, strict=True)]
 
@@ -61,5 +61,5 @@ def _mask(place: Path, own: dict[str, Any]) -> Path | None:
     if not own["sha256"] or not mask.is_file():
         return None
     if sha256_file(mask) not in own["sha256"]:
-        raise CohortError(mask, "was changed by another program since", "Let its reader adopt it, or outline it again")
+        raise CohortError(mask, "was changed by another program", "Adopt it in its worklist, or outline it again")
     return mask

@@ -1,4 +1,4 @@
-"""What a worklist is made of: the images of a cohort table or of a folder. Standard library only."""
+"""Worklists: the images of a cohort table or of a folder, one reader's masks of them, and what is done."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from MolSubCore.cohort.names import IMAGE_ENDINGS, patients_of
+from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, patients_of
 from MolSubCore.cohort.table import Case, first_of, parse_cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS
 from MolSubCore.errors import CohortError
-from MolSubCore.files import new_hidden_file, open_file, read_json, sha256_file, sweep, write_json, write_text
+from MolSubCore.files import new_hidden_file, read_json, sha256_file, sweep, write_json, write_text
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.lock import Lock
 from MolSubCore.tasks import parse_subtype
@@ -81,9 +81,9 @@ def read_source(source: Path, images: Sequence[Path] | None = None) -> tuple[Pat
     elif source.suffix.lower() in TABLE_ENDINGS:
         folder, items = source.parent, _from_table(source)
     else:
-        raise CohortError(source, "is no table (csv, tsv, xlsx) and no folder", "Choose one of these")
+        raise CohortError(source, "is neither a table (csv, tsv, xlsx) nor a folder", "Choose one of these")
     if not items:
-        raise CohortError(source, "has no image", "Choose another folder or table")
+        raise CohortError(source, "has no images", "Choose another folder or table")
     return folder, items
 
 
@@ -100,14 +100,10 @@ def _images(folder: Path) -> list[Path]:
 
 def _looks_right(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_ENDINGS:
-        return path.name.upper() != "DICOMDIR"
+        return True
     if path.suffix and not path.suffix[1:].isdigit():
         return False
-    try:
-        with open_file(path) as file:
-            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
-    except OSError:
-        return False
+    return path.name.upper() != "DICOMDIR" and is_dicom(path)
 
 
 def _from_table(table: Path) -> list[Item]:
@@ -172,7 +168,7 @@ def _word(text: str) -> str:
 
 
 STATE = "worklist.json"
-#: Note of an image that was outlined and then became another one.
+#: Note of an image whose content changed after it was outlined.
 _CHANGED = "The image was changed after it was outlined."
 _FORMAT, _VERSION = "molsub-worklist", 1
 _READER = re.compile(r"\w[\w .+-]{0,62}(?<![ .])")
@@ -218,14 +214,9 @@ def reader_folder(folder: Path, reader: str) -> Path:
     """Where a reader's masks are; CohortError if the name is no folder's."""
     if not _READER.fullmatch(reader):
         raise CohortError(
-            "reader", f"is '{reader}', expected letters, digits, spaces and . + - _", "Choose such a name"
+            "reader", f"is '{reader}', expected letters, digits, spaces and . + - _", "Choose another name"
         )
     return folder / MASKS / reader
-
-
-def new_state(reader: str) -> dict[str, Any]:
-    """The state of a worklist that begins."""
-    return {"format": _FORMAT, "format_version": _VERSION, "reader": reader}
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
@@ -234,10 +225,10 @@ def read_state(path: Path) -> dict[str, Any] | None:
         return None
     state = read_json(path)
     if not isinstance(state, dict) or state.get("format") != _FORMAT or state.get("format_version") != _VERSION:
-        raise CohortError(path, f"is no {_FORMAT} of version {_VERSION}", "Open it with the version that made it")
+        raise CohortError(path, f"is not a {_FORMAT} of version {_VERSION}", "Open it with the version that made it")
     images = state.get("images")
     if not isinstance(images, dict) or not all(_is_entry(entry) for entry in images.values()):
-        raise CohortError(path, "has entries of another form", "Put back a copy, or move it away to begin anew")
+        raise CohortError(path, "has damaged entries", "Restore a copy, or move it away to start a new worklist")
     return state
 
 
@@ -258,17 +249,17 @@ def image_facts(image: Path) -> dict[str, Any] | None:
 
 
 def is_changed(known: Any, image: Path) -> bool:
-    """Whether an image has another content than `image_facts` told; it is read only where its file looks different."""
+    """Whether an image's content differs from `image_facts`; it is read only if its file looks different."""
     if not isinstance(known, dict):
         return False
     try:
         return known.get("file") != list(_looks(image)) and content_hash(image) != known.get("sha256")
     except OSError:
-        return False  # whoever opens it says so
+        return False  # reported when the image is opened
 
 
 def reopen_changed(entry: dict[str, Any], image: Path) -> None:
-    """Put an image whose content has changed since it was outlined back to those that are to do, with a note."""
+    """Set an image whose content changed after it was outlined back to to-do, with a note."""
     if is_changed(entry.get("image"), image):
         note = entry["note"] if _CHANGED in entry["note"] else f"{entry['note']} {_CHANGED}".strip()
         entry |= {"state": "todo", "note": note, "image": image_facts(image)}
@@ -288,10 +279,10 @@ def table_text(target: Path, entries: Sequence[tuple[Entry, Mapping[str, str]]])
         If no entry has a lesion, or `target` is no csv.
     """
     if target.suffix.lower() != ".csv":
-        raise CohortError(target, "is no .csv", "Choose a name that ends in .csv")
+        raise CohortError(target, f"ends in '{target.suffix}', expected .csv", "Choose a name that ends in .csv")
     rows = [row for entry, extra in entries for row in _rows(entry, extra, target.parent)]
     if not rows:
-        raise CohortError(target, "would have no row: no lesion is done", "Outline one and mark its image as done")
+        raise CohortError(target, "would have no rows: no lesion is done", "Outline one and mark its image as done")
     columns = ["patient_id", "image", "mask", "box", "subtype", *(name for _, extra in entries for name in extra)]
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, list(dict.fromkeys([*columns, "note"])), restval="", lineterminator="\n")
@@ -321,8 +312,9 @@ class Worklist:
         self.folder, self.reader, self._items, self._lock = folder, reader, list(items), lock
         self._place = reader_folder(folder, reader)
         sweep(self._place)
-        self._state: dict[str, Any] = read_state(self._place / STATE) or new_state(reader)
-        # Who was blind once stays so: opening the list again must not unveil anything.
+        new = {"format": _FORMAT, "format_version": _VERSION, "reader": reader}
+        self._state: dict[str, Any] = read_state(self._place / STATE) or new
+        # Once blind, always blind: reopening the list must not reveal anything.
         self.blind = bool(self._state.setdefault("blind", blind))
         entries: dict[str, dict[str, Any]] = self._state.setdefault("images", {})
         names = mask_names(items, {key: entry["mask"] for key, entry in entries.items()})
@@ -341,7 +333,7 @@ class Worklist:
 
     def _entry(self, number: int) -> Entry:
         item = self._items[number - 1]
-        own = self._state["images"][item.key]
+        own = self._own(number)
         return Entry(
             number,
             own.get("patient", item.patient),
@@ -442,11 +434,9 @@ class Worklist:
         if not target.exists():
             return
         if not own["sha256"]:
-            raise CohortError(
-                target, "is there already, and this worklist did not write it", "Adopt it, or move it away"
-            )
+            raise CohortError(target, "exists already, and this worklist did not write it", "Adopt it, or move it away")
         if sha256_file(target) not in own["sha256"]:
-            raise CohortError(target, "was changed by another program since", "Adopt it, or move it away")
+            raise CohortError(target, "was changed by another program", "Adopt it, or move it away")
 
     def adopt(self, number: int) -> Entry:
         """Take the mask that lies in an image's place for this reader's own: it may be replaced from now on."""
@@ -480,8 +470,8 @@ class Worklist:
         Raises
         ------
         CohortError
-            If no lesion is done, or `path` is no csv, or is there already and is no table of this worklist as it was
-            written: what somebody has filled in since is not lost.
+            If no lesion is done, `path` is not a csv, or it exists and is not as this worklist wrote it: what was
+            filled in since is not lost.
         """
         target = Path(os.path.abspath(path or self._place / "cohort.csv"))  # noqa: PTH100
         rows = [(entry, item.extra) for entry, item in zip(self.entries, self._items, strict=True)]
@@ -490,7 +480,7 @@ class Worklist:
         name = target.name if target.parent == self._place else str(target)
         known = tables.get(name, [])
         if target.exists() and sha256_file(target) not in known:
-            found = "is there already, and is not as this worklist wrote it"
+            found = "exists already, and is not as this worklist wrote it"
             raise CohortError(target, found, "Choose another name, or move it away")
         new = hashlib.sha256(text.encode()).hexdigest()
         # Both are ours until the new one is there.
@@ -532,7 +522,7 @@ def open_worklist(
     reader : str
         Name of the reader's folder: letters, digits, space and ``. + - _``.
     blind : bool
-        A second reader, who is not told of the table's own masks; once begun so, it stays so.
+        A second reader, who does not see the table's own masks; once blind, a worklist stays so.
     images : sequence of Path, optional
         The folder's mammograms, in order; else all its files that look like images.
 
@@ -546,7 +536,7 @@ def open_worklist(
     if place.parent.is_dir():
         for other in place.parent.iterdir():
             if other.name != place.name and other.name.casefold() == place.name.casefold():
-                raise CohortError("reader", f"is '{reader}', but there is '{other.name}'", "Use one spelling")
+                raise CohortError("reader", f"is '{reader}', but there is a reader '{other.name}'", "Use one spelling")
     lock = Lock(place / ".lock")
     lock.acquire("Close the worklist there first")
     try:

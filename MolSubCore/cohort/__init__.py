@@ -1,1 +1,1 @@
-"""MolSubCore.cohort."""
+"""Cohort tables, their checks and splits, patches and features, importers, synthetic cohorts."""

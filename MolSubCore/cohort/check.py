@@ -1,4 +1,4 @@
-"""Everything that is wrong with a cohort, found before any training."""
+"""Checks of a cohort before any training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Purpose = Literal["train", "predict", "outline"]
 
-#: Warnings of images, by how much they matter; all others weigh 3.
+#: Weights of images' warnings, by their words; all others weigh 3.
 _WEIGHTS = (
     (7, "mean nothing|there is no picture|negative"),
     (5, "not a standard view|FOR PROCESSING|contradict|tomosynthesis|biopsy|quality-control|burned-in text, which"),
@@ -42,9 +42,9 @@ class CheckReport:
     Attributes
     ----------
     problems : tuple of Problem
-        Each must be corrected before training.
+        To be corrected before training.
     notes : tuple of Problem
-        Each should be known.
+        To be reviewed.
     counts : dict of str to dict of str to int
         Patients, images, lesions; images per subtype, manufacturer, view; patients per class of every task.
     """
@@ -79,9 +79,9 @@ def check_cohort(
     task, folds : optional
         Check also that the classes of this task fill this many folds and a test set.
     trust_ids : bool
-        What images say of their patients against the table is a note, not a problem.
+        Headers that contradict the table are notes, not problems.
     pictures : ContactSheet, optional
-        Gets every row with its image and lesions, for a look at them.
+        Gets every row with its image and lesions.
     purpose : {'train', 'predict', 'outline'}
         What the table is for: to train and to evaluate it needs subtypes and lesions, to predict lesions, to outline
         neither.
@@ -92,9 +92,9 @@ def check_cohort(
         If the table itself cannot be read or lacks a column, or folds are given without a task.
     """
     if folds is not None and task is None:
-        raise CohortError("folds", f"is {folds}, but there is no task whose classes could fill them", "Give --task too")
+        raise CohortError("folds", f"is {folds}, but no task is given whose classes would fill them", "Add --task")
     if task is not None and purpose != "train":
-        raise CohortError("--task", f"is for training, not to {purpose}", "Leave one of --task and --for out")
+        raise CohortError("--task", f"is for training, not for --for {purpose}", "Leave out --task or --for")
     cohort, problems = parse_cohort(Path(path), need_subtype=purpose == "train", need_lesion=purpose != "outline")
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
@@ -130,10 +130,10 @@ def check_cohort(
 
 
 def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem], list[Problem]]:
-    """A row's image and lesions, as far as they can be read; its problems, and what predictions would warn of."""
+    """A row's image and lesions, as far as they can be read; its problems, and the warnings of predictions."""
     try:
         mammogram = read_mammogram(case.image)
-    except Exception as error:  # whatever it is, it is this row's
+    except Exception as error:  # any error is this row's
         return None, None, [Problem(case.row, "image", without_paths(error, [case]))], []
     notes = [Problem(case.row, "image", text, note_weight(text)) for text in mammogram.warnings]
     if mammogram.spacing.source == "unknown":
@@ -160,7 +160,7 @@ def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem]
 
 
 def _patients(cohort: Cohort) -> list[Problem]:
-    """Breasts with two subtypes, and rows that come twice."""
+    """Breasts with two subtypes, and duplicate rows."""
     rows: dict[tuple[str, str], int] = {}
     found = []
     for case, earlier in two_subtypes(cohort):
@@ -186,7 +186,7 @@ def _names(cohort: Cohort) -> list[Problem]:
 
 
 def note_weight(text: str) -> int:
-    """How much a warning of an image matters: the largest weight of what may make a result mean nothing."""
+    """How much a warning of an image matters; what may make a result meaningless weighs most."""
     return next((weight for weight, words in _WEIGHTS if re.search(words, text)), 3)
 
 
@@ -200,7 +200,7 @@ def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:
 
 
 def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
-    # A patient with cancers of two subtypes, one in each breast, is one of either.
+    # A patient with cancers of two subtypes, one in each breast, counts once for each.
     patients = {(case.patient_id, case.subtype): case.subtype for case in cohort.cases if case.subtype}
     sizes = {
         "patients": len({case.patient_id for case in cohort.cases}),
@@ -210,10 +210,10 @@ def _counts(cohort: Cohort, lesions: int, counters: dict[str, Counter[str]]) -> 
     by_subtype = Counter(case.subtype.value for case in cohort.cases if case.subtype)
     classes = {
         f"Patients, task {task.name}": dict(
-            Counter(name for _, name in {(own, task.class_of.get(label, "not told")): 0 for own, label in patients})
+            Counter(name for _, name in {(own, task.class_of.get(label, "undetermined")): 0 for own, label in patients})
         )
         for task in TASKS.values()
     }
     parts = {title: dict(counter.most_common()) for title, counter in counters.items()}
-    told = {"Images per subtype": dict(by_subtype), **classes} if patients or not cohort.cases else {}
-    return {"Cohort": sizes, **told, **parts}
+    by_class = {"Images per subtype": dict(by_subtype), **classes} if patients or not cohort.cases else {}
+    return {"Cohort": sizes, **by_class, **parts}

@@ -1,4 +1,4 @@
-"""What columns of tables are called that say the side, the view or the lesion, and columns that nobody reads.
+"""Names of table columns for side, view and lesion, and columns that look relevant but are not read.
 
 Standard library only.
 """
@@ -19,7 +19,7 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-#: Columns that are a side, or a mistake; of those of `VAGUE_SIDES` a cell that is none may say something else.
+#: Columns of sides; in those of `VAGUE_SIDES` a cell that is not a side may mean something else.
 SIDES = _names("""
     laterality side image_laterality imagelaterality image_side leftright left_right lr l_r left_or_right
     left_or_right_breast breast_side breast_laterality side_of_breast seite bildseite brustseite lateralitat lateralite
@@ -38,7 +38,7 @@ LESIONS = _names("""
 VAGUE_LESIONS = _names("lesion lesions lasion laesion lesione herd")
 _LESION_ID = re.compile(r"(?:lesion|l|nr|no)?[\s_.#-]*(?:\d{1,3}(?:\.0+)?[a-z]?|[a-z])", re.IGNORECASE)
 
-#: What a column is called that would matter if it were read; with a number or a word beside it as well.
+#: Names of columns that would matter if they were read; also with a number or one of `_BESIDE` added.
 _MEANINGS = {
     "an image": _names("image images img img_path image_path image_file dicom dicom_path picture bild"),
     "a lesion": _names(
@@ -53,13 +53,13 @@ _IMAGE_FILE = re.compile(r".*\.(?:dcm|dicom|png|jpe?g|tiff?|jp2|nii|nii\.gz|nrrd
 
 
 def plain(column: str) -> str:
-    """The name of a column as these are written: without accents, words parted by ``_``."""
+    """A column name in the form of the sets above: without accents, words separated by ``_``."""
     text = "".join(c for c in unicodedata.normalize("NFKD", column.casefold()) if not unicodedata.combining(c))
     return re.sub(r"[^\w]+|_+", "_", text).strip("_")
 
 
 def is_lesion_id(cell: str) -> bool:
-    """Whether a cell looks like the number or letter of a lesion, and not like a word of what it is."""
+    """Whether a cell looks like the number or letter of a lesion, not like a description."""
     return _LESION_ID.fullmatch(cell.strip()) is not None
 
 
@@ -69,7 +69,7 @@ def lesion_key(cell: str) -> str:
 
 
 def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Iterator[tuple[str, str]]:
-    """Further columns that look as if they mattered, with what is to be said of them.
+    """Further columns that look relevant, each with a note.
 
     Parameters
     ----------
@@ -94,18 +94,16 @@ def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Ite
         elif meaning == "a subtype" or all(_is_subtype(cell) for cell in cells):
             meaning = "a subtype"
         elif not sided and len(own) < 40 and all(is_side(cell) for cell in cells):
-            text = (
-                f"has what looks like sides in {row_list(n for n, _ in told)}, and was not read as the sides of images"
-            )
-            yield name, f"{text}; call the column laterality if it is"
+            text = f"looks like sides in {row_list(n for n, _ in told)}, but was not read as the sides of images"
+            yield name, f"{text}; name the column laterality if it is"
             continue
         if meaning:
-            text = f"looks like {meaning} in {row_list(n for n, _ in told)}, and was not read"
-            yield name, f"{text}: only the columns image, mask, box and subtype are; one row is one image"
+            text = f"looks like {meaning} in {row_list(n for n, _ in told)}, but was not read"
+            yield name, f"{text}: only the columns image, mask, box and subtype are read, one image per row"
 
 
 def is_side(cell: str) -> bool:
-    """Whether a cell of an unknown column is a side and no name of a file with a side in it."""
+    """Whether a cell of an unknown column is a side, not a file name that contains one."""
     return re.fullmatch(r"[^\d_./\\]{1,16}", cell) is not None and bool(read_side(cell))
 
 

@@ -1,9 +1,8 @@
-"""Radiomics features of a cohort: computed from the images once, and from a cache ever after.
+"""Radiomics features of a cohort: computed from the images once, then read from a cache.
 
-Each image has one file in the cache, under the hash of settings, libraries, and what image and lesion
-hold (the patch store's own key). Files are written whole or not at all and carry a
-hash of their content, so several processes may fill one cache, a damaged file is made again, and what
-was stopped goes on.
+Each image has one file in the cache, under the hash of settings, libraries, and the content of image and lesion (the
+patch store's own key). Files are written whole or not at all and carry a hash of their content, so several processes
+may fill one cache, a damaged file is computed again, and an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.store import Progress, default_cache, entry_key, naming_the_row
+from MolSubCore.cohort.store import Progress, default_cache, entry_file, entry_key, naming_the_row
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.files import atomic_path
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -75,13 +74,13 @@ def build_features(
     MolSubError
         If the radiomics library is not installed.
     CohortError
-        If an image or lesion cannot be used; the row is named. What was done stays in the cache.
+        If an image or lesion cannot be used; the row is named. Finished images stay in the cache.
     """
     made_by = json.dumps(radiomics_versions(), sort_keys=True)
     decided_by = settings.key() + made_by
     cache = cache_dir or default_cache()
     keys = [entry_key(case, decided_by, cache) for case in cohort.cases]
-    files = [cache / "features" / key[:2] / f"{key[:40]}.safetensors" for key in keys]
+    files = [entry_file(cache, "features", key) for key in keys]
     found = [_read(file) for file in files]
     missing = [number for number, entry in enumerate(found) if entry is None]
     todo = [(cohort.cases[number], settings, files[number]) for number in missing]
@@ -101,11 +100,11 @@ Job = tuple[Case, RadiomicsSettings, Path]
 
 
 def _computed(jobs: Sequence[Job], workers: int) -> Iterator[Entry]:
-    """Results in the order of the jobs; after an error no new job begins."""
+    """Results in the order of the jobs; after an error no new job starts."""
     if min(workers, len(jobs)) <= 1:
         yield from map(_compute, jobs)
         return
-    # Fresh processes: a fork of one with running threads may hang.
+    # Spawned: a fork of a process with running threads may hang.
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"))
     try:
         yield from pool.map(_compute, jobs)
@@ -114,7 +113,7 @@ def _computed(jobs: Sequence[Job], workers: int) -> Iterator[Entry]:
 
 
 def _compute(job: Job) -> Entry:
-    """Features of one image, which are then in the cache."""
+    """Compute the features of one image and write them to the cache."""
     from safetensors.numpy import save_file
 
     case, settings, file = job
@@ -132,7 +131,7 @@ def _compute(job: Job) -> Entry:
 
 
 def _read(file: Path) -> Entry | None:
-    """What the cache has; None if that is nothing, or damaged."""
+    """The cached features; None if missing or damaged."""
     from safetensors import SafetensorError, safe_open
 
     with (

@@ -44,8 +44,8 @@ _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "
 _EXAMS_DAYS = 183
 
 #: What is said of pictures that look alike.
-COPIES = "show nearly the same picture, as copies do that were resaved, cropped or displayed otherwise"
-#: The way out, in words.
+COPIES = "show nearly the same picture, like copies that were resaved, cropped or displayed differently"
+#: How to fix it.
 TRUST = "if the table is right and the headers are not, add --trust-ids"
 
 
@@ -118,7 +118,7 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
         ids = len({one.case.patient_id for one in own})
         second = next(one for one in own if one.case.patient_id != own[0].case.patient_id)
         if ids >= max(_FEWEST, _SHARE * count):  # such as pictures of one phantom
-            text = f"nearly all pictures look alike (rows {_rows(own)}), so that their looks cannot tell copies"
+            text = f"nearly all pictures look alike (rows {_rows(own)}), so that copies cannot be recognised"
             notes.append(Problem(second.case.row, "image", text, 6, _numbers(own)))
             common |= set(_numbers(own))
             continue
@@ -253,8 +253,8 @@ def exams_apart(breast: str, people: Iterable[Person]) -> str:
         return ""
     time = f"{apart / 365.25:.1f} years" if apart >= 365 else f"{apart / 30.44:.0f} months"
     return (
-        f"The images of the {breast} are of exams {time} apart, and the result is a mean over them: leave out the exam "
-        "that is not meant"
+        f"The images of the {breast} are from exams {time} apart, and the result is a mean over them: leave out the "
+        "exam that does not belong"
     )
 
 
@@ -321,7 +321,7 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
 
 
 def _or_trusted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Problems with the way out."""
+    """Problems with how to fix them."""
     return tuple(Problem(one.row, one.column, f"{one.text}; {TRUST}", one.weight, one.rows) for one in problems)
 
 
@@ -543,7 +543,7 @@ def _patient_ids(sightings: Sequence[Sighting], count: int) -> tuple[dict[int, H
     if images and count > 1:
         text = (
             f"{images} of {len(sightings)} images have a placeholder for their Patient ID, so that it could not be "
-            "held against the table"
+            "compared with the table"
         )
         if shared := sum(value in dummies and not is_placeholder(value) for value in given.values()):
             text += f" ({shared} have one ID under nearly all ids of the table, and nothing says that it is one person)"
@@ -583,7 +583,7 @@ def _shared_number(sightings: Sequence[Sighting], problem: Problem) -> Problem |
         return None
     text = (
         f"rows {_rows(own)} share an Accession Number (0008,0050) under several ids of the table, as two hospitals may "
-        "by chance; see that they are not one patient"
+        "by chance; check that they are not one patient"
     )
     return Problem(problem.row, problem.column, text, 6, problem.rows)
 
@@ -647,7 +647,7 @@ def _named_otherwise(sightings: Sequence[Sighting], ids: Mapping[int, Hashable])
     if others:
         text = (
             f"the Patient ID (0010,0020) of the images in rows {_rows(others)} is the patient_id of other rows: ids or "
-            "images were exchanged, as when one column of a table is sorted by itself. Correct the rows"
+            "images were exchanged, as when one column of a table is sorted alone. Correct the rows"
         )
         found.append(Problem(others[0].case.row, "patient_id", text, 9, _numbers(others)))
     patients = len({one.case.patient_id for one in right})

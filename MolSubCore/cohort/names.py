@@ -1,4 +1,4 @@
-"""What the names of files and folders say of images."""
+"""What the names of files and folders say about images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import open_file
 from MolSubCore.imaging.view_text import facts_from_name, is_place
 from MolSubCore.tasks import parse_subtype
 
-#: Endings of mammograms; in a folder also DICOM files without any ending are found.
+#: Endings of mammograms; in folders, DICOM files without an ending are found, too.
 IMAGE_ENDINGS = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as a DICOM file does; false where it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def _set_of(words: str) -> frozenset[str]:
@@ -22,18 +32,13 @@ def _set_of(words: str) -> frozenset[str]:
 
 
 _COUNTER = re.compile(r"[(\[]?\d{1,4}[)\]]?")
-
-
 _UID = re.compile(r"\d+(\.\d+){3,}")
-
-
 _DATE = re.compile(
     r"(19|20)\d\d(?:[-_. ](0[1-9]|1[0-2]))?|(19|20)\d\d([-_. ]?)(0[1-9]|1[0-2])\4(0[1-9]|[12]\d|3[01])"
     r"|\d\d?([-_.])\d\d?\7(19|20)\d\d"
 )
 
-
-#: Words of folders and files that are no patient's: what a picture is, how it was made, where it was put.
+#: Words in names of folders and files that do not name a patient.
 _NEUTRAL = _set_of("""
     image images img imgs im i pic pics picture pictures bild bilder foto photo scan scans slice png jpg jpeg tif
     tiff dcm dicom dicoms dicomdir data dataset datasets raw full original originals processed processing
@@ -44,10 +49,8 @@ _NEUTRAL = _set_of("""
     annotations contour contours outline outlines gt groundtruth
 """)
 
-
-#: Those of them that with a number are rather a patient's: ``ANON1``, ``Data 7``.
+#: Those that with a number rather name a patient: ``ANON1``, ``Data 7``.
 _UNNUMBERED = _set_of("anonymized anonymised anonymous anon deidentified data dataset datasets patients export exports")
-
 
 #: Words of folders that divide patients: the same name in two of them may be one patient or two.
 _DIVIDING = _set_of("""
@@ -59,16 +62,16 @@ _DIVIDING = _set_of("""
 
 @dataclass(frozen=True)
 class Patients:
-    """What the names of folders and files say of the patients.
+    """What the names of folders and files say about the patients.
 
     Attributes
     ----------
     ids : tuple of str
-        One for every image; empty where nothing tells it.
+        One for every image; empty where unknown.
     how : str
-        What was taken, for people.
+        Where they were taken from, in words.
     doubtful : tuple of (str, str)
-        Ids that stand in several folders of which each may have patients of its own, such as years, and these folders.
+        Ids found in several folders that may hold different patients, such as years, and these folders.
     """
 
     ids: tuple[str, ...]
@@ -83,7 +86,7 @@ _VIEWS = 4
 def patients_of(images: Sequence[Path], folder: Path) -> Patients:
     """The patients of images: by the first folder that may be a patient's, else by the file's name, else by `folder`.
 
-    Years, UIDs, classes and what a picture is are no patients, nor are sides, views and numbers that count images.
+    Years, UIDs, classes and words such as ``image`` are not patients, nor are sides, views and numbers of images.
     """
     if not images:
         return Patients((), "")
@@ -143,7 +146,7 @@ def _words(name: str) -> list[str]:
 
 
 def is_neutral(name: str) -> bool:
-    """Whether a name tells no patient: sides, views, numbers after a word of pictures, or nothing."""
+    """Whether a name does not identify a patient: sides, views, numbers after words such as ``image``, or nothing."""
     words = _words(name)
     if _UID.fullmatch(name):
         return True
@@ -179,7 +182,7 @@ def _is_subtype(name: str) -> bool:
 
 
 def _patient_in(stem: str) -> tuple[str, bool]:
-    """The patient in a file's name, and whether it is more than a number that may count images; empty: it has none."""
+    """The patient in a file's name (or empty), and whether it is more than a number that may count images."""
     words = re.split(r"([\s_.\-]+)", stem)
     placed = [n for n, word in enumerate(words) if n % 2 == 0 and is_place(word)]
     parts = [stem]

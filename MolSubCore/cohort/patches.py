@@ -38,7 +38,7 @@ class PatchStore:
         image's hash), look (`MolSubCore.cohort.looks.look_of`), geometry, lesion_mm (larger side of the lesion's
         box; None without a spacing), warnings. No identifiers, no paths.
     patches_hash : str, optional
-        SHA-256 of the patches, where it is known without reading them.
+        SHA-256 of the patches, where known without reading them.
     """
 
     patches: NDArray[Any]
@@ -59,7 +59,7 @@ class PatchStore:
         return hashlib.sha256(others.encode()).hexdigest()
 
     def _bytes(self) -> Iterator[bytes | memoryview]:
-        """The patches; from their file, where they have one, so that a large cohort is never in memory whole."""
+        """The patches in parts; from their file, where there is one, so that a large cohort need not fit in memory."""
         if not isinstance(self.patches, np.memmap) or self.patches.filename is None:
             yield np.ascontiguousarray(self.patches).data
             return
@@ -69,7 +69,7 @@ class PatchStore:
             while left:
                 left -= len(part := file.read(min(left, 1 << 24)))
                 if not part:
-                    raise CohortError("patch cache", "was cut short", "Delete it; it is made again from the images")
+                    raise CohortError("patch cache", "is truncated", "Delete it; it is made again from the images")
                 yield part
 
 
@@ -83,7 +83,7 @@ def join(entries: Sequence[Entry]) -> Joined:
 
 
 def as_store(joined: Joined, subtypes: tuple[str, ...], patches_hash: str | None = None) -> PatchStore:
-    """The store of joined patches; ValueError where its parts do not belong together."""
+    """The store of joined patches; ValueError where its parts differ in length."""
     patches, index, meta = joined
     if not len(patches) == len(index) == len(meta):
         raise ValueError("parts of a pack differ in length")
@@ -112,12 +112,12 @@ def open_pack(folder: Path, subtypes: tuple[str, ...]) -> PatchStore | None:
         description, file = folder / "pack.json", folder / "patches.npy"
         content = json.loads(description.read_text(encoding="utf-8"))
         patches = np.lib.format.open_memmap(file, mode="r")
-        # Not read whole at every start, but whenever anybody has touched it since it was hashed.
+        # Hashed again only if it was touched since it was written.
         found = file.stat()
         untouched = max(found.st_mtime_ns, found.st_ctime_ns) <= description.stat().st_mtime_ns
         known = content["sha256"] if untouched else None
         return as_store((patches, content["case_index"], content["meta"]), subtypes, known)
-    except Exception:  # whatever is wrong with it, it is made again from the entries
+    except Exception:  # it is then made again from the entries
         return None
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets of a cohort: every lesion on its mammogram, for a look at what no program can judge."""
+"""Contact sheets of a cohort: every lesion on its mammogram, for visual review."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from MolSubCore.lesions.roi import RoiGeometry, roi_geometry
 Picture = NDArray[np.uint8]
 
 _COLUMNS, _ROWS = 4, 4
-#: Of a row's cell: side of each of its two pictures, gap between cells, height of the words above and below.
+#: Of a row's cell: side of each of its two pictures, gap between cells, height of the text above and below.
 _SIDE, _GAP, _HEAD, _FOOT = 280, 14, 24, 48
 _MARGIN = 24
 _CELL = 2 * _SIDE + 6, _HEAD + _SIDE + _FOOT
@@ -41,7 +41,7 @@ class ContactSheet:
     """Pages of pictures, ``lesions-001.png``, ...: 16 rows a page, written as soon as it is full.
 
     On the left the whole mammogram as predictions see it, with its lesions (yellow) and the region around the first
-    one (blue); on the right that region. Rows are told by their numbers in the table.
+    one (blue); on the right that region. Rows are named by their numbers in the table.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _cell(
         try:
             shown = display_array(mammogram)
             overview, zoom = _pictures(shown, mammogram, lesions)
-        except Exception:  # told as this row's problem; the sheet goes on
+        except Exception:  # reported as this row's problem
             return cell
         cell.paste(overview, (0, _HEAD))
         if zoom is not None:

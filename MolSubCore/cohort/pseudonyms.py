@@ -1,8 +1,8 @@
-"""The key of the patients' pseudonyms, kept apart from everything that is handed on.
+"""The key of the patients' pseudonyms, kept apart from all results.
 
-Patient ids have few digits: whoever has the salt of the pseudonyms finds all of them by trying. So no result holds a
-salt. A folder of results holds a number of its own (the nonce) and which key it was made with; the salt is computed
-of the nonce and the user's secret, one file for all results, which must not leave:
+Patient ids are short: with the salt of the pseudonyms, all of them can be found by trying. So no result holds a salt.
+A folder of results holds its own number (the nonce) and the name of its key; the salt is computed from the nonce and
+the user's secret, one file for all results, which must never be shared:
 
 ``$MOLSUB_KEY``, or ``MolSub/private/pseudonyms.key`` in the user's data folder, readable by the user alone.
 """
@@ -24,13 +24,13 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.files import open_file, read_json
 
 _SECRET = re.compile(r"[0-9a-f]{64}")
-#: Bytes of a key file that are looked at.
+#: Bytes of a key file that are read.
 _KEY_CAP = 1024
 _VARIABLE = "MOLSUB_KEY"
 
 
 def key_file() -> Path:
-    """Where the user's secret is, or will be."""
+    """Path of the user's secret."""
     if chosen := os.environ.get(_VARIABLE):
         return Path(chosen)
     from platformdirs import user_data_dir
@@ -40,14 +40,14 @@ def key_file() -> Path:
 
 @dataclass(frozen=True)
 class Salt:
-    """What the pseudonyms of one folder of results are made with.
+    """Salt of the pseudonyms in one folder of results.
 
     Attributes
     ----------
     value : str
-        Secret; of the user's key and the nonce.
+        Secret; computed from the user's key and the nonce.
     nonce : str
-        Stands in the results. Empty for results of earlier versions, which hold their salt itself.
+        Stored in the results. Empty for results of earlier versions, which hold the salt itself.
     """
 
     value: str
@@ -67,26 +67,26 @@ class Salt:
 
     @classmethod
     def read(cls, path: Path, content: Mapping[str, Any]) -> Salt:
-        """The salt of results that are there.
+        """The salt of existing results.
 
         Raises
         ------
         MolSubError
-            If they were made with another key than the user's.
+            If they were made with another key.
         KeyError
-            If `content` says nothing of it.
+            If `content` has none.
         """
         if "nonce" not in content:
             return cls(str(content["salt"]))
         secret = _secret(make=False)
         if secret is None or _name(secret) != content["key"]:
             found = f"has pseudonyms made with the key {str(content['key'])[:16]}, which is not that of {key_file()}"
-            remedy = f"Go on as the user who began it, or set {_VARIABLE} to that user's key file"
+            remedy = f"Continue as the user who made it, or set {_VARIABLE} to that user's key file"
             raise MolSubError(path, found, remedy)
         return cls(_derived(secret, str(content["nonce"])), str(content["nonce"]))
 
     def to_dict(self) -> dict[str, str]:
-        """What results hold of it."""
+        """What is stored in the results."""
         if not self.nonce:
             return {"salt": self.value}
         secret = _secret(make=False)
@@ -94,11 +94,11 @@ class Salt:
 
 
 def key_advice(file: Path) -> str:
-    """Which file must not leave with the results that `file` (``split.json``, ``plan.json``) belongs to."""
+    """Which file must not be shared with the results that `file` (``split.json``, ``plan.json``) belongs to."""
     content = read_json(file) if file.is_file() else {}
     if isinstance(content, dict) and "salt" in content:
-        return f"{file}, of an earlier version, holds the salt that undoes the pseudonyms: never hand it on"
-    return f"Key of the patients' pseudonyms, never to be handed on: {key_file()}"
+        return f"{file}, from an earlier version, holds the salt that reveals the pseudonyms: never share it"
+    return f"Key of the patients' pseudonyms, never to be shared: {key_file()}"
 
 
 def _derived(secret: str | None, nonce: str) -> str:
@@ -107,7 +107,7 @@ def _derived(secret: str | None, nonce: str) -> str:
 
 
 def _name(secret: str) -> str:
-    """What tells keys apart, and says nothing of them."""
+    """A name for a key that does not reveal it."""
     return hashlib.sha256(f"molsub-key:{secret}".encode()).hexdigest()[:16]
 
 
@@ -128,7 +128,7 @@ def _secret(*, make: bool) -> str | None:
         found = f"cannot be used as the key of the patients' pseudonyms ({reason})"
         raise MolSubError(path, found, f"Set {_VARIABLE} to a file of yours that nobody else can read") from None
     if not _SECRET.fullmatch(text):
-        raise MolSubError(path, "is no key of pseudonyms", f"Put back a copy, or set {_VARIABLE} to another file")
+        raise MolSubError(path, "is not a key of pseudonyms", f"Restore a copy, or set {_VARIABLE} to another file")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Division of patients, never images, into a test set and folds.
+"""Split of patients, never images, into a test set and folds.
 
 All images of a patient lie in one partition. Patients are stratified by their molecular subtype,
 whatever the task, so that one division serves every task; only where a subtype has too few patients
@@ -29,10 +29,10 @@ Partition = str | int  # "test", a fold from 1, or 0: in every training part, ne
 
 TEST = "test"
 
-#: What to do about a patient with two subtypes.
+#: How to fix a patient with two subtypes.
 TWO_SUBTYPES = (
-    "Where they are of her left and her right breast, say so in a column laterality (L, R) in all of the patient's "
-    "rows; else leave out the rows of one"
+    "If they are in different breasts, add a column laterality (L, R) and fill it in all rows of the patient; "
+    "otherwise leave out the rows of one"
 )
 
 
@@ -45,11 +45,11 @@ class Split:
     partition : mapping of str to 'test' or int
         By study id. A number is the fold in which the patient is in the validation part.
     salt : str
-        Secret of the study ids; it decides no number, and is not written.
+        Secret of the study ids; has no effect on the split, and is not written.
     folds, seed : int
-        `seed` is -1 for a division made elsewhere.
+        `seed` is -1 for a split made elsewhere.
     nonce : str
-        What is written in its stead; see `MolSubCore.cohort.pseudonyms`.
+        Written in place of the salt; see `MolSubCore.cohort.pseudonyms`.
     """
 
     partition: Mapping[str, Partition]
@@ -60,7 +60,7 @@ class Split:
 
     @cached_property
     def text(self) -> str:
-        """What a split file says: salted study ids and their partitions. A study writes it once per run."""
+        """Content of a split file: salted study ids and their partitions. A study writes it once per run."""
         counts = Counter(str(part) for part in self.partition.values())
         return json_text(
             {
@@ -92,7 +92,7 @@ def make_split(
     seed: int = 21,
     salt: str | None = None,
 ) -> Split:
-    """Divide the patients of a cohort: a test set, then folds of the rest.
+    """Split the patients of a cohort: a test set, then folds of the rest.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def make_split(
     Raises
     ------
     CohortError
-        If a class has too few patients for the folds and the test set, a breast has two subtypes or one
-        whose class is open, or a number is out of range.
+        If a class has too few patients for the folds and the test set, a breast has two subtypes or one of
+        undetermined class, or a number is out of range.
     """
     if folds < 1:
         raise CohortError("folds", f"is {folds}, expected 1 or more", "Choose a larger number")
@@ -132,7 +132,7 @@ def make_split(
         validation = _draw(names, rest, strata, 0.2, keep=1)
         partition |= {names[n]: int(names[n] in validation) for n in rest}
     else:
-        # Dealt like cards, stratum after stratum: every fold gets its share of each, and of all.
+        # Dealt in turn, stratum after stratum: every fold gets its share of each stratum and of all patients.
         dealt = sorted(rest, key=lambda n: str(strata[names[n]]))
         partition |= {names[n]: position % folds + 1 for position, n in enumerate(dealt)}
     made = Salt(salt) if salt else Salt.new()
@@ -141,7 +141,7 @@ def make_split(
 
 
 def _check_labels(cohort: Cohort, tasks: Sequence[Task]) -> None:
-    """Refuse a subtype that is told too coarsely for a task, naming its first row."""
+    """Refuse subtypes too coarse for a task, naming the first row."""
     for task in tasks:
         open_rows = [case for case in cohort.cases if case.subtype and task.class_of.get(case.subtype) is None]
         if open_rows and (label := open_rows[0].subtype):
@@ -180,7 +180,7 @@ def subtypes_of(cohort: Cohort) -> dict[str, tuple[SubtypeLabel, ...]]:
 
 
 def two_subtypes(cohort: Cohort) -> Iterator[tuple[Case, Case]]:
-    """Rows whose subtype contradicts that of an earlier row of the same breast, or of one whose side is not told."""
+    """Rows whose subtype contradicts that of an earlier row of the same breast, or of one of unknown side."""
     first: dict[str, list[Case]] = {}
     for case in cohort.cases:
         own = first.setdefault(case.patient_id, [])
@@ -194,7 +194,7 @@ def two_subtypes(cohort: Cohort) -> Iterator[tuple[Case, Case]]:
 
 
 def _strata(subtypes: Mapping[str, tuple[SubtypeLabel, ...]]) -> dict[str, SubtypeLabel]:
-    """The subtype by which a patient is drawn; of two, that which fewer patients have."""
+    """The stratum of each patient: the subtype; of two, the rarer one."""
     counts = Counter(subtype for own in subtypes.values() for subtype in own)
     return {patient: min(own, key=lambda subtype: counts[subtype]) for patient, own in subtypes.items()}
 
@@ -212,7 +212,7 @@ def _draw(names: list[str], order: object, strata: dict[str, object], share: flo
     for stratum in sorted(members):
         wanted = len(members[stratum]) * share + carried
         count = max(min(max(round(wanted), 1), len(members[stratum]) - keep), 0)
-        carried = min(wanted - count, 1.0)  # what small strata cannot give is not asked of one large one alone
+        carried = min(wanted - count, 1.0)  # one large stratum does not make up for many small ones
         drawn.update(members[stratum][:count])
     return drawn
 
@@ -237,11 +237,11 @@ def read_split(path: Path, cohort: Cohort) -> Split:
     missing = [row for study_id, row in rows.items() if study_id not in split.partition]
     if missing:
         text = f"lacks {counted(len(missing), 'patient')} of the table, first that of row {missing[0]}"
-        raise CohortError(path, text, "Use the split of this very cohort, or leave out --split")
+        raise CohortError(path, text, "Use the split of this cohort, or leave out --split")
     unknown = len(set(split.partition) - set(rows))
     if unknown:
         raise CohortError(
-            path, f"names {counted(unknown, 'patient')} that the table lacks", "Use the split of this very cohort"
+            path, f"names {counted(unknown, 'patient')} that the table lacks", "Use the split of this cohort"
         )
     return split
 
@@ -256,7 +256,7 @@ def _from_json(path: Path) -> Split:
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CohortError(
-            path, f"is no split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition"
+            path, f"is not a split file ({reason})", "Use RUN/split.json, or a csv patient_id,partition"
         ) from None
 
 
@@ -268,7 +268,7 @@ def _from_csv(path: Path) -> Split:
     columns = [column_name(cell).replace(" ", "_") for cell in header]
     if not {"patient_id", "partition"} <= set(columns):
         found = ", ".join(name for name in columns if name) or "none"
-        raise CohortError(path, f"is no split table; its columns: {found}", "Give the columns patient_id,partition")
+        raise CohortError(path, f"is not a split table; its columns: {found}", "Give the columns patient_id,partition")
     for number, cells in rows:
         row = dict(zip(columns, map(clean_cell, cells), strict=False))
         patient, part = row.get("patient_id", ""), row.get("partition", "").lower()
@@ -277,9 +277,8 @@ def _from_csv(path: Path) -> Split:
         if patient and (why := file.why_no_id(patient, columns.index("patient_id"))):
             raise CohortError(path, f"row {number}, patient_id: {why}", "Correct the table")
         if not patient or not (part == TEST or re.fullmatch(r"[+-]?\d{1,6}", part, re.ASCII)):
-            found = (
-                f"is no split table: row {number} has the partition '{part}'{'' if patient else ' and no patient_id'}"
-            )
+            lacking = "" if patient else " and no patient_id"
+            found = f"is not a split table: row {number} has the partition '{part}'{lacking}"
             raise CohortError(path, found, "Give the columns patient_id,partition: test, or a fold from 1")
         value: Partition = TEST if part == TEST else int(part)
         if parts.setdefault(patient, value) != value:
@@ -294,6 +293,7 @@ def _checked(path: Path, split: Split) -> Split:
     wrong = used - {TEST, 0, *range(1, split.folds + 1)}
     lacking = {TEST, *range(1, split.folds + 1)} - used
     if wrong or lacking or split.folds < 1:
-        text = f"has the partitions {', '.join(sorted(map(str, used)))}"
-        raise CohortError(path, text, "Expected 'test' and folds 1, 2, ... without a gap")
+        told = ", ".join(sorted(map(str, used)))
+        text = f"has the partitions {told}, expected 'test' and folds 1, 2, ... without a gap"
+        raise CohortError(path, text, "Correct the partitions")
     return split

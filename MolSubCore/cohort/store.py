@@ -1,9 +1,9 @@
-"""The patch store: patches of a cohort, read from the images once and from a cache ever after.
+"""The patch store: patches of a cohort, made from the images once, then read from a cache.
 
-Each image has one entry in the cache, a safetensors file under the hash of the recipe and of what the files of image
-and lesion hold (``hashes/`` keeps those of files that nobody has touched since). Entries are written whole or not at
-all, so several processes may fill one cache, and a build that was stopped goes on. On top lies one pack per cohort,
-which a later start maps into memory without opening the entries.
+Each image has one entry in the cache, a safetensors file under the hash of the recipe and of the content of image and
+lesion file (``hashes/`` keeps those of untouched files). Entries are written whole or not at all, so several processes
+may fill one cache, and an interrupted build resumes. In addition there is one pack per cohort, which a later start maps
+into memory without opening the entries.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from MolSubCore.lesions.roi import extract_rois, image_remarks
 
 Progress = Callable[[int, int, str], None]
 
-#: Raised whenever images, lesions or patches are read in another way, or an entry has another form: older entries,
-#: and older predictions of a table that is resumed, are then left aside.
+#: Increased whenever images, lesions or patches are read differently, or entries change their form: older entries, and
+#: older predictions of a resumed table, are then not used.
 READING_VERSION = 13
 
 
@@ -50,13 +50,12 @@ def default_cache() -> Path:
 def build_store(
     cohort: Cohort, recipe: Recipe, cache_dir: Path | None = None, *, progress: Progress | None = None
 ) -> PatchStore:
-    """Patches of all cases; what the cache has is not read again.
+    """Patches of all cases; cached ones are not made again.
 
     Raises
     ------
     CohortError
-        If an image or lesion cannot be used, or two patients have the same image; the row is named. What
-        was done stays in the cache.
+        If an image or lesion cannot be used; the row is named. Finished entries stay in the cache.
     """
     cache = cache_dir or default_cache()
     settings = recipe.key()
@@ -66,7 +65,7 @@ def build_store(
     if (store := open_pack(pack, subtypes)) is None:
         entries = []
         for number, (case, key) in enumerate(zip(cohort.cases, keys, strict=True), start=1):
-            entries.append(_entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors"))
+            entries.append(_entry(case, recipe, entry_file(cache, "entries", key)))
             if progress:
                 progress(number, len(keys), "")
         joined = join(entries)
@@ -80,7 +79,7 @@ def build_store(
 def usable_cases(
     cohort: Cohort, recipe: Recipe, cache_dir: Path | None = None, *, progress: Progress | None = None
 ) -> tuple[Cohort, list[tuple[Case, CohortError]]]:
-    """The cases whose image and lesion can be used, which are then in the cache, and the others with the reason.
+    """The cases whose image and lesion can be used (then in the cache), and the others with the reason.
 
     Raises
     ------
@@ -91,7 +90,7 @@ def usable_cases(
     for number, case in enumerate(cohort.cases, start=1):
         key = entry_key(case, settings, cache)
         try:
-            _entry(case, recipe, cache / "entries" / key[:2] / f"{key[:40]}.safetensors")
+            _entry(case, recipe, entry_file(cache, "entries", key))
             usable.append(case)
         except CohortError as error:
             failed.append((case, error))
@@ -103,12 +102,12 @@ def usable_cases(
 
 
 def entry_key(case: Case, settings: str, cache: Path | None = None) -> str:
-    """SHA-256 of all that decides an entry of a cache; a missing file gives its own error later.
+    """SHA-256 of everything that determines a cache entry; a missing file raises its own error later.
 
     Parameters
     ----------
     settings : str
-        Key of the recipe, or of whatever else turns an image and its lesions into numbers.
+        Key of the recipe or of other settings that turn an image and its lesions into numbers.
     cache : Path, optional
         Remembers the hashes of files.
     """
@@ -120,8 +119,13 @@ def entry_key(case: Case, settings: str, cache: Path | None = None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def entry_file(cache: Path, kind: str, key: str) -> Path:
+    """Where a cache has the entry of a key; `kind` is the folder of such entries."""
+    return cache / kind / key[:2] / f"{key[:40]}.safetensors"
+
+
 def content_key(path: Path, cache: Path | None = None) -> list[object]:
-    """All of a file that decides what is read from it: its content, its ending, side and view by its name and folder.
+    """Everything that determines what is read from a file: content, ending, side and view by its name and folder.
 
     Raises
     ------
@@ -151,10 +155,10 @@ def _entry(case: Case, recipe: Recipe, file: Path) -> Entry:
 
 @contextlib.contextmanager
 def naming_the_row(case: Case) -> Iterator[None]:
-    """Turn what is wrong with an image or a lesion into a CohortError that names the row."""
+    """Turn any error of an image or a lesion into a CohortError that names the row."""
     try:
         yield
-    except Exception as error:  # whatever it is, it is this row's; the cause stays attached
+    except Exception as error:  # any error is this row's; the cause stays attached
         raise CohortError(
             f"row {case.row}", without_paths(error, [case]), "molsub cohort check lists all such rows"
         ) from error

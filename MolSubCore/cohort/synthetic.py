@@ -1,4 +1,4 @@
-"""A synthetic cohort as files: DICOM mammograms, ITK-SNAP masks, a table. Every file says that it is synthetic."""
+"""A synthetic cohort as files: DICOM mammograms, masks, a table. Every file is marked as synthetic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BASE_ROWS = 640
 
 @dataclass(frozen=True)
 class Looks:
-    """What a lesion looks like; lengths are in radii.
+    """Appearance of a lesion; lengths are in radii.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ def draw_breast(shape: tuple[int, int], view: Literal["CC", "MLO"], rng: np.rand
     middle = 0.5 if view == "CC" else 0.56
     reach, half = rng.uniform(0.62, 0.82), rng.uniform(0.38, 0.45)
     nipple = middle + rng.uniform(-0.03, 0.05)
-    # Rounder below the nipple than above, as a hanging breast is.
+    # Rounder below the nipple than above.
     height = np.where(y < nipple, half * (1.06 if view == "MLO" else 1.0), half * 0.92)
     radius = np.sqrt(np.clip(((y - nipple) / height) ** 2 + (x / reach) ** 2, 0, None))
     bump = 0.035 * np.exp(-(((y - nipple) / 0.02) ** 2 + ((x - reach) / 0.03) ** 2))
@@ -158,7 +158,7 @@ def draw_lesion(
     outline = np.clip(outline, 0.55, 1.6)
     grain = 1 + 0.10 * cv2.resize(power_noise((32, 32), 1.0, rng), x.shape[::-1], interpolation=cv2.INTER_CUBIC)
     mass = looks.contrast * grain * expit((outline - distance) / (looks.edge * 0.25))
-    # The spicules come out of the mass; inside it they would only brighten it.
+    # Spicules start at the edge of the mass; inside they would only brighten it.
     patch = (mass + _spicules(x.shape, looks, radius, rng) * np.clip(distance / 0.9, 0, 1) ** 4).astype(np.float32)
     spots, reached = _calcifications(x.shape, looks, radius, rng)
     patch += spots
@@ -239,7 +239,7 @@ _NOT_A_PATIENT = "SYNTHETIC - not a patient"
 
 @dataclass(frozen=True)
 class _Patient:
-    """One synthetic patient: what is the same in all views."""
+    """One synthetic patient: what all views share."""
 
     name: str
     subtype: Subtype

@@ -24,7 +24,6 @@ from MolSubCore.cohort.table_files import (
     may_be_date,
     may_be_rounded,
     note_lines,
-    read_rows,
     row_list,
 )
 from MolSubCore.errors import CohortError, MolSubError, counted, explain_error, hide_paths, listed, printable
@@ -40,7 +39,6 @@ __all__ = [
     "first_of",
     "parse_cohort",
     "read_cohort",
-    "read_rows",
     "tell_notes",
     "without_paths",
 ]
@@ -54,7 +52,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"(\d+)(?:\.0+)?")
 _PARTED = re.compile(r"\d{1,3}(?:[.,'\u2019 ]\d{3})+")
-#: Small letters of Cyrillic and Greek that are drawn as Latin ones.
+#: Small Cyrillic and Greek letters that look like Latin ones.
 _LOOK_ALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ", "abekmhopctyxijsabeiknoptux")
 _AGE = re.compile(r"0*(\d{1,3})\s*[Yy]")
 
@@ -94,7 +92,7 @@ class Case:
 
     @property
     def sides(self) -> dict[str, Side]:
-        """The side of the breast by each column that says it, those of sides before those of views (``L-MLO``)."""
+        """The side of the breast by column, columns of sides before those of views (``L-MLO``)."""
         columns = known_columns.SIDES, known_columns.VAGUE_SIDES
         found = {column: read_side(cell) for names in columns for column, cell in self._cells(names)}
         found |= {column: read_view_text(cell).side for column, cell in self._cells(known_columns.VIEWS)}
@@ -102,42 +100,42 @@ class Case:
 
     @property
     def side(self) -> Side | None:
-        """The side of the breast that the row says."""
+        """The side of the breast stated in the row."""
         return next(iter(self.sides.values()), None)
 
     @property
     def views(self) -> dict[str, str | None]:
-        """The view by each column that should say it; None where it is not understood."""
+        """The view by column; None where it is not understood."""
         return {column: read_view_text(cell).view for column, cell in self._cells(known_columns.VIEWS)}
 
     @property
     def view(self) -> str | None:
-        """The view that the row says."""
+        """The view stated in the row."""
         return next(filter(None, self.views.values()), None)
 
     @property
     def lesion_column(self) -> str:
-        """The column that says which of the patient's lesions it is; empty where none does."""
+        """The column of the lesion id; empty where there is none."""
         vague = [name for name, cell in self._cells(known_columns.VAGUE_LESIONS) if known_columns.is_lesion_id(cell)]
         return next((name for name in (*(name for name, _ in self._cells(known_columns.LESIONS)), *vague)), "")
 
     @property
     def lesion_id(self) -> str:
-        """Which of the patient's lesions it is; empty where the row does not say it."""
+        """Which of the patient's lesions it is; empty where unknown."""
         cell = self.extra.get(self.lesion_column, "")
         return number[1] if (number := _WHOLE.fullmatch(cell)) else cell
 
     def contradictions(self, side: str | None, view: str | None) -> list[Problem]:
-        """What the row says of side and view against what its image says of them."""
+        """Contradictions between the row's side and view and those of its image."""
         told = [(column, contradiction(own, side)) for column, own in self.sides.items()][:1]
         told += [(column, contradiction(own, view)) for column, own in self.views.items() if own]
         return [Problem(self.row, column, text) for column, text in told if text]
 
     def doubtful_facts(self) -> tuple[list[Problem], list[Problem]]:
-        """What is wrong with the row's sides and views by themselves, and what is not understood."""
+        """Problems of the row's sides and views by themselves, and notes on values that are not understood."""
         known = self.sides
         wrong = [
-            Problem(self.row, column, "is no side that is known: expected L or R (left, right), or nothing")
+            Problem(self.row, column, "is not a known side: expected L or R (left, right), or empty")
             for column, _ in self._cells(known_columns.SIDES)
             if column not in known
         ]
@@ -145,12 +143,12 @@ class Case:
             told = ", ".join(f"{column} says {side}" for column, side in known.items())
             wrong.append(Problem(self.row, next(iter(known)), f"is contradicted by the same row: {told}"))
         unknown = [
-            Problem(self.row, column, "says no side that is known, and was not read as one", 4)
+            Problem(self.row, column, "is not a known side, and was not read as one", 4)
             for column, _ in self._cells(known_columns.VAGUE_SIDES)
             if column not in known
         ]
         unknown += [
-            Problem(self.row, column, "is no number or letter of a lesion, and was not read as one", 4)
+            Problem(self.row, column, "is not a number or letter of a lesion, and was not read as one", 4)
             for column, cell in self._cells(known_columns.VAGUE_LESIONS)
             if not known_columns.is_lesion_id(cell)
         ]
@@ -159,16 +157,16 @@ class Case:
             if said.kinds:
                 text, weight = f"says that this is not a standard view: {', '.join(said.kinds)}", 5
             elif said.view is None:
-                text, weight = "is no view that is known, such as CC, MLO or L-MLO", 3
+                text, weight = "is not a known view, such as CC, MLO or L-MLO", 3
             elif said.unknown:
-                text, weight = f"was read as {said.view}, with a word that is not known", 3
+                text, weight = f"was read as {said.view}, with an unknown word", 3
             else:
                 continue
             unknown.append(Problem(self.row, column, text, weight))
         return wrong, unknown
 
     def _cells(self, columns: Collection[str]) -> list[tuple[str, str]]:
-        """Columns of these names, however they are spelt, with their cells that say something."""
+        """Columns of these names, in any spelling, with their non-missing cells."""
         own = self.extra.items()
         return [(name, cell) for name, cell in own if known_columns.plain(name) in columns and not is_missing(cell)]
 
@@ -179,12 +177,12 @@ def first_of(problems: Sequence[Problem]) -> str:
 
 
 def without_paths(error: Exception, cases: Sequence[Case]) -> str:
-    """What is wrong with the files of table rows, with no path in it: paths tell patients' names, a log may be read.
+    """An error about files of table rows without any path: paths may contain patients' names, and logs are shared.
 
     Parameters
     ----------
     error : Exception
-        Of any kind: whatever goes wrong with a row is that row's failure.
+        Of any kind.
     cases : sequence of Case
 
     Returns
@@ -215,7 +213,7 @@ class Cohort:
     cases : tuple of Case
     source : Path
     notes : tuple of Problem
-        What had to be decided to read the table, and what is doubtful in it.
+        What was assumed to read the table, and what is doubtful in it.
     """
 
     cases: tuple[Case, ...]
@@ -224,7 +222,7 @@ class Cohort:
 
 
 def tell_notes(cohort: Cohort) -> None:
-    """Say on the standard error what had to be decided to read a table, and what is doubtful in it."""
+    """Print a table's notes on standard error."""
     for line in note_lines(cohort.notes):
         print(f"Note: {line}", file=sys.stderr)
 
@@ -258,7 +256,7 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
 def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = True) -> tuple[Cohort, list[Problem]]:
     """Read a table with all problems of its cells instead of the first; a case per row without any.
 
-    Without `need_lesion` a case may have neither mask nor box: it is still to be outlined.
+    Without `need_lesion` a case may have neither mask nor box: it is to be outlined.
     """
     file = TableFile(path)
     rows = file.rows()
@@ -279,7 +277,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             f"Row {lower[0]} looks like the header: delete the rows above it" if lower else "Add them to the header row"
         )
         where = f" in row {top}" if top > 1 else ""
-        where += f" (cells parted by {file.separator})" if file.separator and any(columns) else ""
+        where += f" (cells separated by {file.separator})" if file.separator and any(columns) else ""
         where += "".join(f" ({note.text})" for note in file.notes if note.column == "workbook")
         raise CohortError(
             path,
@@ -296,7 +294,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     id_place = columns.index("patient_id")
     nameless: list[int] = []
     short: list[int] = []
-    written: dict[str, dict[str, int]] = {}  # by id, how it is written, with the first row
+    written: dict[str, dict[str, int]] = {}  # by id: its spellings, each with the first row
     for number, cells in rows:
         values = dict(zip(columns, cells, strict=False))
         if not any(clean_cell(cell) for cell in cells):
@@ -310,7 +308,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         ]
         case = None
         if [column_name(cell) for cell in cells] == [column_name(cell) for cell in header]:
-            wrong = [Problem(number, "cells", "is the header once more; delete the row")]
+            wrong = [Problem(number, "cells", "repeats the header; delete the row")]
         elif not wrong:
             why = file.why_no_id(clean_cell(values.get("patient_id", "")), id_place)
             case, wrong = _parse_row(number, values, path.parent, finder, why, need_subtype, need_lesion)
@@ -329,12 +327,12 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
                 enriched.append(number)
     notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
     if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
-        text = f"ids of {row_list(several)} differ only in signs that look alike or that nobody sees; read as one"
+        text = f"ids of {row_list(several)} differ only in look-alike or invisible characters; read as one"
         notes.append(Problem(None, "patient_id", text, 9))
     notes += [note for case in cases for note in case.doubtful_facts()[1]]
     notes += _unread(cases)
     notes += _same_lesions(cases)
-    # A table with HER2+/HR+ tells these apart from Luminal B by itself.
+    # A table with HER2+/HR+ itself separates these from Luminal B.
     if need_subtype and her2_open and not any(case.subtype is Subtype.HER2_HR_POSITIVE for case in cases):
         text = (
             f"Luminal B, or Luminal alone, is counted as HER2-negative, as in the paper ({row_list(her2_open)}). "
@@ -344,7 +342,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     if need_subtype and enriched:
         text = (
             f"HER2-enriched is counted as HER2-positive ({row_list(enriched)}), as in CMMD. Where it is the intrinsic "
-            "subtype of gene expression (PAM50), give the status of the receptors instead"
+            "subtype of gene expression (PAM50), give the receptor status instead"
         )
         notes.append(Problem(None, "subtype", text, 7))
     problems += _with_and_without_decimals(cases)
@@ -371,10 +369,10 @@ def _too_many(file: TableFile, cells: Sequence[str], count: int) -> str:
 def _cells_unread(nameless: Sequence[int], short: Sequence[int]) -> list[Problem]:
     notes = []
     if nameless:
-        text = f"cells of {row_list(nameless)} stand in a column without a name in the header, and were not read"
+        text = f"cells of {row_list(nameless)} are in a column without a name in the header, and were not read"
         notes.append(Problem(None, "cells", text, 6))
     if short:
-        text = f"{row_list(short)}: fewer cells than the header; those that lack count as empty"
+        text = f"{row_list(short)}: fewer cells than the header; missing cells count as empty"
         notes.append(Problem(None, "cells", text, 4))
     return notes
 
@@ -397,20 +395,20 @@ def _parse_row(
     wrong += [Problem(number, name, BROKEN) for name in _KNOWN[1:] if re.search(r"[\r\n]", values.get(name, ""))]
     wrong += [Problem(number, name, "has a NUL byte") for name, value in values.items() if "\0" in value]
     wrong += [
-        Problem(number, name, f"is {values[name]}, which a spreadsheet shows in place of a value; correct the cell")
+        Problem(number, name, f"is {values[name]}, an error value of a spreadsheet; correct the cell")
         for name in _KNOWN
         if name in values and is_error_value(values[name])
     ]
     for name in ("patient_id", "subtype"):
         if is_misread(raw.get(name, "")):
-            text = "has letters of UTF-8 that were read as another encoding, as \u00c3\u00bc for \u00fc"
+            text = "has UTF-8 letters that were read in another encoding, such as \u00c3\u00bc for \u00fc"
             wrong.append(Problem(number, name, f"{text}; save it as UTF-8 from its source"))
     if "\ufffd" in values.get("patient_id", ""):
         text = "has a letter that was lost when the table was saved (U+FFFD); save it as UTF-8 from its source"
         wrong.append(Problem(number, "patient_id", text))
     mask, box = named_file(raw.get("mask", "").strip()) or None, values.get("box") or None
     if mask and box:
-        wrong.append(Problem(number, "box", "is given beside a mask; keep one of them"))
+        wrong.append(Problem(number, "box", "is given in addition to a mask; keep one of them"))
     if need_lesion and not mask and not box:
         wrong.append(Problem(number, "mask", "is empty, and there is no box"))
     subtype: SubtypeLabel | None = None
@@ -435,7 +433,7 @@ def _parse_row(
 
 
 def _number_labels(labels: Sequence[Case]) -> tuple[Problem, bool]:
-    """Numbers as subtypes: how they were read, or that it cannot be known, whatever the table's columns are called.
+    """Numbers as subtypes: how they were read, or that they are ambiguous, whatever the columns are called.
 
     They are the paper's labels if one is 0 and one is more than 1: 1 to 4 may count from 1, 0 and 1 may be no and yes.
     """
@@ -444,12 +442,12 @@ def _number_labels(labels: Sequence[Case]) -> tuple[Problem, bool]:
     order = list(Subtype)
     if order[0] in found and found & set(order[2:]):
         return Problem(None, "subtype", f"the numbers of {rows} were read as the paper's labels: {names}", 9), True
-    text = f"the numbers of {rows} may mean several things; write the names instead (the paper's labels are {names})"
+    text = f"the numbers of {rows} are ambiguous; write the names instead (the paper's labels are {names})"
     return Problem(None, "subtype", text), False
 
 
 def _normalised(cases: Sequence[Case]) -> list[Problem]:
-    """Turn decimal commas and DICOM ages in the further columns into plain numbers; what was done, or is doubtful."""
+    """Turn decimal commas and DICOM ages in the further columns into plain numbers; notes on it."""
     notes = []
     for name in dict.fromkeys(name for case in cases for name in case.extra):
         own = [case for case in cases if not is_missing(case.extra.get(name, ""))]
@@ -461,18 +459,18 @@ def _normalised(cases: Sequence[Case]) -> list[Problem]:
         if 2 * sum(_numeric(case.extra[name]) for case in own) >= len(own) and commas:
             rows = row_list(case.row for case in commas)
             if not all(_numeric(case.extra[name]) for case in own):
-                text = f"the commas of {rows} are not read as decimal: other cells of the column are no numbers"
+                text = f"the commas of {rows} are not read as decimal: other cells of the column are not numbers"
                 notes.append(Problem(None, name, text, 6))
             elif all(_THOUSANDS.fullmatch(case.extra[name]) for case in commas):
-                text = f"the commas of {rows} may be decimal or part thousands: these cells are not read as numbers"
+                text = f"the commas of {rows} may be decimal or separate thousands: these cells are not read as numbers"
                 notes.append(Problem(None, name, f"{text}; write them without", 7))
             else:
                 for case in commas:
-                    case.extra[name] = _with_point(case.extra[name])
+                    case.extra[name] = case.extra[name].replace(".", "").replace(",", ".")
                 notes.append(Problem(None, name, f"decimal commas in {rows} were read as decimal points", 4))
         errors = [case.row for case in own if is_error_value(case.extra[name])]
         if errors:
-            text = f"has what a spreadsheet shows in place of a value (#N/A and the like) in {row_list(errors)}"
+            text = f"has error values of a spreadsheet (#N/A and the like) in {row_list(errors)}"
             notes.append(Problem(None, name, text, 6))
         if name == "age":
             wrong = [
@@ -481,7 +479,7 @@ def _normalised(cases: Sequence[Case]) -> list[Problem]:
                 if not _NUMBER.fullmatch(case.extra[name]) or not 0 < float(case.extra[name]) < 120
             ]
             if wrong:
-                text = f"is no age in years in {row_list(wrong)}: expected a number from 1 to 119; it counts as unknown"
+                text = f"is not an age in years in {row_list(wrong)}, expected 1 to 119; it counts as unknown"
                 notes.append(Problem(None, name, text, 6))
     return notes
 
@@ -490,20 +488,15 @@ def _numeric(cell: str) -> bool:
     return bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell) or _THOUSANDS.fullmatch(cell))
 
 
-def _with_point(cell: str) -> str:
-    """A number with a decimal comma as one with a point; a comma that parts thousands goes where a point is beside."""
-    return cell.replace(".", "").replace(",", ".")
-
-
 def _unread(cases: Sequence[Case]) -> list[Problem]:
-    """Columns that look as if they mattered, and that nobody reads."""
+    """Columns that look relevant but are not read."""
     rows = [(case.row, case.extra) for case in cases]
     found = known_columns.unread(rows, sided=any(case.sides for case in cases))
     return [Problem(None, name, text, 8) for name, text in found]
 
 
 def _same_lesions(cases: Sequence[Case]) -> list[Problem]:
-    """Give a lesion whose id is here ``A`` and there ``a``, or 1 and 01, the first spelling; what was done."""
+    """Give lesion ids that differ in capitals or leading zeros (A, a; 1, 01) the first spelling; notes on it."""
     first: dict[tuple[str, str], str] = {}
     changed: dict[str, set[int]] = {}
     rows: dict[tuple[str, str], int] = {}
@@ -516,12 +509,12 @@ def _same_lesions(cases: Sequence[Case]) -> list[Problem]:
         if spelt != case.lesion_id:
             case.extra[column] = spelt
             changed.setdefault(column, set()).update((rows[key], case.row))
-    text = "the lesions' ids of {} differ in capitals or leading zeros only; read as one lesion"
+    text = "the lesion ids of {} differ only in capitals or leading zeros; read as one lesion"
     notes = [Problem(None, column, text.format(row_list(own)), 8) for column, own in changed.items()]
     vague = {
         case.lesion_column for case in cases if known_columns.plain(case.lesion_column) in known_columns.VAGUE_LESIONS
     }
-    told = "was read as the lesions' ids: one result for each; images of one lesion need one id"
+    told = "was read as the lesion ids: one result for each; images of one lesion need the same id"
     return notes + [Problem(None, column, told, 5) for column in sorted(vague)]
 
 
@@ -537,12 +530,12 @@ def _alike(cases: Sequence[Case]) -> list[Problem]:
     rows = [row for ids in groups.values() if len(ids) > 1 for row in ids.values()]
     if not rows:
         return []
-    text = f"ids of {row_list(rows)} differ only in capitals, separators, letters that look alike or leading zeros"
+    text = f"ids of {row_list(rows)} differ only in capitals, separators, look-alike letters or leading zeros"
     return [Problem(None, "patient_id", f"{text}; give one patient one id", 9)]
 
 
 def _with_and_without_decimals(cases: Sequence[Case]) -> list[Problem]:
-    """Ids that are one number, here ``101`` and there ``101.0``, as programs write a column that has gaps."""
+    """Ids that are one number, as ``101`` and as ``101.0``, which programs write for a column with gaps."""
     groups: dict[str, dict[str, int]] = {}
     for case in cases:
         if number := _WHOLE.fullmatch(case.patient_id):
@@ -556,7 +549,7 @@ def _with_and_without_decimals(cases: Sequence[Case]) -> list[Problem]:
 
 
 def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
-    """Ids that a spreadsheet may have changed, or that programs write where an id was taken out."""
+    """Ids that a spreadsheet may have changed, or that are placeholders of removed ids."""
     from MolSubCore.imaging.mammogram import is_placeholder
 
     patients: dict[str, list[int]] = {}
@@ -571,14 +564,14 @@ def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
         for groups, text in (
             (
                 [rows for name, rows in patients.items() if may_be_date(name)],
-                "look like dates or times, which spreadsheets make of ids such as 1-3; see that none was changed",
+                "look like dates or times, which spreadsheets make of ids such as 1-3; check that none was changed",
             ),
             (
                 [rows for name, rows in patients.items() if may_be_rounded(name)],
-                "have zeros from the 16th digit on, as spreadsheets leave long numbers: patients may share one",
+                "have zeros from the 16th digit on, as after rounding by a spreadsheet: patients may share one",
             ),
-            (lost, "have question marks, as programs write letters they do not know: patients may share one"),
-            (taken_out, "are what programs write where an id was taken out; all these rows count as one patient"),
+            (lost, "have question marks in place of letters, as after a wrong encoding: patients may share one"),
+            (taken_out, "are placeholders for removed ids; all these rows count as one patient"),
         )
         if groups
     ]

@@ -1,7 +1,7 @@
-"""Tables as files: csv, tsv and xlsx become numbered rows of cells, with what is doubtful about them.
+"""Tables as files: csv, tsv and xlsx become numbered rows of cells, with notes on what is doubtful.
 
-What a file holds is read, never what it declares of itself: the stated extent of a sheet, an encoding, a separator.
-Whatever had to be decided is a note. Standard library and openpyxl only.
+The content of a file decides, not what it declares about itself: the stated extent of a sheet, an encoding, a
+separator. Every assumption is a note. Standard library and openpyxl only.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from MolSubCore.errors import CohortError, printable
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
 _UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
-#: Said of a cell that can have no line break, and of one that holds rows.
+#: Problems of a cell with a line break, and of one that holds rows.
 BROKEN = "has a line break; a quotation mark that is not closed swallows the rows below it"
-_SWALLOWS = "has a quotation mark that is not closed or not doubled: what follows it, rows perhaps, was one cell"
-_CLOSE = 'Close it, or write "" for a mark within a cell (inches), or take it out'
+_SWALLOWS = "has a quotation mark that is not closed or not doubled: the text after it, perhaps rows, became one cell"
+_CLOSE = 'Close it, or write "" for a mark within a cell (inches), or remove it'
 _HOLDS_ROWS = "has a cell that holds rows of the table; a quotation mark that is not closed may have swallowed them"
-_APART = "Take out the loose quotation mark, and give each row a row of its own"
-#: Of a table: its bytes (of a workbook's parts, unpacked), its rows, its columns, the last row a sheet can have.
+_APART = "Remove the loose quotation mark, and put each row on its own line"
+#: Limits of a table: bytes (of a workbook's parts, unpacked), rows, columns; the last row a sheet can have.
 _SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP, _LAST_ROW = 128 << 20, 32 << 20, 250_000, 1000, 1_048_576
-#: Columns of ids, whose numbers are read as a workbook shows them.
+#: Columns of ids, whose numbers are read as displayed in a workbook.
 ID_COLUMNS = frozenset(
     ("patient_id", "patient id", "patient-id", "patientid", "id", "id1", "name", "study_id", "study id", "case_id")
 )
 #: Endings of tables.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
-#: Signs that nobody sees: byte order marks, joiners, direction marks, soft hyphens, fillers, variation selectors, tags.
+#: Invisible characters: byte order marks, joiners, direction marks, soft hyphens, fillers, variation selectors, tags.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-#: Cells that say that nothing is known, in any case.
+#: Cells that stand for a missing value, in any case.
 _MISSING = frozenset(
     (
         *("na", "n/a", "n.a.", "n.a", "<na>", "n/k", "nan", "nat", "none", "null", "nil", "unknown", "missing"),
@@ -60,7 +60,7 @@ _MONTH = (
 )
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?"
 _CALENDAR = r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
-#: What nobody gives as an id: a date with its time, ``1-Mar``, ``3月1日``.
+#: Never an id: a date with its time, ``1-Mar``, ``3月1日``.
 _SURE_DATE = re.compile(
     rf"(?:{_CALENDAR})[ T]{_CLOCK}|\d{{1,2}}\.?[- ]{_MONTH}(?:[- ](?:\d{{2}}|\d{{4}}))?"
     r"|(?:\d{2,4}年)?\d{1,2}月(?:\d{1,2}日)?",
@@ -68,15 +68,15 @@ _SURE_DATE = re.compile(
 )
 _PERHAPS_DATE = re.compile(rf"{_CALENDAR}|{_MONTH}[- ](?:\d{{2}}|\d{{4}})|{_CLOCK}", re.IGNORECASE)
 _ROUNDED = re.compile(r"[+-]?(?:\d+[.,]\d+E\+?\d+|\d+E\+\d+)", re.IGNORECASE)
-#: More digits than these a number of a spreadsheet does not keep.
+#: Digits that a number in a spreadsheet keeps.
 _DIGITS = 15
-#: What parts the cells of a table of text, and what that is called.
+#: Separators of a text table, with their names.
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars (|)"}
 _AS_TEXT = "format the column as text and enter the ids again"
-#: How workbooks write signs that XML cannot: ``_x000D_``.
+#: How workbooks write characters that XML cannot: ``_x000D_``.
 _CONTROL = re.compile(r"_x(00[01][0-9A-F])_", re.IGNORECASE)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-#: What another program's strict form of a workbook (ISO/IEC 29500) calls the parts that all others call so.
+#: Schema names of the strict form of a workbook (ISO/IEC 29500), and the usual ones.
 _STRICT = (
     (b"http://purl.oclc.org/ooxml/spreadsheetml/main", b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"),
     (
@@ -85,17 +85,17 @@ _STRICT = (
     ),
     (b"http://purl.oclc.org/ooxml/drawingml/main", b"http://schemas.openxmlformats.org/drawingml/2006/main"),
 )
-#: What spreadsheets show in place of a value they could not compute.
+#: Error values of spreadsheets.
 _ERROR_VALUE = re.compile(r"#(N/A|REF!|VALUE!|NAME\?|DIV/0!|NUM!|NULL!|SPILL!|CALC!|GETTING_DATA)|#{3,}")
 
 
-#: Sets of rows that one note tells.
+#: Sets of rows listed in one note.
 _SETS_TOLD = 20
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about a table: row (None: the whole table), column, what it is, and how much it matters.
+    """A problem or note about a table: row (None: the whole table), column, text, and weight.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Problem:
     weight : int
         Of notes: the larger, the further up.
     rows : tuple of int
-        All rows that it is about together, where they are several.
+        All rows that it is about, where they are several.
     """
 
     row: int | None
@@ -119,7 +119,7 @@ class Problem:
 
 
 def row_list(rows: Iterable[int], most: int = 12) -> str:
-    """Rows for people: ``row 2``, ``rows 2-4, 9``; what is beyond `most` ranges is counted."""
+    """Rows as text: ``row 2``, ``rows 2-4, 9``; those beyond `most` ranges are counted."""
     numbers = sorted(set(rows))
     ranges: list[list[int]] = []
     for number in numbers:
@@ -134,10 +134,10 @@ def row_list(rows: Iterable[int], most: int = 12) -> str:
 
 
 def note_lines(notes: Iterable[Problem]) -> list[str]:
-    """Notes for people: those of one kind in one line with their rows, the weightier first.
+    """Notes as lines: those of one kind in one line with their rows, the most important first.
 
-    Texts that differ in their numbers only are of one kind; the first one is shown. Of those that are about several
-    rows together, such as copies of one picture, the others' rows are told, too.
+    Texts that differ only in numbers are of one kind; the first one is shown. For notes about several rows together,
+    such as copies of one picture, the others' rows are listed, too.
     """
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for note in notes:
@@ -150,42 +150,42 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
         if others := list(dict.fromkeys(note.rows for note in group if note.rows))[1:]:
             told = "; ".join(row_list(own).removeprefix("rows ") for own in others[:_SETS_TOLD])
             more = f"; and {len(others) - _SETS_TOLD} more such sets" if len(others) > _SETS_TOLD else ""
-            text += f" (so also rows {told}{more})"
+            text += f" (also rows {told}{more})"
         elif len({note.text for note in group}) > 1:
-            text += f" (so in {f'row {first.row}' if first.row else 'one place'}; the others differ in numbers only)"
+            text += f" (so in {f'row {first.row}' if first.row else 'one place'}; the others differ only in numbers)"
         lines.append(printable(f"{row_list(rows) if rows else 'table'}, {first.column}: {text}", 1200))
     return lines
 
 
 def clean_cell(text: str) -> str:
-    """A cell as it is compared: signs in their plain form (NFKC), none that nobody sees, no blanks around it."""
+    """A cell as it is compared: NFKC, without invisible characters and surrounding blanks."""
     if text.isascii():
         return text.strip()
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip()
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that nothing is known: it is empty, ``nan``, ``n/a``, ``unknown``, ``?``, ``--``."""
+    """Whether a cell stands for a missing value: empty, ``nan``, ``n/a``, ``unknown``, ``?``, ``--``."""
     return bool(_ONLY_SIGNS.fullmatch(cell)) or cell.strip().casefold() in _MISSING
 
 
 def may_be_date(text: str) -> bool:
-    """Whether an id looks like a date or a time, which spreadsheets make of ids; but somebody may have meant it."""
+    """Whether an id looks like a date or a time, which spreadsheets make of ids, but which may be intended."""
     return bool(_PERHAPS_DATE.fullmatch(text))
 
 
 def may_be_rounded(text: str) -> bool:
-    """Whether an id is a number of more than 15 digits with zeros from the 16th on, as spreadsheets leave it."""
+    """Whether an id is a number of more than 15 digits with zeros from the 16th on, as spreadsheets round."""
     return len(text) > _DIGITS and text.isdecimal() and not text[_DIGITS:].strip("0")
 
 
 def column_name(text: str) -> str:
-    """The name of a column, in a header or asked for on the command line: cleaned, small letters, single blanks."""
+    """The name of a column, in a header or on the command line: cleaned, lower case, single blanks."""
     return " ".join(clean_cell(text).lower().split())
 
 
 def is_error_value(cell: str) -> bool:
-    """Whether a cell is what a spreadsheet shows in place of a value: ``#N/A``, ``#REF!``, ``####``."""
+    """Whether a cell is an error value of a spreadsheet: ``#N/A``, ``#REF!``, ``####``."""
     return bool(_ERROR_VALUE.fullmatch(cell))
 
 
@@ -201,9 +201,9 @@ class TableFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[Problem] = []
-        #: What parts the cells of a file of text, for people; empty for a workbook, and before it is read.
+        #: Name of the separator of a text table; empty for a workbook, and before reading.
         self.separator = ""
-        #: Of the row read last, as the workbook has them; of a file of text there are none.
+        #: Values of the row read last in a workbook; none in a text table.
         self._values: Sequence[object] = ()
         self._shown_otherwise: set[int] = set()
         self._struck: set[int] = set()
@@ -221,7 +221,7 @@ class TableFile:
             remedy = "Name the csv, tsv or xlsx file; molsub cohort make builds one from a folder of images"
             raise CohortError(path, "is a folder, expected a table", remedy)
         if not os.path.isfile(path):  # noqa: PTH113 - the same
-            raise CohortError(path, "does not exist or is no file", "Give a csv, tsv or xlsx table")
+            raise CohortError(path, "does not exist or is not a file", "Give a csv, tsv or xlsx table")
         if path.stat().st_size > _SIZE_CAP:
             raise CohortError(path, f"is larger than {_SIZE_CAP >> 20} MiB", "Give a table, one row per image")
         suffix = path.suffix.lower()
@@ -241,7 +241,7 @@ class TableFile:
 
     @property
     def is_workbook(self) -> bool:
-        """Whether it has cells with addresses, and not only a text with separators."""
+        """Whether it is a workbook, not a text table."""
         return self.path.suffix.lower() == ".xlsx"
 
     def letters(self, place: int) -> str:
@@ -251,38 +251,35 @@ class TableFile:
         return str(get_column_letter(place + 1))
 
     def why_no_id(self, text: str, place: int) -> str:
-        """What speaks against a cell of the row read last, in the column of this place, as somebody's id; or empty.
+        """Why a cell of the row read last cannot be a patient's id; or empty.
 
         Parameters
         ----------
         text : str
             The cell, cleaned.
         place : int
-            Of its column, counted from 0.
+            Its column, counted from 0.
         """
         value = self._values[place] if place < len(self._values) else None
         if is_missing(text):
-            unknown = f"is '{text}', as if nobody knew it: all such rows would count as one patient; give each its id"
+            unknown = f"is '{text}', a missing value: all such rows would count as one patient; give each patient an id"
             return unknown if text else "is empty"
         if isinstance(value, bool):
-            return f"is the truth value {value}, no id; {_AS_TEXT}"
+            return f"is the truth value {value}, not an id; {_AS_TEXT}"
         if isinstance(value, datetime.date | datetime.time | datetime.timedelta) or _SURE_DATE.fullmatch(text):
             return f"is a date or time, which a spreadsheet makes of ids such as 1-3 or MAR1; {_AS_TEXT}"
         if _ROUNDED.fullmatch(text) or (isinstance(value, int | float) and abs(value) >= 10**_DIGITS):
-            told = (
-                "is a long number that a spreadsheet rounded"
-                if _ROUNDED.fullmatch(text)
-                else (f"is a number of more than {_DIGITS} digits, which a spreadsheet rounds")
-            )
+            told = f"is a number of more than {_DIGITS} digits, which a spreadsheet rounds"
+            told = "is a long number that a spreadsheet rounded" if _ROUNDED.fullmatch(text) else told
             return f"{told}: several patients may have one id; {_AS_TEXT}"
         if isinstance(value, float) and not value.is_integer():
-            return f"is a number with decimals, and a spreadsheet makes 1.1 of 1.10; {_AS_TEXT}"
+            return f"is a number with decimals, and a spreadsheet turns 1.10 into 1.1; {_AS_TEXT}"
         if re.search(r"[\r\n]", text):
             return BROKEN
         return ""
 
     def why_empty(self, row: int, place: int) -> str:
-        """Why a cell (its column counted from 0) of a workbook has no value although somebody sees one; or empty."""
+        """Why a cell of a workbook that displays a value is empty (column counted from 0); or empty."""
         if (row, place) in self._uncomputed:
             return "a formula whose value was not saved: open the workbook in a spreadsheet program and save it"
         for row0, col0, row1, col1 in self._merged:
@@ -296,11 +293,11 @@ class TableFile:
         path, number = self.path, 0
         text = self._decoded()
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ""
-        # Excel's own hint, which no spreadsheet shows as a row.
+        # Excel's own hint, not shown as a row.
         if hint := re.match(r'"?sep=(.)"?[ \t]*(\r\n|\r|\n|$)', text, re.IGNORECASE):
             delimiter, text = hint[1], text[hint.end() :]
         if delimiter == "\t" and "\t" not in text:
-            delimiter = ""  # the name says what the file is not
+            delimiter = ""  # the file's ending is wrong
         own: list[str] = []  # lines of the row being read
 
         def lines() -> Iterator[str]:
@@ -320,13 +317,13 @@ class TableFile:
                 self._remember(row)
                 own.clear()
                 yield number, row
-        except (csv.Error, TypeError) as error:  # of a sep= that no table can have, it is a TypeError
+        except (csv.Error, TypeError) as error:  # TypeError: an impossible sep=
             if len(own) > 1 and '"' in own[0]:
                 raise CohortError(path, f"row {number + 1} {_SWALLOWS}", _CLOSE) from None
             raise CohortError(path, f"row {number + 1} cannot be read ({error})", "Save the table again") from None
 
     def _check_quotes(self, number: int, row: list[str], lines: list[str], delimiter: str) -> None:
-        """Refuse a row whose quotation mark swallowed others; a mark that stands loose in a cell is a note."""
+        """Refuse a row whose quotation mark swallowed others; a loose mark in a cell is a note."""
         try:
             for _ in csv.reader(lines, delimiter=delimiter, strict=True):
                 pass
@@ -339,16 +336,14 @@ class TableFile:
                 open_to_the_end = False
             if len(lines) > 1 or open_to_the_end or (self._width and len(row) != self._width):
                 raise CohortError(self.path, f"row {number} {_SWALLOWS}", _CLOSE) from None
-            text = (
-                "has a quotation mark within a quoted cell that is not doubled: see that the cell is what it should be"
-            )
+            text = "has a quotation mark within a quoted cell that is not doubled: check the cell"
             self.notes.append(Problem(number, "cells", text, 6))
 
     def _refuse_rows_in(self, number: int, row: Sequence[str], delimiters: str) -> None:
         """Refuse a cell of several lines that holds rows, which a loose quotation mark has swallowed.
 
-        A swallowed row goes on where its cell begins and ends where the cell ends; between, whole rows are lines. That
-        they are rows, and not a remark with commas, is told by the columns that hold numbers and paths.
+        The first line of the cell continues its row, the last one begins another; the lines between are whole rows. The
+        columns that hold numbers and paths distinguish rows from a remark with commas.
         """
         for place, cell in enumerate(row):
             if "\n" not in cell and "\r" not in cell:
@@ -367,7 +362,7 @@ class TableFile:
                         continue
                     levels = [_telling(_shape(piece)) for piece in pieces]
                     told = [n for n, need in enumerate(needs[:least]) if need and n < len(pieces) and pieces[n].strip()]
-                    if not self._width or not any(needs):  # nothing is known of the columns
+                    if not self._width or not any(needs):  # nothing is known about the columns
                         fits = levels.count(_PATH) > 1
                     elif len(told) == 1:
                         fits = _shape(pieces[told[0]]) in self._shapes[told[0]]
@@ -377,7 +372,7 @@ class TableFile:
                         raise CohortError(self.path, f"row {number} {_HOLDS_ROWS}", _APART)
 
     def _remember(self, row: Sequence[str]) -> None:
-        """How the cells of each column look, to know a row when it stands in a cell."""
+        """Record the shapes of each column's cells, to recognise a row within a cell."""
         if not self._width or self._remembered > 2000:
             return
         self._remembered += 1
@@ -394,12 +389,12 @@ class TableFile:
         if data.startswith(_UTF32_MARKS):
             raise CohortError(path, "is UTF-32", save)
         if wide := _wide_without_mark(data):
-            raise CohortError(path, f"looks like {wide} without the byte order mark that would say so", save)
+            raise CohortError(path, f"looks like {wide} without a byte order mark", save)
         if data.startswith(_UTF16_MARKS):
             try:
                 return data.decode("utf-16")
             except UnicodeDecodeError:
-                raise CohortError(path, "begins as UTF-16 and is not UTF-16 throughout", save) from None
+                raise CohortError(path, "begins as UTF-16 but is not UTF-16 throughout", save) from None
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -468,10 +463,10 @@ class TableFile:
         except BadZipFile:
             with path.open("rb") as file:
                 if file.read(len(_OLE)) == _OLE:
-                    found = "is a workbook with a password, or of before 2007 (xls)"
+                    found = "is a workbook with a password, or from before 2007 (xls)"
                     raise CohortError(path, found, "Save it as xlsx without a password") from None
             raise CohortError(
-                path, "is no workbook", "If it is a table of text, name it .csv; else save it again"
+                path, "is not a workbook", "If it is a text table, name it .csv; else save it again"
             ) from None
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -479,7 +474,7 @@ class TableFile:
         self._note_sheet(seen_hidden, header)
 
     def _chosen(self, book: Any) -> Any:
-        """The first sheet that is not hidden; others with values are told."""
+        """The first visible sheet; a note names others with values."""
         sheets = book.worksheets
         if not sheets:
             raise CohortError(self.path, "has no sheet of cells", "Put the table into its first sheet")
@@ -496,9 +491,9 @@ class TableFile:
         return chosen
 
     def _look_through(self, source: IO[bytes]) -> set[int]:
-        """Rows that are hidden; merged cells and formulas without a value are kept, numbers out of order refused.
+        """Hidden rows; records merged cells and formulas without a value, refuses numbers out of order.
 
-        openpyxl leaves out rows and cells that come too late, and fills gaps: of a row of number 10**9 for hours.
+        openpyxl drops rows and cells that come too late, and fills gaps: for hours before a row of number 10**9.
         """
         from openpyxl.utils.cell import coordinate_to_tuple, range_boundaries
 
@@ -511,7 +506,7 @@ class TableFile:
                     told = element.get("r")
                     number = int(float(told)) if told else row + 1
                     if number <= row or number > _LAST_ROW:
-                        found = f"has a row of the number {told} after row {row}; its row numbers are damaged"
+                        found = f"has row number {told} after row {row}; its row numbers are damaged"
                         raise CohortError(self.path, found, "Open it in a spreadsheet program and save it again")
                     row, column = number, 0
                     if element.get("hidden") in ("1", "true") or _is_zero(element.get("ht")):
@@ -545,16 +540,16 @@ class TableFile:
             for place, cell in enumerate(header)
             if clean_cell(cell) and any(low <= place + 1 <= high for low, high in self._hidden_columns)
         ]:
-            text = f"column{'s' * (len(columns) > 1)} {', '.join(columns)}: hidden, and read all the same"
-            self.notes.append(Problem(None, "workbook", f"{text}; delete what is not meant", 8))
+            text = f"column{'s' * (len(columns) > 1)} {', '.join(columns)}: hidden, but read"
+            self.notes.append(Problem(None, "workbook", f"{text}; delete what does not belong", 8))
         if hidden:
-            text = f"{row_list(hidden)}: hidden, perhaps by a filter, and read all the same; delete what is not meant"
+            text = f"{row_list(hidden)}: hidden, perhaps by a filter, but read; delete what does not belong"
             self.notes.append(Problem(None, "workbook", text, 8))
         if self._struck:
-            text = f"cells of {row_list(self._struck)} are struck out, and were read all the same"
-            self.notes.append(Problem(None, "workbook", f"{text}; delete what is not meant", 8))
+            text = f"cells of {row_list(self._struck)} are struck out, but were read"
+            self.notes.append(Problem(None, "workbook", f"{text}; delete what does not belong", 8))
         if self._shown_otherwise:
-            text = f"ids of {row_list(self._shown_otherwise)} were read as they are shown, by their number formats"
+            text = f"ids of {row_list(self._shown_otherwise)} were read as displayed, by their number formats"
             self.notes.append(Problem(None, "workbook", text, 6))
         if self._uncomputed:
             rows = row_list(row for row, _ in self._uncomputed)
@@ -569,12 +564,12 @@ class TableFile:
 
 
 def _is_zero(size: str | None) -> bool:
-    """Whether a height or width of a workbook is none."""
+    """Whether a height or width in a workbook is 0."""
     return size is not None and re.fullmatch(r"0*(\.0*)?", size.strip()) is not None
 
 
 class _Styles:
-    """What of cells' styles changes their meaning; each style is looked at once."""
+    """Cell styles that change the meaning of cells; each style is read once."""
 
     def __init__(self) -> None:
         self._formats: dict[int, str] = {}
@@ -590,7 +585,7 @@ class _Styles:
         return self._strikes[style]
 
     def shown(self, cell: Any) -> str:
-        """A whole number as its format shows it (``000007``, ``P-7``); empty where that is not known here."""
+        """A whole number as its format displays it (``000007``, ``P-7``); empty where unknown."""
         value = cell.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**_DIGITS:
             return ""
@@ -603,7 +598,7 @@ class _Styles:
 
 
 def _formatted(value: int, pattern: str) -> str:
-    """A whole number in a spreadsheet's number format of digits and fixed signs; empty for any other format."""
+    """A whole number in a number format of digits and fixed characters; empty for any other format."""
     section = pattern.split(";")[0]
     parts = re.findall(r'"([^"]*)"|\\(.)|_.|\*.|([0#?])|(\[[^\]]*\])|(.)', section)
     signs: list[tuple[bool, str]] = []
@@ -631,17 +626,17 @@ def _formatted(value: int, pattern: str) -> str:
 
 
 def _shape(cell: str) -> str:
-    """How a cell looks: letters, digits and signs, each run of them as one."""
+    """Shape of a cell: each run of letters as ``a``, of digits as ``9``, other characters as they are."""
     return re.sub(r"\d+", "9", re.sub(r"[^\W\d_]+", "a", cell.strip(' \t\r\n"')))[:60]
 
 
 def _telling(shape: str) -> int:
-    """How much a cell of this shape is more than words: a path or number with a point, one with digits, neither."""
+    """How specific a shape is: 2 for a path or a number with a point, 1 with digits, else 0."""
     return _PATH if re.search(r"[./\\]", shape) else int("9" in shape)
 
 
 def _wide_without_mark(data: bytes) -> str:
-    """``UTF-16`` or ``UTF-32`` where every second byte of a text that says neither is 0; or empty."""
+    """``UTF-16`` or ``UTF-32`` for a text without a byte order mark in which enough bytes are 0; or empty."""
     start = data[: 1 << 12]
     if data.startswith(_UTF16_MARKS) or start.count(0) < max(2, len(start) // 4):
         return ""
@@ -651,13 +646,8 @@ def _wide_without_mark(data: bytes) -> str:
     return "UTF-16" if max(even, odd) > 9 * min(even, odd) else ""
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of cells of a csv, tsv or xlsx table with their spreadsheet numbers; CohortError where it cannot be read."""
-    return TableFile(path).rows()
-
-
 def _delimiter(text: str) -> str:
-    """The separator that makes of the first row the most cells without another separator in them."""
+    """The separator that splits the first row into the most cells without other separators."""
     tops = {}
     for delimiter in _SEPARATORS:
         rows = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
@@ -673,7 +663,7 @@ def _delimiter(text: str) -> str:
 
 
 def _rows_by_encoding(data: bytes) -> tuple[list[int], list[int]]:
-    """Rows with letters beyond ASCII that are UTF-8, and rows that are not."""
+    """Rows with non-ASCII letters that are UTF-8, and rows that are not."""
     text = data.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
     composed, others = [], []
     try:
@@ -686,20 +676,20 @@ def _rows_by_encoding(data: bytes) -> tuple[list[int], list[int]]:
                 composed.append(number)
             except UnicodeDecodeError:
                 others.append(number)
-    except csv.Error:  # it will be told when the rows are read
+    except csv.Error:  # reported when the rows are read
         others = others or [1]
     return composed, others
 
 
 def _looks_western(data: bytes) -> bool:
-    """Whether bytes beyond ASCII stand singly or in pairs, as accented letters do: other scripts have long runs."""
+    """Whether non-ASCII bytes come singly or in pairs, as accented letters do: other scripts have long runs."""
     return not re.search(rb"[\xc0-\xff]{3}|[\x80-\xff]{4}", data)
 
 
 def _looks_chinese(data: bytes) -> bool:
     """Whether nearly all pairs are of the 3755 commonest characters (GB 2312, level 1) or punctuation.
 
-    Cyrillic, Greek and Japanese of one or two bytes would decode as Chinese, too, of rare characters.
+    Cyrillic, Greek and Japanese in one or two bytes would also decode as Chinese, but into rare characters.
     """
     pairs = re.findall(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]", data)
     level = (*range(0xA1, 0xA4), *range(0xB0, 0xD8))
@@ -708,13 +698,13 @@ def _looks_chinese(data: bytes) -> bool:
 
 
 def _may_be_korean(data: bytes) -> bool:
-    """Whether all letters are where EUC-KR has its syllables, which is half of where Chinese has its characters."""
+    """Whether all letters are in the range of EUC-KR's syllables, half of the range of Chinese characters."""
     pairs = re.findall(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]", data)
     return all(0xB0 <= pair[0] <= 0xC8 and pair[1] >= 0xA1 for pair in pairs)
 
 
 def is_misread(text: str) -> bool:
-    """Whether a text is UTF-8 that somebody read as Western European: ``MÃ¼ller``."""
+    """Whether a text is UTF-8 that was read as Western European: ``MÃ¼ller``."""
     if text.isascii():
         return False
     for codec in ("cp1252", "latin-1"):
@@ -737,9 +727,9 @@ def _has_values(sheet: Any) -> bool:
 
 
 def _plain_parts(path: Path, file: BinaryIO) -> BinaryIO:
-    """The workbook in the form that openpyxl reads; one whose parts, unpacked, are larger than a table is refused.
+    """The workbook in the form that openpyxl reads; CohortError if its unpacked parts are too large.
 
-    Their stated sizes bind whoever unpacks them. The strict form of a workbook differs in the names of its schemas.
+    zipfile never unpacks more than the stated sizes. The strict form of a workbook differs in the names of its schemas.
     """
     with ZipFile(file) as archive:
         size = sum(part.file_size for part in archive.infolist())

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.statistics.calibration import bin_count, calibration
-from MolSubCore.statistics.intervals import LEVEL, Estimate
+from MolSubCore.statistics.intervals import Estimate, Z
 from MolSubCore.statistics.scores import Scores
 
 Floats = NDArray[np.float64]
@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 #: Probabilities are taken to be at least this far from 0 and 1, where their logit has no value.
 _EDGE = 1e-9
 
-_Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 _UNDEFINED = Estimate(None, None, None, "none")
 
 #: The measures of `class_calibration`, with their titles and their value where all is right.
@@ -73,7 +72,7 @@ def _mean(values: Floats) -> Estimate:
     value, count = float(values.mean()), len(values)
     if count < 2:
         return Estimate(value, None, None, "none")
-    half = _Z * float(values.std(ddof=1)) / np.sqrt(count)
+    half = Z * float(values.std(ddof=1)) / np.sqrt(count)
     return Estimate(value, max(value - half, 0.0), value + half, "normal over patients")
 
 
@@ -83,7 +82,7 @@ def expected_observed(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
     if not observed or not share.sum():
         return _UNDEFINED
     value = float(share.sum()) / observed
-    half = _Z * np.sqrt((1 - observed / count) / observed)
+    half = Z * np.sqrt((1 - observed / count) / observed)
     return Estimate(value, value * float(np.exp(-half)), value * float(np.exp(half)), "log scale, normal over patients")
 
 
@@ -130,4 +129,4 @@ def _wald(value: float, error: float) -> Estimate:
     """A coefficient of a logistic regression with Wald's interval; undefined where that is not finite."""
     if not np.isfinite([value, error]).all():
         return _UNDEFINED
-    return Estimate(value, value - _Z * error, value + _Z * error, "Wald, logistic regression over patients")
+    return Estimate(value, value - Z * error, value + Z * error, "Wald, logistic regression over patients")

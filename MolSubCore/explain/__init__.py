@@ -1,1 +1,1 @@
-"""MolSubCore.explain."""
+"""Heatmaps: Grad-CAM and other methods, overlay sheets, tests of faithfulness, examples of a run."""

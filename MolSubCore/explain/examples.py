@@ -35,13 +35,13 @@ from MolSubCore.models.registry import get_architecture
 from MolSubCore.statistics.scores import Predictions, read_predictions
 
 RULE = (
-    "Of every class the test patient with the median probability of this class (the lower one of two) among "
-    "those whose mean over all views this model classifies correctly; patients with both a CC and an MLO view go first."
+    "For each class, the test patient with the median probability of this class (the lower of two) among those that "
+    "this model classifies correctly by the mean over all views; patients with both a CC and an MLO view are preferred."
 )
 
 VIEWS = ("CC", "MLO")
 
-#: Largest difference of a probability from the one in the run's predictions: another precision, not other weights.
+#: Largest difference from the run's own probabilities: another precision may cause it, other weights would exceed it.
 _SAME = 0.05
 
 
@@ -93,7 +93,7 @@ def write_attention(
     load_model : callable
         Gives the trained model of a fold, on its device.
     cohort : Cohort, optional
-        That of the store: then lesion outlines are read from its masks, for the chosen images only.
+        That of the store; with it, lesion outlines of the chosen images are read from its masks.
     layers : sequence of str, optional
         Default: the architecture's.
 
@@ -234,7 +234,7 @@ def _explain(model: nn.Module, recipe: Recipe, patch: NDArray[Any], layers: tupl
 
 def _check_same(run: Path, maps: Maps, stored: dict[str, float]) -> None:
     if np.abs(softmax(maps.logits.astype(np.float64)) - np.array(list(stored.values()))).max() > _SAME:
-        problem = "has other probabilities in its predictions than its model gives"
+        problem = "has predictions that differ from those of its model"
         raise MolSubError(run, problem, "Give the model and the patches that it was trained with")
 
 

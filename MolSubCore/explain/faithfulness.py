@@ -1,4 +1,4 @@
-"""Tests of a heatmap: where its energy lies, whether the model reacts where it points, whether it needs the weights.
+"""Tests of a heatmap: where its energy lies, whether the model reacts there, whether it depends on the weights.
 
 None of these proves a heatmap right. A map that fails one of them should not be shown as an explanation.
 """
@@ -167,7 +167,7 @@ def _areas(
 def weight_randomisation(
     model: nn.Module, inputs: Tensor, layers: Sequence[str], class_index: int, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Rank correlation of maps with those of a model whose weights are lost, from the top down (Adebayo et al., 2018).
+    """Rank correlation of maps with those of a model with randomised weights, from the top down (Adebayo et al., 2018).
 
     Parameters
     ----------
@@ -181,20 +181,20 @@ def weight_randomisation(
     Returns
     -------
     dict
-        By stage (the classifier, then the blocks towards the input, each lost in addition to those before it)
+        By stage (the classifier, then the blocks towards the input, each randomised in addition to those before it)
         and layer: Spearman's correlation of the raw maps. Near 1 means that the map does not depend on
         the weights; 0 where one of the two maps is the same everywhere.
     """
     original = explain(model, inputs, layers, [class_index]).raw or {}
-    lost = copy.deepcopy(model)
+    randomised = copy.deepcopy(model)
     result: dict[str, dict[str, float]] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for stage in reversed(stages(model)):
-            for module in lost.get_submodule(stage).modules():
+            for module in randomised.get_submodule(stage).modules():
                 if callable(reset := getattr(module, "reset_parameters", None)):
                     reset()
-            found = explain(lost, inputs, layers, [class_index]).raw or {}
+            found = explain(randomised, inputs, layers, [class_index]).raw or {}
             result[stage] = {layer: _correlation(original[layer][0], found[layer][0]) for layer in layers}
     return result
 

@@ -14,7 +14,7 @@ from MolSubCore.explain.faithfulness import REGIONS
 from MolSubCore.explain.overlay import layer_title
 
 _COLOURS = {"inside": "#D55E00", "rim": "#E69F00", "beyond": "#BBC4CF"}
-_NAMES = {"inside": "inside the lesion", "rim": "peritumoral rim", "beyond": "beyond"}
+_NAMES = {"inside": "inside the lesion", "rim": "peritumoral rim", "beyond": "rest of the patch"}
 
 
 def draw_explanations(path: Path, result: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def _randomisation(axes: Axes, found: dict[str, dict[str, float]]) -> None:
     axes.tick_params(axis="x", labelsize=8)
     axes.set_yticks(range(len(found)), [layer_title(name) for name in found], fontsize=9)
     axes.set_title(
-        "Rank correlation without the weights, lost from\nleft to right (near 1: the map ignores them)", fontsize=11
+        "Rank correlation with randomised weights, from\nleft to right (near 1: the map ignores them)", fontsize=11
     )
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from MolSubCore.errors import MolSubError
 from MolSubCore.models.registry import resolve_layer
 
-#: A map that adds less than this to its class's logit (to first order, over all its places) carries no evidence,
-#: however bright its scaled form is: no probability would change in its fourth decimal without it.
+#: A map that adds less than this to its class's logit (to first order, summed over the map) carries no evidence,
+#: however bright its scaled form is: without it no probability would change in the fourth decimal.
 BLIND = 1e-4
 
 
@@ -40,7 +40,7 @@ class Maps:
     scaled : dict of str to ndarray of float32, shape (classes, h, w)
         Each map's range stretched to [0, 1].
     blind : dict of str to tuple of bool
-        Whether a map carries no evidence: its scaled form must not be believed.
+        Whether a map carries no evidence: its scaled form must not be interpreted.
     logits : ndarray of float32, shape (all classes,)
     method : str
     """
@@ -145,7 +145,7 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
         ]  # fmt: skip
     values = logits.detach().float().cpu().numpy()
     raw = {
-        name: _maps(feature_map(kept[name]), [_mapped(feature_map, gradient[n]) for gradient in gradients])
+        name: _maps(feature_map(kept[name]), [None if one[n] is None else feature_map(one[n]) for one in gradients])
         .cpu()
         .numpy()
         for n, name in enumerate(names)
@@ -155,13 +155,9 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
 
 
 def feature_map_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What brings a layer's output into the form (B, C, h, w): the model's own function, else nothing is done."""
+    """The model's own function that brings a layer's output into the form (B, C, h, w); else the identity."""
     own: Callable[[Tensor], Tensor] | None = getattr(model, "feature_map", None)
     return own or (lambda output: output)
-
-
-def _mapped(feature_map: Callable[[Tensor], Tensor], gradient: Tensor | None) -> Tensor | None:
-    return None if gradient is None else feature_map(gradient)
 
 
 @contextlib.contextmanager
@@ -179,7 +175,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _kept_outputs(model: nn.Module, names: Sequence[str], kept: dict[str, Tensor]) -> Iterator[None]:
-    """Keep the layers' outputs; the first one that comes starts the graph."""
+    """Keep the layers' outputs; the graph starts at the first one."""
     handles = []
 
     def keep(name: str) -> object:

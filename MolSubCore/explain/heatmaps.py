@@ -1,7 +1,7 @@
 """Heatmaps as compressed NRRD files, on the grid of their region of interest or of the whole mammogram.
 
-A region's file has the mammogram's pixels within the region, and their place as its origin: a viewer that shows both
-lays it where it belongs. Outside the region a heatmap is zero, and the file of the whole grid says nothing more.
+A region's file has the mammogram's pixels within the region and their position as its origin, so that a viewer shows
+it in place. Outside the region a heatmap is zero, so the file of the whole grid adds no information.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from MolSubCore.lesions.roi import RoiGeometry
 
 Grid = Literal["region", "image"]
 
-#: Higher levels of zlib take five times as long, for some per cent of floats.
+#: Higher levels of zlib take five times as long and save a few per cent.
 _LEVEL = 1
 
 

@@ -29,7 +29,7 @@ METHODS = {
     "scorecam": "ScoreCAM",
 }
 
-#: Methods that do not look at the class: their maps show what varies most in the activations.
+#: Methods that do not depend on the class: their maps show what varies most in the activations.
 CLASSLESS = frozenset({"eigencam"})
 
 
@@ -76,7 +76,7 @@ def explain_with_library(
             cam = maker(model, [layer], **_for_tokens(model, layer, inputs, method))
             # The library keeps the layer's output itself; an in-place operation after it must not reach that.
             copying = layer.register_forward_hook(lambda module, arguments, output: output.clone())
-            try:  # its own `with` swallows IndexError
+            try:  # not its own `with`, which swallows IndexError
                 # The weights are frozen: without a gradient for the input the library would find no graph.
                 asked = inputs.detach().clone().requires_grad_(True)
                 maps = [cam(asked, [ClassifierOutputTarget(index)])[0] for index in chosen]
@@ -90,11 +90,11 @@ def explain_with_library(
 
 
 def _for_tokens(model: nn.Module, layer: nn.Module, inputs: Tensor, method: str) -> dict[str, Any]:
-    """What the library must be told of a model whose layers give tokens: how to lay them out, which axis to ablate."""
+    """Options for a model whose layers give tokens: how to lay them out, which axis to ablate."""
     own = getattr(model, "feature_map", None)
     if own is None:
         return {}
-    told: dict[str, Any] = {"reshape_transform": own}
+    options: dict[str, Any] = {"reshape_transform": own}
     if method == "ablationcam":
         from pytorch_grad_cam.ablation_layer import AblationLayerVit
 
@@ -104,13 +104,13 @@ def _for_tokens(model: nn.Module, layer: nn.Module, inputs: Tensor, method: str)
             model(inputs)
         handle.remove()
         if axes == [3]:
-            told["ablation_layer"] = AblationLayerVit()
-    return told
+            options["ablation_layer"] = AblationLayerVit()
+    return options
 
 
 @contextlib.contextmanager
 def _left_as_found(model: nn.Module) -> Iterator[None]:
-    """Frozen weights for a while; then the flags, gradients and modes from before, all of which the library changes."""
+    """Freeze the weights, then restore flags, gradients and modes, all of which the library changes."""
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     try:

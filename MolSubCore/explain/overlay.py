@@ -60,7 +60,7 @@ class Scene:
     label : str
         Such as ``1 R MLO lesion 1``.
     banner : str
-        Why nothing here is about a patient, in capitals; empty where it may be.
+        In capitals, if image or model is synthetic; else empty.
     """
 
     overview: Picture
@@ -160,7 +160,7 @@ def blend(crop: NDArray[np.float32], heat: NDArray[np.float32]) -> Picture:
 
 @lru_cache(maxsize=1)
 def _ramp() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """For each of 256 levels of heat: the colour times its opacity, shape (256, 3), and 255 times the rest."""
+    """For each of 256 levels of heat: the colour times its opacity, shape (256, 3), and 255 times the transparency."""
     levels = np.arange(256, dtype=np.uint8)
     opacity = _STRENGTH * np.clip(levels / 255 * 1.25, 0, 1) ** 0.8
     colour = cv2.applyColorMap(levels[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1] * opacity[:, None]
@@ -197,7 +197,7 @@ def _titles(
 def _fitted(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, colour: tuple[int, ...], size: int, width: int
 ) -> None:
-    """One line no wider than `width`: in a smaller font, and where that is not enough without its beginning."""
+    """One line no wider than `width`: in a smaller font, or cut at its beginning."""
     while size > 10 and draw.textlength(text, _font(size)) > width:
         size -= 1
     while len(text) > 2 and draw.textlength(text, _font(size)) > width:
@@ -207,7 +207,7 @@ def _fitted(
 
 @lru_cache(maxsize=1)
 def _legend() -> Image.Image:
-    """The colour ramp and what must be known to read a heatmap; the same on every sheet."""
+    """The colour ramp and how to read a heatmap; the same on every sheet."""
     legend = Image.new("RGB", (_TILE, _TILE), _BACKGROUND)
     draw = ImageDraw.Draw(legend)
     ramp = np.tile(np.arange(256, dtype=np.uint8), (18, 1))

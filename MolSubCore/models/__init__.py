@@ -1,1 +1,1 @@
-"""MolSubCore.models."""
+"""Architectures, model bundles and their cards, ImageNet and published weights."""

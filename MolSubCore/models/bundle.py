@@ -96,7 +96,7 @@ def write_bundle(
     recipe : dict
         The preprocessing recipe, whole.
     training, metrics : dict, optional
-        What is known of the training; metrics on its validation and test sets.
+        What is known about the training; metrics on its validation and test sets.
     thresholds : sequence of dict
         Chosen on validation: ``rule, value, positive, sensitivity, specificity, patients``.
     vendors : sequence of str

@@ -1,4 +1,4 @@
-"""Model cards and where bundles lie: all that needs no torch.
+"""Model cards and bundle files: everything that needs no torch.
 
 A bundle is one folder, or one ``.molsub`` file (a zip without compression), with ``bundle.json`` (the
 card) and one safetensors file per member. There is no pickle in it.
@@ -24,11 +24,12 @@ from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, che
 from MolSubCore.models.fingerprints import RECALIBRATION, read_fingerprints
 from MolSubCore.tasks import TASKS, get_task
 
-#: A part of a card: gives the path of what is wrong in it, such as ``.test.n``; empty for the value itself.
+#: Checks a part of a card: returns the path of a wrong value, such as ``.test.n`` (empty: the value itself), or None.
 Shape = Callable[[Any], str | None]
 
-#: Deeper or longer parts are no card's.
+#: Limits of depth, text length and entries.
 _DEEPEST, _LONGEST_TEXT, _MOST = 24, 20_000, 100_000
+_AGAIN = "Export or import the model again"
 _ARCHITECTURE = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -38,6 +39,10 @@ def _is(kind: Callable[[Any], bool]) -> Shape:
 
 def _number_in(low: float, high: float) -> Shape:
     return _is(lambda value: _is_number(value) and low <= value <= high)
+
+
+def _whole_in(low: int, high: int) -> Shape:
+    return _is(lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high)
 
 
 def _is_number(value: Any) -> bool:
@@ -69,7 +74,7 @@ def _mapping_of(shape: Shape) -> Shape:
 
 
 def _record(needed: Mapping[str, Shape], **known: Shape) -> Shape:
-    """An object: `needed` keys are there, `known` ones may be absent or null; any other may hold anything."""
+    """An object: `needed` keys are required, `known` ones may be absent or null; others may hold anything."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, dict):
@@ -85,10 +90,9 @@ def _record(needed: Mapping[str, Shape], **known: Shape) -> Shape:
 
 _TEXT = _is(lambda value: isinstance(value, str))
 _TRUTH = _is(lambda value: isinstance(value, bool))
-_NUMBER = _is(_is_number)
-_COUNT = _is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9)
+_COUNT = _whole_in(0, 10**9 - 1)
 _AMOUNT = _number_in(0, 1e9)
-#: Rounded sums of shares may leave 0 to 1 by the last digit.
+#: Rounding may put sums of shares slightly outside 0 to 1.
 _SHARE = _number_in(-1e-6, 1 + 1e-6)
 
 
@@ -105,7 +109,7 @@ def _metric(limits: Shape) -> Shape:
 
 
 def _range_in(low: float, high: float) -> Shape:
-    """The smallest and the largest of something; or nothing."""
+    """An empty list, or smallest and largest value."""
     numbers = _list_of(_number_in(low, high))
     return lambda value: numbers(value) if not isinstance(value, list) or len(value) in (0, 2) else ""
 
@@ -135,10 +139,10 @@ _RECIPE = _record(
     {"name": _TEXT, "bound": _number_in(0, 2000), "bound_unit": _is(lambda value: value in ("px", "mm"))},
     version=_COUNT, display=_TEXT, clahe_clip=_number_in(0, 1e4), together=_TRUTH, square=_TEXT, resize=_TEXT,
     patch_dtype=_TEXT, mean=_number_in(-10, 10), std=_number_in(1e-6, 10),
-    size=_is(lambda value: isinstance(value, int) and not isinstance(value, bool) and 16 <= value <= 1024),
+    size=_whole_in(16, 1024),
 )  # fmt: skip
 
-#: What every reader of a card may rely on.
+#: What every reader of a card can rely on.
 CARD_CHECKS: dict[str, Shape] = {
     "name": _optional(_TEXT),
     "architecture": _is(lambda value: isinstance(value, str) and _ARCHITECTURE.fullmatch(value) is not None),
@@ -187,15 +191,15 @@ def check_values(path: Path, card: dict[str, Any]) -> None:
     """
     for key, shape in CARD_CHECKS.items():
         if key in card and (where := shape(card[key])) is not None:
-            found = f"has '{key}{where}' of an unexpected kind or value{_shown(card[key], where)} in its card"
-            raise BundleError(path, found, "Export or import the model again")
+            found = f"has an invalid value of '{key}{where}'{_shown(card[key], where)} in its card"
+            raise BundleError(path, found, _AGAIN)
     if (where := _unwritable(card)) is not None:
-        found = f"has '{where.strip('.')}' in its card that is no text or number, too long, or too deep"
-        raise BundleError(path, found, "Export or import the model again")
+        found = f"has '{where.strip('.')}' in its card, which is not text or a number, or is too long or too deep"
+        raise BundleError(path, found, _AGAIN)
 
 
 def _shown(value: Any, where: str) -> str:
-    """What stands at a path of a card, in brackets; empty where it is nothing that can be shown."""
+    """The value at a path of a card, in brackets; empty for objects and lists."""
     for key in re.findall(r"\.([^.\[]+)|\[(\d+)\]", where):
         try:
             value = value[key[0]] if key[0] else value[int(key[1])]
@@ -205,7 +209,7 @@ def _shown(value: Any, where: str) -> str:
 
 
 def check_counts(path: Path, card: dict[str, Any]) -> None:
-    """Check that a card's validation and test sets are no larger than the cohort that they are parts of.
+    """Check that a card's validation and test sets together are no larger than their cohort.
 
     Raises
     ------
@@ -219,12 +223,12 @@ def check_counts(path: Path, card: dict[str, Any]) -> None:
     }
     # With several folds all patients but the test set's are validated, each once.
     if patients is not None and (count := sum(parts.values())) > patients:
-        found = f"has {count} patients in its validation and test sets, of a cohort of {patients} in its card"
-        raise BundleError(path, found, "Export or import the model again")
+        found = f"has {count} validation and test patients in its card, but a cohort of {patients}"
+        raise BundleError(path, found, _AGAIN)
 
 
 def _unwritable(value: Any, depth: int = 0) -> str | None:
-    """Where a card holds a number without end, half of a character, or more than any card does; None where nowhere."""
+    """Path of a number that is not finite, half a character, or a value beyond the limits; None if there is none."""
     if isinstance(value, dict):
         pairs = [(f".{key}"[:60], one) for key, one in value.items()]
         if any(_unwritable(key) is not None for key in value):
@@ -243,7 +247,7 @@ def _unwritable(value: Any, depth: int = 0) -> str | None:
 
 
 def check_classes(path: Path, card: dict[str, Any]) -> None:
-    """Check a card's task and classes, and all that is said of single classes.
+    """Check a card's task and classes, and all values about single classes.
 
     Raises
     ------
@@ -252,18 +256,18 @@ def check_classes(path: Path, card: dict[str, Any]) -> None:
     """
     task, classes = TASKS.get(card["task"]), card["classes"]
     if task is None or sorted(classes) != sorted(task.classes):
-        raise BundleError(path, f"has task {card['task']} with classes {classes}", f"Known: {', '.join(TASKS)}")
+        raise BundleError(path, f"has task {card['task']} with classes {classes}", f"Known tasks: {', '.join(TASKS)}")
     if card.get("positive", task.positive) != task.positive:
         found = f"has the positive class '{card['positive']}', expected '{task.positive}' of task {task.name}"
-        raise BundleError(path, found, "Export or import the model again")
+        raise BundleError(path, found, _AGAIN)
     if (change := card.get("recalibration")) and len(change["intercepts"]) != len(classes):
-        raise BundleError(path, "has a recalibration of another number of classes", "Make the bundle again")
+        raise BundleError(path, "has a recalibration for another number of classes", _AGAIN)
     if any(one["positive"] not in classes for one in card.get("thresholds", ())):
-        raise BundleError(path, "has a threshold of an unknown class", "Make the bundle again")
+        raise BundleError(path, "has a threshold for an unknown class", _AGAIN)
 
 
 def check_class_order(task: str, names: Sequence[str]) -> tuple[str, ...]:
-    """The classes of a task in an order that a user gives.
+    """The classes of a task in the order that the user gives.
 
     Raises
     ------
@@ -280,14 +284,14 @@ FORMAT, FORMAT_VERSION = "molsub-bundle", 1
 CARD = "bundle.json"
 _CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 512 << 20, 64
 _WARNINGS_TOLD = 20
-#: Endings of other kinds of model files, which a bundle's folder must not have.
+#: Endings of other model files, not allowed for a bundle's folder.
 _OTHER_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".onnx", ".zip", ".tar", ".gz", ".safetensors", ".json", ".h5")
 
 _REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def library_folder() -> Path:
@@ -302,11 +306,11 @@ def library_folder() -> Path:
 def scan_library(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[BundleError]]:
     """Every bundle right below `folder` with its card, and an error for each that cannot be read.
 
-    A folder that does not exist holds none; BundleError for what is no folder.
+    A folder that does not exist holds none; BundleError for anything but a folder.
     """
     found, problems = [], []
     if os.path.lexists(folder) and not os.path.isdir(folder):  # noqa: PTH112 - long names raise
-        raise BundleError(folder, "is no folder, expected a folder of bundles", "Give the folder that they lie in")
+        raise BundleError(folder, "is not a folder, expected a folder of bundles", "Give the folder that holds them")
     for path in sorted(folder.iterdir()) if os.path.isdir(folder) else []:  # noqa: PTH112
         if not path.name.startswith(".") and (path.suffix == ".molsub" or os.path.isfile(path / CARD)):  # noqa: PTH113
             try:
@@ -332,7 +336,7 @@ def find_bundle(name: str | os.PathLike[str]) -> Path:
         if candidate.exists():
             return candidate
     raise BundleError(
-        path, f"is no bundle here, and none in {library}", "Give its path; molsub models list shows the library"
+        path, f"is not a bundle here or in {library}", "Give its path; molsub models list shows the library"
     )
 
 
@@ -361,7 +365,7 @@ def class_indices(known: Sequence[str], asked: Sequence[str]) -> list[int] | Non
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of a bundle, checked, with the positive class of its task where it has none; imports no torch.
+    """The card of a bundle, checked, with the positive class of its task where it has none.
 
     Raises
     ------
@@ -372,17 +376,17 @@ def read_card(path: Path) -> dict[str, Any]:
         card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"), parse_constant=_refuse)
     except BundleError:
         raise
-    except (ValueError, RecursionError) as error:  # also of text that is no UTF-8, and of numbers without end
-        raise BundleError(path, f"has a broken {CARD} ({error})", "Export or import the model again") from None
+    except (ValueError, RecursionError) as error:  # also not UTF-8, or numbers too long
+        raise BundleError(path, f"has a broken {CARD} ({error})", _AGAIN) from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise BundleError(path, f"is no {FORMAT}", "Make one with molsub models export or import")
+        raise BundleError(path, f"is not a {FORMAT}", "Make one with molsub models export or import")
     if type(version := card.get("format_version")) is not int or version != FORMAT_VERSION:
         shown = printable(json.dumps(version), 60)
         found = f"has format version {shown}, this program reads {FORMAT_VERSION} (a number)"
         raise BundleError(path, found, "Export the model again with this version, or use the version that made it")
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
-        raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", "Export or import the model again")
+        raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", _AGAIN)
     check_values(path, card)
     check_classes(path, card)
     check_counts(path, card)
@@ -391,7 +395,7 @@ def read_card(path: Path) -> dict[str, Any]:
     except BundleError as error:
         raise BundleError(path, f"has {error.subject} that {error.problem}", error.remedy) from None
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
-        raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", "Export it again")
+        raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", _AGAIN)
     card.setdefault("positive", get_task(card["task"]).positive)
     return card
 
@@ -412,7 +416,7 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
     Raises
     ------
     BundleError
-        If it is missing, larger than `cap` bytes, or its name leads anywhere else.
+        If it is missing, larger than `cap` bytes, or its name leads out of the bundle.
     """
     if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
         raise BundleError(path, f"names a file outside itself ('{name}')", "Do not use this bundle")
@@ -422,12 +426,12 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
             if file.is_symlink():
                 raise BundleError(path, f"{name} is a symbolic link", "Put the file itself there")
             if file.exists() and not file.is_file():
-                raise BundleError(path, f"{name} is no file", "Do not use this bundle")
+                raise BundleError(path, f"{name} is not a file", "Do not use this bundle")
             if file.stat().st_size > cap:
                 raise BundleError(path, f"{name} is larger than {cap} bytes", "Do not use this bundle")
             return file.read_bytes()
         if path.exists() and not path.is_file():
-            raise BundleError(path, "is no file", "Give a .molsub file or folder")
+            raise BundleError(path, "is not a file", "Give a .molsub file or folder")
         with zipfile.ZipFile(path) as archive:
             info = archive.getinfo(name)
             if (
@@ -443,8 +447,8 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
         raise BundleError(path, f"has no {name}", "Give a bundle made by molsub models export or import") from None
     except (BundleError, MemoryError):
         raise
-    except Exception as error:  # a damaged zip file raises many kinds, NotImplementedError and RuntimeError among them
-        found = f"is no bundle (neither a folder nor a readable zip file: {reason_of(error, 100)})"
+    except Exception as error:  # a damaged zip file raises many kinds
+        found = f"is not a bundle (neither a folder nor a readable zip file: {reason_of(error, 100)})"
         raise BundleError(path, found, "Give a .molsub file or folder, or copy it again") from None
 
 
@@ -457,17 +461,17 @@ def is_archive(path: Path) -> bool:
 
 
 def check_checkpoint(path: Path) -> None:
-    """Refuse what is no PyTorch checkpoint, which is a zip archive; PyTorch is not loaded for it.
+    """Refuse anything but a PyTorch checkpoint (a zip archive), without loading PyTorch.
 
     Raises
     ------
     BundleError
     """
     if not path.is_file():
-        raise BundleError(path, "is no file", "Check the path")
+        raise BundleError(path, "is not a file", "Check the path")
     if not is_archive(path):
-        remedy = "Load a file of PyTorch before 1.6 there and save it with a newer one; download a damaged one again"
-        raise BundleError(path, "is no PyTorch checkpoint (no zip archive)", remedy)
+        remedy = "Download it again if it is damaged; load and save it with PyTorch 1.6 or newer if it is older"
+        raise BundleError(path, "is not a PyTorch checkpoint (not a zip archive)", remedy)
 
 
 def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE) -> None:
@@ -476,7 +480,7 @@ def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE
     Raises
     ------
     MolSubError
-        If something is there and `overwrite` is false, or it is no bundle.
+        If `path` exists and `overwrite` is false, or it is not a bundle.
     OSError
         Of `path`, if it cannot be made.
     """
@@ -492,12 +496,12 @@ def check_target(path: Path, *, overwrite: bool = False, remedy: str = OVERWRITE
         try:
             read_entry(path, CARD, _CARD_CAP)
         except BundleError:
-            raise MolSubError(path, "is no bundle, and is not replaced", "Choose another name") from None
+            raise MolSubError(path, "is not a bundle, and is not replaced", "Choose another name") from None
     try_place(path)
 
 
 def bundle_hash(card: dict[str, Any]) -> str:
-    """SHA-256 of a bundle: of its card, which holds those of its members."""
+    """SHA-256 of a bundle's card, which holds those of its members."""
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 
@@ -524,7 +528,7 @@ def write_entries(path: Path, entries: dict[str, bytes], *, overwrite: bool = Fa
 
 
 def card_bytes(card: dict[str, Any]) -> bytes:
-    """A card as it is written; ValueError where it holds what JSON does not."""
+    """A card as JSON; ValueError for numbers that are not finite."""
     return (json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", ESCAPED)
 
 
@@ -547,7 +551,7 @@ def copy_bundle(source: Path, target: Path, *, overwrite: bool = False) -> None:
 
 
 def model_summary(card: dict[str, Any]) -> dict[str, Any]:
-    """What a reader of a result must know of the model."""
+    """What a report of a result says about the model."""
     keys = ("name", "architecture", "task", "class_order_verified", "created", "synthetic")
     return {
         **{key: card.get(key) for key in keys},
@@ -559,16 +563,16 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def patient_level(card: dict[str, Any], part: str) -> dict[str, Any]:
-    """What a card holds per patient of its own ``validation`` or ``test`` set; empty where it holds nothing.
+    """A card's results per patient on its own ``validation`` or ``test`` set; empty where it has none.
 
-    Of a recalibrated bundle it is of the probabilities before: say so with `earlier` wherever it is shown.
+    Of a recalibrated bundle they are from before the recalibration: say so with `earlier` wherever they are shown.
     """
     found: dict[str, Any] = ((card.get("metrics") or {}).get(part) or {}).get("patient") or {}
     return found
 
 
 def earlier(card: Mapping[str, Any]) -> str:
-    """What must stand beside a card's own figures: that they are from before a recalibration; else empty."""
+    """Label of a card's own figures that are from before a recalibration; else empty."""
     return "before the recalibration" if card.get("recalibration") else ""
 
 
@@ -578,11 +582,11 @@ def dated(card: dict[str, Any], title: str) -> str:
 
 
 def earlier_note(card: dict[str, Any]) -> str:
-    """`earlier` as a sentence, with what it does to the figures; empty where there is no recalibration."""
+    """`earlier` as a sentence, with its effect on the figures; empty where there is no recalibration."""
     if not earlier(card):
         return ""
-    # Exactly unchanged for one lesion in one view of two classes; a mean over views can order two patients anew.
-    ranks = " The AUC rests on ranks, which a recalibration hardly changes." if card.get("positive") else ""
+    # Unchanged for one lesion in one view of two classes; a mean over views can change the order of two patients.
+    ranks = " The AUC depends on ranks only, which a recalibration hardly changes." if card.get("positive") else ""
     return f"Figures of the model's own validation and test set are from {earlier(card)}.{ranks}"
 
 
@@ -599,7 +603,7 @@ def calibration_note(card: Mapping[str, Any]) -> str:
 
 
 def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """The card in words, in two columns: the same on the terminal, in reports, on its page and in Slicer."""
+    """Titles and texts of the card: the same on the terminal, in reports, on its page and in Slicer."""
     recipe, members = card["recipe"], len(card["members"])
     architecture = str(card["architecture"]) + (f", {members} networks averaged" if members > 1 else "")
     order = str(card.get("class_order_source") or "not recorded")
@@ -631,14 +635,14 @@ def card_lines(card: dict[str, Any]) -> list[str]:
 
 
 def card_warnings(card: dict[str, Any]) -> list[str]:
-    """What a bundle warns of; of very many the first, and how many more there are."""
+    """The card's warnings; the first `_WARNINGS_TOLD` and how many more there are."""
     told = list(card.get("warnings", ()))
     more = len(told) - _WARNINGS_TOLD
     return [*told[:_WARNINGS_TOLD], *([f"The model's card has {more} more warnings."] if more > 0 else [])]
 
 
 def trained_on(card: dict[str, Any]) -> str:
-    """How many patients the model was trained on: those of its validation and test sets are told apart."""
+    """How many patients the model was trained on, and how many were kept for validation and testing."""
     training = card.get("training") or {}
     cohort = training.get("cohort") or {}
     if training.get("summary") or not cohort:
@@ -657,7 +661,7 @@ def trained_on(card: dict[str, Any]) -> str:
 
 
 def test_figures(model: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any]]]:
-    """What a model's own test set was counted in, such as ``per patient, n = 78``, and its metrics.
+    """Unit of a model's own test set, such as ``per patient, n = 78``, and its metrics.
 
     Parameters
     ----------
@@ -674,10 +678,7 @@ def test_figures(model: Mapping[str, Any]) -> tuple[str, dict[str, dict[str, Any
 
 
 def test_summary(model: Mapping[str, Any]) -> list[str]:
-    """AUC and accuracy on the test set with their intervals, what they are counted in, and `earlier`; `model` as above.
-
-    Empty where there are none.
-    """
+    """AUC and accuracy on the test set with their 95 % CI, their unit, and `earlier`; empty where there are none."""
     unit, metrics = test_figures(model)
     found = []
     for name, title in (("auc", "AUC"), ("macro auc", "macro AUC"), ("accuracy", "accuracy")):
@@ -695,13 +696,13 @@ _PAPER = (
 )
 _PAPERS = "Published test AUCs of DenseNet121-CBAM, on another cohort, lie between 0.65 and 0.76: it is often wrong."
 _FLAWS = (
-    "The lesion must be outlined by a person; the model looks at nothing else and finds no lesion.",
-    "Performance on other devices, views and populations than those of the training is unknown until it is measured.",
+    "A person must outline the lesion; the model sees only the region around it and detects no lesions.",
+    "Performance on devices, views and populations other than those of the training is unknown until measured.",
 )
 
 
 def monai_metadata(card: dict[str, Any]) -> dict[str, Any]:
-    """Describe a bundle; values that the card lacks are left out, never guessed.
+    """Metadata of a bundle in MONAI's form; values that the card lacks are left out, never guessed.
 
     Parameters
     ----------
@@ -756,7 +757,7 @@ def _eval_metrics(card: dict[str, Any]) -> dict[str, float]:
 
 
 def _network_format(card: dict[str, Any]) -> dict[str, Any]:
-    """What goes into the network, and what comes out of it and of the bundle."""
+    """Input of the network and output of the bundle."""
     recipe, classes = card["recipe"], list(card["classes"])
     size, mean, std = (recipe.get(name) for name in ("size", "mean", "std"))
     image: dict[str, Any] = {
@@ -785,7 +786,7 @@ def _network_format(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -> None:
-    """Refuse before any work what `write_recalibrated` would refuse after it.
+    """Refuse before any work what `write_recalibrated` would refuse.
 
     Raises
     ------
@@ -796,7 +797,7 @@ def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -
         raise MolSubError(target, "is the bundle itself, which is not touched", "Choose another name for the new one")
     check_target(target, overwrite=overwrite, remedy="Choose another name, or remove it")
     if read_card(source).get("recalibration"):
-        raise BundleError(source, "is recalibrated already", "Give the bundle that it was made of")
+        raise BundleError(source, "is recalibrated already", "Give the bundle it was made from")
 
 
 def write_recalibrated(
@@ -809,7 +810,7 @@ def write_recalibrated(
     source, target : Path
         Folders, or files ending in ``.molsub``.
     change : dict
-        ``method``, ``slope`` (above 0), ``intercepts`` and what else is known of it, JSON-ready.
+        ``method``, ``slope`` (above 0), ``intercepts`` and further facts, JSON-ready.
     images : sequence of str
         Hashes of the images that it was fitted on, for their fingerprints.
 
@@ -851,7 +852,7 @@ def _next_version(version: str) -> str:
 
 
 def _moved(threshold: dict[str, Any], classes: list[str], change: dict[str, Any]) -> dict[str, Any]:
-    """A threshold where the recalibration moves it: exact for one lesion in one view, close for a mean of views."""
+    """A threshold after recalibration: exact for one lesion in one view, approximate for a mean of views."""
     value, (first, second) = float(threshold["value"]), change["intercepts"]
     if not 0 < value < 1:
         return threshold

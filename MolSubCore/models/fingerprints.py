@@ -1,15 +1,14 @@
 """Which images a model has seen, in a form that a bundle may carry: a keyed hash of each.
 
 An image's fingerprint is the first 8 bytes of HMAC-SHA256 of its `Mammogram.pixel_hash` under a random key that is
-drawn for every run and lies beside the fingerprints. What that gives away:
+drawn for every run and stored with the fingerprints. What they reveal:
 
-- Whoever holds an image, pixel for pixel, and the bundle can tell whether the model was trained on it. That is what
-  it is for.
-- Nothing of an image that one does not hold: pixels cannot be guessed, unlike patient ids, and no id goes in.
-- Two bundles of one cohort have no fingerprint in common, and no list of hashes made elsewhere fits: the key differs.
-- How many images there were. They are sorted, so that their order tells nothing.
+- To someone who has the bundle and an image, pixel for pixel: whether the model was trained on it (their purpose).
+- Nothing about other images: pixels, unlike patient ids, cannot be guessed, and no id is hashed.
+- Nothing by comparison: two bundles of one cohort share no fingerprint, because their keys differ.
+- How many images there were. They are sorted, so that their order reveals nothing.
 
-New images of an old patient have no fingerprint: only the hospital can know of them.
+New images of a known patient have no fingerprint: only the hospital can recognise them.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def read_fingerprints(content: Any) -> Fingerprints | None:
     Raises
     ------
     BundleError
-        If it is of another form.
+        If it has another form.
     """
     if content is None:
         return None
@@ -87,7 +86,7 @@ def read_fingerprints(content: Any) -> Fingerprints | None:
             parts[str(name)] = frozenset(data[start : start + _BYTES] for start in range(0, len(data), _BYTES))
         return Fingerprints(bytes.fromhex(content["key"]), parts)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        found = f"are of an unexpected form ({type(error).__name__})"
+        found = f"have an unexpected form ({type(error).__name__})"
         raise BundleError("fingerprints of the training images", found, "Export the model again") from None
 
 

@@ -26,7 +26,7 @@ _OLD_NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 #: The first PyTorch whose reader of files from before its version 1.6 runs nothing that is in them (CVE-2025-32434).
 _SAFE = (2, 6)
-#: What no ImageNet file holds: our attention; and the counters of normalisation, which older files lack.
+#: Not in ImageNet files: our attention; in older ones also the counters of normalisation.
 _NOT_EXPECTED = re.compile(r"(channel|spatial)_attention\.|num_batches_tracked$")
 
 
@@ -56,23 +56,22 @@ def read_pretrained(architecture: str, source: str) -> Pretrained:
     ----------
     architecture : str
     source : str
-        ``kept`` (what torchvision's download left in torch's cache; nothing is downloaded), ``auto`` (the same,
-        downloaded where it is not there), ``none``, or a local file: torchvision's ``.pth`` or a ``.safetensors``
+        ``kept`` (torchvision's file in torch's cache; nothing is downloaded), ``auto`` (the same,
+        downloaded where it is missing), ``none``, or a local file: torchvision's ``.pth`` or a ``.safetensors``
         with the same keys. An architecture that is trained from scratch by definition gets none by ``kept`` and
         ``auto``.
 
     Raises
     ------
     BundleError
-        If the architecture is unknown or takes no weights, if they are not there or cannot be downloaded, or if the
-        file holds others.
+        If the architecture is unknown or takes no weights, or if they are missing, cannot be downloaded or do not fit.
     """
     known = get_architecture(architecture)
     if source == "none" or (source in ("kept", "auto") and known.pretrained is None):
         return NO_PRETRAINED
     if known.pretrained is None:
         takes = ", ".join(name for name, one in ARCHITECTURES.items() if one.pretrained)
-        found = f"is {source}, and {architecture} is trained from scratch"
+        found = f"is {source}, but {architecture} is trained from scratch"
         raise BundleError("--pretrained", found, f"Leave it out, or choose one of {takes}")
     if source == "kept":
         _check_kept(known.pretrained)
@@ -101,14 +100,14 @@ def weight_file(name: str) -> str:
 
 
 def _check_kept(name: str) -> None:
-    """Nothing is downloaded that nobody asked for."""
+    """Refuse weights that would have to be downloaded."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / weight_file(name)
     if not file.is_file():
         remedy = (
-            f"--pretrained auto downloads them; or fetch {_imagenet(name).url} elsewhere and give --pretrained FILE"
+            f"--pretrained auto downloads them; or download {_imagenet(name).url} elsewhere and give --pretrained FILE"
         )
-        found = f"ImageNet's of {name} are not on this computer ({file.name} in torch's cache)"
-        raise BundleError("pretrained weights", found, f"{remedy}; --pretrained none begins from scratch")
+        found = f"are not on this computer (no {file.name} for {name} in torch's cache)"
+        raise BundleError("pretrained weights", found, f"{remedy}; --pretrained none trains from scratch")
 
 
 def _download(name: str) -> dict[str, Tensor]:
@@ -119,7 +118,7 @@ def _download(name: str) -> dict[str, Tensor]:
         raise BundleError(
             "pretrained weights",
             f"cannot be downloaded ({reason_of(error)})",
-            f"Fetch {entry.url} elsewhere and give it as --pretrained FILE, or use --pretrained none",
+            f"Download {entry.url} elsewhere and give it as --pretrained FILE, or use --pretrained none",
         ) from None
 
 
@@ -135,21 +134,21 @@ def _read(path: Path, name: str) -> dict[str, Tensor]:
         if is_archive(path):
             return read_tensors(path)
         if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE:
-            raise ValueError("PyTorch before 2.6 can be made to run code by this old format")
+            raise ValueError("PyTorch before 2.6 may run code in this old format")
         weights = torch.load(path, map_location="cpu", weights_only=True)  # torchvision's own files of before 2020
         if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-            raise ValueError("no dictionary of tensors")
+            raise ValueError("not a dictionary of tensors")
     except FileNotFoundError:
         raise BundleError(path, "does not exist", "Give --pretrained auto, none or an existing file") from None
     except Exception as error:
-        reason = reason_of(error, 300).partition(". ")[0]  # torch goes on with advice to trust the file
-        remedy = f"Fetch {_imagenet(name).url}"
-        raise BundleError(path, f"is no weight file of torchvision ({reason})", remedy) from None
+        reason = reason_of(error, 300).partition(". ")[0]  # torch then advises to trust the file
+        remedy = f"Download {_imagenet(name).url}"
+        raise BundleError(path, f"is not a torchvision weight file ({reason})", remedy) from None
     return dict(weights)
 
 
 def _fitted(architecture: str, known: Architecture, weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Every backbone weight exactly once, by our names; anything left over or missing is an error that names it."""
+    """Every backbone weight exactly once, by our names; an error names any that is left over or missing."""
     remedy = f"Give the weights of torchvision's {known.pretrained} ({_imagenet(str(known.pretrained)).url})"
     own = model_without_weights(architecture, 2).state_dict()
     stem = f"{known.stem}.weight"

@@ -16,13 +16,13 @@ from MolSubCore.models.registry import Architecture, get_architecture, model_wit
 from MolSubCore.models.unpickle import is_finite, read_tensors
 
 ARCHITECTURE, DROPOUT = "densenet121-cbam", 0.3
-#: Was never published, and would take the published weights of `ARCHITECTURE` without a word.
+#: Was never published, but would silently take the published weights of `ARCHITECTURE`.
 _NEVER_PUBLISHED = "densenet121-cbam-text"
 
 
 @dataclass(frozen=True)
 class _Published:
-    """Class order of a published checkpoint, and what must be said about it."""
+    """Class order of a published checkpoint, its source and warnings."""
 
     classes: tuple[str, ...]
     verified: bool
@@ -62,7 +62,7 @@ def read_published(path: Path, architecture: str = ARCHITECTURE) -> dict[str, Te
     Raises
     ------
     BundleError
-        If the file is no checkpoint, or of another architecture (the first wrong key is named).
+        If the file is not a checkpoint, or of another architecture (the first wrong key is named).
     """
     known = get_architecture(architecture)
     if architecture == _NEVER_PUBLISHED:
@@ -81,8 +81,8 @@ def read_published(path: Path, architecture: str = ARCHITECTURE) -> dict[str, Te
     if wrong:
         raise BundleError(
             path,
-            f"is no {known.title}: {wrong[0]} ({len(wrong)} such)",
-            "Give one of the published files, or the --architecture it is of",
+            f"is not a {known.title}: {wrong[0]} ({len(wrong)} such)",
+            "Give one of the published files, or its --architecture",
         )
     if not is_finite(tensors):
         raise BundleError(path, "holds weights that are not finite", "Download it again")
@@ -96,12 +96,12 @@ def _with_dropout_names(tensors: dict[str, Tensor], known: Architecture) -> dict
 
 
 def _layout_warnings(architecture: str) -> tuple[str, ...]:
-    """What is to be said of a network that was compared with its published code by its names and shapes only."""
+    """The warning about a network that was compared with its published code by names and shapes only."""
     if architecture == ARCHITECTURE:
         return ()
     title = get_architecture(architecture).title
     return (
-        f"The weights fit {title} by name and shape; that the published network computed the same from them was"
+        f"The weights fit {title} by name and shape; whether the published network computes the same from them was"
         " never verified.",
     )
 
@@ -132,7 +132,7 @@ def import_published(
     Raises
     ------
     BundleError
-        If the file does not fit the task, or `class_order` is no permutation of its classes.
+        If the file does not fit the task, or `class_order` is not a permutation of its classes.
     """
     if task not in _PUBLISHED:
         raise BundleError("task", f"is {task}, published models have {', '.join(_PUBLISHED)}", "Choose one of these")
@@ -156,8 +156,8 @@ def import_published(
         recipe=get_recipe("published-2025").to_dict(),
         dropout=DROPOUT,
         training={
-            "summary": "imported as a checkpoint of the paper (312 of 390 patients of one hospital, Hologic), on the"
-            " word of whoever imported it: nothing in such a file says where its weights are from"
+            "summary": "imported as a checkpoint of the paper (312 of 390 patients of one hospital, Hologic); not"
+            " verified: the file does not say where its weights come from"
         },
         vendors=["HOLOGIC"],
         class_order_verified=known.verified,

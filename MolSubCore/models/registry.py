@@ -22,9 +22,9 @@ class Architecture:
     Attributes
     ----------
     title : str
-        For people.
+        Shown to users.
     build : callable
-        ``build(classes, dropout)`` gives the model with random weights. What `dropout` drops is said there.
+        ``build(classes, dropout)`` gives the model with random weights; see there for what `dropout` drops.
     default_layers : tuple of str
         Layers whose heatmaps are shown unless others are asked for.
     source : str
@@ -74,7 +74,7 @@ _DENSENET_BLOCKS = tuple(f"features.denseblock{number}" for number in (1, 2, 3))
 
 
 def _densenet(title: str, source: str, **weights: Any) -> Architecture:
-    """One of the networks that differ in what they start from only."""
+    """One of the networks that differ only in their initial weights."""
     return Architecture(
         title,
         _built_by("densenet", "DenseNet121"),
@@ -203,7 +203,7 @@ def resolve_layer(model: nn.Module, dotted: str) -> nn.Module:
     Raises
     ------
     MolSubError
-        If there is none; names that look alike are given.
+        If there is none; similar names are given.
     """
     if dotted:
         try:

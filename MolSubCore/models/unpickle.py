@@ -1,8 +1,8 @@
 """Tensors out of a PyTorch checkpoint, without running anything that is in it.
 
-A ``.pth`` file is a zip archive of one pickle and the bytes of its storages. The pickle may hold a
-whole module, whose classes would be imported and whose code would be run. Here every class becomes an
-inert one, and only tensors, dictionaries and the tree of modules are kept.
+A ``.pth`` file is a zip archive of one pickle and the bytes of its storages. The pickle may hold a whole module, whose
+classes would be imported and whose code would be run. Here every class is replaced by an inert one, and only tensors,
+dictionaries and the tree of modules are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from MolSubCore.errors import BundleError, reason_of
 from MolSubCore.models.card import check_checkpoint
 
-#: The largest pickle read, the most modules walked through, how deep a state_dict may lie in dictionaries.
+#: Largest pickle in bytes, most modules, deepest dictionary that may hold a state_dict.
 _PICKLE_CAP, _MODULES_CAP, _DEPTH_CAP = 4 << 20, 10_000, 3
 _TYPES = {
     "FloatStorage": torch.float32,
@@ -35,8 +35,8 @@ _TYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-#: What torch.save writes, at pickle protocols 2 to 4. Left out: classes by other ways than their name, byte arrays
-#: (their length is allocated before a byte is read), frozen sets.
+#: What torch.save writes, at pickle protocols 2 to 4. Left out: classes other than by name, byte arrays (their length
+#: is allocated before a byte is read), frozen sets.
 _OPERATIONS = frozenset(b"".join((
     pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK,
     pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2,
@@ -126,8 +126,8 @@ _PurePython: Any = pickle._Unpickler
 class InertUnpickler(_PurePython):  # type: ignore[misc]
     """Resolves no class but the stand-ins above.
 
-    Written on Python's own unpickler: the faster one in C allocates what a memo index says, up to 64 GiB,
-    and cannot be kept from single operations.
+    Based on Python's own unpickler: the faster one in C allocates what a memo index says, up to 64 GiB, and single
+    operations cannot be disabled.
     """
 
     dispatch: ClassVar = {code: run for code, run in _PurePython.dispatch.items() if code in _OPERATIONS}
@@ -195,7 +195,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     BundleError
-        If it is no such file.
+        If it is not such a file.
     """
     check_checkpoint(path)
     try:

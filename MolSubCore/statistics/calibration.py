@@ -1,8 +1,8 @@
-"""Calibration: a temperature fitted on validation, and how far probabilities are from what happened."""
+"""Calibration: a temperature fitted on validation, and how far probabilities are from observed frequencies."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from MolSubCore.errors import MolSubError
 from MolSubCore.statistics.intervals import wilson
 from MolSubCore.statistics.scores import Predictions, Scores
-from MolSubCore.statistics.validation import Validation, refuse_fitted, scale
+from MolSubCore.statistics.validation import Validation, refuse_fitted
 
 Floats = NDArray[np.float64]
 Binning = Literal["width", "count"]
@@ -21,7 +21,7 @@ Binning = Literal["width", "count"]
 #: Patients that a bin of a reliability figure should hold.
 _PER_BIN = 15
 
-#: Temperatures that are searched. Logits that separate the classes perfectly want 0, useless ones infinity.
+#: Range of the search. Logits that separate the classes perfectly would give 0, useless ones infinity.
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -49,7 +49,7 @@ class Temperature:
     def apply(self, predictions: Predictions) -> Predictions:
         """The predictions calibrated; MolSubError where it was fitted on one of the patients."""
         refuse_fitted(self.patients, predictions.study_id, "temperature")
-        return scale(predictions, self.value)
+        return replace(predictions, logits=predictions.logits / self.value)
 
 
 def fit_temperature(validation: Validation) -> Temperature:
@@ -77,7 +77,7 @@ def fit_temperature(validation: Validation) -> Temperature:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Patients of one bin: predicted on average, and what happened, with Wilson's 95 % CI.
+    """Patients of one bin: mean predicted probability and observed frequency, with Wilson's 95 % CI.
 
     The bin holds probabilities above `start` up to and including `end`; the first one also 0.
     """
@@ -105,7 +105,7 @@ class Calibration:
     ece : float
         Expected calibration error: the mean over patients of their bin's |predicted - observed|.
     of : str
-        What the bins are of: a class, or ``likeliest class`` (its probability, and whether it is right).
+        A class, or ``likeliest class`` (its probability, and whether it is right).
     binning : str
         ``10 bins of equal width`` and the like.
     bins : tuple of ReliabilityBin
@@ -141,7 +141,7 @@ def calibration(
         Of lesions, images or patients.
     classes : tuple of str
     positive : str or None
-        Class whose probability is looked at, against all others; None: all classes.
+        Class that is assessed against all others; None: all classes.
     bins : int
     binning : {"width", "count"}
         Bins of equal width, or with equal numbers of patients (as far as ties allow).

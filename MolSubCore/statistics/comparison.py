@@ -1,4 +1,4 @@
-"""Comparison of models on the same patients: AUC by DeLong, accuracy by McNemar, corrected for their number."""
+"""Comparison of models on the same patients: AUC by DeLong, accuracy by McNemar, corrected for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.statistics.delong import Auc, AucDifference, paired_test, patient_auc
-from MolSubCore.statistics.intervals import LEVEL
+from MolSubCore.statistics.intervals import Z
 from MolSubCore.statistics.scores import Scores
 
 Correction = Literal["holm", "bonferroni"]
@@ -30,9 +30,9 @@ class AccuracyDifference:
     low, high : float
         The 95 % CI of the difference (Bonett and Price 2012), which has a width even without discordance.
     only_first, only_second : int
-        Patients that only the first or only the second model has right: all that McNemar's test looks at.
+        Patients that only the first or only the second model classifies correctly.
     p_exact, p_mid : float
-        McNemar's test, two-sided: exact (never too small), and mid-p (Fagerland 2013), which is not as cautious.
+        McNemar's test, two-sided: exact (conservative), and mid-p (Fagerland 2013).
     """
 
     first: float
@@ -59,7 +59,7 @@ class ModelComparison:
         None where it is undefined; `why` says so.
     accuracy : AccuracyDifference
     p_auc_adjusted, p_accuracy_adjusted : float or None
-        For the number of comparisons; the accuracies' are of the exact test.
+        For the number of comparisons; for accuracies, of the exact test.
     correction : str
         ``holm`` or ``bonferroni``.
     why : str
@@ -106,7 +106,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> AccuracyDifference:
 def _bonett_price(only_first: int, only_second: int, count: int) -> tuple[float, float]:
     """Interval of a difference of paired shares: Wald's with one patient more in each discordant cell."""
     first, second = (only_first + 1) / (count + 2), (only_second + 1) / (count + 2)
-    half = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((first + second - (first - second) ** 2) / (count + 2))
+    half = Z * np.sqrt((first + second - (first - second) ** 2) / (count + 2))
     return float(max(first - second - half, -1)), float(min(first - second + half, 1))
 
 
@@ -190,7 +190,7 @@ def _aligned(patients: Mapping[str, Scores]) -> dict[str, Scores]:
         place = {unit: row for row, unit in enumerate(part.unit.tolist())}
         rows = np.array([place.get(unit, -1) for unit in first.unit.tolist()], np.int64)
         if len(part.label) != len(rows) or (rows < 0).any() or not np.array_equal(first.label, part.label[rows]):
-            problem = f"'{next(iter(found))}' and '{name}' are of other patients or labels"
+            problem = f"'{next(iter(found))}' and '{name}' have different patients or labels"
             raise MolSubError("models", problem, "Compare models of one task on one test set")
         found[name] = part.select(rows)
     return found

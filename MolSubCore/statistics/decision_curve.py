@@ -1,4 +1,4 @@
-"""Decision curve: what acting on a model is worth, between treating all and treating none (Vickers and Elkin 2006)."""
+"""Decision curves: net benefit of a model against treating all and treating none (Vickers and Elkin 2006)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def decision_curve(
 ) -> DecisionCurve:
     """Net benefit over patients: ``TP / n - FP / n * t / (1 - t)``, positive from probability t on.
 
-    The probabilities are taken at their word: calibrate them first.
+    The probabilities are taken as frequencies: calibrate them first.
 
     Raises
     ------

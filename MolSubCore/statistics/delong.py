@@ -1,7 +1,7 @@
 """DeLong's variance of an AUC, its interval, and tests of two AUCs (DeLong, DeLong and Clarke-Pearson 1988).
 
-The fast way of Sun and Xu (2014): ranks instead of all pairs, so n log n. The unit of analysis is the
-patient: every function takes one score per patient, and `patient_auc` makes these from the scores of images.
+Computed by ranks (Sun and Xu 2014), n log n. The unit of analysis is the patient: every function takes one score
+per patient, and `patient_auc` makes these from the scores of images.
 With two views a patient, DeLong over images holds its 95 % in 83 to 88 % of cohorts only.
 
 Where nothing varies DeLong's variance is 0 and would claim certainty. Then, and only then:
@@ -22,15 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from MolSubCore.errors import MolSubError, counted
-from MolSubCore.statistics.intervals import LEVEL, newcombe
+from MolSubCore.statistics.intervals import Z, newcombe
 from MolSubCore.statistics.scores import Scores, by_appearance
 
 Floats = NDArray[np.float64]
 
 #: In units of the largest possible influence; below it there is rounding only.
 _ROUNDING = 1e-12
-
-_Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +66,9 @@ class Auc:
         if deviation == 0 or not 0 < self.value < 1:
             return AucInterval(*_newcombe(self), "Newcombe")
         if scale == "plain":
-            low, high = np.clip([self.value - _Z * deviation, self.value + _Z * deviation], 0, 1)
+            low, high = np.clip([self.value - Z * deviation, self.value + Z * deviation], 0, 1)
             return AucInterval(float(low), float(high), "DeLong")
-        half = _Z * deviation / (self.value * (1 - self.value))
+        half = Z * deviation / (self.value * (1 - self.value))
         low, high = special.expit(special.logit(self.value) + np.array([-half, half]))
         return AucInterval(float(low), float(high), "DeLong, logit")
 
@@ -124,7 +122,7 @@ def auc(score: ArrayLike, positive: ArrayLike) -> Auc:
     Raises
     ------
     MolSubError
-        If a score is no finite number, or a class has fewer than two patients: one has no variance.
+        If a score is not a finite number, or a class has fewer than two patients: one has no variance.
     """
     scores, label = np.asarray(score, np.float64), np.asarray(positive, bool)
     if scores.ndim != 1 or scores.shape != label.shape:
@@ -176,7 +174,7 @@ def patient_auc(scores: Scores, classes: tuple[str, ...], positive: str | None) 
 def _macro(scores: Floats, positive: NDArray[np.bool_], label: NDArray[np.int64]) -> Auc:
     """The mean of one AUC per row."""
     if not np.isfinite(scores).all():
-        raise MolSubError("AUC", "a score is no finite number", "Predict these patients again")
+        raise MolSubError("AUC", "a score is not a finite number", "Predict these patients again")
     counts = np.stack([positive.sum(axis=1), (~positive).sum(axis=1)])
     if counts.size == 0 or counts.min() < 2:
         least = int(counts.min()) if counts.size else 0
@@ -218,13 +216,16 @@ def paired_test(first: Auc, second: Auc) -> AucDifference:
         If the patients' classes differ.
     """
     if not np.array_equal(first.label, second.label):
-        raise MolSubError("AUCs", "are of other patients, a paired test needs the same", "Give the same patients")
+        raise MolSubError("AUCs", "are of different patients, a paired test needs the same", "Give the same patients")
     if np.array_equal(first.ranks, second.ranks):
         return AucDifference(first.value, second.value, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, "same ranking")
     influence = first.influence - second.influence
     if not _varies(influence, first.sizes):
         return _mover(first, second)
-    return _wald(first, second, float(influence @ influence) ** 0.5, "DeLong, paired")
+    value, deviation = first.value - second.value, float(influence @ influence) ** 0.5
+    half, z = Z * deviation, value / deviation
+    low, high = max(value - half, -1.0), min(value + half, 1.0)
+    return AucDifference(first.value, second.value, value, deviation, low, high, z, _two_sided(z), "DeLong, paired")
 
 
 def _varies(influence: Floats, sizes: tuple[int, int]) -> bool:
@@ -234,14 +235,6 @@ def _varies(influence: Floats, sizes: tuple[int, int]) -> bool:
 def _newcombe(area: Auc) -> tuple[float, float]:
     value = min(max(area.value, 0.0), 1.0)
     return newcombe(value, *area.sizes)
-
-
-def _wald(first: Auc, second: Auc, deviation: float, method: str) -> AucDifference:
-    value = first.value - second.value
-    half = _Z * deviation
-    z = value / deviation
-    low, high = max(value - half, -1.0), min(value + half, 1.0)
-    return AucDifference(first.value, second.value, value, deviation, low, high, z, _two_sided(z), method)
 
 
 def _two_sided(z: float) -> float:
@@ -255,6 +248,6 @@ def _mover(first: Auc, second: Auc) -> AucDifference:
     below = float(np.hypot(first.value - low_1, high_2 - second.value))
     above = float(np.hypot(high_1 - first.value, second.value - low_2))
     towards_0 = below if value > 0 else above
-    z = 0.0 if value == 0 else _Z * value / towards_0
+    z = 0.0 if value == 0 else Z * value / towards_0
     low, high = value - below, value + above
     return AucDifference(first.value, second.value, value, 0.0, low, high, z, _two_sided(z), "Newcombe, MOVER")

@@ -3,7 +3,7 @@
 Continuous variables: one-way ANOVA where every group passes as normal and the variances as equal, Welch's ANOVA
 where only the variances differ, else Kruskal-Wallis. Normal is a group of 3 to 300 patients with a Shapiro-Wilk
 p of 0.05 or more, or a larger one with |skewness| <= 2 and |excess kurtosis| <= 4 (Kim 2013), because
-in large groups Shapiro-Wilk rejects what does not matter. Equal are variances with a Levene p (around
+Shapiro-Wilk rejects irrelevant deviations in large groups. Variances are equal with a Levene p (around
 the median) of 0.05 or more.
 
 Categorical variables: Pearson's chi-square where every expected count is 5 or more, else likelihood ratio.
@@ -27,7 +27,7 @@ from MolSubCore.errors import MolSubError, counted
 
 Floats = NDArray[np.float64]
 
-#: Of the tests that choose a test.
+#: Level of the tests that choose the test.
 ALPHA = 0.05
 _SHAPIRO_MOST = 300
 _SKEWNESS, _KURTOSIS = 2.0, 4.0
@@ -36,7 +36,7 @@ _EXPECTED = 5.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups; p also adjusted by Bonferroni for all pairs."""
+    """Two groups; `p_adjusted` by Bonferroni for all pairs."""
 
     first: str
     second: str
@@ -96,12 +96,12 @@ def compare_continuous(groups: Mapping[str, ArrayLike]) -> GroupTest:
     Raises
     ------
     MolSubError
-        If a value is no finite number.
+        If a value is not a finite number.
     """
     known = {name: np.asarray(values, np.float64) for name, values in groups.items()}
     for name, values in known.items():
         if not np.isfinite(values).all():
-            raise MolSubError(name, "has a value that is no finite number", "Leave out missing values")
+            raise MolSubError(name, "has a value that is not a finite number", "Leave out missing values")
     known = {name: values for name, values in known.items() if len(values)}
     if len(known) < 2:
         return GroupTest("none", "fewer than two groups have values")
@@ -113,14 +113,14 @@ def compare_continuous(groups: Mapping[str, ArrayLike]) -> GroupTest:
     p = float(stats.levene(*known.values(), center="median").pvalue)
     if p < ALPHA:
         return _welch(known, f"normal in every group, variances differ (Levene p = {p:.3g})")
-    return _anova(known, f"normal in every group, variances alike (Levene p = {p:.3g})")
+    return _anova(known, f"normal in every group, variances equal (Levene p = {p:.3g})")
 
 
 def not_normal(groups: Mapping[str, Floats]) -> str:
-    """Why the groups cannot be taken for normal, by the rule of this module; empty where they can."""
+    """Why the groups do not count as normal by the rule of this module; empty where they do."""
     for name, values in groups.items():
         if len(values) < 3:
-            return f"'{name}' has {counted(len(values), 'value')}, too few to look at their distribution"
+            return f"'{name}' has {counted(len(values), 'value')}, too few to test for normality"
         if np.ptp(values) == 0:
             return f"'{name}' has one value only"
         if len(values) <= _SHAPIRO_MOST:
@@ -183,7 +183,7 @@ def _kruskal(groups: dict[str, Floats], rule: str) -> GroupTest:
 
 
 def _not_below_0(statistic: float) -> float:
-    """A statistic that rounding has put below 0, as of equal means, is 0."""
+    """0 for a statistic that rounding has put below 0, as with equal means."""
     return max(float(statistic), 0.0)
 
 
@@ -206,7 +206,7 @@ def compare_categorical(counts: ArrayLike, groups: tuple[str, ...]) -> GroupTest
     """
     table = np.asarray(counts, np.int64)
     if table.ndim != 2 or table.shape[1] != len(groups) or (table < 0).any():
-        raise MolSubError("counts", f"have the shape {table.shape} for {len(groups)} groups", "Give a column to each")
+        raise MolSubError("counts", f"have shape {table.shape} for {len(groups)} groups", "Give one column per group")
     used = table.sum(axis=0) > 0
     names = tuple(name for name, use in zip(groups, used, strict=True) if use)
     table = table[table.sum(axis=1) > 0][:, used]

@@ -1,8 +1,8 @@
-"""95 % CIs over patients: views and lesions of one patient are never taken for independent.
+"""95 % CIs over patients: views and lesions of one patient never count as independent.
 
 Shares have Wilson's interval with the effective number of units; AUCs and macro means an interval on the
 logit scale with the deviation of a bootstrap that draws patients whole. Percentiles of the bootstrap
-alone hold an AUC near 1 in 86 to 91 % of cohorts of 80 patients.
+alone cover an AUC near 1 in only 86 to 91 % of cohorts of 80 patients.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from MolSubCore.statistics.metrics import Ratio, all_ratios, compute
 from MolSubCore.statistics.scores import Scores, by_appearance
 
 LEVEL = 0.95
+#: Its two-sided quantile of the normal distribution, 1.96.
+Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 
-#: Views of one patient are taken to agree at least this far: a few errors cannot tell that they do not.
+#: Least intraclass correlation of views of one patient: a few errors are too few to show a lower one.
 LEAST_CORRELATION = 0.5
 
 
@@ -32,7 +34,7 @@ class Estimate:
     value, low, high : float or None
     method : str
         ``Wilson over patients`` for shares; ``logit, bootstrap over patients`` for AUCs and macro means,
-        but ``Newcombe over patients`` or ``Wilson over patients`` where resampling cannot vary.
+        but ``Newcombe over patients`` or ``Wilson over patients`` where resamples do not vary.
     undefined : float
         Share of resamples in which the metric was undefined.
     """
@@ -148,11 +150,11 @@ def _share(ratio: Ratio, value: float, patient: NDArray[np.generic], undefined: 
 
 
 def effective_count(ratio: Ratio, patient: NDArray[np.generic]) -> float:
-    """Number of independent units that a share among clustered units is worth (Rao and Scott 1992).
+    """Effective number of independent units of a share among clustered units (Rao and Scott 1992).
 
     One unit per patient: the number of patients. Several: the number of units over the design effect,
     which is estimated from the patients' totals and is never below that of `LEAST_CORRELATION`. Where
-    the totals tell nothing, the number of patients.
+    the totals do not vary, the number of patients.
     """
     _, group = by_appearance(patient[ratio.among])
     units = np.bincount(group)
@@ -167,9 +169,8 @@ def effective_count(ratio: Ratio, patient: NDArray[np.generic]) -> float:
 
 def wilson(share: float, count: float) -> tuple[float, float]:
     """Wilson's score interval (1927) of a share among `count` units; neither need be whole."""
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    centre = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = Z / (1 + Z**2 / count) * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     low = 0.0 if share <= 0 else max(float(centre - half), 0.0)
     high = 1.0 if share >= 1 else min(float(centre + half), 1.0)
     return low, high
@@ -177,12 +178,11 @@ def wilson(share: float, count: float) -> tuple[float, float]:
 
 def newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
     """Newcombe's score interval of an AUC (2006, method 5), which has a width even at 0 and 1."""
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
     spare = (positives + negatives) / 2 - 1
 
     def beyond(a: float) -> float:
         spread = 1 + spare * (1 - a) / (2 - a) + spare * a / (1 + a)
-        return (value - a) ** 2 - z**2 * a * (1 - a) * spread / (positives * negatives)
+        return (value - a) ** 2 - Z**2 * a * (1 - a) * spread / (positives * negatives)
 
     low = 0.0 if value <= 0 else float(optimize.brentq(beyond, 0.0, value - 1e-9))
     high = 1.0 if value >= 1 else float(optimize.brentq(beyond, value + 1e-9, 1.0))

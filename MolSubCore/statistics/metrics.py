@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: Metrics that are a share of units: name to (counted, among).
+#: Metrics of one class that are a share of units.
 RATIOS = ("sensitivity", "specificity", "ppv", "npv")
 
 

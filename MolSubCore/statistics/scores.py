@@ -127,7 +127,7 @@ class Scores:
 
 
 def by_appearance(keys: NDArray[np.generic] | Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Groups of equal keys, numbered as they first appear: salted ids are of another order in every study.
+    """Groups of equal keys, numbered as they first appear: the order of salted ids differs in every study.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def ensemble(members: Sequence[Predictions]) -> Scores:
         same = (np.array_equal(getattr(first, name), getattr(other, name)) for name in ("case", "lesion", "label"))
         if first.classes != other.classes or not all(same):
             raise MolSubError(
-                "predictions", "of the folds are of different lesions or classes", "Train the folds on one split"
+                "predictions", "of the folds have different lesions or classes", "Train the folds on one split"
             )
     mean = np.mean([member.probabilities() for member in members], axis=0)
     return Scores(mean, first.label, first.study_id, first.case, first.laterality)
@@ -178,7 +178,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises
     ------
     MolSubError
-        If the file is missing or of another form.
+        If the file is missing or damaged.
     """
     try:
         with open_file(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as file:
@@ -191,13 +191,13 @@ def read_predictions(path: Path) -> Predictions:
         logits = np.array(columns[len(_COLUMNS) :], dtype=np.float64).T.reshape(len(rows), len(names))
         case, label = text["case"].astype(np.int64), text["label"].astype(np.int64)
         if ((label < 0) | (label >= len(names))).any():
-            raise ValueError("a label is of no class")
+            raise ValueError("a label has no class")
         if not np.isfinite(logits).all():
-            raise ValueError("a logit is no finite number")
+            raise ValueError("a logit is not a finite number")
         return Predictions(
             text["study_id"], case, text["lesion"], text["laterality"], text["view"], label, logits, tuple(names)
         )
     except (OSError, ValueError, IndexError, OverflowError, csv.Error) as error:
         raise MolSubError(
-            path, f"is no table of predictions ({reason_of(error)})", "Resume the training to write it again"
+            path, f"is not a table of predictions ({reason_of(error)})", "Resume the training to write it again"
         ) from None

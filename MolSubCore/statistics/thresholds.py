@@ -16,7 +16,7 @@ from MolSubCore.statistics.validation import Validation, refuse_fitted
 
 Rule = Literal["youden", "sensitivity", "specificity"]
 
-#: Rules of the thresholds that are reported, with the share that two of them hold to.
+#: Rules of the thresholds that are reported, with the least share of two of them.
 RULES: tuple[tuple[Rule, float], ...] = (("youden", 0.9), ("sensitivity", 0.9), ("specificity", 0.9))
 
 
@@ -31,9 +31,9 @@ class Threshold:
     index : int
         Of the positive class.
     rule : str
-        How it was chosen, for people.
+        How it was chosen, in words.
     sensitivity, specificity : float
-        On validation, where it was chosen: flattering, never to be reported as a result.
+        On validation, where it was chosen: optimistic, never to be reported as a result.
     patients : frozenset of str
         Salted ids of the patients it was chosen on.
     """
@@ -90,7 +90,7 @@ def choose_threshold(validation: Validation, positive: str, rule: Rule = "youden
     Raises
     ------
     MolSubError
-        If the validation set has one class only, or `at_least` is no share.
+        If the validation set has one class only, or `at_least` is not from 0 to 1.
     """
     if positive not in validation.classes:
         raise MolSubError("positive", f"unknown class '{positive}'", f"Choose one of {', '.join(validation.classes)}")
@@ -117,7 +117,7 @@ def _candidates(
     """All thresholds that differ, ascending, with their sensitivities and specificities."""
     distinct = np.unique(score)
     between = distinct[:-1] + np.diff(distinct) / 2
-    between = np.where(between > distinct[:-1], between, distinct[1:])  # neighbours without a number between them
+    between = np.where(between > distinct[:-1], between, distinct[1:])  # adjacent floats
     candidates = np.concatenate([[0.0], between, [np.nextafter(1.0, 2.0)]])
     found = actual.sum() - np.searchsorted(np.sort(score[actual]), candidates, side="left")
     spared = np.searchsorted(np.sort(score[~actual]), candidates, side="left")

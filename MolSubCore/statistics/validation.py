@@ -1,7 +1,7 @@
 """The validation predictions of a run: the only thing that a temperature or a threshold may be fitted on.
 
-What is fitted keeps the ids of its patients, and refuses to be used on any of them: so nothing that
-was fitted on a test set can be reported on it.
+What is fitted keeps the ids of its patients and cannot be applied to any of them, so that nothing fitted on a
+test set can be reported on it.
 """
 
 from __future__ import annotations
@@ -52,12 +52,7 @@ class Validation:
 
     def scaled(self, temperature: float) -> Validation:
         """The same with all logits divided by a temperature."""
-        return Validation(tuple(scale(fold, temperature) for fold in self.folds))
-
-
-def scale(predictions: Predictions, temperature: float) -> Predictions:
-    """The same with all logits divided by a temperature."""
-    return replace(predictions, logits=predictions.logits / temperature)
+        return Validation(tuple(replace(fold, logits=fold.logits / temperature) for fold in self.folds))
 
 
 def refuse_fitted(fitted_on: frozenset[str], patients: Iterable[object], what: str) -> None:

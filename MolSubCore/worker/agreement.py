@@ -57,7 +57,7 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _one(options: Mapping[str, Any], rule: str | None, *, among_others: bool = False) -> dict[str, Any]:
-    """One image; where it is one of many, an empty consensus is told in its result and does not end the job."""
+    """One image; among others, an empty consensus is reported in its result and does not end the job."""
     require("agreement", options, "image", "first", "second")
     if rule and options.get("out"):
         _check_out(Path(options["out"]))
@@ -101,7 +101,7 @@ def _write(options: Mapping[str, Any], mammogram: Mammogram, mask: NDArray[np.ui
 def _check_out(out: Path) -> None:
     """Refuse a place for a mask before any work."""
     if not out.name.endswith((".nii.gz", ".nrrd")):
-        raise MolSubError("consensus", f"is to be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
+        raise MolSubError("consensus", f"would be written to '{out}'", "Give out, a file ending in .nii.gz or .nrrd")
     if os.path.lexists(out):
         raise MolSubError(out, "exists already", "Choose another file")
     try_place(out)

@@ -1,4 +1,4 @@
-"""What a warm worker keeps: the last mammograms, and the last bundle, as long as their files stay as they are."""
+"""What a warm worker keeps: the last mammograms and the last bundle, as long as their files do not change."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value")
 PathText = str | os.PathLike[str]
 
-#: Four views, and those of the patient before.
+#: Four views, and those of the previous patient.
 _MAMMOGRAMS, _BUNDLES = 8, 1
 
 
 class Kept(Generic[_Value]):
-    """The last values that were read, by what identifies them.
+    """The last values that were read, by key.
 
     Parameters
     ----------
     most : int
-        How many are kept; the one used longest ago goes first.
+        How many are kept; the least recently used goes first.
     """
 
     def __init__(self, most: int) -> None:
@@ -39,7 +39,7 @@ class Kept(Generic[_Value]):
         """The value of this key; read now, and kept, where it is new."""
         if key not in self._values:
             while len(self._values) >= self._most:
-                self._values.popitem(last=False)  # before the next is read, so that both need not fit into memory
+                self._values.popitem(last=False)  # before reading, so that both need not fit into memory
             self._values[key] = read()
         self._values.move_to_end(key)
         return self._values[key]
@@ -59,10 +59,7 @@ def cached_mammogram(path: PathText) -> Mammogram:
 
 
 def mammogram_of(entry: Mapping[str, str]) -> Mammogram:
-    """The mammogram of a request's ``image``, with the request's ``view`` where the file does not tell it.
-
-    A program that has only the pixels left still knows it.
-    """
+    """The mammogram of a request's ``image``, with the request's ``view`` where the file does not state it."""
     found = cached_mammogram(entry["image"])
     return found if found.view or not entry.get("view") else replace(found, view=entry["view"])
 
@@ -77,6 +74,6 @@ def cached_bundle(name: PathText, device: str = "auto") -> Bundle:
 
 
 def forget() -> None:
-    """Let go of everything that is kept."""
+    """Empty both caches."""
     _mammograms.clear()
     _bundles.clear()

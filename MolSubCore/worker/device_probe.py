@@ -1,4 +1,4 @@
-"""Whether PyTorch really computes on a device: that it sees one does not mean that it has kernels for it."""
+"""Whether PyTorch can compute on a device: it may see one that it has no kernels for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from MolSubCore.errors import reason_of
 
 _GIB = 1 << 30
-_DRIVER = "Update the GPU's driver, or install a PyTorch whose CUDA it can run; meanwhile the processor (cpu) computes"
+_DRIVER = "Update the GPU's driver, or install a PyTorch whose CUDA it can run; until then the processor (cpu) is used"
 _KERNELS = {
     "cuda": "Install a PyTorch built for this GPU, or choose the processor (cpu) as the device",
     "cpu": "Install PyTorch again",
@@ -47,7 +47,7 @@ def probe(device: str, *, driver: str | None = None) -> tuple[dict[str, Any], li
     for name in (["cuda"] if available else []) + ([] if device == "cuda" else ["cpu"]):
         try:
             seconds = kernel_seconds(name)
-        except Exception as error:  # whatever a driver or a library raises
+        except Exception as error:  # drivers and libraries raise many kinds
             text = reason_of(error)
             place = "GPU" if name == "cuda" else "processor"
             faults.append((f"A test computation on the {place} failed ({text})", _KERNELS[name]))
@@ -84,12 +84,12 @@ def _gradient(layer: nn.Module, patch: torch.Tensor) -> torch.Tensor:
 
 def _no_gpu(driver: str | None) -> Fault:
     if torch.version.cuda is None:
-        return "This PyTorch is built without CUDA, it cannot use an NVIDIA GPU", _KERNELS["cuda"]
+        return "This PyTorch is built without CUDA and cannot use an NVIDIA GPU", _KERNELS["cuda"]
     if driver is None:
         return "There is no NVIDIA driver on this computer", "Install it, or choose the processor (cpu) as the device"
     try:
         torch.cuda.init()
         reason = ""
-    except Exception as error:  # PyTorch's own words
+    except Exception as error:
         reason = f" ({reason_of(error)})"
     return f"PyTorch, built for CUDA {torch.version.cuda}, sees no GPU with driver {driver}{reason}", _DRIVER

@@ -1,4 +1,4 @@
-"""The worker's job ``environment``: which Python and libraries are here, and whether they compute."""
+"""The worker's job ``environment``: which Python and libraries are installed, and whether they work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.worker.loading import load
 from MolSubCore.worker.protocol import Progress
 
-#: What a worker needs: distribution and the least version; as in pyproject.toml, which a test compares.
+#: What a worker needs: distribution and minimum version, as in pyproject.toml (compared by a test).
 NEEDED: Mapping[str, str] = {
     "torch": "2.5",
     "torchvision": "0.20",
@@ -45,7 +45,7 @@ NEEDED: Mapping[str, str] = {
 }
 #: Other distributions that bring the same module.
 _SAME = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")}
-#: What a distribution's module is called, where that is another word.
+#: Modules whose distribution has another name.
 _MODULES = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
@@ -62,7 +62,7 @@ _GIB = 1 << 30
 
 
 def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Do the job ``environment``. Whatever is missing is a problem that is told, not an error.
+    """Do the job ``environment``; anything missing is reported as a problem, not raised.
 
     Parameters
     ----------
@@ -84,6 +84,7 @@ def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         raise MolSubError("device", f"unknown value '{device}'", "Choose auto, cpu or cuda")
     progress(0.0, stage="loading PyTorch")
     problems, missing = check_packages()
+    memory = computer_memory()
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "executable": sys.executable,
@@ -92,7 +93,7 @@ def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         "driver": nvidia_driver(),
         "device": None,
         "device_name": processor_name(),
-        "memory_gib": _rounded(computer_memory()),
+        "memory_gib": None if memory is None else round(memory / _GIB, 1),
         "threads": os.cpu_count(),
         "kernel_seconds": None,
     }
@@ -100,7 +101,8 @@ def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         try:
             probe = load("MolSubCore.worker.device_probe")
         except Exception as error:  # of a broken installation: a missing library, another processor
-            problems.append(_problem(f"PyTorch cannot be loaded ({_brief(error)})", "Install PyTorch again"))
+            reason = reason_of(error, 200, kind=True)
+            problems.append(_problem(f"PyTorch cannot be loaded ({reason})", "Install PyTorch again"))
         else:
             progress(0.7, stage="computing")
             values, faults = probe.probe(device, driver=found["driver"])
@@ -110,7 +112,7 @@ def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def version_of(distribution: str) -> str | None:
-    """The installed version of a distribution, or of one that stands for it."""
+    """The installed version of a distribution, or of one that brings the same module."""
     for name in (distribution, *_SAME.get(distribution, ())):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
@@ -118,12 +120,12 @@ def version_of(distribution: str) -> str | None:
 
 
 def distribution_of(module: str) -> str:
-    """The name under which pip knows what brings a module."""
+    """pip's name for what brings a module."""
     return _MODULES.get(module, module)
 
 
 def check_packages() -> tuple[list[dict[str, str]], list[str]]:
-    """What is to be said of missing and old packages, and the requirements that pip would need."""
+    """Problems with missing and old packages, and requirements for pip."""
     problems, missing = [], []
     for name, least in NEEDED.items():
         version = version_of(name)
@@ -144,14 +146,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def nvidia_driver() -> str | None:
-    """Version of the NVIDIA driver, or None where there is none; PyTorch is not asked."""
+    """Version of the NVIDIA driver by nvidia-smi, or None."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
     command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
-        told = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-        return told.split("\n")[0].strip() or None
+        output = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return output.split("\n")[0].strip() or None
     return None
 
 
@@ -165,7 +167,7 @@ def processor_name() -> str:
 
 
 def computer_memory() -> int | None:
-    """Bytes of memory of this computer, or None where it cannot be told."""
+    """Bytes of memory of this computer, or None where it is unknown."""
     if sys.platform == "win32":
         return _windows_memory()
     with suppress(ValueError, OSError, AttributeError):
@@ -183,14 +185,6 @@ def _windows_memory() -> int | None:
     status = Status(length=ctypes.sizeof(Status))
     done = ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]
     return int(status.total) if done else None
-
-
-def _rounded(size: int | None) -> float | None:
-    return None if size is None else round(size / _GIB, 1)
-
-
-def _brief(error: BaseException) -> str:
-    return reason_of(error, 200, kind=True)
 
 
 def _problem(problem: str, remedy: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Jobs on a Slurm cluster: one job array through submitit, watched until it is done.
+"""Jobs of a study: on this computer by worker processes, or on a Slurm cluster as one job array through submitit.
 
-A cluster needs a folder that its nodes see. It holds the pickled jobs, and so the table's path, the logs, and one
-file of events per job; it is removed when the jobs have ended. A program that was killed leaves it there, and the
-next one goes on watching the jobs that are still in Slurm's queue.
+A cluster needs a folder that its nodes can read. It holds the pickled jobs (and so the table's path), the logs, and one
+file of events per job; it is removed when the jobs have ended. A killed program leaves it there, and the next one
+continues to watch the jobs that are still in Slurm's queue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from MolSubCore.worker.worker import Worker
 
 Notify = Callable[[StudyJob, Event], None]
 
-#: Environment variables that cap the threads of the libraries underneath; they are read when those are loaded.
+#: Environment variables that limit the threads of libraries; they are read when these are loaded.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -44,7 +44,7 @@ _PATIENCE = 10.0
 
 
 class WorkerDied(MolSubError):
-    """A worker process that ended in the middle of its work."""
+    """A worker process that ended during a job."""
 
 
 class WorkerProcess:
@@ -53,11 +53,11 @@ class WorkerProcess:
     Parameters
     ----------
     threads : int
-        Of the processor, for everything in it.
+        Processor threads that it may use.
     """
 
     def __init__(self, threads: int) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "MolSubCore", "worker"],
             stdin=subprocess.PIPE,
@@ -66,7 +66,7 @@ class WorkerProcess:
             encoding="utf-8",
             errors="replace",
             env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
-            # Ctrl-C is for the program: it closes the worker's input, which ends it in order.
+            # Ctrl-C goes to the program, which closes the worker's input: so it ends in an orderly way.
             start_new_session=True,
         )
 
@@ -94,7 +94,7 @@ class WorkerProcess:
             heard(event)
             if event.event in LAST:
                 return event
-        raise WorkerDied("worker", self._last_words(), "Run the command again to go on")
+        raise WorkerDied("worker", self._last_words(), "Run the command again to resume")
 
     def close(self) -> None:
         """Close its input, which interrupts the job it has; kill it if that does not end it."""
@@ -116,12 +116,12 @@ class WorkerProcess:
         lines = [line for line in self._log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if code == -9:
-            how += ", as the system does where memory runs out"
+            how += " (as the system does when memory runs out)"
         return how + (f": {lines[-1].strip()}" if lines and code >= 0 else "")
 
 
 def run_local(jobs: Sequence[StudyJob], workers: int, notify: Notify) -> dict[str, str]:
-    """Do jobs on this computer, `workers` at a time; a job that fails does not keep the others from being done.
+    """Do jobs on this computer, `workers` at a time; a failed job does not stop the others.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ def run_local(jobs: Sequence[StudyJob], workers: int, notify: Notify) -> dict[st
     Returns
     -------
     dict of str to str
-        By key of the jobs without result, why in one line.
+        Why jobs have no result, in one line each, by their keys.
 
     Raises
     ------
     KeyboardInterrupt
-        Once all workers have ended; what their jobs had reached is kept.
+        Once all workers have ended; their progress is kept.
     """
     waiting: queue.SimpleQueue[StudyJob] = queue.SimpleQueue()
     for job in jobs:
@@ -162,12 +162,12 @@ def run_local(jobs: Sequence[StudyJob], workers: int, notify: Notify) -> dict[st
         raise
     failed = {key: reason for hand in crew for key, reason in hand.failed.items()}
     done = {key for hand in crew for key in hand.done}
-    # Nothing is taken as done that no worker has told to be.
-    return failed | {job.key: "was not begun" for job in jobs if job.key not in done | failed.keys()}
+    # Only what a worker reported as done counts as done.
+    return failed | {job.key: "was not started" for job in jobs if job.key not in done | failed.keys()}
 
 
 class _Hand(threading.Thread):
-    """Takes jobs from the queue and has its worker do them; a dead worker is replaced."""
+    """Runs jobs from the queue in its worker; replaces a worker that died."""
 
     telling = threading.Lock()
 
@@ -187,7 +187,7 @@ class _Hand(threading.Thread):
                 break
             try:
                 event = self._do(job)
-            except Exception as error:  # whatever it is, it is this job's: the worker cannot be started, say
+            except Exception as error:  # any error is this job's, also a worker that cannot start
                 event = Event("failed", job.key, {"message": explain_error(error)[0], "bad_input": False})
                 self._give_up()
                 with contextlib.suppress(Exception):
@@ -200,7 +200,7 @@ class _Hand(threading.Thread):
             self.stop()
 
     def _give_up(self) -> None:
-        """Let go of a worker that cannot be talked to; the next job has a new one."""
+        """Drop a worker that does not respond; the next job gets a new one."""
         worker, self._worker = self._worker, None
         if worker is not None:
             with contextlib.suppress(Exception):
@@ -211,7 +211,7 @@ class _Hand(threading.Thread):
             self._worker = WorkerProcess(job.threads)
         try:
             return self._worker.run(Request(job.key, "study-fold", job.to_dict()), lambda event: self._tell(job, event))
-        except ValueError as error:  # the worker died, said something else than events, or its pipe was closed
+        except ValueError as error:  # the worker died, wrote no event, or its pipe was closed
             event = Event("failed", job.key, {"message": str(error), "bad_input": False})
             if not self.stopped:
                 self._give_up()
@@ -241,10 +241,10 @@ NAME = "molsub"
 #: Times that a job which reached its time limit is put back into the queue.
 TIMEOUTS = 3
 
-#: A job counts as ended without a result after so many looks: network file systems show files late.
+#: A job counts as ended without a result after this many polls: network file systems show files late.
 _LOOKS = 3
 
-#: Seconds without an answer from Slurm before the watch ends.
+#: Seconds without an answer from Slurm before watching ends.
 _SILENCE = 600.0
 
 #: What Slurm's final states mean for a job without a result.
@@ -255,8 +255,8 @@ ENDED = {
     "DEADLINE": "ended at its deadline",
     "FAILED": "failed",
     "NODE_FAIL": "its node was lost",
-    "OUT_OF_MEMORY": "ran out of memory; ask for more, as with SBATCH_MEM_PER_NODE in the environment",
-    "PREEMPTED": "made way for another job",
+    "OUT_OF_MEMORY": "ran out of memory; request more, e.g. by SBATCH_MEM_PER_NODE in the environment",
+    "PREEMPTED": "was preempted by another job",
     "REVOKED": "was revoked",
     "TIMEOUT": "ended at its time limit",
     "": "is no longer in Slurm's queue and has no result",
@@ -268,19 +268,19 @@ class NoAnswerError(Exception):
 
 
 def events_file(folder: Path, job: StudyJob) -> Path:
-    """Where a job tells its events, a JSON line each."""
+    """File of a job's events, a JSON line each."""
     return folder / f"{job.key}.jsonl"
 
 
 def job_states(names: Iterable[str]) -> dict[str, str]:
-    """Slurm's state of each job that it still knows: of those that wait and run, and for minutes of the others.
+    """Slurm's state of each job that it still knows: waiting and running ones, and others for some minutes.
 
-    ``sacct`` would know more, but many clusters keep no accounts.
+    ``sacct`` knows more, but many clusters keep no accounts.
 
     Parameters
     ----------
     names : iterable of str
-        Numbers in Slurm, such as ``17`` or ``17_4``.
+        Slurm's job ids, such as ``17`` or ``17_4``.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def job_states(names: Iterable[str]) -> dict[str, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoAnswerError(str(error)) from None
     if answer.returncode and "Invalid job id" not in answer.stderr:
-        raise NoAnswerError((answer.stderr.strip().splitlines() or ["no reason"])[-1])
+        raise NoAnswerError((answer.stderr.strip().splitlines() or ["no reason given"])[-1])
     rows = (line.split("|") for line in answer.stdout.splitlines())
     return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == NAME}
 
@@ -308,9 +308,9 @@ class Watch:
     Attributes
     ----------
     open : dict of str to StudyJob
-        Those that are not over, by their number in Slurm.
+        Those that have not ended, by their Slurm id.
     failed : dict of str to str
-        Why those that are over have no result, by key.
+        Why ended jobs have no result, by key.
     """
 
     def __init__(self, jobs: dict[str, StudyJob], folder: Path, notify: Notify) -> None:
@@ -320,12 +320,12 @@ class Watch:
         self._answered = time.monotonic()
 
     def look(self) -> bool:
-        """Tell what is new; return whether any job is not over.
+        """Report what is new; return whether any job has not ended.
 
         Raises
         ------
         NoAnswerError
-            After minutes of silence; a shorter one the jobs outlive.
+            After `_SILENCE` without an answer.
         """
         states = self._asked()
         for name, job in list(self.open.items()):
@@ -342,10 +342,10 @@ class Watch:
         return bool(self.open)
 
     def cancel(self) -> int:
-        """Cancel what is not over; return how many jobs that were."""
+        """Cancel what has not ended; return the number of cancelled jobs."""
         cancelled = [name for name, job in self.open.items() if not job.finished]
         if cancelled:
-            # submitit ignores SIGTERM. Training may be killed at any moment and goes on from its last epoch.
+            # submitit ignores SIGTERM. Training may be killed at any time and resumes from its last epoch.
             for option in ("--signal=KILL", "--quiet"):
                 subprocess.run(["scancel", option, *cancelled], capture_output=True, check=False)
             with contextlib.suppress(NoAnswerError):
@@ -369,7 +369,7 @@ class Watch:
         return states
 
     def _told(self, job: StudyJob) -> Event | None:
-        """Pass on what the job has told since the last look; return its last event, if it came to that."""
+        """Pass on the job's new events; return its last one, if it has ended."""
         try:
             with events_file(self._folder, job).open("rb") as stream:
                 stream.seek(self._read[job.key])
@@ -380,7 +380,7 @@ class Watch:
         for line in whole.decode("utf-8", "replace").split("\n"):
             try:
                 event = read_event(line)
-            except MolSubError:  # a part of a line that a killed process left: what counts is the result
+            except MolSubError:  # part of a line of a killed process; the result decides
                 continue
             if event.event in LAST:
                 return event
@@ -388,7 +388,7 @@ class Watch:
         return None
 
     def _verdict(self, name: str, job: StudyJob, state: str) -> Event:
-        """The last event of a job that could not tell one."""
+        """The last event of a job that wrote none."""
         if job.finished:
             return Event("done", job.key)
         reason = ENDED[state]
@@ -409,7 +409,7 @@ class Watch:
         job = self.open.pop(name)
         if event.event != "done":
             reason = str(event.values.get("message", event.event))
-            if "timed-out too many times" in reason:  # submitit's words
+            if "timed-out too many times" in reason:  # submitit's message
                 reason = f"ended at its time limit for the {TIMEOUTS + 1}th time"
             event = Event(event.event, job.key, {**event.values, "message": reason})
             self.failed[job.key] = reason
@@ -420,7 +420,7 @@ _JOBS = "jobs.json"
 
 
 class _Task:
-    """What a node does; put back into the queue, it does the same again and goes on from the last epoch."""
+    """What a node runs; requeued, it runs again and resumes from the last epoch."""
 
     def __call__(self, options: dict[str, Any], events: str) -> None:
         job = StudyJob(**options)
@@ -430,7 +430,7 @@ class _Task:
             sys.exit(1)
 
     def checkpoint(self, options: dict[str, Any], events: str) -> Any:
-        """For submitit, before the job is put back into the queue: at a time limit, or for a more urgent job."""
+        """Called by submitit before the job is requeued: at a time limit, or when preempted."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, options, events)
@@ -447,10 +447,10 @@ def run_slurm(
     gpus: int = 0,
     poll: float = 5.0,
 ) -> dict[str, str]:
-    """Do jobs on a Slurm cluster; a job that fails does not keep the others from being done.
+    """Do jobs on a Slurm cluster; a failed job does not stop the others.
 
-    What else a cluster asks for (account, quality of service, memory) is taken from sbatch's own variables in the
-    environment, such as ``SBATCH_ACCOUNT``.
+    Account, quality of service, memory and the like are taken from sbatch's own environment variables, such as
+    ``SBATCH_ACCOUNT``.
 
     Parameters
     ----------
@@ -458,30 +458,30 @@ def run_slurm(
     notify : callable
         ``notify(job, event)``.
     folder : Path
-        To make, for these jobs alone, and seen by the nodes; it is gone afterwards.
+        Made for these jobs, readable by the nodes, removed afterwards.
     partition : str, optional
-        The cluster's default where none is given.
+        Default: the cluster's.
     at_once : int, optional
-        Jobs that may run at a time; else as many as the cluster grants.
+        Jobs that may run at a time; default: as many as the cluster allows.
     timeout_min : int
-        Minutes after which a job is put back into the queue, from which it goes on; three times at most.
+        Minutes after which a job is requeued and resumes; three times at most.
     gpus : int
         Of one job.
     poll : float
-        Seconds between two looks.
+        Seconds between two polls.
 
     Returns
     -------
     dict of str to str
-        By key of the jobs without result, why in one line.
+        Why jobs have no result, in one line each, by their keys.
 
     Raises
     ------
     MolSubError
-        If submitit or Slurm is not there, or Slurm refuses the jobs, before any runs; or if it falls silent, while
-        the jobs go on.
+        If submitit or Slurm is missing, Slurm refuses the jobs (before any runs), or does not answer any more (the jobs
+        continue).
     KeyboardInterrupt
-        Once the jobs are cancelled; what they had reached is kept.
+        Once the jobs are cancelled; their progress is kept.
     """
     check_names(folder, partition)
     submitit = _submitit()
@@ -492,7 +492,7 @@ def run_slurm(
             known = {job.key for job in watch.open.values()}
             if waiting := [job for job in jobs if job.key not in known]:
                 folder.mkdir(parents=True, exist_ok=True)
-                # Before any job: the folder is known as ours, should this be killed.
+                # Before any job, so that the folder is recognised as ours if this is killed.
                 write_json(folder / _JOBS, {name: job.key for name, job in watch.open.items()})
                 executor = submitit.SlurmExecutor(folder, max_num_timeout=TIMEOUTS)
                 executor.update_parameters(**_parameters(waiting, partition, at_once, timeout_min, gpus))
@@ -515,7 +515,7 @@ def run_slurm(
 
 
 def check_names(folder: Path, partition: str | None) -> None:
-    """Refuse what would write lines of its own into the script that Slurm runs, or be another file to Slurm.
+    """Refuse names that would add lines to Slurm's script, or that Slurm would read differently.
 
     Raises
     ------
@@ -531,7 +531,7 @@ def check_names(folder: Path, partition: str | None) -> None:
 
 
 def _submitit() -> Any:
-    """The library, if it and Slurm are there."""
+    """The library; MolSubError where it or Slurm is missing."""
     try:
         import submitit
     except ImportError:
@@ -560,7 +560,7 @@ def _parameters(
 
 
 def _submitted(executor: Any, jobs: Sequence[StudyJob], folder: Path) -> dict[str, StudyJob]:
-    """Submit an array; the jobs by their number in Slurm."""
+    """Submit an array; the jobs by their Slurm id."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [events_file(folder, job) for job in jobs]
     for file in files:
@@ -569,15 +569,15 @@ def _submitted(executor: Any, jobs: Sequence[StudyJob], folder: Path) -> dict[st
         with _outside_any_job():
             sent = executor.map_array(_Task(), [job.to_dict() for job in jobs], list(map(str, files)))
     except (RuntimeError, OSError) as error:  # submitit's own errors, with what sbatch printed
-        said = (str(error).strip().splitlines() or ["it does not say why"])[-1]
-        remedy = "Choose another --partition or --time-limit, or ask who runs the cluster"
+        said = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        remedy = "Choose another --partition or --time-limit, or ask the cluster's administrators"
         raise MolSubError("Slurm", f"refused the jobs ({said})", remedy) from None
     return {slurm.job_id: job for slurm, job in zip(sent, jobs, strict=True)}
 
 
 @contextlib.contextmanager
 def _outside_any_job() -> Iterator[None]:
-    """Hide the variables of the Slurm job that this program may itself be; the cluster's configuration stays."""
+    """Hide the variables of a Slurm job that this program itself runs in; the cluster's configuration stays."""
     from submitit.helpers import clean_env
 
     configuration = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
@@ -587,7 +587,7 @@ def _outside_any_job() -> Iterator[None]:
 
 
 def _still_queued(jobs: Sequence[StudyJob], folder: Path) -> dict[str, StudyJob]:
-    """Those that a program which is no more submitted and that are not over; of other jobs, the folder is emptied."""
+    """Unfinished jobs that an earlier, ended program submitted; otherwise the folder is emptied."""
     by_key = {job.key: job for job in jobs}
     stored = read_json(folder / _JOBS) if (folder / _JOBS).is_file() else {}
     earlier = {name: by_key[key] for name, key in stored.items() if key in by_key}
@@ -596,6 +596,6 @@ def _still_queued(jobs: Sequence[StudyJob], folder: Path) -> dict[str, StudyJob]
     if not queued and (folder / _JOBS).is_file():
         shutil.rmtree(folder, ignore_errors=True)
     if not queued and folder.is_dir() and any(folder.iterdir()):
-        found = f"holds something else than jobs of this program (no {_JOBS}), and would be removed at the end"
+        found = f"holds files that are not this program's (no {_JOBS}), and would be removed at the end"
         raise MolSubError(folder, found, "Move it away, or choose another --out")
     return queued

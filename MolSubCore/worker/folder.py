@@ -1,15 +1,15 @@
-"""``molsub worker --job FOLDER``: one job in a process of its own, told through a folder. Standard library only.
+"""``molsub worker --job FOLDER``: one job in its own process, controlled through a folder. Standard library only.
 
 ::
 
     FOLDER/request.json    the job: id, job, options
-    FOLDER/events.jsonl    its events, one JSON object a line, appended; a new start adds to it
-    FOLDER/cancel          made by whoever wants the job to end
+    FOLDER/events.jsonl    its events, one JSON object a line; a new start appends to it
+    FOLDER/cancel          request to end the job
     FOLDER/log.txt         what libraries print
     FOLDER/.lock           held while the job runs
 
 No pipe leads to the process, so it outlives the program that started it. Killed at any moment it leaves whole lines;
-started again in the same folder it goes on, where the job can.
+started again in the same folder it resumes, if the job can.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ from MolSubCore.worker.protocol import LAST, Event, Request, read_event, read_re
 
 REQUEST, EVENTS, CANCEL, LOG, LOCK = "request.json", "events.jsonl", "cancel", "log.txt", ".lock"
 
-#: Seconds between two looks for `CANCEL`.
+#: Seconds between two checks for `CANCEL`.
 _INTERVAL = 0.2
 
 
 def write_job(folder: Path, request: Request) -> None:
-    """Make a job's folder, or give an ended one its next request; an old wish to cancel is forgotten.
+    """Make a job's folder, or give an ended one its next request; an old request to cancel is removed.
 
     Raises
     ------
     MolSubError
-        If the job there runs.
+        If a job is running there.
     """
     if is_running(folder):
-        raise MolSubError(folder, "holds a job that runs", "Cancel it first, or choose another folder")
+        raise MolSubError(folder, "holds a running job", "Cancel it first, or choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CANCEL).unlink(missing_ok=True)
     write_text(folder / REQUEST, request.line())
 
 
 def cancel_job(folder: Path) -> None:
-    """Ask the job to end; it ends with the event ``cancelled`` at a point from which it can go on."""
+    """Ask the job to end; it ends with the event ``cancelled`` at a point from which it can resume."""
     write_text(folder / CANCEL, "")
 
 
@@ -108,7 +108,7 @@ def run_job_folder(folder: Path) -> int:
 def _request(folder: Path) -> Request:
     request = read_request(json.dumps(read_json(folder / REQUEST)))
     if not isinstance(request, Request):
-        raise MolSubError(folder / REQUEST, "is no request", "Write id, job and options")
+        raise MolSubError(folder / REQUEST, "is not a request", "Write id, job and options")
     return request
 
 
@@ -144,7 +144,7 @@ def _run(request: Request, folder: Path, lines: _Lines) -> int:
 
 @contextlib.contextmanager
 def _detached(folder: Path) -> Iterator[None]:
-    """Nothing that the parent gave is used any more: its pipes and its terminal may go."""
+    """Use nothing of the parent: its pipes and its terminal may close."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if hasattr(os, "setsid") and not os.isatty(0):  # else Ctrl-C in the terminal of the parent would end it, too
@@ -160,7 +160,7 @@ def _detached(folder: Path) -> Iterator[None]:
 
 
 class _Lines(io.TextIOBase):
-    """A text stream whose every write is one line, appended at once and whole."""
+    """A text stream in which every write is one line, appended at once and whole."""
 
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -169,7 +169,7 @@ class _Lines(io.TextIOBase):
         self.last: Event | None = None
 
     def _cut(self) -> None:
-        """Remove the beginning of a line that a killed process left."""
+        """Remove an incomplete last line of a killed process."""
         size = end = os.fstat(self._file).st_size
         while end:
             start = max(end - 4096, 0)

@@ -1,7 +1,7 @@
 """The worker's jobs: functions ``(options, progress)`` that give a JSON-ready result, by their names in `JOBS`.
 
-Whatever a job needs is imported when it is asked for: `environment` runs in a Python that has nothing yet. `needs`
-comes first, so that a job can be cancelled while libraries are loaded.
+A job imports what it needs when it runs: `environment` works in a Python without any package. `needs` comes first, so
+that a job can be cancelled while libraries are loaded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from MolSubCore.imaging.mammogram import Mammogram
     from MolSubCore.lesions.lesion import LesionSet
 
-#: What reads images and masks.
+#: Modules that read images and masks.
 _READERS = (
     "MolSubCore.imaging.io.reader",
     "MolSubCore.imaging.breast",
@@ -57,13 +57,13 @@ def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]
     -------
     dict
         ``pixels`` (``OUT/pixels.npy``: (rows, columns), bright = dense, the smallest exact type of uint8, int16,
-        uint16, float32), and what is known of the image. Of its identifiers the instance UIDs, and as ``patient`` a
-        digest that tells whether two images name the same patient; null where the header names none.
+        uint16, float32), and the facts of `image_facts`: of its identifiers only the instance UIDs, and as ``patient``
+        a digest to compare whether two images name the same patient; null where the header names none.
 
     Raises
     ------
     MolSubError
-        If it cannot be read or is no mammogram.
+        If it cannot be read or is not a mammogram.
     """
     require("read-image", options, "path", "out")
     needs("MolSubCore.worker.cache", *_READERS)
@@ -78,7 +78,7 @@ def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]
 
 
 def image_facts(mammogram: Mammogram) -> dict[str, Any]:
-    """What a program that shows a mammogram must know of it, JSON-ready."""
+    """What a program needs to show a mammogram, JSON-ready."""
     from MolSubCore.imaging.breast import find_chest_wall
     from MolSubCore.imaging.canonical import canonical_window
 
@@ -105,7 +105,7 @@ def image_facts(mammogram: Mammogram) -> dict[str, Any]:
 
 
 def _digest(patient: str | None) -> str | None:
-    """For comparing within a program, not for files: a short number can be found again by trying all."""
+    """For comparing within a program, not for files: short ids can be found by trying all."""
     from MolSubCore.imaging.mammogram import is_placeholder
 
     if not patient or is_placeholder(patient):
@@ -141,7 +141,7 @@ def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[s
     lesions = read_lesions(options["lesions"], cached_mammogram(options["image"]))
     labels, shared = label_map(lesions)
     boxes = [lesion.box for lesion in lesions.lesions]
-    notes = [f"{shared} pixels belong to more than one lesion; each went to the last one."] if shared else []
+    notes = [f"{shared} pixels belong to more than one lesion; each was assigned to the last one."] if shared else []
     return {
         "labels": write_array(Path(options["out"]) / "labels.npy", labels),
         "count": len(boxes),
@@ -151,12 +151,12 @@ def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[s
 
 
 def label_map(lesions: LesionSet) -> tuple[NDArray[np.uint8], int]:
-    """All lesions on the image's grid, the n-th with value n; and how many pixels several of them claim.
+    """All lesions on the image's grid, the n-th with value n; and how many pixels several of them share.
 
     Returns
     -------
     labels : ndarray of uint8, shape (rows, columns)
-        A lesion of which only the box is known fills it.
+        A lesion given as a box fills it.
     shared : int
     """
     import numpy as np
@@ -170,7 +170,7 @@ def label_map(lesions: LesionSet) -> tuple[NDArray[np.uint8], int]:
     return labels, shared
 
 
-#: A picture or volume so called is an outline, not a mammogram; of DICOM files the header says it.
+#: Names of pictures and volumes that are masks, not mammograms; DICOM files say so in their header.
 _MASK = re.compile(
     r"(?:^|[\W_])(?:masks?|segs?|segmentations?|labels?|labelmap|lesions?|roi)(?:[\W_\d]|$)", re.IGNORECASE
 )
@@ -183,8 +183,8 @@ def find_images(options: Mapping[str, Any], progress: Progress) -> dict[str, Any
     Parameters
     ----------
     options : mapping
-        ``path`` (a folder, looked through with its subfolders, or one file) or ``paths`` (a list of such). Hidden
-        files and folders are passed over.
+        ``path`` (a folder, searched with its subfolders, or one file) or ``paths`` (a list of such). Hidden files and
+        folders are skipped.
     progress : callable
         ``progress(share, stage="looking", files=..., of=...)``.
 
@@ -219,15 +219,15 @@ def find_images(options: Mapping[str, Any], progress: Progress) -> dict[str, Any
 
 
 def why_not(file: Path) -> str | None:
-    """Why a file is no mammogram, in a sentence without its path; None where it is one by its header."""
+    """Why a file is not a mammogram, in a sentence without its path; None where its header says it is one."""
     from MolSubCore.imaging.io.reader import check_header
 
     try:
         kind = check_header(file)
     except MolSubError as error:
         return f"{error.problem[:1].upper()}{error.problem[1:]}. {error.remedy}."
-    except Exception as error:  # whatever it is, it is this file's
-        return hide_paths(f"It cannot be looked at: {explain_error(error)[0]}", [file])
+    except Exception as error:  # any error is this file's
+        return hide_paths(f"It cannot be read: {explain_error(error)[0]}", [file])
     if kind != "DICOM" and (_MASK.search(file.name) or file.parent.name.casefold() in _MASK_FOLDERS):
         return "According to its name it is a lesion mask, not a mammogram."
     return None
@@ -251,7 +251,7 @@ def list_library(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     Parameters
     ----------
     options : mapping
-        Optional: ``folder``; the user's library where it is left out. One that does not exist is empty.
+        Optional: ``folder``; default: the user's library. One that does not exist is empty.
 
     Returns
     -------
@@ -287,7 +287,7 @@ def import_checkpoint(options: Mapping[str, Any], progress: Progress) -> dict[st
     Raises
     ------
     MolSubError
-        If the file does not fit, or `out` is there already (said before anything is read).
+        If the file does not fit, or `out` exists (before anything is read).
     """
     from MolSubCore.models.card import check_target, read_card
 
@@ -311,7 +311,7 @@ def import_checkpoint(options: Mapping[str, Any], progress: Progress) -> dict[st
 
 
 def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Do the job ``export-bundle``: a copy of a bundle, to give away; every part is checked by its SHA-256.
+    """Do the job ``export-bundle``: a copy of a bundle, to share; every part is checked by its SHA-256.
 
     Parameters
     ----------
@@ -327,7 +327,7 @@ def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, A
     Raises
     ------
     MolSubError
-        If the bundle is damaged, or `out` is there already.
+        If the bundle is damaged, or `out` exists.
     """
     from MolSubCore.models.card import check_target, copy_bundle, find_bundle
 
@@ -341,13 +341,13 @@ def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, A
     return {"path": str(out)}
 
 
-#: Chosen so that the lesion can be seen well in both views; another seed gives other files and checksums.
+#: Chosen for a lesion that is well visible in both views; another seed gives other files and checksums.
 _SEED = 24
 _SHAPE = (1024, 832)
 
 
 def sample_case(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """Do the job ``sample-case``: two views of a breast that is nobody's, with the lesion outlined.
+    """Do the job ``sample-case``: two views of a synthetic breast, with the lesion outlined.
 
     Parameters
     ----------
@@ -403,14 +403,14 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     ----------
     options : mapping
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
-        ``view`` for a file that does not tell it, and ``lesion_id``) and ``out`` (a folder; made where it is missing).
+        ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder; made where it is missing).
         Optional: ``classes`` (``all``, the default, ``predicted``, or names), ``layers`` (null for the architecture's
-        own, a list for these), ``device``, ``same_patient`` (true where somebody confirmed that images which name
-        nobody are of one patient).
+        own, or a list of names), ``device``, ``same_patient`` (true where the user confirmed that images without a
+        patient are of one patient).
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``predicted``, ``writing``. The
-        event of ``predicted`` holds the whole ``prediction`` with the maps of each image's predicted class alone, so
-        that a result can be shown while those of the other classes are made.
+        event of ``predicted`` holds the whole ``prediction`` with the maps of each image's predicted class only, so
+        that a result can be shown while the other maps are computed.
 
     Returns
     -------
@@ -420,7 +420,7 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Raises
     ------
     MolSubError
-        For anything that cannot be read or does not fit, and where memory does not suffice.
+        For anything that cannot be read or does not fit, and if memory runs out.
     """
     require("predict", options, "bundle", "images", "out")
     progress(0.0, stage="loading model")
@@ -446,7 +446,7 @@ def warm(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         Empty.
     """
     progress(0.0, stage="loading PyTorch")
-    # Also what a first picture and a first mask would load.
+    # Also what the first image and mask would load.
     needs(_PREDICTION, *_READERS, "SimpleITK", "MolSubCore.imaging.io.dicom", "scipy.ndimage")
     if options.get("bundle"):
         from MolSubCore.worker.prediction import dry_pass
@@ -462,8 +462,8 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     ----------
     options : mapping
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
-        ``view`` for a file that does not tell it, and ``lesion_id``) and ``out`` (a folder to make);
-        optional: ``notes`` (warnings of the program's own, which the report tells first), ``identified``,
+        ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder to make);
+        optional: ``notes`` (warnings of the calling program, which come first in the report), ``identified``,
         ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``predicting``, ``writing``.
@@ -476,7 +476,7 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Raises
     ------
     MolSubError
-        For anything that cannot be read or does not fit; before any work, where `out` is taken.
+        For anything that cannot be read or does not fit; before any work, if `out` exists.
     """
     require("report", options, "bundle", "images", "out")
     needs(_PREDICTION, "MolSubCore.prediction.write")

@@ -1,7 +1,7 @@
-"""Modules loaded beside the main thread, so that a job can be cancelled meanwhile. Standard library only.
+"""Imports in another thread, so that a job can be cancelled meanwhile. Standard library only.
 
-An import that is interrupted in the middle leaves PyTorch in a state in which it can never be imported again. Here
-only the waiting is interrupted; the import goes on, and the next job that needs it finds it done.
+An interrupted import leaves PyTorch in a state in which it can never be imported again. Here only the waiting is
+interrupted; the import continues, and the next job that needs it finds it done.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError as NotYet
 from importlib import import_module
 from types import ModuleType
 
-#: Seconds between two looks; a wait cannot be interrupted from another thread of the same process.
+#: Seconds of one wait, which cannot be interrupted from another thread of the process.
 _INTERVAL = 0.05
 
 _known: dict[str, Future[ModuleType]] = {}
@@ -27,7 +27,7 @@ def load(name: str) -> ModuleType:
     KeyboardInterrupt
         If the wait is interrupted.
     Exception
-        Whatever the import raises; the next call tries again.
+        Any error of the import; the next call tries again.
     """
     future = _known.get(name)
     if future is None or (future.done() and future.exception() is not None):

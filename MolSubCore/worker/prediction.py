@@ -33,7 +33,7 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
     -------
     dict
         ``results`` has one entry per breast (and per named lesion): ``title, breast, lesion, probabilities`` (null
-        where its predictions mean nothing), and ``items``, the positions of what its mean is made of. ``patient``
+        where its predictions mean nothing), and ``items``, the positions of the items it is the mean of. ``patient``
         holds the probabilities of the only result; null where there are several. The maps of the n-th of ``items``
         are in the file ``maps``: float32 (layers, classes, rows, columns), each stretched to [0, 1] at its layer's
         resolution, on the mammogram's pixels within ``maps_box`` =
@@ -47,7 +47,7 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         bundle = cached_bundle(options["bundle"], device)
         chosen, classes = check_request(bundle, layers=layers, classes=wanted)
         progress(0.2, stage="reading")
-        # Held for as long as the job runs.
+        # Kept while the job runs, whatever the cache drops.
         read = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
         progress(0.4, stage="predicting")
         others = dict(named_images(options), read=lambda path: read[str(path)])
@@ -65,7 +65,7 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
 def _with_classes(
     item: LesionPrediction, bundle: Bundle, layers: tuple[str, ...], classes: list[int]
 ) -> LesionPrediction:
-    """An item with the maps of `classes`, of which that of the predicted one is there."""
+    """An item with the maps of `classes`; it has that of the predicted class."""
     assert item.maps is not None
     others = [index for index in classes if index not in item.maps.classes]
     _probabilities, maps = predict_roi(bundle, item.roi, layers, others) if others else (None, item.maps)
@@ -136,7 +136,7 @@ def full_maps(maps: Maps, geometry: RoiGeometry) -> NDArray[np.float32]:
 
 
 def dry_pass(name: str, device: str, progress: Progress) -> None:
-    """Read a bundle, and pass an empty patch through it: memory and kernels are chosen before a lesion comes."""
+    """Read a bundle and predict an empty patch, so that memory and kernels are ready for the first lesion."""
     with _memory_told():
         progress(0.5, stage="loading model")
         bundle = cached_bundle(name, device)
@@ -149,14 +149,14 @@ def dry_pass(name: str, device: str, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _memory_told() -> Iterator[None]:
-    """Memory that does not suffice, in one sentence; what is kept is let go."""
+    """Report in one sentence that memory ran out, and empty the caches."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         place = _short_of_memory(error)
         if place is None:
             raise
-        # Without the error, whose traceback holds what filled the memory.
+        # The traceback would keep what filled the memory.
         error.__traceback__ = None
     else:
         return
@@ -169,7 +169,7 @@ def _memory_told() -> Iterator[None]:
 
 
 def _short_of_memory(error: BaseException) -> str | None:
-    """Whose memory did not suffice, or None where it is another error."""
+    """``GPU`` or ``computer`` if its memory ran out, or None for another error."""
     if isinstance(error, torch.OutOfMemoryError) or "CUDA out of memory" in str(error):
         return "GPU"
     return "computer" if isinstance(error, MemoryError) or "not enough memory" in str(error) else None

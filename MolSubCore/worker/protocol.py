@@ -27,10 +27,10 @@ from MolSubCore.files import atomic_path
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Of these messages; a program and a worker of different versions refuse each other.
+#: Version of these messages; a program and a worker of different versions refuse each other.
 VERSION = 1
 
-#: How a message begins, up to its id; what comes before it is short, see `_line`.
+#: A message up to its id; only short values come before it, see `_line`.
 _SIMPLE = r'(?:"(?:[^"\\]|\\.)*"|-?\d+|null|true|false)'
 _BEGIN = re.compile(rf'\s*\{{(?:\s*"(?:[^"\\]|\\.)*"\s*:\s*{_SIMPLE}\s*,)*?\s*"id"\s*:\s*({_SIMPLE})\s*[,}}]')
 
@@ -49,7 +49,7 @@ class Request:
     id : str
         Chosen by the program; every event of the job carries it.
     job : str
-        What to do, a name in `MolSubCore.worker.worker.JOBS`.
+        A name in `MolSubCore.worker.jobs.JOBS`.
     options : dict
         JSON-ready arguments of the job.
     """
@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Cancel:
-    """The wish that a job end; it ends with the event ``cancelled``, unless it has ended already."""
+    """Request that a job end; it ends with the event ``cancelled``, unless it has ended already."""
 
     id: str
 
@@ -76,7 +76,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Event:
-    """A sign of life from a worker.
+    """A message from a worker about itself or a job.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Event:
         The job's; empty for ``ready``.
     values : dict
         ``done`` (0 to 1) and what a job adds, for ``progress``; ``result`` for ``done``; ``message`` (one line) and
-        ``bad_input`` (whether the user can mend it) for ``failed``; ``pid`` for ``ready``.
+        ``bad_input`` (whether the user can fix it) for ``failed``; ``pid`` for ``ready``.
     """
 
     event: EventKind
@@ -99,8 +99,7 @@ class Event:
 
 
 def _line(content: dict[str, Any]) -> str:
-    # ASCII alone: so any text gets through any pipe and comes out as it was, names of files that are no UTF-8
-    # (Python's surrogate escapes) among them.
+    # ASCII only: any text passes any pipe unchanged, also file names that are not UTF-8 (Python's surrogate escapes).
     return json.dumps({"molsub": VERSION, **content}, allow_nan=False) + "\n"
 
 
@@ -112,24 +111,24 @@ def _fields(line: str) -> dict[str, Any]:
     MolSubError
         If it is none, or of another version.
     """
-    line = line.removeprefix("\ufeff")  # as some programs of Windows begin a text
-    if any("\ud800" <= sign <= "\udfff" for sign in line):  # names that are no UTF-8 come as escapes, see `_line`
-        raise MolSubError("message", "holds bytes that are no UTF-8", "Send JSON in UTF-8, other bytes as \\udcXX")
+    line = line.removeprefix("\ufeff")  # as some Windows programs begin a text
+    if any("\ud800" <= sign <= "\udfff" for sign in line):  # names that are not UTF-8 come as escapes, see `_line`
+        raise MolSubError("message", "holds bytes that are not UTF-8", "Send JSON in UTF-8, other bytes as \\udcXX")
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise MolSubError("message", f"is no JSON object: {line.strip()[:80]!r}", "Send one object per line")
+        raise MolSubError("message", f"is not a JSON object: {line.strip()[:80]!r}", "Send one object per line")
     if content.pop("molsub", None) != VERSION:
         raise MolSubError("message", "is of another version", f"Use MolSubCore with messages of version {VERSION}")
     return content
 
 
 def request_id(line: str) -> str:
-    """The id in a line that `read_request` refuses, so that whoever waits for it hears; empty where there is none.
+    """The id in a line that `read_request` refuses, so that its sender gets an answer; empty where there is none.
 
-    It is found in what is no JSON, too (cut off, with bytes that are no UTF-8), where it comes before the options.
+    Also found in a line that is not valid JSON (cut off, not UTF-8), if it comes before the options.
     """
     line = line.removeprefix("\ufeff")
     try:
@@ -145,18 +144,18 @@ def request_id(line: str) -> str:
 
 
 def read_request(line: str) -> Request | Cancel:
-    """What a program sent; MolSubError where it is no request."""
+    """What a program sent; MolSubError where it is not a request."""
     content = _fields(line)
     if isinstance(content.get("cancel"), str):
         return Cancel(content["cancel"])
     job, name, options = content.get("job"), content.get("id"), content.get("options", {})
     if not isinstance(job, str) or not isinstance(name, str) or not isinstance(options, dict):
-        raise MolSubError("message", "is no request", "Send id, job and options, or cancel")
+        raise MolSubError("message", "is not a request", "Send id, job and options, or cancel")
     return Request(name, job, options)
 
 
 def read_event(line: str) -> Event:
-    """What a worker sent; MolSubError where it is no event."""
+    """What a worker sent; MolSubError where it is not an event."""
     content = _fields(line)
     event, name = content.pop("event", None), content.pop("id", "")
     if event not in (*LAST, "ready", "started", "progress") or not isinstance(name, str):
@@ -188,7 +187,7 @@ def require(job: str, options: Mapping[str, Any], *names: str) -> None:
 
 
 def check_kinds(job: str, options: Mapping[str, Any]) -> None:
-    """Refuse an option of another kind than its name promises, whatever the job; null passes.
+    """Refuse an option of another type than its name requires in all jobs; null passes.
 
     Raises
     ------
@@ -197,9 +196,9 @@ def check_kinds(job: str, options: Mapping[str, Any]) -> None:
     """
     for name, value in options.items():
         if not _is_finite(value):
-            raise MolSubError(job, f"has a number in the option {name} that is infinite or none", "Correct the request")
+            raise MolSubError(job, f"has an infinite number or NaN in the option {name}", "Correct the request")
         if value is not None and not _fits(name, value):
-            found = f"has the option {name} of an unexpected kind or with signs that no text has ({value!r:.80})"
+            found = f"has an invalid value of the option {name} ({value!r:.80})"
             raise MolSubError(job, found, "Correct the request")
 
 
@@ -220,7 +219,7 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether all numbers within are finite: 1e999 is infinite, and NaN is no JSON."""
+    """Whether all numbers within are finite: 1e999 is infinite, and NaN is not JSON."""
     if isinstance(value, Mapping):
         return all(map(_is_finite, value.values()))
     if isinstance(value, list):
@@ -237,7 +236,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a text that can name a file: no NUL, and of surrogates only those that stand for single bytes."""
+    """Whether it is a text that can name a file: without NUL, and surrogates only for single bytes."""
     if not isinstance(value, str) or "\0" in value:
         return False
     return not any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in value)
@@ -261,7 +260,7 @@ def image_pairs(job: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
 def named_images(options: Mapping[str, Any]) -> dict[str, Any]:
     """Sides and names of lesions among a job's ``images``, as `MolSubCore.prediction.predict.predict` takes them.
 
-    Whoever uses a panel sees the images side by side: where they do not say whose they are, that is a warning.
+    A panel shows the images side by side, so images without a patient are a warning there, not an error.
     """
     images = options["images"]
     found: dict[str, Any] = {"unnamed": "confirmed" if options.get("same_patient") else "warn"}
@@ -275,7 +274,7 @@ def named_images(options: Mapping[str, Any]) -> dict[str, Any]:
 def write_array(path: Path, values: NDArray[Any]) -> str:
     """Write a ``.npy`` file, whole or not at all, for ``np.load(path, mmap_mode="r")``; return its path as text.
 
-    It is not forced to the disk: it is read at once, and made again after a crash.
+    It is not synced to the disk: it is read at once, and made again after a crash.
     """
     import numpy as np
 

@@ -8,7 +8,7 @@ from types import FrameType
 
 
 def on_end(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Call `handler` where somebody asks this process to end, or its terminal is closed (but for nohup)."""
+    """Call `handler` on a signal to end this process, or when its terminal closes (unless run by nohup)."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:

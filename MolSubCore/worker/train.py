@@ -66,16 +66,16 @@ def train(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Parameters
     ----------
     options : mapping
-        ``table``, ``run`` (folder) and ``task``; optional: ``resume`` (go on with the run there, or begin where none
-        is), ``library`` (folder; default the user's), ``name`` (of the bundle; default task and architecture),
+        ``table``, ``run`` (folder) and ``task``; optional: ``resume`` (resume the run there, or start one where there
+        is none), ``library`` (folder; default the user's), ``name`` (of the bundle; default task and architecture),
         ``export_fold`` (``best``, ``ensemble`` or a number), ``cache``, ``split``, ``pretrained``, ``only_folds``,
         ``trust_ids``,
         and fields of the plan and of the recipe, such as ``epochs`` or ``bound``.
     progress : callable
         ``progress(share, stage=...)``. The stages are ``reading``, ``training``, ``evaluating``, ``exporting``. An
         epoch's event holds ``fold, folds, epoch, epochs, train_loss, val_loss, train_auc, val_auc, seconds_left``
-        (undefined values are null; ``past`` is true for epochs of before the job went on); those of steps, at most
-        twice a second, hold ``step, steps`` and no metric but ``loss``.
+        (undefined values are null; ``past`` is true for epochs from before the job was resumed); those of steps,
+        at most twice a second, hold ``step, steps`` and no metric but ``loss``.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def train(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     Raises
     ------
     MolSubError
-        If an option is unknown, the bundle is there already (before any training), or for whatever training says.
+        If an option is unknown, the bundle exists (before any training), or training fails.
     """
     chosen = _training_options(options)
     bundle = _free_bundle(options, chosen)
@@ -114,14 +114,14 @@ def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
     unknown = sorted(set(options) - _OWN - _SETTINGS.keys())
     if unknown:
         known = ", ".join(sorted(_OWN | _SETTINGS.keys()))
-        raise MolSubError("train", f"has the unknown option '{unknown[0]}'", f"Known are {known}")
+        raise MolSubError("train", f"has the unknown option '{unknown[0]}'", f"Known options: {known}")
     require("train", options, "table", "run", "task")
     run = Path(options["run"])
     return TrainingOptions(
         table=Path(options["table"]),
         out=run,
         task=options["task"],
-        # Stopped before there was anything to go on with, it begins.
+        # Stopped before there was a plan, it starts anew.
         resume=bool(options.get("resume")) and (run / "plan.json").exists(),
         only_folds=tuple(options.get("only_folds") or ()),
         split=Path(options["split"]) if options.get("split") else None,
@@ -135,10 +135,10 @@ def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
 
 
 def _free_bundle(options: Mapping[str, Any], chosen: TrainingOptions) -> Path:
-    """Where the bundle goes: told before hours of training, if it cannot."""
+    """Path of the bundle, checked before hours of training."""
     name = str(options.get("name") or f"{chosen.task}-{chosen.settings.get('architecture', DEFAULT_ARCHITECTURE)}")
     if name.startswith(".") or any(sign in name for sign in '/\\:*?"<>|\0') or name != name.strip():
-        raise MolSubError(f"name '{name}'", "is no file name", "Choose letters, digits, - and _")
+        raise MolSubError(f"name '{name}'", "is not a file name", "Use letters, digits, - and _")
     library = Path(options["library"]) if options.get("library") else library_folder()
     bundle = library / f"{name.removesuffix('.molsub')}.molsub"
     if bundle.exists() and not chosen.resume:
@@ -147,17 +147,17 @@ def _free_bundle(options: Mapping[str, Any], chosen: TrainingOptions) -> Path:
 
 
 def _is_of(bundle: Path, trained: TrainedRun) -> bool:
-    """Whether the bundle is this run's: the job was stopped after the export and does not make it again."""
+    """Whether the bundle is this run's, because the job was stopped after the export."""
     if not bundle.exists():
         return False
     plan = (read_card(bundle).get("training") or {}).get("plan")
     if plan is None or Plan.from_dict(plan) != trained.plan:
-        raise MolSubError(bundle, "exists already, of another run", "Choose another name for the model")
+        raise MolSubError(bundle, "exists already and is from another run", "Choose another name for the model")
     return True
 
 
 def _reading(progress: Progress, share: float) -> Callable[[int, int, str], None]:
-    """Reports of images, at most twice a second, and of the last."""
+    """Progress of images, at most twice a second, and of the last."""
     last = [0.0]
 
     def report(done: int, total: int, what: str) -> None:
@@ -169,7 +169,7 @@ def _reading(progress: Progress, share: float) -> Callable[[int, int, str], None
 
 
 class _Reports:
-    """Listener that tells a program of the training."""
+    """Listener that reports the training to a program."""
 
     def __init__(self, plan: Plan, run: Path, progress: Progress) -> None:
         self._plan, self._progress, self._last = plan, progress, 0.0
@@ -201,7 +201,7 @@ class _Reports:
             self._started = now if event.step == 1 or self._started is None else self._started
             if now - self._last > _INTERVAL:
                 self._last = now
-                if event.step > 1:  # the first one's time is not known
+                if event.step > 1:  # the first step's time is unknown
                     self._guess = (now - self._started) / (event.step - 1) * event.steps
                 values = {"step": event.step, "steps": event.steps, "loss": _plain(event.values["loss"])}
                 self._tell(event.fold, event.epoch, event.step / event.steps, values)
@@ -228,5 +228,5 @@ class _Reports:
 
 
 def _plain(value: Any) -> float | None:
-    """A number that JSON has; a loss that overflowed is none."""
+    """A finite number, or None, also for a loss that overflowed."""
     return float(value) if value is not None and math.isfinite(value) else None

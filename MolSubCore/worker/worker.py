@@ -21,8 +21,8 @@ from MolSubCore.worker.signals import on_end
 class Worker:
     """Reads requests, runs them one after another, writes events.
 
-    A cancelled job and a closed input interrupt the job that runs, as Ctrl-C does: so jobs end at a point from
-    which they can go on.
+    Cancelling a job or closing the input interrupts the running job as Ctrl-C does, so that jobs end at a point from
+    which they can resume.
     """
 
     def __init__(self, requests: TextIO, events: TextIO) -> None:
@@ -34,7 +34,7 @@ class Worker:
         self._cancelled: list[Request] = []  # of those that wait: a later request may have the same id
         self._ending = False
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # Started in the background of a shell, a process ignores interrupts, and with them every cancel.
+            # A process started in the background of a shell ignores interrupts, and so every cancel.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def serve(self) -> None:
@@ -43,7 +43,7 @@ class Worker:
         threading.Thread(target=self._read, daemon=True).start()
         while (request := self._queue.get()) is not None:
             self.run(request)
-            if self._ending:  # the interruption was meant for the process, not for the job it had
+            if self._ending:  # the interrupt was for the process, not the job
                 raise KeyboardInterrupt
 
     def end(self, *_signal: Any) -> None:
@@ -57,14 +57,14 @@ class Worker:
                 self._take(line)
         except (OSError, ValueError):  # the pipe is gone
             pass
-        finally:  # whatever becomes of this thread, the worker does not wait for it
+        finally:  # even after an error: the worker must not wait for ever
             self._queue.put(None)
         with self._lock:
             if self._running:
                 _thread.interrupt_main()
 
     def _take(self, line: str) -> None:
-        """Take a line of the input; whatever is wrong with it is told."""
+        """Take a line of the input; report what is wrong with it."""
         try:
             message = read_request(line)
         except Exception as error:
@@ -78,19 +78,19 @@ class Worker:
             self._queue.put(message)
 
     def expect(self, request: Request) -> None:
-        """Know of a job that `run` will be called for, so that it can be cancelled before."""
+        """Register a job that `run` will be called for, so that it can be cancelled before."""
         with self._lock:
             self._waiting.append(request)
 
     def cancel(self, name: str) -> None:
-        """Interrupt the job of this id, and keep those that wait from beginning; from any thread."""
+        """Interrupt the job of this id, or keep it from starting; from any thread."""
         with self._lock:
             self._cancelled += [request for request in self._waiting if request.id == name]
             if name == self._running:
                 _thread.interrupt_main()
 
     def run(self, request: Request) -> None:
-        """Do one job; whatever becomes of it is told by its last event."""
+        """Do one job; its last event reports the outcome."""
         try:
             with self._lock:
                 self._waiting = [other for other in self._waiting if other is not request]
@@ -131,31 +131,31 @@ class Worker:
             raise MolSubError(package, found, "Open the panel Set-up and press Install") from error
 
     def _emit(self, event: EventKind, name: str = "", **values: Any) -> None:
-        line = Event(event, name, values).line()  # a result that cannot be told makes the job a failure
+        line = Event(event, name, values).line()  # a result that is not JSON makes the job fail
         try:
             self._events.write(line)
             self._events.flush()
-        except (BrokenPipeError, ValueError):  # nobody listens any more; the closed input ends the work
+        except (BrokenPipeError, ValueError):  # nobody listens; the closed input ends the work
             pass
 
 
 def _finite(values: Any) -> Any:
-    """Progress with null for numbers that JSON does not have: a loss that is none must not end the job."""
+    """Progress with null for numbers that JSON does not have: a loss that is NaN must not end the job."""
     if isinstance(values, dict):
         return {key: _finite(value) for key, value in values.items()}
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def serve_standard_streams() -> None:
-    """Serve over standard input and output; whatever libraries print goes to standard error instead."""
-    # Where another program computes too, threads of GNU OpenMP that wait by spinning keep each other from the
-    # processor: a prediction took ten seconds instead of one. Read when PyTorch is loaded.
+    """Serve over standard input and output; what libraries print goes to standard error."""
+    # Beside another program that computes, spinning threads of GNU OpenMP block each other: a prediction took ten
+    # seconds instead of one. Read when PyTorch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    # A byte that is no UTF-8 belongs to one request, which tells of it; it does not end the input.
+    # A byte that is not UTF-8 makes one request fail; it does not end the input.
     worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events)
     on_end(worker.end)
     worker.serve()

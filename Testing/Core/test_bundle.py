@@ -115,17 +115,17 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, members: list[Weights], n
 
 CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "version": (lambda card: card | {"format_version": 2}, "format version 2, this program reads 1"),
-    "format": (lambda card: card | {"format": "x"}, "is no molsub-bundle"),
-    "list": (lambda card: [card], "is no molsub-bundle"),
+    "format": (lambda card: card | {"format": "x"}, "is not a molsub-bundle"),
+    "list": (lambda card: [card], "is not a molsub-bundle"),
     "missing": (lambda card: {k: v for k, v in card.items() if k != "recipe"}, "lacks recipe"),
     "task": (lambda card: card | {"task": "grade"}, "task grade"),
-    "task kind": (lambda card: card | {"task": ["tn"]}, "'task' of an unexpected kind"),
+    "task kind": (lambda card: card | {"task": ["tn"]}, "invalid value of 'task'"),
     "classes": (lambda card: card | {"classes": ["TN", "TN"]}, "classes"),
     "class kind": (lambda card: card | {"classes": [1, "TN"]}, r"'classes\[0\]'"),
     "misspelt positive": (lambda card: card | {"positive": "tn"}, "positive class 'tn', expected 'TN'"),
     "other positive": (lambda card: card | {"positive": "non-TN"}, "positive class 'non-TN', expected 'TN'"),
     "no positive": (lambda card: card | {"positive": None}, "positive class 'None', expected 'TN'"),
-    "positive kind": (lambda card: card | {"positive": ["TN"]}, "'positive' of an unexpected kind"),
+    "positive kind": (lambda card: card | {"positive": ["TN"]}, "invalid value of 'positive'"),
     "no members": (lambda card: card | {"members": []}, "0 members"),
     "members": (lambda card: card | {"members": card["members"] * 65}, "65 members"),
     "member kind": (lambda card: card | {"members": ["model-1.safetensors"]}, r"'members\[0\]'"),
@@ -207,9 +207,9 @@ def test_the_library(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "notes.txt").write_text("no bundle")
     assert [path.name for path, card in scan_library(tmp_path)[0] if card["task"] == "tn"] == ["b"]
     (problem,) = scan_library(tmp_path)[1]
-    assert "broken.molsub: is no bundle" in str(problem)
+    assert "broken.molsub: is not a bundle" in str(problem)
     assert scan_library(tmp_path / "absent") == ([], [])
-    with pytest.raises(BundleError, match="is no folder"):
+    with pytest.raises(BundleError, match="is not a folder"):
         scan_library(tmp_path / "notes.txt")
     assert find_bundle("b") == tmp_path / "b"
     assert find_bundle("broken") == tmp_path / "broken.molsub"

@@ -121,10 +121,10 @@ def test_masks_are_known_by_many_names_and_every_file_has_a_place(folder: Path) 
         f"{several}_1.nii.gz", f"{several}_2.nii.gz",
     ]  # fmt: skip
     assert places(folder / "made.csv", "masks") == {
-        f"{doubled}.nii.gz": "several masks for one image whose names do not number them",
-        f"{doubled}_mask.nii.gz": "several masks for one image whose names do not number them",
+        f"{doubled}.nii.gz": "several masks for one image, not numbered by their names",
+        f"{doubled}_mask.nii.gz": "several masks for one image, not numbered by their names",
         "P9999_L_CC.nii.gz": "no image for this mask",
-        "readme.txt": "no mask by its name and content",
+        "readme.txt": "not a mask, by its name and content",
     }
     left = places(folder / "made.csv", "images")
     assert left[f"{doubled}.dcm"] == left[f"{lost}.dcm"] == "no mask for this image"
@@ -170,7 +170,7 @@ def test_pictures_and_masks_in_one_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("Ada", "R", "MLO"), ("J\u00f6rg", "L", "CC"), ("J\u00f6rg", "R", "MLO"),
     ]  # fmt: skip
     assert places(tmp_path / "t.csv", "images") == {
-        "table.xlsx": "no image by its name and content", "Ada/L_CC.png": "no mask for this image",
+        "table.xlsx": "not an image, by its name and content", "Ada/L_CC.png": "no mask for this image",
     }  # fmt: skip
     assert set(places(tmp_path / "t.csv", "masks")) == {"Ada/L_CC.json", "Ada/L_CC_mask.png"}
     assert total(tmp_path / "t.csv", "images") + total(tmp_path / "t.csv", "masks") == 10
@@ -436,7 +436,7 @@ def test_names_that_contradict_the_headers_are_told(folder: Path) -> None:
     (row,) = [row for row in rows_of(folder / "made.csv") if f"/{wrong}" in row["image"]]
     assert (row["laterality"], row["view"]) == (side, view)
     said = "\n".join(report.lines)
-    for words in (f"says the side {wrong[0]}, its header says {side}", f"header says {view}", "tells another patient"):
+    for words in (f"says the side {wrong[0]}, its header says {side}", f"header says {view}", "suggests another patient"):
         assert f"{words}" in said and f"(1: {second[:5]}/{wrong}.dcm)" in said, said
     (text,) = [t for t in read_mammogram(images / second[:5] / f"{wrong}.dcm").warnings if "the side" in t]
     assert text == f"The file's name says the side {wrong[0]}, its header says {side}: {side} was used."

@@ -155,5 +155,5 @@ def test_other_patients_are_refused(change: str) -> None:
         [0, 1, 0, 1] if change == "patients" else [1, 1, 0, 0],
         first=1 if change == "patients" else 0,
     )
-    with pytest.raises(MolSubError, match="other patients or labels"):
+    with pytest.raises(MolSubError, match="different patients or labels"):
         compare_models({"a": one, "b": two}, BINARY, "TN")

@@ -212,7 +212,7 @@ def test_what_cannot_be_tested_is_refused() -> None:
         with pytest.raises(MolSubError) as caught:
             auc(score, positive)
         assert "\n" not in str(caught.value)
-    with pytest.raises(MolSubError, match="other patients"):
+    with pytest.raises(MolSubError, match="different patients"):
         paired_test(auc(PERFECT, POSITIVE), auc(PERFECT, ~POSITIVE))
 
 

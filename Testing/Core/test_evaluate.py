@@ -200,7 +200,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, run: Path) -> None:
     with pytest.raises(TrainingError, match="holds no run"):
         evaluate_run(tmp_path)
     (run / "fold-1" / "predictions.csv").write_text("nothing")
-    with pytest.raises(MolSubError, match="no table of predictions"):
+    with pytest.raises(MolSubError, match="not a table of predictions"):
         evaluate_run(run)
 
 

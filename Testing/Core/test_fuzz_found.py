@@ -123,7 +123,7 @@ def test_json_that_python_does_not_bear(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(MolSubError, match="not valid JSON"):
         read_json(tmp_path / "x.json")
-    with pytest.raises(MolSubError, match="no JSON object"):
+    with pytest.raises(MolSubError, match="not a JSON object"):
         read_request(text)
 
 

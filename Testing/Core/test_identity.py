@@ -330,7 +330,7 @@ def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not(
 def test_exams_years_apart_are_told() -> None:
     old, new = Person("p", examined="20190301"), Person("p", examined="20220401")
     (note,) = compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", new, "h2", 2, "", "L"))).notes
-    assert "rows 2, 3: The images of the left breast are of exams 3.1 years apart" in note.text
+    assert "rows 2, 3: The images of the left breast are from exams 3.1 years apart" in note.text
     assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", new, "h2", 2, "", "R"))).notes
     soon = Person("p", examined="20190401")
     assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", soon, "h2", 2, "", "L"))).notes
@@ -340,7 +340,7 @@ def test_pairs_of_one_kind_are_told_with_all_their_rows() -> None:
     rows = [(f"P{n}", Person(f"q{n // 2}")) for n in range(60)]
     (line,) = note_lines(compare_identities(seen(*rows), trust=True).notes)
     assert "rows 2, 3 are of one patient" in line
-    assert "(so also rows 4-5; 6-7;" in line
+    assert "(also rows 4-5; 6-7;" in line
     assert "and 9 more such sets" in line
     assert "None" not in "".join(note_lines([Problem(None, "x", "n 1"), Problem(None, "x", "n 2")]))
 

@@ -187,7 +187,7 @@ def test_lesions_that_overlap_are_told(tmp_path: Path) -> None:
     labels = np.load(result["labels"])
     assert (labels == 1).sum() == 11 * 11 - 6 * 6
     assert (labels == 2).sum() == 16 * 16
-    assert result["warnings"] == ["36 pixels belong to more than one lesion; each went to the last one."]
+    assert result["warnings"] == ["36 pixels belong to more than one lesion; each was assigned to the last one."]
 
 
 def test_a_mask_on_another_grid_is_refused(tmp_path: Path) -> None:

@@ -251,4 +251,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "expected .csv" in failing(capsys, *command[:-1], str(tmp_path / "u.xlsx"))
     (folder / "table.csv").write_text("name,img_path,annotation_path,label\nP1,a.dcm,m.json,1\nP2,a.dcm,m.json,5\n")
     assert "seem to count from 1" in failing(capsys, *command, "--overwrite")
-    assert "is no folder" in failing(capsys, "cohort", "import", "cmmd", str(tmp_path / "no"), "--out", "x.csv")
+    assert "is not a folder" in failing(capsys, "cohort", "import", "cmmd", str(tmp_path / "no"), "--out", "x.csv")

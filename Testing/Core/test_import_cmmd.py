@@ -168,7 +168,7 @@ def test_wrong_side_tags_two_subtypes_sixteen_bits_and_points_outside(tmp_path: 
     both = [("D2-0700", "L", Subtype.TN), ("D2-0700", "R", Subtype.LUMINAL_A)]  # a cancer in each breast
     assert set(told) == {*both, ("D2-0701", "R", Subtype.TN)}
     notes = {note["text"]: note["about"] for note in report.content["notes"]}
-    assert notes["Images of 16 bits, the others have 8"] == ["CMMD/D2-0701/R-CC.dcm"]
+    assert notes["Images of 16 bits (the others have 8)"] == ["CMMD/D2-0701/R-CC.dcm"]
     (outside,) = [about for text, about in notes.items() if "outside the image" in text]
     assert outside == ["D2-0701_CC_R_AnnotationFile.json"]
     (used,) = {tuple(report.content["inputs"]["outline files"]["used"].values())}

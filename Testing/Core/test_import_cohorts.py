@@ -138,7 +138,7 @@ def test_of_an_image_in_two_files_none_is_guessed_and_a_damaged_table_is_named(t
     assert left_out(report) == {vindr.SEVERAL: 1, NO_IMAGE: 1}
     assert any("Thumbs.db" in note["text"] for note in report.content["notes"])
     (folder / "finding_annotations.csv").rename(folder / "finding_annotations.xlsx")
-    with pytest.raises(CohortError, match=r"annotations\.xlsx is no workbook"):
+    with pytest.raises(CohortError, match=r"annotations\.xlsx is not a workbook"):
         import_cohort("vindr", folder, tmp_path / "t2.csv")
 
 

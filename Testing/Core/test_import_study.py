@@ -40,7 +40,7 @@ def test_the_check_says_which_tasks_the_table_serves(table: Path, capsys: pytest
     assert main(["cohort", "check", str(table), "--task", "subtype4", "--folds", "2"]) == 0
     printed = capsys.readouterr().out
     assert "Patients, task subtype4: Luminal A 4, Luminal B 4, HER2-enriched 4, TN 4" in printed
-    assert "Patients, task subtype5: Luminal A 4, Luminal B 4, not told 4, TN 4" in printed
+    assert "Patients, task subtype5: Luminal A 4, Luminal B 4, undetermined 4, TN 4" in printed
     assert main(["cohort", "check", str(table), "--task", "subtype5", "--folds", "2"]) == 2
     assert "HER2+ may be HER2+/HR+ or HER2+/HR-" in capsys.readouterr().out
 

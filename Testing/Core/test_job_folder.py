@@ -165,7 +165,7 @@ def test_two_runners_refuse_each_other(tmp_path: Path, start: Start) -> None:
     _, said = second.communicate(timeout=20)
     assert second.returncode == 2
     assert f"is in use by process {first.pid}" in said.decode()
-    with pytest.raises(MolSubError, match="a job that runs"):
+    with pytest.raises(MolSubError, match="a running job"):
         write_job(tmp_path, Request("8", "sleep", {"parts": 1}))
     assert [event.event for event in events(tmp_path)].count("ready") == 1
 

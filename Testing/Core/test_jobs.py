@@ -132,7 +132,7 @@ def test_failures_are_one_line_and_the_worker_goes_on() -> None:
     threading.Thread(target=end_after_all).start()
     Worker(pipe, written).serve()
     failed = {event.id: event.values for event in _events(written) if event.event == "failed"}
-    assert failed[""]["message"].startswith("message: is no JSON object")
+    assert failed[""]["message"].startswith("message: is not a JSON object")
     assert failed["1"] == {"message": "lesion: is empty. Outline it.", "bad_input": True}
     assert failed["2"]["message"].startswith("internal error: RuntimeError: two lines.")
     assert not failed["2"]["bad_input"]
@@ -163,7 +163,7 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
     worker.serve()
     assert written.getvalue().isascii()
     last = {event.id: event for event in _events(written) if event.event in LAST}
-    assert "no UTF-8" in last["1"].values["message"] and last["1"].values["bad_input"]
+    assert "not UTF-8" in last["1"].values["message"] and last["1"].values["bad_input"]
     assert last["2"].values == {"result": "\ud800 M\udcfcller"}  # the latter as Python names such a file
     assert [last[name].event for name in "123456"] == ["failed", "done", "failed", "failed", "failed", "done"]
     assert "infinite" in last["3"].values["message"] and last["3"].values["bad_input"]

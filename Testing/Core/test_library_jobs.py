@@ -85,7 +85,7 @@ def test_nothing_is_written_over_unasked(library: Path, tmp_path: Path) -> None:
         export_bundle(options, quiet)
     with pytest.raises(MolSubError, match="exists already"):
         import_checkpoint({"checkpoint": "none.pth", "task": "tn", "out": str(out)}, quiet)
-    with pytest.raises(MolSubError, match="is no bundle, and is not replaced"):
+    with pytest.raises(MolSubError, match="is not a bundle, and is not replaced"):
         export_bundle(options | {"overwrite": True}, quiet)
     assert out.read_bytes() == b"mine"
     out.write_bytes((library / "one.molsub").read_bytes())
@@ -118,6 +118,6 @@ def test_a_published_checkpoint_becomes_a_bundle(tmp_path: Path) -> None:
     assert import_checkpoint(turned, quiet)["card"]["classes"] == ["TN", "non-TN"]
     with pytest.raises(MolSubError, match="lacks the option task"):
         import_checkpoint({"checkpoint": "a.pth", "out": str(tmp_path / "x.molsub")}, quiet)
-    with pytest.raises(BundleError, match="is no DenseNet121-CBAM"):
+    with pytest.raises(BundleError, match="is not a DenseNet121-CBAM"):
         import_checkpoint({**turned, "architecture": None, "out": str(tmp_path / "x.molsub")}, quiet)
     assert not (tmp_path / "x.molsub").exists()

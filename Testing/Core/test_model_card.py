@@ -247,12 +247,12 @@ def test_values_that_no_card_has_are_named(tmp_path: Path, path: tuple[str, ...]
 
 
 def test_a_wrong_value_is_shown_and_a_version_is_a_number(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"'temperature' of an unexpected kind or value \(1e-320\)"):
+    with pytest.raises(BundleError, match=r"an invalid value of 'temperature' \(1e-320\)"):
         _read_with(("temperature",), 1e-320, tmp_path)
     for wrong in ("1", True, 1.0, 2):
         with pytest.raises(BundleError, match="format version"):
             _read_with(("format_version",), wrong, tmp_path)
-    with pytest.raises(BundleError, match="18 patients in its validation and test sets, of a cohort of 5"):
+    with pytest.raises(BundleError, match="18 validation and test patients in its card, but a cohort of 5"):
         _read_with(("training", "cohort", "patients"), 5, tmp_path)
 
 

@@ -216,7 +216,7 @@ def test_bad_requests(place: Path, tmp_path: Path) -> None:
         ({"bundle": "x"}, "lacks the option images"),
         (request(place, tmp_path / "o", classes=["Luminal C"]), "Luminal C"),
         (request(place, tmp_path / "o", layers=["features.99"]), "features.99"),
-        (request(place, tmp_path / "o") | {"bundle": str(tmp_path / "none.molsub")}, "is no bundle"),
+        (request(place, tmp_path / "o") | {"bundle": str(tmp_path / "none.molsub")}, "is not a bundle"),
     ):
         with pytest.raises(MolSubError, match=words):
             predict(options, quiet)

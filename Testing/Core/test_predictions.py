@@ -149,7 +149,7 @@ HEADER = "study_id,case,lesion,laterality,view,label,logit:a,logit:b\n"
 )
 def test_other_tables_are_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "p.csv").write_text(content)
-    with pytest.raises(MolSubError, match="no table of predictions") as caught:
+    with pytest.raises(MolSubError, match="not a table of predictions") as caught:
         read_predictions(tmp_path / "p.csv")
     assert "\n" not in str(caught.value)
 
@@ -168,5 +168,5 @@ def test_any_bytes_give_a_table_or_one_line(
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MolSubError, match="no table of predictions"):
+    with pytest.raises(MolSubError, match="not a table of predictions"):
         read_predictions(tmp_path / "none.csv")

@@ -203,7 +203,7 @@ def test_no_result_holds_what_undoes_the_pseudonyms(place: Place) -> None:
     secrets = [Salt.read(place.out, split).value.encode(), key_file().read_bytes().strip()]
     held = [path for path in place.out.rglob("*") if path.is_file() and any(s in path.read_bytes() for s in secrets)]
     assert not held
-    assert any(f"never to be handed on: {key_file()}" in text for text in place.printed.values())
+    assert any(f"never to be shared: {key_file()}" in text for text in place.printed.values())
     ids = set(read_json(place.out / "run" / "split.json")["partition"])
     texts = [path.read_text() for path in (place.out / "run").rglob("*.csv")]
     found = set(re.findall(r"\bS[0-9a-f]{12}\b", "\n".join(texts)))

@@ -166,5 +166,5 @@ def test_files_that_are_no_checkpoint(binary: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="CRC"):
         read_published(tmp_path / "bit.pth")
     for path in (tmp_path, tmp_path / "missing.pth"):
-        with pytest.raises(BundleError, match="is no file"):
+        with pytest.raises(BundleError, match="is not a file"):
             read_published(path)

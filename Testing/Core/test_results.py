@@ -93,7 +93,7 @@ def test_a_picture_beside_its_resaved_copy_counts_once_and_is_told() -> None:
     expected = (np.mean([alone(first), alone(copy)]) + alone(other)) / 2
     assert found.patient["TN"] == pytest.approx(expected)
     assert [text for text in found.warnings if "copies" in text] == [
-        "Images 1 and 2 show nearly the same picture, as copies do that were resaved, cropped or displayed otherwise: "
+        "Images 1 and 2 show nearly the same picture, like copies that were resaved, cropped or displayed differently: "
         "they count as one in the result."
     ]
 
@@ -155,7 +155,7 @@ def test_images_of_several_people_are_refused_or_asked_about() -> None:
 def test_exams_years_apart_in_one_mean_are_told() -> None:
     old, new = (view(n, person=Person("p1", examined=day)) for n, day in ((1, "20190301"), (2, "20220401")))
     (warning,) = [text for text in predicted(old, new).warnings if "apart" in text]
-    assert warning.startswith("The images of the left breast are of exams 3.1 years apart")
+    assert warning.startswith("The images of the left breast are from exams 3.1 years apart")
     assert not any("apart" in text for text in predicted(old, replace(new, laterality="R")).warnings)
 
 

@@ -196,7 +196,7 @@ def test_the_sides_of_a_table_are_read_as_everywhere(place: Path, capsys: pytest
     assert breasts("LCC", "R-MLO", column="view") == ["L", "R"]
     assert breasts("left", "links") == ["L"]
     assert breasts("1.0", "1", column="lesion_id") == ["1"]
-    with pytest.raises(CohortError, match="row 3, laterality: is no side that is known"):
+    with pytest.raises(CohortError, match="row 3, laterality: is not a known side"):
         breasts("left", "lado")
     (place / "A.png").rename(place / "L_MLO.png")
     rows = "patient_id,image,box,view\nP1,L_MLO.png,{0},R-CC\nP2,L_MLO.png,{0},CC\nP3,L_MLO.png,{0},MLO\n"

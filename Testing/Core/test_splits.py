@@ -188,12 +188,12 @@ def test_the_split_of_another_cohort_is_refused(tmp_path: Path, suffix: str) -> 
     [
         ([["patient_id", "partition"], ["P0", "test"], ["P0", "2"]], "partitions test and 2"),
         ([["patient_id", "partition"], ["P0", "half"]], "half"),
-        ([["patient_id", "partition"], ["P0"]], "no split table"),
+        ([["patient_id", "partition"], ["P0"]], "not a split table"),
         ([["patient", "part"], ["P0", "test"]], "patient_id,partition"),
         ([["patient_id", "partition"], ["P0", "test"], ["P7919", "2"]], "without a gap"),
         ([["patient_id", "partition"], ["P0", "1"], ["P7919", "2"]], "Expected 'test'"),
         ([["patient_id", "partition"], ["P0", "test"], ["P7919", "-1"]], "without a gap"),
-        ([], "no split table|partitions"),
+        ([], "not a split table|partitions"),
     ],
 )
 def test_tables_that_are_no_split(tmp_path: Path, rows: list[list[str]], text: str) -> None:
@@ -286,7 +286,7 @@ def test_the_key_of_the_pseudonyms_is_kept_apart(tmp_path: Path, monkeypatch: py
             read_split(tmp_path / "split.json", cohort)
         make_split(cohort, TASKS["tn"], folds=2)
     (tmp_path / "b.key").write_text("none")
-    with pytest.raises(MolSubError, match="is no key"):
+    with pytest.raises(MolSubError, match="is not a key"):
         make_split(cohort, TASKS["tn"], folds=2)
 
 

@@ -189,7 +189,7 @@ def break_study(folder: Path, what: str) -> None:
         ("another format", "is of another form (lacks tasks, models, jobs)"),
         ("another task", "holds a run of the task luminal, evaluated for tn"),
         ("other classes", "is of the classes non-TN, TN, the plan has"),
-        ("damaged", "is no table of predictions"),
+        ("damaged", "is not a table of predictions"),
     ],
 )
 def test_damage_is_one_line(tmp_path: Path, what: str, said: str) -> None:

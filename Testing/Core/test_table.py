@@ -433,7 +433,7 @@ def test_ids_that_differ_in_form_only(tmp_path: Path) -> None:
     for pair in (("007", "7"), ("1,234", "1234"), ("P1", "\u0420\u0031")):
         assert "rows 2-3 " in table(*pair)[2]
     assert "row 2 have zeros" in table("12345678901234500", "12")[2]
-    assert "rows 2-3 are what programs write" in table("anonymous", "anonymous", "P1")[2]
+    assert "rows 2-3 are placeholders for removed ids" in table("anonymous", "anonymous", "P1")[2]
 
 
 def test_numbers_as_subtypes_in_other_signs_are_numbers(tmp_path: Path) -> None:
@@ -465,11 +465,11 @@ def test_sides_and_views_are_read_in_one_way(tmp_path: Path) -> None:
     for word in ("OD", "Mamma dextra", "D"):
         assert first(side=word)[0] == "R"
     assert first(breast="dense") == (None, None)
-    assert "row 2, breast: says no side that is known" in told(path)
+    assert "row 2, breast: is not a known side" in told(path)
     assert first(wo="left") == (None, None)
-    assert "wo: has what looks like sides in row 2" in told(path)
+    assert "wo: looks like sides in row 2" in told(path)
     for word in ("both", "L?", "lado", "left or right", "0", "双侧", "not left", "L->R"):
-        with pytest.raises(CohortError, match="row 2, laterality: is no side that is known"):
+        with pytest.raises(CohortError, match="row 2, laterality: is not a known side"):
             first(laterality=word)
     with pytest.raises(CohortError, match="laterality says L, view says R"):
         first(laterality="left", view="RCC")
@@ -490,7 +490,7 @@ def test_what_a_workbook_shows_and_strikes_out(tmp_path: Path) -> None:
             new.writestr(part, old.read(part).replace(b'<row r="6"', b'<row r="6" ht="0" customHeight="1"'))
     assert [case.patient_id for case in read_cohort(tmp_path / "t.xlsx").cases] == ["000007", "P-07", "8", "9", "10"]
     words = told(tmp_path / "t.xlsx")
-    assert "ids of rows 2-3 were read as they are shown" in words
+    assert "ids of rows 2-3 were read as displayed" in words
     assert "cells of row 5 are struck out" in words
     assert "row 6: hidden" in words
 
@@ -510,7 +510,7 @@ def test_bars_part_cells_and_what_parts_them_is_named(tmp_path: Path) -> None:
     path.write_text(text_of([HEADER, *ROWS], "|"))
     assert summary(read_cohort(path)) == EXPECTED
     path.write_text("patient_id~image;mask;subtype\n")
-    with pytest.raises(CohortError, match=r"found \(cells parted by semicolons\): patient_id~image"):
+    with pytest.raises(CohortError, match=r"found \(cells separated by semicolons\): patient_id~image"):
         read_cohort(path)
 
 
@@ -522,12 +522,12 @@ def test_which_lesion_it_is_in_other_columns_and_spellings(tmp_path: Path) -> No
         return [case.lesion_id for case in read_cohort(path).cases]
 
     assert ids("Lesion ID", "A", "a", "b", "01") == ["A", "A", "b", "01"]
-    assert "lesions' ids of rows 2-3 differ in capitals or leading zeros only" in told(path)
+    assert "lesion ids of rows 2-3 differ only in capitals or leading zeros" in told(path)
     assert ids("lesion_nr", "1", "01", "1.0", "10") == ["1", "1", "1", "10"]
     assert ids("lesion", "1", "2", "L3") == ["1", "2", "L3"]
-    assert "was read as the lesions' ids" in told(path)
+    assert "was read as the lesion ids" in told(path)
     assert ids("lesion", "mass", "1") == ["", "1"]
-    assert "row 2, lesion: is no number or letter of a lesion" in told(path)
+    assert "row 2, lesion: is not a number or letter of a lesion" in told(path)
 
 
 def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_path: Path) -> None:
@@ -599,7 +599,7 @@ def test_what_stands_around_the_rows_is_told(tmp_path: Path) -> None:
     assert ([case.row for case in cohort.cases], [p.row for p in problems]) == ([3, 5], [4])
     path.write_text(f"{';'.join(HEADER)};;age\nA;i;m;TN;see;50\nB;i;m;TN\n")
     words = told(path)
-    assert "row 2 stand in a column without a name" in words
+    assert "row 2 are in a column without a name" in words
     assert "row 3: fewer cells" in words
     for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
         path.write_bytes(text_of([HEADER, ["Zoé", "i", "m", "tn"]]).encode(encoding))

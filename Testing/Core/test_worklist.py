@@ -197,7 +197,7 @@ def test_the_table_that_it_becomes(table: Path) -> None:
         assert [case.subtype for case in cohort.cases] == [Subtype.LUMINAL_A, Subtype.LUMINAL_A, Subtype.TN]
         assert [case.extra["age"] for case in cohort.cases] == ["50", "50", "61"]
         assert cohort.cases[2].extra["note"] == 'two, "near"\nlesions'
-        with pytest.raises(MolSubError, match=r"no \.csv"):
+        with pytest.raises(MolSubError, match=r"expected \.csv"):
             worklist.export(table.parent / "x.xlsx")
 
 

@@ -1,1 +1,1 @@
-"""Importers of public cohorts, and of the paper's own table: a folder becomes a cohort table and a report."""
+"""Importers of public cohorts, of folders and of the paper's own table: each makes a cohort table and a report."""

@@ -1,4 +1,4 @@
-"""From what an importer found to a table, its masks and its report."""
+"""What importers share: accounting of inputs, masks, table and report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.cohort.table import parse_cohort
-from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, note_lines, read_rows
+from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, note_lines
 from MolSubCore.errors import CohortError, MolSubError, counted, listed
 from MolSubCore.files import (
     ESCAPED,
@@ -44,7 +44,7 @@ USED = "in the table"
 
 
 class LedgerFault(AssertionError):
-    """An input without a place, with two, or one that was never read: a fault of the importer, not of the data."""
+    """An input without a place, with two, or one that was never read: a bug of the importer, not of the data."""
 
 
 class Ledger:
@@ -55,7 +55,7 @@ class Ledger:
     kind : str
         What the inputs are, in the plural: ``images``.
     used : str
-        The name of the place of those that were used.
+        Name of the place of used inputs.
     """
 
     def __init__(self, kind: str, used: str = USED) -> None:
@@ -77,7 +77,7 @@ class Ledger:
         self._places[key] = reason or self.used
 
     def balance(self, used: int | None = None) -> None:
-        """Every input has one place, and as many are used as there ought to be.
+        """Check that every input has one place, and that `used` inputs are used.
 
         Raises
         ------
@@ -129,8 +129,8 @@ Progress = Callable[[int, int, str], None]
 
 #: Reasons of several importers.
 NO_IMAGE = "image file missing"
-NO_SIDE = "image does not tell its side"
-NO_MAMMOGRAM = "not one 2D mammogram"
+NO_SIDE = "laterality of the image not stated"
+NO_MAMMOGRAM = "not a single 2D mammogram"
 OVERLONG = "more cells than columns"
 
 
@@ -168,11 +168,11 @@ class Row:
     image : Path
     subtype : Subtype, PartialSubtype or None
     mask : Path or None
-        A file that the reader of lesions takes.
+        Any file that `read_lesions` reads.
     box : str or None
         ``row0,col0,row1,col1``, half-open, pixels.
     mask_images : tuple of Path
-        DICOM images of which one holds the mask: they are made into a mask file beside the table.
+        DICOM images one of which holds the mask: it is written to a mask file beside the table.
     no_subtype, no_lesion : str
         The reason where the subtype or the outline is missing.
     extra : dict
@@ -198,7 +198,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that should be known: a sentence, and the inputs or patients it is about."""
+    """A note for the user, and the inputs or patients it is about."""
 
     text: str
     about: tuple[str, ...] = ()
@@ -224,11 +224,11 @@ class Found:
         Candidates; the rest of `inputs` has been left out.
     notes : list of Note
     twins : tuple of tuple of str
-        Groups of patients who are known to share pixels.
+        Groups of patients known to share images.
     patients : str
-        What was taken for the patient, for people; empty where the cohort says it itself.
+        Where patients were taken from, in words; empty where the cohort itself names them.
     settle : callable or None
-        Called with the rows that were kept, to place what is left in `others`.
+        Called with the kept rows to place what is left in `others`.
     """
 
     inputs: Ledger
@@ -252,10 +252,10 @@ EMPTY = "mask is empty"
 
 
 def find_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | None:
-    """Find the mask of an image among DICOM images, by what they hold, and write it.
+    """Find the mask of an image among DICOM images by their content, and write it.
 
-    A mask has two values at most. Its file's name and its Series Description are no evidence: in CBIS-DDSM
-    crops are called masks, and the other way round.
+    A mask has at most two values. File name and Series Description are unreliable: in CBIS-DDSM crops are called
+    masks, and vice versa.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def find_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | Non
         header = open_dicom(image).header
         shape = (int(header.Rows), int(header.Columns))
         found = [mask for path in candidates if (mask := _mask(path, shape)) is not None]
-    except Exception:  # whatever it is, it is this mask's
+    except Exception:  # any error is this mask's
         return MASK_UNREADABLE
     fitting = [mask for mask in found if mask.shape == shape]
     if not fitting:
@@ -289,7 +289,8 @@ def find_mask(candidates: tuple[Path, ...], image: Path, out: Path) -> str | Non
 def _mask(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
     """The pixels of a DICOM image above its lower value, if it has two values at most."""
     file = open_dicom(path)
-    if (int(file.header.Rows), int(file.header.Columns)) != shape and _clearly_smaller(file.header, shape):
+    # Less than 0.9 of the image on a side is a crop, and need not be decoded.
+    if int(file.header.Rows) < 0.9 * shape[0] or int(file.header.Columns) < 0.9 * shape[1]:
         return None
     values, _ = read_pixels(file)
     low, high = values.min(), values.max()
@@ -298,26 +299,20 @@ def _mask(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8] | None:
     return (values != low).astype(np.uint8)
 
 
-def _clearly_smaller(header: object, shape: tuple[int, int]) -> bool:
-    """Whether an image is a crop by its size: less than 0.9 of the full one on a side. Saves decoding it."""
-    rows, columns = int(header.Rows), int(header.Columns)  # type: ignore[attr-defined]
-    return rows < 0.9 * shape[0] or columns < 0.9 * shape[1]
-
-
 FIRST = ("patient_id", "image", "mask", "box", "subtype")
 MARKER = "molsub-import-masks.txt"
 
-TWO_SUBTYPES = "patient with lesions of different subtypes in one breast, or in breasts whose sides are not known"
+TWO_SUBTYPES = "patient with lesions of different subtypes in one breast, or in breasts of unknown side"
 TWICE = "same image and lesion as an earlier row"
 TWIN = "same pixels as another patient's image"
 TWIN_SUBTYPE = "same pixels as another patient's image of another subtype"
 UNREADABLE = "image cannot be read"
 NUL = "cell with a NUL byte"
-NAME_LOST = "its file's name, or its mask's, cannot stand in a table"
+NAME_LOST = "name of image or mask cannot be written in a table"
 
 
 def choose(found: Found, options: ImportOptions) -> list[Row]:
-    """The rows that the table takes; all others are placed in the ledger. Masks are not made yet."""
+    """The rows for the table; all others are placed in the ledger. Masks are not made yet."""
     task = get_task(options.task) if options.task else None
     kept = _without(
         found, found.rows, lambda row: NUL if "\0" in "".join([row.patient_id, *row.extra.values()]) else None
@@ -365,9 +360,9 @@ def _without(found: Found, rows: Iterable[Row], reason_of: Callable[[Row], str |
 
 
 def drop_twins(found: Found, rows: list[Row], everything: bool, progress: Progress | None) -> list[Row]:
-    """Leave out images whose pixels another patient has too: of one subtype all but the first, of several all.
+    """Leave out images whose pixels another patient has, too: of one subtype all but the first, of several all.
 
-    Only patients who are known to share pixels are compared, or everything.
+    Compares patients known to share images only, or everything.
     """
     suspects = {patient for group in found.twins for patient in group}
     compared = {row.image: row for row in rows if everything or row.patient_id in suspects}
@@ -378,7 +373,7 @@ def drop_twins(found: Found, rows: list[Row], everything: bool, progress: Progre
     for number, row in enumerate(compared.values(), start=1):
         try:
             hashes.setdefault(read_mammogram(row.image).pixel_hash(), []).append(row)
-        except Exception:  # whatever it is, it is this image's
+        except Exception:  # any error is this image's
             wrong[row.image] = UNREADABLE
         if progress:
             progress(number, len(compared), "comparing pixels")
@@ -403,14 +398,14 @@ def make_masks(
     Returns
     -------
     rows : list of Row
-        Those that have their mask; the others are placed.
+        Those with a mask; the others are placed.
     made : dict of str to str
         The masks' paths for the table, by the keys of their rows.
 
     Raises
     ------
     MolSubError
-        If their folder is there already, and is not to be replaced.
+        If their folder exists and may not be replaced.
     """
     made: dict[str, str] = {}
     if not any(row.mask_images for row in rows):
@@ -425,7 +420,7 @@ def make_masks(
 
 @dataclass(frozen=True)
 class Masks:
-    """Where masks are made at first, for which table, and the file of a folder of masks that may be replaced."""
+    """The table, the temporary folder of its masks, and the file that marks a folder of masks as replaceable."""
 
     table: Path
     place: Path
@@ -434,7 +429,7 @@ class Masks:
 
 @contextlib.contextmanager
 def masks_of(table: Path, *, overwrite: bool) -> Iterator[Masks]:
-    """A place for masks, not made yet; what is left there at the end goes."""
+    """A temporary folder for masks, not made yet; removed at the end."""
     masks = Masks(table, hidden_name(masks_folder(table), "tmp"), MARKER if overwrite else None)
     try:
         yield masks
@@ -443,7 +438,7 @@ def masks_of(table: Path, *, overwrite: bool) -> Iterator[Masks]:
 
 
 def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Path, content: dict[str, Any]) -> None:
-    """Write table and report, then name masks, report and table in this order; if that fails, all is as before."""
+    """Write table and report, then rename masks, report and table in this order; on failure all is as before."""
     table, new = masks.table, masks.replaces is None
     with (
         contextlib.ExitStack() as named,
@@ -451,7 +446,6 @@ def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Pat
         atomic_path(report, new=new) as new_report,
     ):
         _write_table(new_table, rows, table.parent, made)
-        _read_back(new_table, table, len(rows))
         new_report.write_text(json_text(content), encoding="utf-8", errors=ESCAPED, newline="\n")
         if masks.place.exists():
             note_files(masks.place)
@@ -469,9 +463,9 @@ def _write_table(path: Path, rows: Iterable[Row], folder: Path, made: dict[str, 
 
 
 def drop_unreadable(found: Found, rows: list[Row], made: dict[str, str], table: Path) -> list[Row]:
-    """Leave out rows that the reader of tables would not read as they are, by writing them and reading them.
+    """Leave out rows that the reader of tables would not read as they are, by writing and reading a trial table.
 
-    What it notes about the others becomes notes.
+    Its notes about the others are kept.
     """
     lost = [row.key for row in rows if re.search(r"[\r\n]", f"{row.image}{row.mask or ''}")]  # it would end a row
     rows = _without(found, rows, lambda row: NAME_LOST if row.key in lost else None)
@@ -493,7 +487,7 @@ def drop_unreadable(found: Found, rows: list[Row], made: dict[str, str], table: 
             reasons[numbers[row.key]] = NAME_LOST
             lost.append(row.key)
     text = (
-        "Files whose names, or whose masks' names, no table can hold: rename them (line ends, blanks at an end, \\udc)"
+        "Images or masks whose names cannot be written in a table: rename them (line breaks, blanks at an end, \\udc)"
     )
     found.note(text, [repr(key)[1:-1] for key in lost])
     for line in note_lines(cohort.notes):
@@ -507,7 +501,7 @@ def _same(one: Path | None, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _kept(path: Path) -> Iterator[None]:
-    """Bring a file back as it was, if the block fails."""
+    """Restore a file if the block fails."""
     old = hidden_name(path, "old")
     try:
         there = path.exists() and shutil.copy2(path, old)
@@ -524,7 +518,7 @@ def _kept(path: Path) -> Iterator[None]:
 
 
 def masks_folder(table: Path) -> Path:
-    """Where the masks of a table are made."""
+    """Folder of the masks of a table."""
     return table.with_name(f"{table.stem}-masks")
 
 
@@ -551,10 +545,10 @@ def _make_masks(
 
 
 def _cells(row: Row, folder: Path, made: dict[str, str]) -> dict[str, str]:
-    """Cells of a row; names of files stay as they are, whatever they hold, so that they are found again."""
+    """Cells of a row; file names are kept exactly, so that the files are found."""
     mask = made.get(row.key) or (_path(row.mask, folder) if row.mask else "")
     cells = {name: re.sub(r"[\r\n]+", " ", plain_cell(cell)) for name, cell in row.extra.items()}
-    # Signs that steer, and bytes that are no UTF-8, are written as what Python shows for them: two ids stay two.
+    # Control characters and bytes that are not UTF-8 are written as Python shows them, so that ids stay distinct.
     patient = re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", lambda sign: repr(sign[0])[1:-1], row.patient_id)
     subtype = row.subtype.value if row.subtype else ""
     known = (plain_cell(patient), _path(row.image, folder), mask, row.box or "", subtype)
@@ -567,23 +561,15 @@ def _path(path: Path, folder: Path) -> str:
         text = Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
         return str(path.absolute())
-    # No spreadsheet computes it, and no reader takes a blank from its beginning.
+    # So that spreadsheets do not take it for a formula, and readers do not strip a leading blank.
     return f"./{text}" if text.startswith(("=", "+", "-", "@")) or text[:1].isspace() else text
-
-
-def _read_back(written: Path, table: Path, expected: int) -> None:
-    """The one reader of tables finds every row that was written."""
-    cohort, problems = parse_cohort(written, need_subtype=False, need_lesion=False)
-    if problems:
-        raise MolSubError(table, f"would not be read back ({problems[0]})", "Correct the cohort's own table")
-    assert len(cohort.cases) == expected, (len(cohort.cases), expected)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a foreign table: its number as a spreadsheet counts, and its cells by lower-case column.
+    """A row of a cohort's own table: its number as in a spreadsheet, and its cells by lower-case column.
 
-    `why_no_id` says of each cell what speaks against it as somebody's id, or nothing.
+    `why_no_id` has for each cell why it cannot be a patient's id, or empty.
     """
 
     number: int
@@ -595,16 +581,16 @@ class Line:
         return self.cells.get(column, "")
 
 
-#: Files that systems and programs put into folders.
+#: Files of operating systems.
 _SYSTEMS = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory"))
-SYSTEM_FILE = "files of the system (Thumbs.db, .DS_Store, ._ files, __MACOSX and the like)"
-HIDDEN_FILE = "hidden files and folders, and those that a program has open"
-DIRECTORY_FILE = "DICOMDIR, which lists images and is none"
+SYSTEM_FILE = "system files (Thumbs.db, .DS_Store, ._ files, __MACOSX and the like)"
+HIDDEN_FILE = "hidden files and folders, and temporary files of open programs"
+DIRECTORY_FILE = "DICOMDIR, an index of images"
 NO_FILE = "folders, named pipes, sockets and devices in the place of files"
-DEAD_LINK = "links that lead nowhere"
-KNOWN_FOLDER = "links to folders that are read already, or that hold the folder itself"
+DEAD_LINK = "broken links"
+KNOWN_FOLDER = "links to folders that are read already, or that contain this folder"
 CLOSED = "folders that cannot be opened"
-CLOSED_FILE = "files that cannot be looked at"
+CLOSED_FILE = "files that cannot be accessed"
 
 
 def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> list[Path]:
@@ -614,15 +600,15 @@ def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> lis
     ----------
     folder : Path
     passed : dict of str to list of str, optional
-        Is given what was passed over, below the folder, by the reason.
+        Filled with the skipped paths below the folder, by reason.
 
     Raises
     ------
     CohortError
-        If it is no folder, or cannot be opened.
+        If it is not a folder, or cannot be opened.
     """
     if not folder.is_dir():
-        raise CohortError(folder, "is no folder", "Give the folder that the cohort was unpacked into")
+        raise CohortError(folder, "is not a folder", "Give the folder that the cohort was unpacked into")
     passed = {} if passed is None else passed
     found: list[Path] = []
     links: list[Path] = []
@@ -663,7 +649,7 @@ def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> lis
 
     walk(folder)
     own = os.path.realpath(folder)
-    while links:  # after all that is really here, so that every file has its own name
+    while links:  # last, so that files of the folder itself keep their own paths
         link = links.pop(0)
         real = os.path.realpath(link)
         if real in seen or os.path.commonpath([real, own]) == real:
@@ -674,7 +660,7 @@ def files_below(folder: Path, passed: dict[str, list[str]] | None = None) -> lis
 
 
 def _why_none(path: Path) -> str:
-    """Why an entry of a folder is no file of a cohort, or empty. Nothing is opened: a pipe would wait for ever."""
+    """Why an entry of a folder is not a file of a cohort, or empty. Opens nothing: a pipe would block."""
     name = path.name.lower()
     if name in _SYSTEMS or name.startswith("._"):
         return SYSTEM_FILE
@@ -686,7 +672,7 @@ def _why_none(path: Path) -> str:
 
 
 def why_not_there(path: Path, missing: str) -> str:
-    """Why a file that a cohort names or holds is not to be opened, or empty; `missing` where there is nothing."""
+    """Why a file that a cohort names or holds cannot be opened, or empty; `missing` where there is nothing."""
     if why_no_file(path):
         return NO_FILE
     if os.path.exists(path):  # noqa: PTH110 - Path.exists raises on names that are too long
@@ -695,9 +681,9 @@ def why_not_there(path: Path, missing: str) -> str:
 
 
 def note_passed(found: Found, passed: dict[str, list[str]], where: str = "") -> None:
-    """Say what of a folder was passed over, by number; the names are in the report."""
+    """Note skipped entries of a folder; all names are in the report."""
     for reason, keys in passed.items():
-        found.note(f"Passed over{where}: {reason}", keys)
+        found.note(f"Skipped{where}: {reason}", keys)
 
 
 def with_ending(files: Sequence[Path], *endings: str) -> list[Path]:
@@ -711,7 +697,7 @@ def find_tables(files: Sequence[Path], columns: Collection[str], *, folder: Path
     Raises
     ------
     CohortError
-        If there is none; `name` is that which the cohort's makers gave it.
+        If there is none; `name` is the file name in the original cohort.
     """
     found, broken = [], []
     for path in with_ending(files, *TABLE_ENDINGS):
@@ -733,19 +719,19 @@ def find_table(files: Sequence[Path], columns: Collection[str], *, folder: Path,
     found = find_tables(files, columns, folder=folder, name=name)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise CohortError(folder, f"holds {len(found)} tables that may be {name}: {names}", "Leave one of them there")
+        raise CohortError(folder, f"holds {len(found)} tables that may be {name}: {names}", "Keep only one of them")
     return found[0]
 
 
 def _header(path: Path) -> list[str]:
-    _, cells = next(iter(read_rows(path)), (1, []))
+    _, cells = next(TableFile(path).rows(), (1, []))
     return [column_name(cell) for cell in cells]
 
 
 def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
-    """Rows below the header, cells without surrounding blanks and line breaks; empty rows are none.
+    """Rows below the header, cells without surrounding blanks and line breaks; empty rows are skipped.
 
-    What is doubtful about the table as a file is a note of `found`.
+    Notes on the table as a file are added to `found`.
 
     Raises
     ------
@@ -758,7 +744,7 @@ def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
     columns = [column_name(cell) for cell in header]
     doubled = {name for name in columns if name and columns.count(name) > 1}
     if doubled:
-        raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Take the original table")
+        raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Use the original table")
     for number, cells in rows:
         if any(cell.strip() for cell in cells):
             values = {name: clean_cell(cell) for name, cell in zip(columns, cells, strict=False) if name}
@@ -769,7 +755,7 @@ def read_lines(path: Path, found: Found | None = None) -> Iterator[Line]:
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A file's name below the cohort's folder, with ``/``."""
+    """A file's path below the cohort's folder, with ``/``."""
     return path.relative_to(folder).as_posix()
 
 
@@ -792,14 +778,14 @@ class Clipped:
 
 
 def clip_box(columns: tuple[float, float], rows: tuple[float, float], shape: tuple[int, int]) -> Clipped:
-    """A box between two columns and two rows, in the order of its ends, cut at the border of the image.
+    """A box between two columns and two rows, in any order, clipped to the image.
 
     Parameters
     ----------
     columns, rows : tuple of float
         The two ends, pixels.
     shape : tuple of int
-        Rows and columns of the image; 0 where they are not known, and nothing is cut but negative ends.
+        Rows and columns of the image; 0 where unknown: only negative ends are then clipped.
     """
     turned = columns[0] > columns[1] or rows[0] > rows[1]
     limits = [limit or math.inf for limit in shape]
@@ -827,14 +813,14 @@ INCOMPLETE = "receptor status incomplete or uncertain"
 def from_receptors(er: bool | None, pr: bool | None, her2: bool | None) -> tuple[SubtypeLabel | None, str]:
     """Subtype by oestrogen, progesterone and HER2 receptor; None is unknown or uncertain.
 
-    Hormone receptors are positive if one of them is, negative only if both are. Positive ones without HER2 are
-    Luminal A or B: which of them, only Ki-67 (or the grade) would tell.
+    Hormone receptors are positive if one of them is, negative only if both are. Positive without HER2 is Luminal A or
+    B, which only Ki-67 (or the grade) could distinguish.
 
     Returns
     -------
     subtype : Subtype, PartialSubtype or None
     reason : str
-        Why there is none; else empty.
+        Why there is no subtype; else empty.
     """
     hormone = True if er or pr else False if er is False and pr is False else None
     subtype = of_receptors(hormone, her2)

@@ -2,7 +2,7 @@
 
 The tables name files that a download puts elsewhere; what both share is the first folder, such as
 ``Mass-Test_P_00016_LEFT_CC`` of an image and ``..._CC_1`` of its first abnormality. Which file of an abnormality
-is the mask, and which the crop, is told by their content alone.
+is the mask and which the crop is decided by their content.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
                 found.inputs.place(key, reason)
                 continue
             masks = tuple(groups.get(mask, ())) if mask != image else ()
-            broken += [key] if masks and any(_named_mask(path) for path in masks) and len(masks) == 1 else []
+            single = len(masks) == 1 and any("mask" in part.lower() for part in masks[0].parts[-2:])
+            broken += [key] if single else []
             found.rows.append(
                 Row(key, line["patient_id"], own[0], mask_images=masks, no_subtype="CBIS-DDSM has no subtypes",
                     no_lesion=NO_MASK, extra=_extra(line, mask))
@@ -89,10 +90,6 @@ def _groups(paths: list[Path], folder: Path) -> dict[str, list[Path]]:
 def _group(text: str) -> str:
     first = text.replace("\\", "/").split("/")[0].strip().lower()
     return first if _FOLDER.fullmatch(first) else ""
-
-
-def _named_mask(path: Path) -> bool:
-    return any("mask" in part.lower() for part in path.parts[-2:])
 
 
 def _extra(line: Line, mask: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """CMMD (TCIA, doi 10.7937/tcia.eqde-4b16), with the outlines of TOMPEI-CMMD (doi 10.7937/WEZW-BH22).
 
-The folder holds ``CMMD_clinicaldata_revision`` (csv or xlsx), the DICOM images, and, where there are any,
+The folder holds ``CMMD_clinicaldata_revision`` (csv or xlsx), the DICOM images and, if available,
 ``<patient>_MLO_<side>_AnnotationFile.json``. A breast of the images belongs to the clinical row of its patient
 and side; a breast without such a row is unlabelled, which is not benign.
 """
@@ -46,10 +46,10 @@ WRONG_SIDE = frozenset(
 
 UNLABELLED = "breast without a clinical row: unlabelled, which is not benign"
 BENIGN = "benign breast: it has no subtype"
-NOT_GIVEN = "malignant breast whose subtype is not given"
+NOT_GIVEN = "malignant breast without a subtype"
 NOT_UNDERSTOOD = "subtype in the clinical table not understood"
 WRONG_TAG = "side tag of the image known to be wrong"
-NO_PATIENT = "image does not tell its patient"
+NO_PATIENT = "image without a PatientID"
 NO_HEADER = "image header cannot be read"
 BAD_OUTLINE = "outline file cannot be used"
 SEVERAL = "several images of this view: the outline belongs to one of them"
@@ -75,7 +75,7 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Outline:
-    """An outline file: its labels, how far it reaches, or why it cannot be used."""
+    """An outline file: its labels, its extent, or why it cannot be used."""
 
     key: str
     path: Path
@@ -124,7 +124,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
 
 
 def _clinical(table: Path, found: Found) -> tuple[dict[Breast, Line], Ledger]:
-    """Rows of the clinical table by breast; those that contradict each other are none."""
+    """Rows of the clinical table by breast, without those that contradict each other."""
     ledger = Ledger("rows of the clinical table", "joined to an image")
     breasts: dict[Breast, Line] = {}
     doubled: set[Breast] = set()
@@ -241,7 +241,7 @@ def _outlines(paths: list[Path], folder: Path, found: Found) -> tuple[dict[tuple
 
 
 def _read_outline(key: str, path: Path) -> _Outline:
-    """Labels and reach; the pixels are drawn by the reader of lesions."""
+    """Labels and extent; `read_lesions` draws the pixels."""
     try:
         entries = json.loads(read_text(path))
         points = [[(float(p["x"]), float(p["y"])) for p in entry["cgPoints"]] for entry in entries]
@@ -252,7 +252,7 @@ def _read_outline(key: str, path: Path) -> _Outline:
     if not points or any(len(polygon) < 3 for polygon in points):
         return _Outline(key, path, wrong="a polygon of fewer than three points, or none")
     if any(number_of(str(value)) is None for point in flat for value in point):
-        return _Outline(key, path, wrong="a point that is no number")
+        return _Outline(key, path, wrong="a point that is not a number")
     xs, ys = ([point[axis] for point in flat] for axis in (0, 1))
     names = "; ".join(label for label in labels if label)
     return _Outline(key, path, names, (min(xs), max(xs), min(ys), max(ys)))
@@ -262,8 +262,8 @@ def _notes(found: Found, images: list[_Image], outlines: dict[tuple[str, str, st
     present = {image.patient for image in images}
     pairs = [f"{a} = {b}" for a, b in TWINS if {a, b} <= present]
     found.note("Patients known to have pixel-identical images; of such images in the table one is kept", pairs)
-    found.note("Images of 16 bits, the others have 8", [image.key for image in images if image.bits > 8])
-    found.note("Images that do not tell their view", [image.key for image in images if not image.view])
+    found.note("Images of 16 bits (the others have 8)", [image.key for image in images if image.bits > 8])
+    found.note("Images whose view is not stated", [image.key for image in images if not image.view])
     outside = []
     for image in images:
         outline = outlines.get((image.patient, image.view, image.side))
@@ -271,4 +271,4 @@ def _notes(found: Found, images: list[_Image], outlines: dict[tuple[str, str, st
             left, right, top, bottom = outline.reach
             if min(left, top) < 0 or right > image.shape[1] - 1 or bottom > image.shape[0] - 1:
                 outside.append(outline.key)
-    found.note("Outlines with points outside the image; they are moved to its border when the mask is made", outside)
+    found.note("Outlines with points outside the image; they are clipped to its border when the mask is made", outside)

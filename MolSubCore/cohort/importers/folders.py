@@ -1,8 +1,7 @@
 """A folder of images and a folder of masks: which mask belongs to which image, and whose image it is.
 
 Masks are matched by what they refer to (DICOM SEG), by a pattern of the user's, or by their names: that of the image
-with a word such as ``mask`` or ``lesion`` and perhaps a number before or after it. Every file has one place in the
-books.
+with a word such as ``mask`` or ``lesion`` and perhaps a number before or after it. Every file is accounted for.
 """
 
 from __future__ import annotations
@@ -31,12 +30,11 @@ from MolSubCore.cohort.importers.base import (
     read_lines,
     relative,
 )
-from MolSubCore.cohort.names import IMAGE_ENDINGS, is_neutral, patients_of, tells_patient
+from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, is_neutral, patients_of, tells_patient
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
 from MolSubCore.errors import CohortError, MolSubError, listed
-from MolSubCore.files import open_file
 from MolSubCore.imaging.io import dicom as facts
 from MolSubCore.imaging.io.dicom import open_dicom
 from MolSubCore.imaging.io.reader import check_header
@@ -44,9 +42,9 @@ from MolSubCore.imaging.mammogram import is_placeholder
 from MolSubCore.imaging.view_text import facts_from_path, name_doubts, read_side
 from MolSubCore.tasks import SubtypeLabel, number_label, parse_subtype
 
-NO_IMAGE_FILE = "no image by its name and content"
-BAD_IMAGE = "image that cannot be read: damaged, or of a kind that is not read here"
-NO_MASK_FILE = "no mask by its name and content"
+NO_IMAGE_FILE = "not an image, by its name and content"
+BAD_IMAGE = "image that cannot be read: damaged, or of an unsupported kind"
+NO_MASK_FILE = "not a mask, by its name and content"
 IS_MASK = "a segmentation in the folder of images"
 NO_MASK = "no mask for this image"
 NO_IMAGE = "no image for this mask"
@@ -54,13 +52,13 @@ SEVERAL_IMAGES = "its name fits several images"
 NAME_OR_NUMBER = "its end is the name of one image, or the number of a lesion on another: rename it, or use --mask-name"
 SEVERAL_REFERRED = "it refers to several of the images"
 OTHER_FOLDER = "only an image in another patient's folder has this name"
-SEVERAL_MASKS = "several masks for one image whose names do not number them"
+SEVERAL_MASKS = "several masks for one image, not numbered by their names"
 NO_PATIENT = "the name does not fit the pattern of patients"
-NO_ID = "image does not tell its patient"
+NO_ID = "image without a PatientID"
 DUMMY_ID = "its PatientID is a placeholder, such as ANONYMOUS"
 NO_ROW = "patient without a row in the table of subtypes"
 OTHER_SIDE = "the table of subtypes has the patient's other breast only"
-NO_SIDE = "image does not tell its side, which the table of subtypes gives"
+NO_SIDE = "laterality of the image not stated, but given in the table of subtypes"
 NOT_UNDERSTOOD = "subtype not understood"
 SIDE_UNKNOWN = "side not understood"
 SIDES_DIFFER = "side contradicted by the view of the same row"
@@ -70,9 +68,9 @@ TWO_ROWS = "patient with two subtypes in the table of subtypes"
 
 _ONLY_MASKS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd", ".json")
 _MASK_ENDINGS = (*_ONLY_MASKS, ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-#: More images than that in one patient's only folder are rather of several patients.
+#: More images than that in the only folder probably belong to several patients.
 _MANY = 12
-#: Columns of a table of subtypes for patient and side, and cells for a patient of whom both breasts are meant.
+#: Columns of a table of subtypes for the patient, and cells of sides that mean both breasts.
 _ID_COLUMNS = ("patient_id", "patient id", "patientid", "id")
 _BOTH = re.compile(
     r"b|both|both breasts|bilat|bilat[eé]ral|bilaterale|bds|beide|beidseits|ambas|ambos|entrambe"
@@ -89,7 +87,7 @@ _PLAIN_NUMBER = re.compile(r"[\s_.\-]+(?:lesion)?(\d{1,2})$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What a user says of the folders.
+    """The user's choices for the folders.
 
     Attributes
     ----------
@@ -143,11 +141,11 @@ def read(
     Raises
     ------
     CohortError
-        If a folder is none, a pattern is wrong, or the table of subtypes cannot be used.
+        If a folder does not exist, a pattern is wrong, or the table of subtypes cannot be used.
     """
     pattern, named = _patient_pattern(options.patients), _named(options.mask_name)
     found = Found(Ledger("images"))
-    labels = _Labels(options.subtypes, found)  # what is wrong with it is told before thousands of headers are read
+    labels = _Labels(options.subtypes, found)  # checked before thousands of headers are read
     masks_ledger = Ledger("masks")
     found.others.insert(0, masks_ledger)
     image_files, mask_files, strays = _divide(images_folder, masks_folder, found)
@@ -217,7 +215,7 @@ def _divide(images_folder: Path, masks_folder: Path, found: Found) -> tuple[list
             or _segmentation(path) is not None
         ):
             masks.append(path)
-        elif name.endswith(IMAGE_ENDINGS) or _is_dicom(path):
+        elif name.endswith(IMAGE_ENDINGS) or is_dicom(path):
             images.append(path)
         else:
             strays.append(path)
@@ -225,17 +223,17 @@ def _divide(images_folder: Path, masks_folder: Path, found: Found) -> tuple[list
 
 
 def _image(path: Path, key: str) -> tuple[_Image | None, str]:
-    """What a file says of its image, or why it is none."""
+    """The facts of an image file, or why it is not one."""
     try:
         kind = check_header(path)
         if kind != "DICOM":
             side, view = facts_from_path(path)
             return _Image(key, path, side or "", view or ""), ""
         header = open_dicom(path).header
-    except Exception:  # whatever it is, it is this file's
+    except Exception:  # any error is this file's
         if _segmentation(path) is not None:
             return None, IS_MASK
-        if _is_dicom(path):
+        if is_dicom(path):
             return None, NO_MAMMOGRAM
         return None, BAD_IMAGE if path.name.lower().endswith(IMAGE_ENDINGS) else NO_IMAGE_FILE
     side, view = facts.read_side(header)[0], facts.read_view(header)[0]
@@ -266,17 +264,9 @@ def _mask(path: Path, key: str) -> _Mask | None:
     return None
 
 
-def _is_dicom(path: Path) -> bool:
-    try:
-        with open_file(path) as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _segmentation(path: Path) -> frozenset[str] | None:
-    """The instances that a DICOM SEG refers to, wherever in it; None where it is none."""
-    if not _is_dicom(path):
+    """The instances that a DICOM SEG refers to, anywhere in it; None for other files."""
+    if not is_dicom(path):
         return None
     try:
         header = open_dicom(path).header
@@ -295,22 +285,22 @@ def _stem(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name as it is compared: composed, without capitals, separators alike."""
+    """A name as it is compared: composed (NFC), lower case, separators unified."""
     return re.sub(r"[\s_.\-]+", "-", unicodedata.normalize("NFC", text).casefold()).strip("-")
 
 
 def _named(mask_name: str) -> Callable[[str], re.Pattern[str]] | None:
-    """What gives the pattern of the masks of an image's name; None for the words."""
+    """A function from an image's name to the pattern of its masks; None to match by words."""
     if not mask_name:
         return None
     if "{name}" not in mask_name:
-        raise CohortError("--mask-name", f"is '{mask_name}', expected {{name}} in it", "Write such as {name}_lesion*")
+        raise CohortError("--mask-name", f"is '{mask_name}', expected {{name}} in it", "Write, e.g., {name}_lesion*")
     parts = [re.sub(r"\*+", "*", part).split("*") for part in mask_name.split("{name}")]
     texts = [".*".join(map(re.escape, map(_composed, part))) for part in parts]
     before, after = texts[0].endswith(".*"), texts[1].startswith(".*")
 
     def pattern(name: str) -> re.Pattern[str]:
-        """Of an image's name; the mask of ``P10`` is not that of ``P1``, whatever ``*`` stands for."""
+        """For an image's name; the mask of ``P10`` is not one of ``P1``, whatever ``*`` matches."""
         own = re.escape(_composed(name))
         own = rf"(?<!\d){own}" if before and name[:1].isdigit() else own
         own = rf"{own}(?!\d)" if after and name[-1:].isdigit() else own
@@ -326,7 +316,7 @@ def _composed(text: str) -> str:
 def _match(
     images: Sequence[_Image], masks: Sequence[_Mask], named: Callable[[str], re.Pattern[str]] | None
 ) -> dict[str, str]:
-    """Give every image its masks; why the others have none, by their keys."""
+    """Give every image its masks; return why other masks have no image, by their keys."""
     by_uid: dict[str, list[_Image]] = {}
     by_name: dict[str, list[_Image]] = {}
     by_path: dict[str, list[_Image]] = {}
@@ -347,7 +337,7 @@ def _match(
             reason = SEVERAL_REFERRED
         elif named is not None:
             plain = _composed(mask.name)
-            small = plain.casefold()  # a part of a text is found much faster than a pattern
+            small = plain.casefold()  # a substring is found much faster than a pattern
             several = [own for own, part, pattern in patterns if part in small and pattern.fullmatch(plain)]
             fitting = [image for own in several for image in own]
             fitting, reason = _of_folder(fitting, mask)
@@ -359,7 +349,7 @@ def _match(
             fitting[0].masks.append(mask)
         else:
             wrong[mask.key] = reason if fitting or reason == OTHER_FOLDER else NO_IMAGE
-    for mask in masks:  # of scan and scan_1 with masks scan_1 and scan_2 nobody knows whose scan_1 is
+    for mask in masks:  # for scan and scan_1 with masks scan_1 and scan_2, scan_1 is ambiguous
         counted = [one for image in mask.otherwise for one in image.masks if one.number and one is not mask]
         if mask.key not in wrong and counted:
             wrong |= {one.key: NAME_OR_NUMBER for one in (mask, *counted)}
@@ -373,13 +363,13 @@ def _match(
 
 
 def _place(key: str) -> str:
-    """Folder and name of a file below its folder, as they are compared."""
+    """Folder and name of a file, as they are compared."""
     folder, _, name = key.rpartition("/")
     return f"{_composed(folder).casefold()}/{_plain(_stem(name))}"
 
 
 def _with_folders(key: str) -> list[str]:
-    """A file's name, and the same behind the names of its folders, as flat folders have them: ``P1_L_CC``."""
+    """A file's name, and with the names of its folders before it, as in flat folders: ``P1_L_CC``."""
     parts = key.split("/")
     stem = _stem(parts[-1])
     return ["_".join([*parts[start:-1], stem]) for start in range(len(parts) - 1, -1, -1)]
@@ -387,14 +377,14 @@ def _with_folders(key: str) -> list[str]:
 
 @functools.cache
 def _folders(folder: str) -> frozenset[str]:
-    """The parts of a file's folder that may tell whose it is, as they are compared."""
+    """The parts of a file's folder that may identify the patient, as they are compared."""
     return frozenset(_composed(name).casefold() for name in folder.split("/") if name and not is_neutral(name))
 
 
 def _of_folder(images: list[_Image], mask: _Mask) -> tuple[list[_Image], str]:
-    """Of images of one name those whose folders go with the mask's, the nearest only; and why, if it is not one.
+    """Of images of one name those whose folders fit the mask's best; and why, if it is not exactly one.
 
-    Folders that contradict each other count only where the name tells nothing, such as ``L_CC`` or ``IM0001``.
+    Contradicting folders count only where the name identifies no patient, such as ``L_CC`` or ``IM0001``.
     """
     folder = mask.key.rpartition("/")[0]
     if exact := [image for image in images if image.key.rpartition("/")[0] == folder]:
@@ -415,7 +405,7 @@ def _of_folder(images: list[_Image], mask: _Mask) -> tuple[list[_Image], str]:
 def _by_words(
     mask: _Mask, by_name: dict[str, list[_Image]], by_path: dict[str, list[_Image]]
 ) -> tuple[list[_Image], str]:
-    """Images whose name is the mask's, as it is or without its word and number; of the same folder first."""
+    """Images whose name is the mask's, with or without its word and number; of the same folder first."""
     folder = mask.key.rpartition("/")[0]
     found: list[_Image] = []
     why = said = NO_IMAGE
@@ -457,10 +447,10 @@ def _patient_pattern(patients: str) -> re.Pattern[str] | None:
         pattern = re.compile(patients)
     except re.error as error:
         remedy = "Give auto, header, identified, name, or a pattern such as '([^/]+)/'"
-        raise CohortError("--patients", f"is no pattern ({error})", remedy) from None
+        raise CohortError("--patients", f"is not a valid pattern ({error})", remedy) from None
     if pattern.groups < 1:
         found = f"is '{patients}', expected auto, header, identified, name, or a pattern with a group"
-        raise CohortError("--patients", found, "Put what is the patient in parentheses, such as '([^/]+)/'")
+        raise CohortError("--patients", found, "Put the part that names the patient in parentheses, such as '([^/]+)/'")
     return pattern
 
 
@@ -472,7 +462,7 @@ def _with_patients(
     salt: Salt | None,
     found: Found,
 ) -> list[_Image]:
-    """Images with their patient; those that do not tell it are placed."""
+    """Images with their patient; those without one are placed."""
     patients = _chosen(images, patients, found)
     by_header = patients in ("header", "identified")
     named = patients_of([image.path for image in images], folder)
@@ -501,17 +491,17 @@ def _with_patients(
         "name": named.how,
     }.get(patients, "what the pattern of --patients finds in the names")
     again = [repr(name)[1:-1] for name, own in spelt.items() if name and len(own) > 1 and not by_header]
-    found.note("Names that differ in how a letter is composed, in blanks or in unseen signs only: one patient", again)
+    found.note("Names that differ only in Unicode composition, blanks or invisible characters: one patient", again)
     if by_header:
-        found.note("Files whose folder or name tells another patient than the PatientID in their headers, which was "
-                   "taken", _told_otherwise(images, named.ids))  # fmt: skip
+        found.note("Files whose folder or name suggests another patient than the PatientID in their headers, which was "
+                   "used", _told_otherwise(images, named.ids))  # fmt: skip
     ids = {image.patient for image in kept}
     if by_header and len(ids) == 1 and len(set(named.ids)) > 1:
-        text = f"All {len(kept)} images have one PatientID, while folders and names tell {len(set(named.ids))} patients"
+        text = f"All {len(kept)} images have one PatientID, but folders and names suggest {len(set(named.ids))}"
         found.notes.append(Note(f"{text}: if the PatientID is a placeholder, add --patients name"))
     if patients == "name" and len(ids) == 1 and len(kept) > _MANY:
-        text = f"All {len(kept)} images count as one patient's, since neither folders nor names tell more"
-        remedy = "if every file is a patient of its own, add --patients '([^/]+)[.][^.]+$'"
+        text = f"All {len(kept)} images count as one patient's, since neither folders nor names show more patients"
+        remedy = "if every file is a separate patient, add --patients '([^/]+)[.][^.]+$'"
         found.notes.append(Note(f"{text}: {remedy}"))
     return kept
 
@@ -524,7 +514,7 @@ def _told_otherwise(images: Sequence[_Image], names: Sequence[str]) -> list[str]
     for image, name in zip(images, names, strict=True):
         groups.setdefault(spelt[name], []).append(image)
     mixed = [own for own in groups.values() if len({spelt[image.header_id] for image in own}) > 1]
-    told = [image for own in mixed if 2 * len(mixed) <= len(groups) for image in own]  # else they are no patients
+    told = [image for own in mixed if 2 * len(mixed) <= len(groups) for image in own]  # else the names are not patients
     told += [
         image
         for image, name in zip(images, names, strict=True)
@@ -534,7 +524,7 @@ def _told_otherwise(images: Sequence[_Image], names: Sequence[str]) -> list[str]
 
 
 def _chosen(images: Sequence[_Image], patients: str, found: Found) -> str:
-    """What tells the patients, where that is left to us: the headers if all do, else the names."""
+    """Source of the patients for ``auto``: the headers if all have a PatientID, else the names."""
     if patients != "auto":
         return patients
     dummies = sum(is_placeholder(image.header_id) for image in images)
@@ -546,22 +536,22 @@ def _chosen(images: Sequence[_Image], patients: str, found: Found) -> str:
         found.notes.append(Note(f"{text}: patients were taken from the names"))
     elif lacking < len(images):
         text = f"{lacking} of {len(images)} images have no PatientID: patients were taken from the names"
-        found.notes.append(Note(f"{text}; --patients header takes the others alone"))
+        found.notes.append(Note(f"{text}; --patients header uses only the others"))
     return "name"
 
 
 def _doubtful(folder: Path, images: Sequence[_Image], doubtful: Sequence[tuple[str, str]]) -> CohortError:
-    """One name in several years, classes or parts: the user has to say whether it is one patient."""
+    """Error for one name in several years, classes or parts: the user must decide whether it is one patient."""
     name, places = doubtful[0]
     more = f" (and {len(doubtful) - 1} more such names)" if len(doubtful) > 1 else ""
-    remedy = "Say what the patient is by --patients and a pattern, see molsub cohort make --help"
+    remedy = "Give --patients a pattern for the patient, see molsub cohort make --help"
     for image in images:
         above = image.key.split("/")[:-1]
         if name in above:
             depth = f"(?:[^/]+/){{{above.index(name)}}}"
             remedy = f"Add --patients '^{depth}([^/]+)/' if it is one patient, --patients '^({depth}[^/]+)/' if not"
             break
-    return CohortError(folder, f"holds '{name}' in {places}{more}: it is not known whether that is one patient", remedy)
+    return CohortError(folder, f"holds '{name}' in {places}{more}: it is unclear whether this is one patient", remedy)
 
 
 class _Labels:
@@ -591,7 +581,7 @@ class _Labels:
                 self._ledger.place(key, OVERLONG if line.overlong else f"patient_id {why}")
                 continue
             if number_label(line["subtype"]) is not None or re.fullmatch(r"\d+(\.0+)?", line["subtype"]):
-                text = f"row {line.number}: the subtype is a number, which may mean several things"
+                text = f"row {line.number}: the subtype is a number, which is ambiguous"
                 raise CohortError(table, text, "Write the names of the subtypes")
             side, wrong = _side_of(line)
             if wrong:  # never both breasts
@@ -618,7 +608,7 @@ class _Labels:
 
     @staticmethod
     def _check_columns(table: Path, lines: Sequence[Line]) -> None:
-        """Refuse a table without its columns, and one whose sides stand in a column that is not known as such."""
+        """Refuse a table without its columns, and one with sides in a column of an unknown name."""
         names = list(dict.fromkeys(name for line in lines for name in line.cells))
         lacking = [name for name in ("patient_id", "subtype") if name not in names]
         if "patient_id" in lacking and set(_ID_COLUMNS) & set(names):
@@ -631,12 +621,12 @@ class _Labels:
         for name in names:
             cells = [line[name] for line in lines if line[name]]
             known = name in (*_ID_COLUMNS, "subtype", "image", "mask") or columns.plain(name) in columns.VIEWS
-            if cells and not known and all(_is_side(cell) for cell in cells):
-                text = f"has sides in the column '{name}': it is not known whether they are the sides of the tumours"
-                raise CohortError(table, text, "Call the column laterality if they are, else leave it out")
+            if cells and not known and all(columns.is_side(cell) or _BOTH.fullmatch(cell.casefold()) for cell in cells):
+                text = f"has sides in the column '{name}': it is unclear whether they are the sides of the tumours"
+                raise CohortError(table, text, "Name the column laterality if they are, else remove it")
 
     def compare(self, images: Sequence[_Image]) -> None:
-        """Note ids of the table that are nearly those of images: they were not joined."""
+        """Note ids of the table that nearly match those of images: they were not joined."""
         own = {image.source_id for image in images}
         alike = {_like(name) for name in own}
         rows = [
@@ -651,7 +641,7 @@ class _Labels:
         self._found.note(f"{text} only: not joined", rows)
 
     def of(self, image: _Image) -> tuple[SubtypeLabel | None, str, dict[str, str]]:
-        """Subtype, the reason where there is none, and the further columns of an image's patient and side."""
+        """Subtype, else the reason why not, and further columns for an image's patient and side."""
         if not self.given:
             return None, "no table of subtypes", {}
         self._sources[image.path] = image.source_id
@@ -689,17 +679,13 @@ class _Labels:
                 self._ledger.place(f"row {line.number}", None if patient in patients else reason)
 
 
-def _is_side(cell: str) -> bool:
-    return columns.is_side(cell) or _BOTH.fullmatch(cell.casefold()) is not None
-
-
 def _cell(line: Line, names: Collection[str]) -> str:
-    """The first cell of a column of these names that says something."""
+    """The first non-empty cell of a column of these names."""
     return next((cell for name, cell in line.cells.items() if cell and columns.plain(name) in names), "")
 
 
 def _side_of(line: Line) -> tuple[str, str]:
-    """Side of a row, empty for both breasts, and what is wrong with it."""
+    """Side of a row (empty for both breasts), and why it cannot be used."""
     cell = _cell(line, columns.SIDES)
     by_view: str = read_side(_cell(line, columns.VIEWS)) or ""
     if not cell:
@@ -718,7 +704,7 @@ def _like(patient: str) -> str:
 
 
 def _rows(images: Sequence[_Image], labels: _Labels, found: Found, wrong: dict[str, str]) -> None:
-    """A row for every image and mask; an image without one has a row without it."""
+    """A row for every image and mask; an image without a mask has one row."""
     for image in images:
         subtype, no_subtype, more = labels.of(image)
         extra = {**more, "laterality": image.side, "view": image.view}
@@ -748,16 +734,16 @@ def _notes(images: Sequence[_Image], found: Found) -> None:
             found.notes.append(Note(f"{text}: {len(some)}"))
 
     note("Images with several masks, one row each", [image for image in images if len(image.masks) > 1])
-    note("Images that do not tell their side", [image for image in images if not image.side])
+    note("Images whose laterality is not stated", [image for image in images if not image.side])
     for text in dict.fromkeys(text for image in images for text in image.doubts):
         found.note(text.rstrip("."), tuple(image.key for image in images if text in image.doubts))
-    note("Images that do not tell their view", [image for image in images if not image.view])
-    note("Images for processing (raw), unlike what readers see", [image for image in images if image.raw])
+    note("Images whose view is not stated", [image for image in images if not image.view])
+    note("Images FOR PROCESSING (raw), unlike those that readers see", [image for image in images if image.raw])
     uids: dict[str, list[str]] = {}
     for image in images:
         uids.setdefault(image.uid or image.key, []).append(image.key)
     again = tuple(key for keys in uids.values() for key in keys[1:])
-    found.note("Files of an image that is there already, by its SOPInstanceUID; leave one of each", again)
+    found.note("Files of an image that another file has, too, by its SOPInstanceUID; keep one of each", again)
     ids: dict[str, set[str]] = {}
     for image in images:
         ids.setdefault(image.patient, set()).add("" if is_placeholder(image.header_id) else image.header_id)
@@ -770,6 +756,6 @@ def _notes(images: Sequence[_Image], found: Found) -> None:
         if image.header_id and not is_placeholder(image.header_id):
             patients.setdefault(image.header_id, set()).add(image.patient)
     note(
-        "PatientIDs in the headers that stand under several patients",
+        "PatientIDs in the headers that several patients have",
         [p for p, own in patients.items() if len(own) > 1],
     )

@@ -29,7 +29,7 @@ from MolSubCore.cohort.importers.base import (
 )
 from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.pseudonyms import Salt
-from MolSubCore.errors import CohortError, printable
+from MolSubCore.errors import CohortError, counted, printable
 from MolSubCore.files import OVERWRITE, check_free, read_json, try_place
 from MolSubCore.tasks import TASKS, SubtypeLabel
 
@@ -48,7 +48,7 @@ class Source:
     labelled : bool
         Whether it has subtypes at all.
     caution : str
-        What its subtypes are, where that is not plain.
+        Definition of its subtypes, where not obvious.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Source:
 
 
 _FORMAT = "molsub-import"
-_NO_SUBTYPE = "it has no molecular subtypes; it is of use for images and masks only"
+_NO_SUBTYPE = "it has no molecular subtypes; use it for images and masks only"
 _NO_KI67 = "it has no Ki-67, so that Luminal A and B cannot be told apart"
 
 SOURCES = {
@@ -67,8 +67,8 @@ SOURCES = {
         "CMMD",
         "cmmd",
         {"subtype5": "its HER2-enriched cannot be split into HR+ and HR-; use subtype4"},
-        caution="CMMD gives subtypes without receptors: whether its Luminal B takes in HER2-positive tumours is not "
-        "told, and the tasks luminal and her2 follow its names.",
+        caution="CMMD gives subtypes without receptor status: whether its Luminal B includes HER2-positive tumours "
+        "is not stated; the tasks luminal and her2 follow its names.",
     ),
     "optimam": Source(
         "OPTIMAM",
@@ -84,7 +84,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a cohort.
+    """Result of an import.
 
     Attributes
     ----------
@@ -120,10 +120,10 @@ def import_cohort(
     folder : Path
         As it was downloaded and unpacked.
     table : Path
-        Ends in ``.csv``; the report is written beside it, and masks where a cohort has none that can be read.
+        Ends in ``.csv``; the report is written beside it, and masks for cohorts without mask files that can be read.
     options : ImportOptions, optional
     overwrite : bool
-        Whether table, report and masks that are there may be replaced; after an error they are as before.
+        Whether existing table, report and masks may be replaced; after an error they are as before.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def make_cohort(
     table : Path
         Ends in ``.csv``; the report is written beside it.
     chosen : FolderOptions, optional
-        How patients and masks are told, and a table of subtypes. Without that, rows have no subtype.
+        How to find patients and masks, and a table of subtypes; without one, rows have no subtype.
     options : ImportOptions, optional
     overwrite : bool
         Whether table and report may be replaced; pseudonyms of patients stay those of the report.
@@ -177,7 +177,7 @@ def make_cohort(
     chosen, options = chosen or FolderOptions(), options or ImportOptions()
     if chosen.subtypes is None:
         options = replace(options, keep_unlabelled=True)
-    if chosen.subtypes is not None and _is_one(chosen.subtypes, table):
+    if chosen.subtypes is not None and os.path.realpath(chosen.subtypes) == os.path.realpath(table):
         raise CohortError(table, "is the table of subtypes itself", "Choose another --out")
     source = Source("Folders of images and masks", "folders", {}, labelled=chosen.subtypes is not None)
     salt = _salt(_report_of(table)) if chosen.patients in ("auto", "header") else None
@@ -195,15 +195,10 @@ def make_cohort(
 
 
 def _salt(report: Path) -> Salt:
-    """The salt of the pseudonyms of a report that is there, or a new one."""
+    """The salt of the pseudonyms of an existing report, or a new one."""
     content = read_json(report) if report.is_file() else {}
     told = content.get("pseudonyms") if isinstance(content, dict) else None
     return Salt.read(report, told) if isinstance(told, dict) and "nonce" in told else Salt.new()
-
-
-def _is_one(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file."""
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _report_of(table: Path) -> Path:
@@ -222,11 +217,11 @@ def _make(
     progress: Progress | None,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> ImportReport:
-    """A table, its masks and its report of what `read` finds."""
+    """Write the table of what `read` finds, its masks and its report."""
     path = _report_of(table)
     _check(source, table, path, options, overwrite)
     with warnings.catch_warnings(), masks_of(table, overwrite=overwrite) as masks:
-        warnings.simplefilter("ignore")  # what is wrong with a file becomes its reason
+        warnings.simplefilter("ignore")  # a file's problem becomes its reason
         found = read()
         rows = drop_twins(found, choose(found, options), options.compare_pixels, progress)
         rows, made = make_masks(found, rows, masks, progress)
@@ -247,7 +242,7 @@ def _check(source: Source, table: Path, report: Path, options: ImportOptions, ov
         remedy = f"Choose one of {able}" if able else "Leave out --task"
         raise CohortError(source.title, f"cannot support task {options.task}: {source.refused[options.task]}", remedy)
     if table.suffix.lower() != ".csv":
-        raise CohortError(table, f"ends in '{table.suffix}', expected .csv", "Choose such a name for --out")
+        raise CohortError(table, f"ends in '{table.suffix}', expected .csv", "Choose a name that ends in .csv")
     for place in (table, report):
         if os.path.lexists(place) and not overwrite:
             raise CohortError(place, "exists already", OVERWRITE)
@@ -267,7 +262,7 @@ def _is_import(report: Path) -> bool:
 
 
 def _balance(found: Found, rows: list[Row]) -> None:
-    """Every input of every kind has one place, or the importer has a fault."""
+    """Check that every input of every kind has one place."""
     if found.settle is not None:
         found.settle(rows)
     for ledger in (found.inputs, *found.others):
@@ -275,7 +270,7 @@ def _balance(found: Found, rows: list[Row]) -> None:
 
 
 def _nothing(folder: Path, found: Found) -> CohortError:
-    """What to say when no row is left."""
+    """The error when no row is left."""
     _balance(found, [])
     counts = {reason: number for reason, number in found.inputs.counts().items() if reason != found.inputs.used}
     if not counts:
@@ -321,10 +316,6 @@ def _content(
     }
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
 def _lines(source: Source, found: Found, content: dict[str, Any]) -> list[str]:
     table = content["table"]
     lines = [source.title]
@@ -332,16 +323,16 @@ def _lines(source: Source, found: Found, content: dict[str, Any]) -> list[str]:
         lines += ledger.lines()
     if found.patients:
         example = printable(content["patients"]["example"], 60)
-        lines.append(f"Patient: {found.patients}, such as {example}; {_count(table['patients'], 'patient')}")
-    counts = ", ".join(_count(table[name], name.removesuffix("s")) for name in ("rows", "images", "patients"))
+        lines.append(f"Patient: {found.patients}, such as {example}; {counted(table['patients'], 'patient')}")
+    counts = ", ".join(counted(table[name], name.removesuffix("s")) for name in ("rows", "images", "patients"))
     lines.append(f"Table: {counts}")
     if without := table["rows_without_lesion"]:
         verb, them = ("has", "it") if without == 1 else ("have", "them")
-        lines.append(f"{_count(without, 'row')} {verb} no lesion: outline {them} in 3D Slicer before training")
+        lines.append(f"{counted(without, 'row')} {verb} no lesion: outline {them} in 3D Slicer before training")
     for name, task in content["tasks"].items():
         if "patients" in task and set(table["patients_by_subtype"]) != {"none"}:
             classes = ", ".join(f"{cls} {number}" for cls, number in task["patients"].items())
-            coarse = f"; not told {task['not_told']}" if task["not_told"] else ""
+            coarse = f"; undetermined {task['not_told']}" if task["not_told"] else ""
             lines.append(f"Patients, task {name}: {classes}{coarse}")
     refused: dict[str, list[str]] = {}
     for name, why in source.refused.items():

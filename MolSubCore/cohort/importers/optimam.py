@@ -1,7 +1,7 @@
 """OPTIMAM (OMI-DB): ``data/<client>/{imagedb_,nbss_}<client>.json``, header files, ``images/<client>/...dcm``.
 
-Each mark on an image is one lesion: one row. Its subtype is that of the lesion of the screening records (NBSS) it
-is linked to, by the receptors found in surgery or, where that has none, in the biopsy.
+Each mark on an image is one lesion: one row. Its subtype is that of the linked lesion in the screening records (NBSS),
+by the receptors found in surgery or else in the biopsy.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from MolSubCore.imaging.io import dicom as facts
 from MolSubCore.tasks import SubtypeLabel
 
 NO_HEADER = "header file missing or damaged"
-RAW = "image for processing: its twin for presentation counts"
+RAW = "image FOR PROCESSING: the one FOR PRESENTATION is used"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a header file says; `wrong` is why the image cannot be used."""
+    """Facts of a header file; `wrong` is why the image cannot be used."""
 
     side: str = ""
     view: str = ""
@@ -52,7 +52,7 @@ class Header:
 
 
 def read_header(study: Path, sop: str) -> Header:
-    """Read ``<sop>.json``, or ``<sop>.dcm.json`` as some are called."""
+    """Read ``<sop>.json`` or ``<sop>.dcm.json``."""
     for name in (f"{sop}.json", f"{sop}.dcm.json"):
         if why := why_not_there(study / name, NO_HEADER):
             if why != NO_HEADER:
@@ -89,9 +89,9 @@ NO_LINK = "mark not linked to a lesion of the screening records"
 NO_LESION = "linked lesion without surgery or biopsy on this side"
 IN_SITU = "carcinoma in situ: subtypes are of invasive cancers"
 DIFFERENT = "mark linked to lesions of different subtypes"
-DISAGREE = "Lesions whose biopsy and surgery tell different receptors; surgery was taken"
+DISAGREE = "Lesions whose biopsy and surgery give different receptor status; surgery was used"
 
-#: The first that tells a receptor counts.
+#: For each receptor, the first of these that states it counts.
 _EVENTS = ("SURGERY", "BIOPSYWIDE")
 _RECEPTORS = {"er": "HormoneERStatus", "pr": "HormonePRStatus", "her2": "HER2ReceptorStatus"}
 _INVASIVE = ("InvasiveComponents", "InvasiveType", "DiseaseGrade")
@@ -109,7 +109,7 @@ class Pathology:
     facts : dict
         Columns for the table.
     notes : tuple of str
-        What should be known about this lesion.
+        About this lesion.
     """
 
     subtype: SubtypeLabel | None
@@ -197,7 +197,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         If no client is found.
     """
     if not folder.is_dir():
-        raise CohortError(folder, "is no folder", _REMEDY)
+        raise CohortError(folder, "is not a folder", _REMEDY)
     data = folder / "data" if (folder / "data").is_dir() else folder
     clients = sorted(path for path in data.iterdir() if path.is_dir() and _json(path, "imagedb_"))
     if not clients:
@@ -260,7 +260,7 @@ def _images(listed: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], s
 
 
 def _members(value: object) -> Iterator[tuple[str, Any]]:
-    """What hangs below a UID."""
+    """Entries whose keys are UIDs."""
     if isinstance(value, dict):
         yield from ((key, member) for key, member in value.items() if _UID.fullmatch(key))
 
@@ -299,13 +299,13 @@ def _box(
         return None, BAD_MARK
     box = clip_box((left, right), (top, bottom), shape)
     if box.cut:
-        trouble.setdefault("Marks that reached outside the image and were cut at its border", []).append(key)
+        trouble.setdefault("Marks that reached outside the image and were clipped to its border", []).append(key)
     if box.turned:
-        trouble.setdefault("Marks whose ends were in the wrong order and were turned round", []).append(key)
+        trouble.setdefault("Marks whose ends were in the wrong order and were swapped", []).append(key)
     return box.text, OUTSIDE
 
 
 def _kinds(mark: dict[str, Any]) -> str:
-    """Names of what the reader ticked."""
+    """Names of the properties that the reader ticked."""
     ticked = [name for name, value in mark.items() if value in (1, "1") and name.isalpha()]
     return "; ".join(name for name in ticked if name not in ("LesionID", "MarkID", "LinkedNBSSLesionNumber"))

@@ -1,7 +1,7 @@
 """The paper's own table: ``name,img_path,annotation_path,label`` with labels 0 to 4, csv or xlsx.
 
-Paths that do not exist as written (they are those of the computer where the table was made) are looked for by
-their last parts below the folder.
+Paths that do not exist as written (they are from the computer where the table was made) are searched by their last
+parts below the folder.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         found.rows.append(_row(key, line, image, mask))
         if progress:
             progress(len(found.rows), 0, "rows")
-    found.note("Files found elsewhere below the folder than the table says", moved)
+    found.note("Files found below the folder, but not where the table says", moved)
     return found
 
 
 def _check_numbers(table: Path, lines: Sequence[Line], found: Found) -> None:
-    """Say that numbers were read as the paper's labels; CohortError where they count from 1."""
+    """Note that numbers were read as the paper's labels; CohortError where they count from 1."""
     told = (re.fullmatch(r"(\d+)(?:\.0+)?", line["label"]) for line in lines)
     numbers = {int(number[1]) for number in told if number}
     if 0 not in numbers and any(number >= len(Subtype) for number in numbers):

@@ -47,7 +47,7 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
     files = files_below(folder, passed)
     table = find_table(files, _COLUMNS, folder=folder, name="finding_annotations.csv")
     images: dict[str, list[Path]] = {}
-    for ending in _ENDINGS:  # of an image that was also made a picture of, the DICOM file counts
+    for ending in _ENDINGS:  # the DICOM file counts before a picture of the same image
         own: dict[str, list[Path]] = {}
         for path in with_ending(files, ending):
             own.setdefault(path.name[: -len(ending)], []).append(path)
@@ -74,9 +74,9 @@ def read(folder: Path, progress: Progress | None = None) -> Found:
         )  # fmt: skip
         if progress:
             progress(len(found.rows), 0, "rows")
-    found.note("Boxes that reached outside the image and were cut at its border", cut)
-    found.note("Boxes whose ends were in the wrong order and were turned round", turned)
-    found.notes.append(Note("A study stands for a patient: patients are not told, two studies may be of one"))
+    found.note("Boxes that reached outside the image and were clipped to its border", cut)
+    found.note("Boxes whose ends were in the wrong order and were swapped", turned)
+    found.notes.append(Note("A study counts as a patient: patients are not given, so two studies may be of one"))
     return found
 
 

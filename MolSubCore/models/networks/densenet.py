@@ -3,7 +3,7 @@
 The paper defines none of the three names (Supplementary Figure 4). What is known: its published code has a
 DenseNet-121 whose stem is the mean over ImageNet's colour channels, and, switched off, a stem with random weights.
 What is assumed: "-tcAta" (three channels to one channel, average) is the first, "-pre" the second, and the plain
-name is trained from scratch. The three are one network and differ in what they start from: see the registry.
+name is trained from scratch. The three are one network with different initial weights: see the registry.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class DenseNet121(DenseNet):
     def forward(self, x: Tensor) -> Tensor:
         """Normalised patches (B, 1, H, W) to logits (B, classes).
 
-        Not torchvision's own: its last ReLU works in place, on the very activation that a hook on
-        ``features.norm5`` holds.
+        Not torchvision's own: its last ReLU works in place, on the activation that a hook on ``features.norm5`` holds.
         """
         features = torch.relu(self.features(x))
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
