@@ -94,7 +94,7 @@ def check_cohort(
     if folds is not None and task is None:
         raise CohortError("folds", f"is {folds}, but no task is given whose classes would fill them", "Add --task")
     if task is not None and purpose != "train":
-        raise CohortError("--task", f"is for training, not for --for {purpose}", "Leave out --task or --for")
+        raise CohortError("--task", f"is for training, but --for is {purpose}", "Leave out --task or --for")
     cohort, problems = parse_cohort(Path(path), need_subtype=purpose == "train", need_lesion=purpose != "outline")
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))

@@ -470,7 +470,7 @@ def check_checkpoint(path: Path) -> None:
     if not path.is_file():
         raise BundleError(path, "is not a file", "Check the path")
     if not is_archive(path):
-        remedy = "Download it again if it is damaged; load and save it with PyTorch 1.6 or newer if it is older"
+        remedy = "If it is from PyTorch before 1.6, load and save it with a newer version; else download it again"
         raise BundleError(path, "is not a PyTorch checkpoint (not a zip archive)", remedy)
 
 

@@ -199,7 +199,7 @@ def test_another_model_is_refused(place: tuple[Path, PatchStore, Cohort, nn.Modu
     other.load_state_dict(model.state_dict())
     with torch.no_grad():
         other.classifier[2].bias += torch.tensor([3.0, -3.0])
-    with pytest.raises(MolSubError, match="other probabilities"):
+    with pytest.raises(MolSubError, match="predictions that differ"):
         write_attention(run, store, lambda fold: other)
 
 

@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_named(binary: Path, tmp_path: Path) -> None:
         import_published(binary, "subtype5", tmp_path / "w.molsub")
     other = tmp_path / "densenet.pth"
     torch.save(densenet121(weights=None).state_dict(), other)
-    with pytest.raises(BundleError, match=r"no DenseNet121-CBAM: features\.denseblock1\.0\.denselayer1"):
+    with pytest.raises(BundleError, match=r"not a DenseNet121-CBAM: features\.denseblock1\.0\.denselayer1"):
         import_published(other, "tn", tmp_path / "w.molsub")
     state = read_published(binary)
     key = "features.denseblock2.1.spatial_attention.conv1.weight"

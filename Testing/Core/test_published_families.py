@@ -133,7 +133,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, attention: type[nn.Module]) 
 def test_the_command_line_imports_any_of_them(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "mob.molsub"
     common = ["models", "import", str(small), "--task", "tn", "--out", str(out)]
-    assert "no DenseNet121-CBAM" in failing(capsys, *common)  # what it is of must be said
+    assert "not a DenseNet121-CBAM" in failing(capsys, *common)  # what it is of must be said
     assert "unknown value 'mob'" in failing(capsys, *common, "--architecture", "mob")
     assert not out.exists()
     assert main([*common, "--architecture", "mob-cbam"]) == 0
@@ -153,7 +153,7 @@ def test_another_network_is_refused_by_its_first_wrong_key(small: Path, tmp_path
         ("vit-b16", "class_token is missing"),
         ("simple-cnn", "features.0.0.weight is missing"),
     ):
-        with pytest.raises(BundleError, match=rf"is no {ARCHITECTURES[name].title}: {re.escape(first)}"):
+        with pytest.raises(BundleError, match=rf"is not a {ARCHITECTURES[name].title}: {re.escape(first)}"):
             read_published(small, name)
     key = "features.3.block.2.1.channel_attention.fc1.weight"
     without = {name: value for name, value in state.items() if "attention" not in name}
@@ -175,7 +175,7 @@ def test_the_published_transformer_is_another_and_is_refused(tmp_path: Path) -> 
     file = tmp_path / "vit.pth"
     names = ("transformer.embeddings.cls_token", "transformer.embeddings.patch_embeddings.weight", "head.weight")
     torch.save({name: torch.zeros(2, 2) for name in names}, file)
-    with pytest.raises(BundleError, match=r"no ViT-B/16: class_token is missing"):
+    with pytest.raises(BundleError, match=r"not a ViT-B/16: class_token is missing"):
         import_published(file, "tn", tmp_path / "m", architecture="vit-b16")
 
 

@@ -497,7 +497,7 @@ def _with_patients(
                    "used", _told_otherwise(images, named.ids))  # fmt: skip
     ids = {image.patient for image in kept}
     if by_header and len(ids) == 1 and len(set(named.ids)) > 1:
-        text = f"All {len(kept)} images have one PatientID, but folders and names suggest {len(set(named.ids))}"
+        text = f"All {len(kept)} images have one PatientID, folders and names suggest {len(set(named.ids))} patients"
         found.notes.append(Note(f"{text}: if the PatientID is a placeholder, add --patients name"))
     if patients == "name" and len(ids) == 1 and len(kept) > _MANY:
         text = f"All {len(kept)} images count as one patient's, since neither folders nor names show more patients"
