@@ -164,7 +164,7 @@ def test_what_cannot_be_is_told_before_any_training(
     told = Told()
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"library": str(trained[0].parent / "library")}, "exists already"),
-        ({"name": "a/b"}, "no file name"),
+        ({"name": "a/b"}, "not a file name"),
         ({"epoch": 3}, "unknown option 'epoch'"),
         ({"task": ""}, "lacks the option task"),
         ({"epochs": 0}, "epochs"),
