@@ -312,8 +312,8 @@ class Worklist:
         self.folder, self.reader, self._items, self._lock = folder, reader, list(items), lock
         self._place = reader_folder(folder, reader)
         sweep(self._place)
-        new = {"format": _FORMAT, "format_version": _VERSION, "reader": reader}
-        self._state: dict[str, Any] = read_state(self._place / STATE) or new
+        new: dict[str, Any] = {"format": _FORMAT, "format_version": _VERSION, "reader": reader}
+        self._state = read_state(self._place / STATE) or new
         # Once blind, always blind: reopening the list must not reveal anything.
         self.blind = bool(self._state.setdefault("blind", blind))
         entries: dict[str, dict[str, Any]] = self._state.setdefault("images", {})
