@@ -278,7 +278,7 @@ def test_notes_of_one_kind_are_one_line(clean: Path) -> None:
     notes += [Problem(5, "image", "results on a negative mean nothing", 7), Problem(None, "encoding", "is told", 8)]
     lines = note_lines(notes)
     assert [line for line in lines if "odd" in line] == [
-        "rows 2-4, 9, image: 900 pixels are odd. (so in row 9; the others differ in numbers only)"
+        "rows 2-4, 9, image: 900 pixels are odd. (so in row 9; the others differ only in numbers)"
     ]
     assert lines[:2] == ["table, encoding: is told", "row 5, image: results on a negative mean nothing"]
     assert len(note_lines(report.notes)) == len({note.text for note in report.notes})

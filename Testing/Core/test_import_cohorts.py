@@ -169,6 +169,6 @@ def test_the_papers_table(tmp_path: Path, ending: str) -> None:
     assert [case.extra["age"] for case in cases] == [str(40 + label) for label in range(5)]
     expected = {paper.NOT_UNDERSTOOD, NO_IMAGE, paper.NO_OUTLINE, paper.NO_NAME, paper.NO_LABEL}
     assert left_out(report) == dict.fromkeys(expected, 1)
-    assert "elsewhere" in notes(report)
+    assert "not where the table says" in notes(report)
     assert not check_cohort(report.table).problems
     assert "P6" not in report.path.read_text()  # a name may be a person's

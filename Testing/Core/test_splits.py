@@ -191,7 +191,7 @@ def test_the_split_of_another_cohort_is_refused(tmp_path: Path, suffix: str) -> 
         ([["patient_id", "partition"], ["P0"]], "not a split table"),
         ([["patient", "part"], ["P0", "test"]], "patient_id,partition"),
         ([["patient_id", "partition"], ["P0", "test"], ["P7919", "2"]], "without a gap"),
-        ([["patient_id", "partition"], ["P0", "1"], ["P7919", "2"]], "Expected 'test'"),
+        ([["patient_id", "partition"], ["P0", "1"], ["P7919", "2"]], "expected 'test'"),
         ([["patient_id", "partition"], ["P0", "test"], ["P7919", "-1"]], "without a gap"),
         ([], "not a split table|partitions"),
     ],

@@ -334,7 +334,7 @@ def test_rows_are_counted_as_a_spreadsheet_counts(tmp_path: Path) -> None:
         ({"patient_id": " "}, "patient_id", "is empty"),
         ({"image": ""}, "image", "is empty"),
         ({"mask": ""}, "mask", "there is no box"),
-        ({"box": "1,2,3,4"}, "box", "beside a mask"),
+        ({"box": "1,2,3,4"}, "box", "in addition to a mask"),
         ({"subtype": ""}, "subtype", "is empty"),
         ({"subtype": "HER2 2+"}, "subtype", "'HER2 2+'"),
         ({"subtype": "5"}, "subtype", "'5'"),
