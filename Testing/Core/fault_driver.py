@@ -8,6 +8,7 @@ middle of its next write, of native libraries too; or halts it while another one
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from fault_writes import WRITES
 from small_disk import mounted
 
 #: How many moments of a write are tried where not all are.
-MOMENTS = 7
+MOMENTS = 4
 
 
 class Case:
@@ -231,6 +232,8 @@ def main() -> None:
         fault_cohorts.cohort(fault_cohorts.COHORT)
         fault_cohorts.cbis(fault_cohorts.COHORT / "cbis")
         fault_writes.warm()
+        gc.collect()
+        gc.freeze()  # else every child would copy what its collections touch
         for number, write in enumerate(chosen):
             place, started = Path(name) / str(number), time.perf_counter()
             case = Case(write, place / "plain", everything=everything)
