@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset
 
 from MolSubCore.errors import ImageError, LesionError, MolSubError, counted, reason_of
 from MolSubCore.files import atomic_path, why_no_file
-from MolSubCore.imaging.io.dicom import DicomFile, check_frames, open_dicom, read_frames, text
+from MolSubCore.imaging.io.dicom import DicomFile, check_frames, code_of, numbers, open_dicom, read_frames, text
 from MolSubCore.imaging.io.native import native_target
 from MolSubCore.imaging.io.reader import one_line
 from MolSubCore.imaging.io.volume import grid_of, read_slice, slice_array
@@ -46,6 +46,7 @@ from MolSubCore.lesions.lesion import (
     divide,
 )
 from MolSubCore.lesions.placement import judge_placement, mask_tissue_share, tissue_share
+from MolSubCore.lesions.segment_names import judge, kept_against, left_out
 
 _EXPORT_AGAIN = "Export the segmentation again"
 #: Sequences that name other things than images.
@@ -64,7 +65,8 @@ def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np
     """Read the segments that lie on a mammogram.
 
     Of a segmentation of several images, only the frames that were derived from this one are taken. Of a fractional
-    one, what is at least half. Frames of one segment are put together.
+    one, what is at least half. Frames of one segment are put together. Segments that are no lesions by their names are
+    left out, and said so. Where its header puts the frames is held against the image as of any mask (`match_grid`).
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np
     Raises
     ------
     LesionError
-        If it cannot be read, is no segmentation, or belongs to several other images.
+        If it cannot be read, is no segmentation, belongs to several other images, or has no segment of a lesion.
     """
     try:
         file = open_dicom(path)
@@ -92,7 +94,10 @@ def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np
             )
         check_frames(path, header)
         chosen, warnings = _frames_of(path, header, mammogram)
-        return _layers(file, chosen), warnings
+        layers, told = _layers(file, chosen)
+        grid, doubts = _grid_of_frames(header, chosen, mammogram)
+        matched, notes = match_grid(path, layers, grid, mammogram)
+        return matched, [*warnings, *told, *doubts, *notes]
     except ImageError as error:
         raise LesionError(path, error.problem, error.remedy) from error
     except LesionError:
@@ -156,20 +161,106 @@ def _segment(header: Dataset, frame: int) -> int:
     raise ValueError(f"frame {frame + 1} names no segment")
 
 
-def _layers(file: DicomFile, chosen: list[int]) -> list[NDArray[np.integer]]:
+def _grid_of_frames(header: Dataset, chosen: list[int], mammogram: Mammogram) -> tuple[Grid, list[str]]:
+    """Where the frames lie by their Pixel Measures, Plane Orientation and Plane Position; defaults where absent.
+
+    A mammogram has no place in a patient's space. So of a segmentation of this very image, an origin tells nothing, and
+    nor do axes along the patient's, which some writers take from Patient Orientation; turned rows or columns do.
+    """
+    places = {keyword: _plane(header, chosen, keyword) for keyword in _PLANES}
+    doubts = []
+    if any(len(found) > 1 for found in places.values()):
+        found = "The frames of the segmentation lie in different planes or have different pixel spacings"
+        doubts = [f"{found}: matched pixel by pixel, as the first. Check the outline on the picture."]
+    axes, origin, spacing = (next(iter(found)) for found in places.values())
+    grid = Grid(origin, axes[:3], axes[3:], *spacing)
+    own = mammogram.identifiers.get("SOPInstanceUID")
+    if own and mammogram.grid is None and own in _referenced(header):
+        plane, plain = np.array([grid.column_axis, grid.row_axis]), np.eye(3)[:2]
+        if np.allclose(plane, plain, atol=0.02):
+            grid = dataclasses.replace(grid, origin=(0.0, 0.0, 0.0))
+        elif np.abs(plane[:, 2]).max() > 0.02 or np.allclose(np.abs(plane), plain[::-1], atol=0.02):
+            grid = Grid(row_mm=grid.row_mm, col_mm=grid.col_mm)
+    return grid, doubts
+
+
+#: Sequences of a frame's place: attribute, and its values where it is absent or not to be read.
+_PLANES = {
+    "PlaneOrientationSequence": ("ImageOrientationPatient", (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)),
+    "PlanePositionSequence": ("ImagePositionPatient", (0.0, 0.0, 0.0)),
+    "PixelMeasuresSequence": ("PixelSpacing", (1.0, 1.0)),
+}
+
+
+def _plane(header: Dataset, chosen: list[int], keyword: str) -> dict[tuple[float, ...], None]:
+    """Values of an attribute of the frames' places, each once, in the order of the frames."""
+    name, absent = _PLANES[keyword]
+    found: dict[tuple[float, ...], None] = {}
+    for frame in chosen:
+        items = [item for group in _groups(header, frame) for item in group.get(keyword) or []]
+        told = next((values for item in (*items, header) if (values := numbers(item, name))), ())
+        found[tuple(round(value, 4) for value in told) if len(told) == len(absent) else absent] = None
+    return found or {absent: None}
+
+
+def _no_lesions(header: Dataset) -> dict[int, tuple[str, str]]:
+    """Segments by number that are no lesions by what the file calls them, and by what they are none."""
+    found = {}
+    for item in header.get("SegmentSequence") or []:
+        number = numbers(item, "SegmentNumber")
+        coded = [
+            code
+            for keyword in ("SegmentedPropertyTypeCodeSequence", "SegmentedPropertyCategoryCodeSequence")
+            for code in item.get(keyword) or []
+        ]
+        names = (text(item, keyword) for keyword in ("SegmentLabel", "SegmentDescription"))
+        types = (text(code, "CodeMeaning") for code in coded)
+        verdict = judge(names, types, (code_of(code) for code in coded))
+        if number and verdict[0]:
+            found[int(number[0])] = verdict
+    return found
+
+
+def _layers(file: DicomFile, chosen: list[int]) -> tuple[list[NDArray[np.integer]], list[str]]:
+    """The segments' layers but for those that are no lesions by their names, and what is said of these."""
     header, wanted = file.header, set(chosen)
     kind = text(header, "SegmentationType").upper()
     least = int(header.get("MaximumFractionalValue") or 1) / 2 if kind == "FRACTIONAL" else 1
+    named = _no_lesions(header)
     layers: dict[int, NDArray[np.integer]] = {}
+    seen: dict[int, None] = {}
     for frame, pixels in enumerate(read_frames(file)):
         if frame not in wanted:
             continue
         number = 0 if kind == "LABELMAP" else _segment(header, frame)
         marked = pixels if kind == "LABELMAP" else (pixels >= least).astype(np.uint8)
+        present = np.unique(pixels).tolist() if kind == "LABELMAP" else [number] if marked.any() else []
+        seen |= {one: None for one in present if one in named and (one or kind != "LABELMAP")}
+        if kind == "LABELMAP":
+            if out := [one for one in present if one in named and not named[one][1]]:
+                marked = np.where(np.isin(pixels, out), 0, pixels)
+        elif number in named and not named[number][1]:
+            continue
         layers[number] = np.maximum(layers[number], marked) if number in layers else marked
         if len(layers) > MOST:
             raise LesionError(file.path, f"holds more than {MOST} segments", "Give the segmentation of one image")
-    return [layers[number] for number in sorted(layers)]
+    found = [layers[number] for number in sorted(layers)]
+    return found, _told_of_names(file.path, found, [named[number] for number in sorted(seen)])
+
+
+def _told_of_names(path: Path, layers: Sequence[NDArray[np.integer]], verdicts: list[tuple[str, str]]) -> list[str]:
+    """What is said of segments with names that are no lesions'; refused where nothing else is there (LesionError)."""
+    out = [word for word, against in verdicts if not against]
+    kept = [word for word, against in verdicts if against]
+    if out and not any(layer.any() for layer in layers):
+        names = ", ".join(f"'{word}'" for word in dict.fromkeys(out))
+        several = len(set(out)) > 1
+        found = f"segments {names} are none" if several else f"segment {names} is none"
+        raise LesionError(
+            path, f"holds no lesion: by {'their names its' if several else 'its name the'} {found}",
+            "Give the outline of the lesion; if it is one, name the segment so",
+        )  # fmt: skip
+    return [*([left_out(out)] if out else []), *([kept_against(kept)] if kept else [])]
 
 
 MaskLayers = list[NDArray[np.integer]]
@@ -731,6 +822,8 @@ def _volume(path: Path, kind: str, mammogram: Mammogram) -> tuple[list[NDArray[n
         alpha = eight[..., 3] if values.shape[2] == 4 else np.full(values.shape[:2], 255)
         grey, seen = one_layer(path, np.dstack([eight[..., :3], alpha]).astype(np.uint8))
         values = grey[..., None]
+    values, named = _without_named(path, image, values)
+    seen += named
     numbered = any(note.startswith(_COLOURED[:30]) for note in seen)
     found = [as_labels(path, values[..., n], colours=numbered) for n in range(values.shape[2])]
     layers, notes = [layer for layer, _ in found], [*seen, *(note for _, told in found for note in told)]
@@ -743,6 +836,34 @@ def _volume(path: Path, kind: str, mammogram: Mammogram) -> tuple[list[NDArray[n
     cropped = any(layer.shape != before.shape for layer, before in zip(full, layers, strict=True))
     matched, doubts = match_grid(path, full, grid_of(image), mammogram, cropped=cropped)
     return matched, [*notes, *doubts]
+
+
+def _without_named(path: Path, image: Any, values: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """The values (rows, columns, channels) of a .seg.nrrd without segments that are no lesions by their names."""
+    keys = [re.fullmatch(r"Segment(\d+)_Name(?:AutoGenerated)?", key) for key in image.GetMetaDataKeys()]
+    channels, verdicts, result = values.shape[2], [], values
+    for number in sorted({int(key[1]) for key in keys if key}):
+        told = {
+            name: image.GetMetaData(key) if image.HasMetaDataKey(key := f"Segment{number}_{name}") else ""
+            for name in ("Name", "Tags", "Layer", "LabelValue")
+        }
+        entry = re.search(r"TerminologyEntry:([^|]*)", told["Tags"])
+        codes = [part.split("^") for part in entry[1].split("~")[1:3]] if entry else []  # category and type
+        verdict = judge(
+            [told["Name"]], [code[-1] for code in reversed(codes)], [code[1] for code in codes if len(code) > 1]
+        )
+        layer = told["Layer"] if re.fullmatch(r"\d{1,3}", told["Layer"]) else str(number if channels > 1 else 0)
+        value = told["LabelValue"] if re.fullmatch(r"\d{1,9}", told["LabelValue"]) else "1" if channels > 1 else ""
+        if not verdict[0] or int(layer) >= channels:
+            continue
+        # An old file of one segment has no label values: all is the segment.
+        own = values[..., int(layer)] == int(value) if value else values[..., int(layer)] != 0
+        if own.any():
+            verdicts.append(verdict)
+            if not verdict[1]:
+                result = result.copy() if result is values else result
+                result[..., int(layer)][own] = 0
+    return result, _told_of_names(path, [result], verdicts)
 
 
 def _is_colour(image: Any, values: NDArray[Any]) -> bool:
@@ -787,13 +908,15 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
                 (e["hole"] for e in content["lesions"] if not isinstance(e.get("hole"), bool | int | None)), None
             ):
                 raise LesionError(path, f"has the value '{odd!s:.20}' of 'hole'", "Give true or false, without quotes")
-            entries = [entry for entry in content["lesions"] if not entry.get("hole")]
+            entries, named = _without_named_entries(path, content["lesions"])
             outlines = [np.array(entry["points"], float) for entry in entries]
+            warnings += named
             cut = [entry["points"] for entry in content["lesions"] if entry.get("hole")]
             cut += [points for entry in entries for points in entry.get("holes") or ()]
             holes = [np.array(points, float) for points in cut]
         else:
-            outlines = [np.array([[p["y"], p["x"]] for p in entry["cgPoints"]], float) for entry in content]
+            entries, warnings = _without_named_entries(path, content)
+            outlines = [np.array([[p["y"], p["x"]] for p in entry["cgPoints"]], float) for entry in entries]
             holes = []
     except LesionError:
         raise
@@ -809,6 +932,23 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
     if cuts:
         warnings.append(f"The lesions are without {counted(len(cuts), 'hole')}, polygons marked as such.")
     return "polygon", _Filled([points for points, _ in checked], [points for points, _ in cuts], shape), warnings
+
+
+#: Keys by which a polygon says what it outlines.
+_CALLED = ("name", "label", "class", "category", "title", "description")
+
+
+def _without_named_entries(path: Path, entries: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The polygons that are no holes, without those that are no lesions by their names, and what is said of these."""
+    kept, verdicts = [], []
+    for entry in (entry for entry in entries if not entry.get("hole")):
+        told = {str(key).casefold(): value for key, value in entry.items() if isinstance(value, str)}
+        verdict = judge(told[key] for key in _CALLED if key in told)
+        if verdict[0]:
+            verdicts.append(verdict)
+        else:
+            kept.append(entry)
+    return kept, _told_of_names(path, [np.ones(1, int)] if kept else [], verdicts)
 
 
 def _members(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -153,6 +153,130 @@ def test_a_deflated_segmentation_is_read(image: Path, mammogram: Mammogram, tmp_
     assert len(read_lesions(tmp_path / "seg.dcm", mammogram).lesions) == 2
 
 
+def code(meaning: str, value: str = "1") -> Dataset:
+    made = Dataset()
+    made.CodeValue, made.CodingSchemeDesignator, made.CodeMeaning = value, "SCT", meaning
+    return made
+
+
+ANATOMY, ALTERED = ("Anatomical Structure", "Tissue"), ("Morphologically Altered Structure", "Mass")
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+@pytest.mark.parametrize(
+    ("label", "types", "told"),
+    [
+        ("Pectoral muscle", ANATOMY, "The segment 'pectoral muscle' was left out: by its name it is no lesion."),
+        ("Anna's nipple_L", ANATOMY, "The segment 'nipple' was left out: by its name it is no lesion."),
+        ("Left breast", ANATOMY, "The segment 'breast' was left out: by its name it is no lesion."),
+        ("Segment_1", ("Anatomical Structure", "Brustwarze"), "The segment 'brustwarze' was left out"),
+        ("Segment_1", ("Anatomical Structure", "乳房", "76752008"), "The segment 'breast' was left out"),
+        ("Nipple", ALTERED, "called 'nipple', but its type is that of a lesion: it was taken as one"),
+        ("Segment_1", ("Tissue", "Tissue"), ""),
+        ("mass near nipple", ANATOMY, ""),
+        ("left breast, 2 o'clock", ANATOMY, ""),
+        ("Calcified lymph node", ANATOMY, ""),
+        ("Nipple retraction", ANATOMY, ""),
+        ("Tumor", ("Anatomical Structure", "Breast", "76752008"), ""),
+    ],
+)
+def test_segments_that_call_themselves_something_else_are_no_lesions(
+    image: Path, mammogram: Mammogram, tmp_path: Path, label: str, types: tuple[str, ...], told: str, kind: str
+) -> None:
+    masks = np.zeros((*SHAPE, 2), np.uint8)
+    masks[3:9, 4:30, 0], masks[30:50, 20:25, 1] = 1, 1
+    made = segmentation(image, masks if kind == "BINARY" else masks @ np.array([1, 2], np.uint8), kind)
+    first, second = [item for item in made.SegmentSequence if item.SegmentNumber in (1, 2)]
+    made.SpecificCharacterSet = "ISO_IR 192"
+    first.SegmentLabel = label
+    first.SegmentedPropertyCategoryCodeSequence = [code(types[0])]
+    first.SegmentedPropertyTypeCodeSequence = [code(*types[1:])]
+    made.save_as(tmp_path / "seg.dcm")
+    lesions = read_lesions(tmp_path / "seg.dcm", mammogram)
+    out = "left out" in told
+    expected = [Box(30, 50, 20, 25)] if out else [Box(3, 9, 4, 30), Box(30, 50, 20, 25)]
+    assert [lesion.box for lesion in lesions.lesions] == expected
+    assert len(lesions.warnings) == bool(told)
+    assert told in " ".join(lesions.warnings)
+    assert "Anna" not in " ".join(lesions.warnings)
+    second.SegmentLabel = "Skin"
+    second.SegmentedPropertyCategoryCodeSequence = second.SegmentedPropertyTypeCodeSequence = [code("Tissue")]
+    made.save_as(tmp_path / "seg.dcm")
+    if out:
+        with pytest.raises(LesionError, match=r"holds no lesion: by their names its segments .*'skin' are none"):
+            read_lesions(tmp_path / "seg.dcm", mammogram)
+
+
+def placed(made: Dataset, **values: list[float]) -> Dataset:
+    """The same, with a place in space for all frames: orientation, position, spacing."""
+    shared = made.SharedFunctionalGroupsSequence[0]
+    for sequence, keyword in (
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PlanePositionSequence", "ImagePositionPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+    ):
+        item = Dataset()
+        if keyword in values:
+            setattr(item, keyword, values[keyword])
+            setattr(shared, sequence, [item])
+    return made
+
+
+@pytest.mark.parametrize(
+    ("place", "words", "rows"),
+    [
+        ({}, "", (3, 9)),
+        # as dcmqi and 3D Slicer write it for a mammogram, and with the patient's axes by Patient Orientation
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, 0]}, "", (3, 9)),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [40, 0, 0]}, "", (3, 9)),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [0, 9, 1]}, "", (3, 9)),
+        ({"ImageOrientationPatient": [0, -1, 0, -1, 0, 0]}, "", (3, 9)),
+        ({"PixelSpacing": [0.1, 0.1]}, "", (3, 9)),
+        ({"PixelSpacing": [1, 1]}, "", (3, 9)),
+        ({"PixelSpacing": [0.05, 0.05]}, "The mask's pixel spacing is 0.05 x 0.05 mm, the image's 0.1 x 0.1", (3, 9)),
+        (
+            {"ImageOrientationPatient": [1, 0, 0, 0, -1, 0], "ImagePositionPatient": [0, 5, 0],
+              "PixelSpacing": [0.1, 0.1]},
+            "rows run the other way than the image's, by its header's direction and origin: turned",
+            (42, 48),
+        ),
+        ({"ImageOrientationPatient": [0.8, 0.6, 0, -0.6, 0.8, 0]}, "oblique or exchanged", (3, 9)),
+    ],
+)  # fmt: skip
+def test_where_the_frames_lie(tmp_path: Path, place: dict[str, list[float]], words: str, rows: tuple[int, int]) -> None:
+    stored = picture(12, SHAPE)
+    image = write_dicom(tmp_path / "image.dcm", mammogram_dataset(stored, 12, PixelSpacing=[0.1, 0.1]))
+    masks = np.zeros((*SHAPE, 1), np.uint8)
+    masks[3:9, 4:30, 0] = 1
+    placed(segmentation(image, masks), **place).save_as(tmp_path / "seg.dcm")
+    lesions = read_lesions(tmp_path / "seg.dcm", read_mammogram(image))
+    assert [(lesion.box.row_start, lesion.box.row_stop) for lesion in lesions.lesions] == [rows]
+    assert len(lesions.warnings) == bool(words)
+    assert words in " ".join(lesions.warnings)
+
+
+def test_rows_turned_without_a_position_are_refused_as_of_a_volume(
+    image: Path, mammogram: Mammogram, tmp_path: Path
+) -> None:
+    masks = np.zeros((*SHAPE, 1), np.uint8)
+    masks[3:9, 4:30, 0] = 1
+    turned = placed(segmentation(image, masks), ImageOrientationPatient=[1, 0, 0, 0, -1, 0])
+    turned.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(LesionError, match="rows run the other way than the image's"):
+        read_lesions(tmp_path / "seg.dcm", mammogram)
+
+
+def test_frames_in_different_planes_are_told(image: Path, mammogram: Mammogram, tmp_path: Path) -> None:
+    made = two_frames(image, None)
+    for frame, height in zip(made.PerFrameFunctionalGroupsSequence, (0, 1), strict=True):
+        item = Dataset()
+        item.ImagePositionPatient = [0, 0, height]
+        frame.PlanePositionSequence = [item]
+    made.save_as(tmp_path / "seg.dcm")
+    (told,) = read_lesions(tmp_path / "seg.dcm", mammogram).warnings
+    assert "different planes" in told
+
+
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [

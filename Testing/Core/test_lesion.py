@@ -141,6 +141,58 @@ def test_layers_of_a_segmentation_are_lesions(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "told"),
+    [
+        ("Mass", "", ""),
+        ("Segment_1", "TerminologyEntry:List~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~A~^^~^^|", ""),
+        ("Pectoral muscle", "", "The segment 'pectoral muscle' was left out: by its name it is no lesion."),
+        (
+            "A",
+            "Segmentation.Status:x|TerminologyEntry:L~SCT^1^Anatomical~SCT^24142002^Nipple~^^|",
+            "'nipple'",
+        ),
+        ("Pezón", "TerminologyEntry:L~SCT^49755003^Altered~SCT^4147007^Mass~^^~A~SCT^76752008^Breast~^^|", "as one"),
+    ],
+)
+@pytest.mark.parametrize("layered", [False, True])
+def test_segments_of_slicer_that_are_no_lesions_by_their_names(
+    tmp_path: Path, name: str, tags: str, told: str, layered: bool
+) -> None:
+    other, lesion = blob(1, slice(25, 32), slice(2, 9)), blob()
+    values = np.stack([other, lesion], axis=-1) if layered else other + 2 * lesion
+    made = sitk.GetImageFromArray(values[None], isVector=layered)
+    facts = {"0_Name": name, "0_Tags": tags, "0_LabelValue": "1", "0_Layer": "0"}
+    facts |= {"1_Name": "Segment_2", "1_LabelValue": str(2 - layered), "1_Layer": str(int(layered))}
+    for key, value in facts.items():
+        made.SetMetaData(f"Segment{key}", value)
+    sitk.WriteImage(made, str(tmp_path / "m.seg.nrrd"))
+    lesions = read_lesions(tmp_path / "m.seg.nrrd", IMAGE)
+    expected = [Box(10, 20, 5, 25)] if told and told != "as one" else [Box(25, 32, 2, 9), Box(10, 20, 5, 25)]
+    assert [x.box for x in lesions.lesions] == expected
+    assert len(lesions.warnings) == bool(told)
+    assert told in " ".join(lesions.warnings)
+    made.SetMetaData("Segment1_Name", "skin")
+    sitk.WriteImage(made, str(tmp_path / "m.seg.nrrd"))
+    if len(expected) == 1:
+        with pytest.raises(LesionError, match=r"holds no lesion: by their names its segments .* are none"):
+            read_lesions(tmp_path / "m.seg.nrrd", IMAGE)
+
+
+def test_polygons_that_are_no_lesions_by_their_names(tmp_path: Path) -> None:
+    square, other = [[10, 5], [10, 24], [19, 24], [19, 5]], [[25, 2], [25, 8], [31, 8]]
+    points = [[{"x": column, "y": row} for row, column in corners] for corners in (square, other)]
+    ours = {"lesions": [{"points": square, "name": "Mass"}, {"points": other, "name": "Nipple of Anna"}]}
+    for content in (ours, [{"cgPoints": points[0], "label": "mass "}, {"cgPoints": points[1], "label": "nipple "}]):
+        (tmp_path / "m.json").write_text(json.dumps(content))
+        lesions = read_lesions(tmp_path / "m.json", IMAGE)
+        assert np.array_equal(lesions.full_mask(), blob() > 0)
+        assert lesions.warnings == ("The segment 'nipple' was left out: by its name it is no lesion.",)
+    (tmp_path / "m.json").write_text(json.dumps({"lesions": [{"points": other, "label": "Skin"}]}))
+    with pytest.raises(LesionError, match="by its name the segment 'skin' is none"):
+        read_lesions(tmp_path / "m.json", IMAGE)
+
+
 def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
     import highdicom as hd
     import pydicom

@@ -310,12 +310,12 @@ def _region_side(dataset: Dataset) -> Side | None:
     for item in dataset.get("AnatomicRegionSequence") or []:
         modifiers = item.get("AnatomicRegionModifierSequence") or []
         meanings = [text(part, "CodeMeaning") for part in (item, *modifiers)]
-        if side := _SIDE_CODES.get(_code(item)) or view_text.told_in(" ".join(meanings))[0]:
+        if side := _SIDE_CODES.get(code_of(item)) or view_text.told_in(" ".join(meanings))[0]:
             return side
     return None
 
 
-def _code(item: Dataset) -> str:
+def code_of(item: Dataset) -> str:
     """Code Value of a coded entry, or the long one in its place."""
     return text(item, "CodeValue") or text(item, "LongCodeValue")
 
@@ -374,18 +374,18 @@ def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
 def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
     """The coded view, what kind of picture its modifiers make of it, and doubts."""
     items = dataset.get("ViewCodeSequence") or []
-    code = _code(items[0]) if items else ""
+    code = code_of(items[0]) if items else ""
     places = [dataset, *items[:1]]  # some files have the modifiers beside the view instead of in it
     given = [item for place in places for item in place.get("ViewModifierCodeSequence") or []]
-    modifiers = [_code(item) for item in given]
+    modifiers = [code_of(item) for item in given]
     unusual = [_UNUSUAL[modifier] for modifier in modifiers if modifier in _UNUSUAL]
     for item in given:
-        if _code(item) not in _UNUSUAL:
+        if code_of(item) not in _UNUSUAL:
             unusual += read_view_text(text(item, "CodeMeaning")).kinds
     notes = []
     view = _VIEW_CODES.get(code)
-    if len({_VIEW_CODES.get(_code(item), "") for item in items}) > 1:
-        told = ", ".join(_VIEW_CODES.get(_code(item)) or "unknown" for item in items[:4])
+    if len({_VIEW_CODES.get(code_of(item), "") for item in items}) > 1:
+        told = ", ".join(_VIEW_CODES.get(code_of(item)) or "unknown" for item in items[:4])
         notes.append(f"The file has codes of several views ({told}); the first was used.")
     own = read_view_text(text(items[0], "CodeMeaning")).view if items else None
     if view and own and own != view:
