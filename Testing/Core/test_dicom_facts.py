@@ -208,6 +208,7 @@ def test_doubts_a_user_must_see(read: Any) -> None:
         ("BurnedInAnnotation", "YES", "burned-in text, which may identify"),
         ("BurnedInAnnotation", None, "does not say whether the picture has burned-in"),
         ("ImageType", ["ORIGINAL", "PRIMARY", "STEREO"], "stereotactic"),
+        ("ImageType", ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"], "stereotactic"),
         ("ImageType", ["DERIVED", "PRIMARY", "TOMO", "GENERATED_2D"], "comes from tomosynthesis"),
         ("BreastImplantPresent", "YES", "implant"),
         ("QualityControlImage", "YES", "quality-control"),
@@ -231,6 +232,21 @@ def test_doubts_a_user_must_see(read: Any) -> None:
         ({"AcquisitionDeviceProcessingDescription": "C-View"}, "comes from tomosynthesis"),
         ({"SeriesDescription": "Biopsy prefire"}, "not a standard view: biopsy"),
         ({"SeriesDescription": "Phantom"}, "image of a phantom"),
+        ({"SeriesDescription": "L CC Tomosynthesis Projection"}, "comes from tomosynthesis"),
+        ({"SeriesDescription": "L CC Tomo slab 10 mm"}, "comes from tomosynthesis"),
+        ({"SeriesDescription": "L CC Tomo"}, "comes from tomosynthesis"),
+        ({"SeriesDescription": "L CC 2D synthetisch"}, "comes from tomosynthesis"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "RAW_PROJECTION"]}, "comes from tomosynthesis"),
+        ({"SeriesDescription": "LCCID"}, "not a standard view: implant displaced"),
+        ({"SeriesDescription": "L CC Eklund"}, "not a standard view: implant displaced"),
+        ({"SeriesDescription": "CC push back"}, "not a standard view: implant displaced"),
+        ({"SeriesDescription": "L CC rolled"}, "not a standard view: rolled"),
+        ({"SeriesDescription": "L CC Lupe"}, "not a standard view: magnification"),
+        ({"SeriesDescription": "Post clip"}, "not a standard view: biopsy"),
+        ({"SeriesDescription": "Galaktographie links CC"}, "it is a galactogram"),
+        ({"SeriesDescription": "Ductogram"}, "it is a galactogram"),
+        ({"SeriesDescription": "QC Flat field"}, "a quality-control image"),
+        ({"SpecimenDescriptionSequence": [Dataset()]}, "image of a specimen, not of the breast"),
     ],
 )
 def test_images_of_another_kind_are_told_by_the_words_that_say_it(
@@ -238,7 +254,10 @@ def test_images_of_another_kind_are_told_by_the_words_that_say_it(
 ) -> None:
     told = [text for text in read(**attributes).warnings if words in text]
     assert len(told) == 1, read(**attributes).warnings
-    for usual in ("MAMMO screening digital bilateral", "Standard 2D", "L CC", "ROUTINE CC AND MLO", "2 D", "R&D"):
+    for usual in (
+        "MAMMO screening digital bilateral", "Standard 2D", "L CC", "ROUTINE CC AND MLO", "2 D", "R&D", "ID 1234",
+        "L CC Combo 2D + Tomo", "MAMMO SCREENING BILATERAL W TOMO", "Combo Tomo", "L CC HD Combo", "Implant", "QC",
+    ):  # fmt: skip
         assert read(SeriesDescription=usual, StudyDescription=usual).warnings == ()
 
 

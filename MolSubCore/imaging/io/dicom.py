@@ -134,8 +134,13 @@ _SPECIAL = {
 }
 #: Sides in the terminologies of Anatomic Region Sequence.
 _SIDE_CODES: dict[str, Side] = {"80248007": "L", "T-04030": "L", "73056007": "R", "T-04020": "R"}
+#: As `view_text` calls it.
+_TOMO = "tomosynthesis"
 #: What describes an image in free words, and what in them makes it another kind; each with its sentence.
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "DerivationDescription")
+_QUALITY = (
+    r"QC[ -]?(?:IMAGE|TEST|FLAT)\w*(?: FIELD)?|FLAT[ -]?FIELD|QUALITY[ -]?CONTROL|QUALITATSKONTROLLE|KONSTANZPR\w+"
+)
 _KINDS_TOLD = (
     (
         r"RECOMBIN\w*|SUBTRACT\w*|SUBTRAKTION\w*|SOUSTRACTION|DUAL[ _-]?ENERGY|HIGH[ _-]?ENERGY",
@@ -149,10 +154,17 @@ _KINDS_TOLD = (
     (r"SPECIMEN|PR(?:AE|Ä|A)PARAT\w*|RESEKTAT|OPERATIEPREPARAAT", "it is an image of a specimen, not of the breast"),
     (r"CROPPED|CROP|PATCH(?:ES)?|CUT-?OUT", "it is cut out of a mammogram, and shows a part of it only"),
     (
-        r"C-?VIEW|S-?VIEW|V-?PREVIEW|INTELLIGENT[ -]?2D|INSIGHT[ -]?2D|SYNTHETIC[ -]?2D|SYNTHETI[SZ]ED|SYNTHESI[SZ]ED",
+        r"C-?VIEW|S-?VIEW|V-?PREVIEW|INTELLIGENT[ -]?2D|INSIGHT[ -]?2D|SYNTHETIC[ -]?2D|SYNTHETI[SZ]ED|SYNTHESI[SZ]ED|"
+        r"2D[ -]?S[IY]NT\w+|SYNTHETISCH\w*|RAW[ -]?PROJECTIONS?|SLABS?|"
+        r"(?:TOMO\w*|DBT)[ -]?(?:PROJ\w*|SLICES?|RE[CK]ON\w*|SCHICHT\w*)",
         "it comes from tomosynthesis, it is not a direct exposure",
     ),
     (r"PHANTOM\w*", "it is an image of a phantom"),
+    (
+        r"GALA[CK]TOGRA\w*|DU[CK]TOGRA\w*",
+        "it is a galactogram (ductogram): the milk ducts hold contrast agent",
+    ),
+    (_QUALITY, "it is a quality-control image"),
 )
 #: Millimetres between pixels of a mammogram at least (of films scanned finely 0.042), but for magnification views;
 #: sides of a pixel that differ by more are told, and by more still are none of a picture.
@@ -334,8 +346,7 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     paddle = text(dataset, "PaddleDescription").upper()
     named = [kind for kind in told.kinds if kind != LATERAL or not coded]
     named += [kind for word, kind in (("MAG", "magnification"), ("SPOT", "spot compression")) if word in paddle]
-    described = read_view_text(" ".join(text(dataset, name) for name in ("SeriesDescription", "ProtocolName")))
-    named += [kind for kind in described.kinds if kind in ("magnification", "spot compression", "biopsy")]
+    named += _kinds_described(dataset)
     if view in _SPECIAL:
         named.append(_SPECIAL[view])
     if unusual := list(dict.fromkeys([*unusual, *named])):
@@ -359,6 +370,19 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
         known = f"; {view} was used" if view else ""
         notes.append(f"The View Position {word} is no view of mammography that is known{known}.")
     return view, notes
+
+
+def _kinds_described(dataset: Dataset) -> list[str]:
+    """Kinds of view that free descriptions say: some by their words, short ones only beside a view and nothing else."""
+    kinds: list[str] = []
+    for name in ("SeriesDescription", "ProtocolName"):
+        told = read_view_text(text(dataset, name))
+        plain = told.view is not None and not told.unknown
+        sure = ("magnification", "spot compression", "biopsy", *(told.kinds if plain else ()))
+        kinds += [kind for kind in told.kinds if kind in sure and kind not in (LATERAL, _TOMO)]
+        if re.search(r"\bEKLUND\b|\bPUSH(?:ED)?[ -]?BACK\b", text(dataset, name).upper()):
+            kinds.append("implant displaced")
+    return kinds
 
 
 def read_chest_wall(dataset: Dataset) -> Literal["left", "right"] | None:
@@ -605,7 +629,7 @@ def read_doubts(dataset: Dataset, presentation: str | None) -> list[str]:
     elif burned != "NO":
         warnings.append("The file does not say whether the picture has burned-in text; check before passing it on.")
     kinds = text(dataset, "ImageType").upper().split("\\")
-    if "STEREO" in kinds:
+    if any("STEREO" in kind.split("_") for kind in kinds):
         warnings.append("This is a stereotactic image (biopsy), not a standard view.")
     generated = any("GENERATED_2D" in kind or "TOMO" in kind for kind in kinds)
     if generated:
@@ -624,14 +648,24 @@ def read_doubts(dataset: Dataset, presentation: str | None) -> list[str]:
 def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
     """What words in the image's type and descriptions make of it; of the file's text only those words are repeated."""
     told: list[str] = []
+    controlled = text(dataset, "QualityControlImage").upper() == "YES"
     for pattern, what in _KINDS_TOLD:
-        if generated and "tomosynthesis" in what:
+        if (generated and _TOMO in what) or (controlled and "quality-control" in what):
             continue
         for name in ("ImageType", *_DESCRIPTIONS):
             words = text(dataset, name).upper().replace("_", " ")
             if found := re.search(rf"(?<![^\W\d_])(?:{pattern})(?![^\W\d_])", words):
                 told.append(f"According to its {_spaced(name)} ({found[0]}) {what}.")
                 break
+    if not generated and not any(_TOMO in sentence for sentence in told):
+        for name in ("SeriesDescription", "ProtocolName"):
+            # "L CC Tomo", but not what describes a whole series or study of both, such as "Combo 2D + Tomo"
+            described = read_view_text(text(dataset, name))
+            if _TOMO in described.kinds and not described.unknown and "2D" not in text(dataset, name).upper():
+                told.append(f"By its {_spaced(name)} it comes from {_TOMO}, it is not a direct exposure.")
+                break
+    if dataset.get("SpecimenDescriptionSequence") and not any("specimen" in sentence for sentence in told):
+        told.append("By its Specimen Description Sequence it is an image of a specimen, not of the breast.")
     agents = [text(dataset, "ContrastBolusAgent"), *(dataset.get("ContrastBolusAgentSequence") or [])]
     given = any(agent and str(agent).strip().upper() not in ("NO", "NONE", "N/A", "N", "WITHOUT") for agent in agents)
     if given and not any("contrast" in sentence for sentence in told):
