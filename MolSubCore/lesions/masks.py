@@ -257,7 +257,7 @@ def _told_of_names(path: Path, layers: Sequence[NDArray[np.integer]], verdicts: 
         several = len(set(out)) > 1
         found = f"segments {names} are none" if several else f"segment {names} is none"
         raise LesionError(
-            path, f"holds no lesion: by {'their names its' if several else 'its name the'} {found}",
+            path, f"holds no lesion: according to {'their names its' if several else 'its name the'} {found}",
             "Give the outline of the lesion; if it is one, name the segment so",
         )  # fmt: skip
     return [*([left_out(out)] if out else []), *([kept_against(kept)] if kept else [])]

@@ -166,9 +166,13 @@ ANATOMY, ALTERED = ("Anatomical Structure", "Tissue"), ("Morphologically Altered
 @pytest.mark.parametrize(
     ("label", "types", "told"),
     [
-        ("Pectoral muscle", ANATOMY, "The segment 'pectoral muscle' was left out: by its name it is no lesion."),
-        ("Anna's nipple_L", ANATOMY, "The segment 'nipple' was left out: by its name it is no lesion."),
-        ("Left breast", ANATOMY, "The segment 'breast' was left out: by its name it is no lesion."),
+        (
+            "Pectoral muscle",
+            ANATOMY,
+            "The segment 'pectoral muscle' was left out: according to its name it is no lesion.",
+        ),
+        ("Anna's nipple_L", ANATOMY, "The segment 'nipple' was left out: according to its name it is no lesion."),
+        ("Left breast", ANATOMY, "The segment 'breast' was left out: according to its name it is no lesion."),
         ("Segment_1", ("Anatomical Structure", "Brustwarze"), "The segment 'brustwarze' was left out"),
         ("Segment_1", ("Anatomical Structure", "乳房", "76752008"), "The segment 'breast' was left out"),
         ("Nipple", ALTERED, "called 'nipple', but its type is that of a lesion: it was taken as one"),
@@ -203,7 +207,9 @@ def test_segments_that_call_themselves_something_else_are_no_lesions(
     second.SegmentedPropertyCategoryCodeSequence = second.SegmentedPropertyTypeCodeSequence = [code("Tissue")]
     made.save_as(tmp_path / "seg.dcm")
     if out:
-        with pytest.raises(LesionError, match=r"holds no lesion: by their names its segments .*'skin' are none"):
+        with pytest.raises(
+            LesionError, match=r"holds no lesion: according to their names its segments .*'skin' are none"
+        ):
             read_lesions(tmp_path / "seg.dcm", mammogram)
 
 

@@ -662,10 +662,10 @@ def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
             # "L CC Tomo", but not what describes a whole series or study of both, such as "Combo 2D + Tomo"
             described = read_view_text(text(dataset, name))
             if _TOMO in described.kinds and not described.unknown and "2D" not in text(dataset, name).upper():
-                told.append(f"By its {_spaced(name)} it comes from {_TOMO}, it is not a direct exposure.")
+                told.append(f"According to its {_spaced(name)} it comes from {_TOMO}, it is not a direct exposure.")
                 break
     if dataset.get("SpecimenDescriptionSequence") and not any("specimen" in sentence for sentence in told):
-        told.append("By its Specimen Description Sequence it is an image of a specimen, not of the breast.")
+        told.append("According to its Specimen Description Sequence it is an image of a specimen, not of the breast.")
     agents = [text(dataset, "ContrastBolusAgent"), *(dataset.get("ContrastBolusAgentSequence") or [])]
     given = any(agent and str(agent).strip().upper() not in ("NO", "NONE", "N/A", "N", "WITHOUT") for agent in agents)
     if given and not any("contrast" in sentence for sentence in told):
