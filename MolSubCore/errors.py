@@ -47,6 +47,15 @@ def printable(text: str, most: int = _LONGEST) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in words)
 
 
+#: Control characters but for tabs and ends of lines, and those that turn the direction of writing.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def without_controls(text: str) -> str:
+    """`text` as a page may hold it: control characters, as names of files can have them, are escaped."""
+    return _CONTROLS.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def counted(number: object, noun: str, several: str = "") -> str:
     """A number with its noun in singular or plural; `several` where the plural isn't the noun with an s."""
     return f"{number} {noun if str(number) == '1' else several or noun + 's'}"
@@ -152,9 +161,23 @@ def reason_of(error: BaseException, most: int = 160, *, kind: bool = False) -> s
         return error.problem
     if isinstance(error, OSError) and error.strerror:
         return printable(error.strerror, most)
+    if plain := plain_reason(error):
+        return plain
     text = re.sub(r"\[(?:Errno|WinError) -?\d+\]\s*", "", str(error))
     name = type(error).__name__
     return printable(f"{name}: {text}" if kind and text else text or name, most)
+
+
+def plain_reason(error: BaseException) -> str:
+    """What Python's own refusal of absurd content means, which says nothing to a user; empty of any other error."""
+    text = str(error)
+    if isinstance(error, RecursionError):
+        return "lists or sequences within each other, too deep to be read"
+    if isinstance(error, ValueError) and "integer string conversion" in text:
+        return "a number of thousands of digits"
+    if "cannot convert float" in text or re.search(r"supplied range of .* is not finite", text):
+        return "a value that is no finite number (NaN or infinite)"
+    return ""
 
 
 def is_output_error(error: BaseException) -> bool:

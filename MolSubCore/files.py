@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, reason_of
 
 #: How UTF-8 files hold names that are no UTF-8 (Python's surrogate escapes): as ``\\udcfc``, which JSON reads back as
 #: it was; of tables, see `named_file`.
@@ -642,7 +642,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except FileNotFoundError:
         raise MolSubError(path, "does not exist", "Check the path") from None
     except (ValueError, RecursionError) as error:  # also of text that is no UTF-8, and of numbers without end
-        raise MolSubError(path, f"is not valid JSON ({error})", "Write it again") from None
+        raise MolSubError(path, f"is not valid JSON ({reason_of(error)})", "Write it again") from None
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -388,6 +388,9 @@ class TableFile:
         save = "Save it as UTF-8 (in Excel: CSV UTF-8)"
         if data.startswith(_UTF32_MARKS):
             raise CohortError(path, "is UTF-32", save)
+        zeros = len(data) - len(data.rstrip(b"\0"))
+        if zeros > 3:  # wide letters at the end of a text have up to three
+            raise CohortError(path, f"ends in {zeros} bytes of zeros: it was not written whole", "Save it again")
         if wide := _wide_without_mark(data):
             raise CohortError(path, f"looks like {wide} without a byte order mark", save)
         if data.startswith(_UTF16_MARKS):
@@ -640,8 +643,9 @@ def _wide_without_mark(data: bytes) -> str:
     start = data[: 1 << 12]
     if data.startswith(_UTF16_MARKS) or start.count(0) < max(2, len(start) // 4):
         return ""
+    nonzero = [len(start[place::4]) - start[place::4].count(0) for place in range(4)]
     if start.count(0) > 0.6 * len(start):
-        return "UTF-32"
+        return "UTF-32" if max(nonzero) > 0.9 * sum(nonzero) else ""
     even, odd = start[::2].count(0), start[1::2].count(0)
     return "UTF-16" if max(even, odd) > 9 * min(even, odd) else ""
 

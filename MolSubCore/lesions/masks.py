@@ -921,8 +921,7 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
     except LesionError:
         raise
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise LesionError(path, f"holds no polygons ({reason})", f"Use {_POLYGONS}") from None
+        raise LesionError(path, f"holds no polygons ({_why_none(error)})", f"Use {_POLYGONS}") from None
     if max(len(outlines), len(holes)) > MOST:
         count = max(len(outlines), len(holes))
         raise LesionError(path, f"holds {count} polygons, at most {MOST} are read", "Give those of one image")
@@ -932,6 +931,19 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
     if cuts:
         warnings.append(f"The lesions are without {counted(len(cuts), 'hole')}, polygons marked as such.")
     return "polygon", _Filled([points for points, _ in checked], [points for points, _ in cuts], shape), warnings
+
+
+def _why_none(error: BaseException) -> str:
+    """Why a file of polygons could not be read, in words for whoever wrote it."""
+    if isinstance(error, KeyError):
+        return f"'{error.args[0]}' is missing"
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON from line {error.lineno}, column {error.colno} on"
+    if isinstance(error, UnicodeDecodeError):
+        return "no text in UTF-8"
+    if isinstance(error, TypeError | AttributeError):
+        return "it is built otherwise"
+    return reason_of(error)
 
 
 #: Keys by which a polygon says what it outlines.

@@ -377,7 +377,7 @@ def read_card(path: Path) -> dict[str, Any]:
     except BundleError:
         raise
     except (ValueError, RecursionError) as error:  # also not UTF-8, or numbers too long
-        raise BundleError(path, f"has a broken {CARD} ({error})", _AGAIN) from None
+        raise BundleError(path, f"has a broken {CARD} ({reason_of(error)})", _AGAIN) from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BundleError(path, f"is not a {FORMAT}", "Make one with molsub models export or import")
     if type(version := card.get("format_version")) is not int or version != FORMAT_VERSION:

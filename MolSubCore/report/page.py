@@ -12,6 +12,8 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
+from MolSubCore.errors import without_controls
+
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
@@ -59,11 +61,16 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     return f"{middle} ({start}{separator}{end})"
 
 
+def _shown(value: Any) -> Any:
+    """What a page shows of a value: names of files and texts of headers without their control characters."""
+    return without_controls(value) if type(value) is str else value
+
+
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """The templates, with `known` and `number` as filters; everything is escaped."""
+    """The templates, with `known` and `number` as filters; everything is escaped, control characters too."""
     loader = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    found = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     found.filters["known"] = known
     found.filters["number"] = number
     found.filters["unbroken"] = unbroken

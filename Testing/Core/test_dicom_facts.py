@@ -11,6 +11,7 @@ from pydicom.sr._snomed_dict import mapping
 from pydicom.sr.codedict import codes
 from written_files import mammogram_dataset, picture, write_dicom
 
+from MolSubCore.errors import ImageError
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.imaging.view_text import read_view_text
@@ -259,6 +260,20 @@ def test_images_of_another_kind_are_told_by_the_words_that_say_it(
         "L CC Combo 2D + Tomo", "MAMMO SCREENING BILATERAL W TOMO", "Combo Tomo", "L CC HD Combo", "Implant", "QC",
     ):  # fmt: skip
         assert read(SeriesDescription=usual, StudyDescription=usual).warnings == ()
+
+
+def test_values_too_long_for_their_element_are_counted_rightly(tmp_path: Path) -> None:
+    centres = [str(number) for number in range(60_000)]
+    dataset = mammogram_dataset(picture(12), 12, WindowCenter=centres, WindowWidth=["5"] * 60_000)
+    with pytest.warns(UserWarning, match="exceeds the size of 64 kByte"):
+        write_dicom(tmp_path / "m.dcm", dataset)
+    assert read_mammogram(tmp_path / "m.dcm").warnings == ("The file has 60000 windows; the first 16 were looked at.",)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [("1e308", "-1e308"), ("1e39", "0"), ("1", "1e300")])
+def test_grey_values_beyond_all_numbers_are_refused(read: Any, slope: str, intercept: str) -> None:
+    with pytest.raises(ImageError, match="grey values are beyond all numbers"):
+        read(RescaleSlope=slope, RescaleIntercept=intercept)
 
 
 def region(value: str, meaning: str) -> list[Dataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -191,6 +192,23 @@ def test_polygons_that_are_no_lesions_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps({"lesions": [{"points": other, "label": "Skin"}]}))
     with pytest.raises(LesionError, match="according to its name the segment 'skin' is none"):
         read_lesions(tmp_path / "m.json", IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[" * 100_000, "lists or sequences within each other, too deep"),
+        ('{"lesions": [{"points": [[1' + "0" * 5000 + ", 1], [1, 3], [5, 6]]}]}", "a number of thousands of digits"),
+        ('{"lesions": [{"corners": []}]}', "'points' is missing"),
+        ('{"lesions": [\n', "no JSON from line 2, column 1"),
+        ('{"lesions": 3}', "it is built otherwise"),
+    ],
+)
+def test_files_that_hold_no_polygons_are_told_without_pythons_words(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "m.json").write_text(content)
+    with pytest.raises(LesionError, match=f"holds no polygons .{words}") as caught:
+        read_lesions(tmp_path / "m.json", IMAGE)
+    assert not re.search(r"Error\b|sys\.", str(caught.value))
 
 
 def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:

@@ -607,6 +607,17 @@ def test_what_stands_around_the_rows_is_told(tmp_path: Path) -> None:
             read_cohort(path)
 
 
+def test_a_table_that_ends_in_zeros_was_not_written_whole(tmp_path: Path) -> None:
+    whole = text_of([HEADER, ["A", "i", "m", "tn"]]).encode()
+    for zeros in (4, 5000):
+        (tmp_path / "t.csv").write_bytes(whole + bytes(zeros))
+        with pytest.raises(CohortError, match=f"ends in {zeros} bytes of zeros: it was not written whole"):
+            read_cohort(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(whole + bytes(5000) + b"B,i,m,tn\n")
+    with pytest.raises(CohortError, match="NUL byte"):
+        read_cohort(tmp_path / "t.csv")
+
+
 def test_a_nul_byte_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text_of([HEADER, ["A", "i?.dcm", "m", "tn"]]).replace("?", "\0"))
     with pytest.raises(CohortError, match="row 2"):

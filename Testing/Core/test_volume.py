@@ -31,6 +31,15 @@ def write(path: Path, stored: np.ndarray, spacing: tuple[float, ...] = (), *, fl
     return path
 
 
+def test_a_nifti_that_does_not_say_where_its_voxels_begin(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.nii", STORED)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 108, float("nan"))
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="does not say where its image begins"):
+        read_mammogram(path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("slices", [False, True])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4"])

@@ -260,9 +260,16 @@ def text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
     if value is None:
         return ""
-    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    values = _values(value)
     joined = "\\".join(str(v).strip() for v in values).strip("\\")
     return joined if joined.isprintable() and len(joined) <= _LONGEST else printable(joined, _LONGEST)
+
+
+def _values(value: Any) -> Sequence[Any]:
+    """The values of an element; pydicom leaves texts of more than 64 KiB, whose type a file does not say, as bytes."""
+    if isinstance(value, bytes):
+        return value.decode("latin-1").rstrip(" \0").split("\\")
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
 def term(value: str, known: Container[str]) -> str:
@@ -281,7 +288,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
         value = dataset.get(keyword)
         if value is None or value == "":
             return ()
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        values = _values(value)
         found = tuple(float(v) for v in values if v is not None and v != "")
     except (TypeError, ValueError, OverflowError):
         return None
@@ -1431,6 +1438,8 @@ _SOP_CLASSES = {
     _STORAGE + "7.2",
     _STORAGE + "7.3",
 }
+#: Grey values beyond this are none that can be computed with.
+_LARGEST = 1e30
 #: Share of the picture's values that padding beside the breast may spread over; pixels of such a value within the
 #: breast from which on it is told.
 _FLAT, _LEAST_INNER = 0.1, 20
@@ -1610,6 +1619,9 @@ def _read_rescale(path: Path, header: Dataset) -> _Rescale:
         raise ImageError(path, f"has {found}, expected numbers and a slope other than 0", "Correct the header")
     slope, intercept = (slopes or (1.0,))[0], (intercepts or (0.0,))[0]
     ends = (low * slope + intercept, high * slope + intercept)
+    if not all(abs(end) <= _LARGEST for end in ends):
+        found = f"has Rescale Slope {slope:g} and Intercept {intercept:g}: its grey values are beyond all numbers"
+        raise ImageError(path, found, "Correct the header")
     history = [] if (slope, intercept) == (1.0, 0.0) else [f"Rescaled: {slope:g} x stored {intercept:+g}."]
     return _Rescale(slope, intercept, None, (min(ends), max(ends)), slope < 0, history)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from MolSubCore.errors import ImageError, MolSubError
+from MolSubCore.errors import ImageError, MolSubError, plain_reason
 from MolSubCore.files import why_no_file
 from MolSubCore.imaging.breast import bright_background
 from MolSubCore.imaging.display import display_step, same_picture, turned_over
@@ -117,6 +117,8 @@ def one_line(file: Path) -> Iterator[None]:
 
 def brief(error: BaseException) -> str:
     """An exception's type and text in at most 160 characters and one line; what it quotes may be a patient's name."""
+    if plain := plain_reason(error):
+        return plain
     words = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", str(error))
     text = " ".join(f"{type(error).__name__}: {words}".split())
     return text if len(text) <= 160 else text[:157] + "..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import math
 import re
 import shutil
 import struct
@@ -245,6 +246,8 @@ def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
         raise ImageError(path, "is not a NIfTI image", "Save it as NIfTI-1 (.nii.gz), NRRD or MHA")
     sizes, (kind, bits) = struct.unpack(order + "8h", head[40:56]), struct.unpack(order + "2h", head[70:74])
     (offset,) = struct.unpack(order + "f", head[108:112])
+    if not math.isfinite(offset):
+        raise ImageError(path, "does not say where its image begins (vox_offset is no number)", _AGAIN)
     dimensions = sizes[1 : 1 + min(7, max(0, sizes[0]))]
     if len(dimensions) < 2:
         raise ImageError(path, f"has {sizes[0]} dimensions, expected 2", "Give one 2D view")
