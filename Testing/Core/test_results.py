@@ -19,6 +19,7 @@ from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.report import prediction_facts
 from MolSubCore.prediction.result import Prediction
 from MolSubCore.prediction.write import save_prediction
+from MolSubCore.report.page import environment
 from MolSubCore.statistics.delong import patient_auc
 from MolSubCore.statistics.intervals import multiplicities
 from MolSubCore.statistics.scores import Scores
@@ -157,6 +158,11 @@ def test_exams_years_apart_in_one_mean_are_told() -> None:
     (warning,) = [text for text in predicted(old, new).warnings if "apart" in text]
     assert warning.startswith("The images of the left breast are from exams 3.1 years apart")
     assert not any("apart" in text for text in predicted(old, replace(new, laterality="R")).warnings)
+
+
+def test_control_characters_of_names_are_shown_in_pages_and_not_obeyed() -> None:
+    page = environment().from_string("{{ name }}").render(name="a\x1b[31m<b>\u202egnp\u00a0.dcm")
+    assert page == "a\\x1b[31m&lt;b&gt;\\u202egnp\u00a0.dcm"
 
 
 def test_files_and_report_have_one_result_per_breast(tmp_path: Path) -> None:
