@@ -117,7 +117,8 @@ def one_line(file: Path) -> Iterator[None]:
 
 def brief(error: BaseException) -> str:
     """An exception's type and text in at most 160 characters and one line; what it quotes may be a patient's name."""
-    if plain := plain_reason(error):
+    plain = plain_reason(error) or (error.strerror if isinstance(error, OSError) else "")
+    if plain:
         return plain
     words = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", str(error))
     text = " ".join(f"{type(error).__name__}: {words}".split())

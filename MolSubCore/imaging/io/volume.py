@@ -224,7 +224,12 @@ def _check_nifti(path: Path) -> None:
                 stream.seek(layout.offset)
                 finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
     except (OSError, EOFError, zlib.error) as error:
-        raise ImageError(path, f"is not a whole gzip file ({error})", _AGAIN) from error
+        raise ImageError(path, f"is not a whole gzip file ({_without_bytes(error)})", _AGAIN) from error
+
+
+def _without_bytes(error: BaseException) -> str:
+    """What a library says, without the bytes that it quotes."""
+    return re.sub(r"\s*\(b'.*'\)", "", str(error))
 
 
 def _check_nifti_name(path: Path) -> None:
