@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,20 +184,28 @@ def _table_of(options: argparse.Namespace) -> Path | None:
 def _predict_patient(
     options: argparse.Namespace, bundle: Bundle, out: Path, request: dict[str, Any], command: str
 ) -> int:
+    from MolSubCore.cohort.columns import SAME_LESIONS, shown_lesion_ids
     from MolSubCore.models.card import calibration_note
+    from MolSubCore.prediction.predict import LESIONS_NUMBERED
     from MolSubCore.prediction.predict import predict as predict_patient
     from MolSubCore.prediction.write import save_prediction
 
+    names = shown_lesion_ids(options.lesion_id, identified=options.identified)
+    spelt = shown_lesion_ids(options.lesion_id, identified=True)
     prediction = predict_patient(
         list(zip(options.images, options.lesion, strict=True)),
         bundle,
         **request,
         sides=[None if side == "file" else side for side in options.side],
-        lesion_ids=options.lesion_id,
+        lesion_ids=names,
         unnamed="confirmed" if options.same_patient else "refuse",
     )
     wishes = {"identified": options.identified, "overwrite": options.overwrite, "dicom": options.dicom}
     save_prediction(prediction, out, **wishes, command=command, heatmap_grid=options.heatmap_grid)
+    if names != spelt:
+        print(f"Note: {LESIONS_NUMBERED}.", file=sys.stderr)
+    if spelt != options.lesion_id:
+        print(f"Note: {SAME_LESIONS.format('the images')}.", file=sys.stderr)
     for result in prediction.results:
         values = result.probabilities
         if len(prediction.results) > 1:

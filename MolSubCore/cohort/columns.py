@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,10 @@ LESIONS = _names("""
 """)
 VAGUE_LESIONS = _names("lesion lesions lasion laesion lesione herd")
 _LESION_ID = re.compile(r"(?:lesion|l|nr|no)?[\s_.#-]*(?:\d{1,3}(?:\.0+)?[a-z]?|[a-z])", re.IGNORECASE)
+#: Of ids of one lesion in several spellings.
+SAME_LESIONS = "the lesion ids of {} differ only in capitals or leading zeros; read as one lesion"
+#: Ids of lesions that tell nobody.
+_HARMLESS = re.compile(r"(?:lesion|l|nr|no)?[\s_.#-]*[a-z]?\d{1,2}[a-z]?|[a-z]", re.IGNORECASE)
 
 #: Names of columns that would matter if they were read; also with a number or one of `_BESIDE` added.
 _MEANINGS = {
@@ -66,6 +71,26 @@ def is_lesion_id(cell: str) -> bool:
 def lesion_key(cell: str) -> str:
     """A lesion's id without capitals and leading zeros: ``A`` is ``a``, ``01`` is ``1``."""
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\.0+$", "", " ".join(cell.casefold().split())))
+
+
+def shown_lesion_ids(ids: Sequence[str], *, identified: bool) -> list[str]:
+    """One patient's lesion ids as results may name them: one spelling of each, and numbers for what may tell who it is.
+
+    An id such as ``1``, ``A``, ``M1`` or ``lesion 2`` is kept; with `identified` every one is.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Of each image; empty where none is told.
+    """
+    spelt: dict[str, str] = {}
+    for own in ids:
+        spelt.setdefault(lesion_key(own), own)
+    if not identified:
+        taken = {key for key, own in spelt.items() if _HARMLESS.fullmatch(own)}
+        free = (str(n) for n in itertools.count(1) if str(n) not in taken)
+        spelt = {key: own if not own or key in taken else next(free) for key, own in spelt.items()}
+    return [spelt[lesion_key(own)] for own in ids]
 
 
 def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ themselves. None of it is written or printed: rows are named by their numbers.
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import unicodedata
 from collections import defaultdict
@@ -18,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from MolSubCore.cohort.looks import copies, look_of
+from MolSubCore.cohort.mask_names import misnamed_masks, parts_of_names
+from MolSubCore.cohort.names import is_neutral
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
+from MolSubCore.cohort.table_files import row_list
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
@@ -30,6 +34,18 @@ from MolSubCore.lesions.lesion import LesionSet
 _SHARE, _FEWEST = 0.8, 4
 #: So many patients, and so many rows for each that differs, must have their id from the header to say that it is so.
 _AGREE = 3
+#: Of more names with one birth date that date is rather nobody's: only equal ones are taken as one person's.
+_ONE_DAY = 200
+_TITLES = frozenset(
+    ("dr", "prof", "professor", "med", "dent", "phd", "md", "mag", "dipl", "ing", "frau", "herr", "mrs", "mr", "ms",
+     "miss", "mme", "mlle", "sra", "dra")
+)  # fmt: skip
+_PARTICLES = frozenset(
+    ("von", "van", "de", "der", "den", "dem", "di", "da", "del", "della", "dos", "du", "la", "le", "el", "al", "bin",
+     "ben", "zu", "zur", "zum")
+)  # fmt: skip
+#: Ids of fewer signs are found in names by chance.
+_LONG = 3
 _ROWS_TOLD = 12
 
 #: Birth dates that stand for none, as anonymisers write them.
@@ -44,9 +60,10 @@ _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "
 _EXAMS_DAYS = 183
 
 #: What is said of pictures that look alike.
-COPIES = "show nearly the same picture, like copies that were resaved, cropped or displayed differently"
+COPIES = "show nearly the same picture, like copies that were resaved, slightly cropped or displayed differently"
 #: How to fix it.
 TRUST = "if the table is right and the headers are not, add --trust-ids"
+_TRUST_OVER_NAMES = "if the table is right and the names of the files are not, add --trust-ids"
 
 
 @dataclass(frozen=True)
@@ -118,19 +135,19 @@ def look_alikes(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Prob
         ids = len({one.case.patient_id for one in own})
         second = next(one for one in own if one.case.patient_id != own[0].case.patient_id)
         if ids >= max(_FEWEST, _SHARE * count):  # such as pictures of one phantom
-            text = f"nearly all pictures look alike (rows {_rows(own)}), so that copies cannot be recognised"
+            text = f"nearly all pictures look alike ({_rows(own)}), so that copies cannot be recognised"
             notes.append(Problem(second.case.row, "image", text, 6, _numbers(own)))
             common |= set(_numbers(own))
             continue
         text = (
-            f"rows {_rows(own)} {COPIES}, under different values of patient_id: one patient would count as two, "
+            f"{_rows(own)} {COPIES}, under different values of patient_id: one patient would count as two, "
             "perhaps in training and test set. Look at them; leave out all but one, or give them one patient_id"
         )
         problems.append(Problem(second.case.row, "image", text, 9, _numbers(own)))
     for own in _groups(within, seen):
         if common & set(_numbers(own)):
             continue
-        text = f"rows {_rows(own)} {COPIES}, under one patient_id: it would count several times"
+        text = f"{_rows(own)} {COPIES}, under one patient_id: it would count several times"
         if any(len({get(one) for one in own} - {""}) > 1 for get in (_side, _view)):  # such as both breasts, mirrored
             notes.append(Problem(own[1].case.row, "image", f"{text}. Look at them", 6, _numbers(own)))
         else:
@@ -193,11 +210,58 @@ def _date(digits: str) -> datetime.date | None:
 
 def _words(person: Person) -> frozenset[str]:
     """The parts of a name, whatever their order and accents (ü is ue is u); empty where it is none."""
-    if is_placeholder(person.name):
-        return frozenset()
-    plain = unicodedata.normalize("NFKD", person.name.casefold().translate(_PLAIN))
+    return frozenset() if is_placeholder(person.name) else frozenset(_in_order(person.name))
+
+
+def _in_order(name: str) -> list[str]:
+    plain = unicodedata.normalize("NFKD", name.casefold().translate(_PLAIN))
     plain = _TWO_LETTERS.sub("", "".join(c for c in plain if not unicodedata.combining(c)))
-    return frozenset(re.findall(r"[^\W\d_]{2,}|\w+", plain))
+    return re.findall(r"[^\W\d_]{2,}|\w+", plain)
+
+
+def names_alike(one: Person, other: Person) -> bool:
+    """Whether two names may be one person's: of one family name a part may lack, given names may be initials.
+
+    Titles, hyphens, blanks, capitals and accents do not count.
+    """
+    if not (_words(one) and _words(other)):
+        return False
+    return _words(one) == _words(other) or any(
+        _alike(*first, *second) for first in _family_and_given(one) for second in _family_and_given(other)
+    )
+
+
+def _family_and_given(person: Person) -> list[tuple[list[str], list[str]]]:
+    """The words of family and given names in each script; all among the given ones where nothing parts them."""
+    found = []
+    for text in (person.written or person.name).split("="):
+        family, *rest = text.split("^")[:3]
+        if not any(map(str.strip, rest)):
+            family, _, given = family.rpartition(",")
+            rest = [given]
+        parts = [[word for word in _in_order(part) if word not in _TITLES] for part in (family, " ".join(rest))]
+        if any(parts):
+            found.append((parts[0], parts[1]))
+    return found
+
+
+def _alike(family: Sequence[str], given: Sequence[str], family2: Sequence[str], given2: Sequence[str]) -> bool:
+    if not (family and given and family2 and given2):  # in one of them the order is open
+        words, words2 = ({word for word in (*f, *g) if len(word) > 1} for f, g in ((family, given), (family2, given2)))
+        return len(words & words2) > 1 and (words <= words2 or words2 <= words)
+    own, own2 = set(family) - _PARTICLES, set(family2) - _PARTICLES
+    same = "".join(family) == "".join(family2) or (own and own2 and (own <= own2 or own2 <= own))
+    return bool(same) and _given_alike(given, given2)
+
+
+def _given_alike(given: Sequence[str], given2: Sequence[str]) -> bool:
+    """Whether all given names of one are among the other's, or their initials are; ``Anna`` is not ``Lena``."""
+    if "".join(given) == "".join(given2):
+        return True
+    if all(one == other or (1 in map(len, (one, other)) and one[0] == other[0]) for one, other in zip(given, given2)):  # noqa: B905
+        return True
+    whole, whole2 = ({word for word in each if len(word) > 1} for each in (given, given2))
+    return bool(whole and whole2) and (whole <= whole2 or whole2 <= whole)
 
 
 def differences(people: Iterable[Person]) -> tuple[list[str], list[str]]:
@@ -277,7 +341,8 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
         ("Study Instance UID (0020,000D)", _values(sightings, "study")),
         ("Series Instance UID (0020,000E)", _values(sightings, "series")),
         ("SOP Instance UID (0008,0018)", _values(sightings, "instance")),
-        ("Other Patient IDs (0010,1000)", _other_ids(sightings, ids)),
+        ("Other Patient ID (0010,1000)", _other_ids(sightings, ids, len(everyone))),
+        ("Clinical Trial Subject ID (0012,0040)", _subjects(sightings)),
         ("name and birth date (0010,0010 and 0010,0030)", _named(sightings)),
         ("Accession Number (0008,0050)", _values(sightings, "accession")),
         ("Frame of Reference UID (0020,0052)", _values(sightings, "frame")),
@@ -285,8 +350,8 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
         for value in _shared_by_nearly_all(sightings, found, len(everyone)):
             found = {n: each for n, each in found.items() if each != value}
         more = _split_over_ids(sightings, found, title, told)
-        if "(0008,0050)" in title:  # every hospital has its own count of them
-            by_chance = [_shared_number(sightings, problem) for _, problem in more]
+        if re.search("0008,0050|0010,1000|0012,0040", title):  # every hospital has its own count of them
+            by_chance = [_shared_number(sightings, problem, title) for _, problem in more]
             notes += [note for note in by_chance if note is not None]
             more = [entry for entry, note in zip(more, by_chance, strict=True) if note is None]
         told |= {names for names, _ in more}
@@ -299,6 +364,10 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     exchanged = _named_otherwise(sightings, ids)
     said = {row for problem in contradictions for row in problem.rows}
     contradictions += [problem for problem in exchanged if not said.issuperset(problem.rows)]
+    by_name = [one for one in _named_after_others(sightings, ids) if not said.issuperset(one.rows)]
+    misnamed, doubtful_names = _misnamed_masks(sightings)
+    by_name += misnamed
+    notes += doubtful_names
     pixels, several = _same_pictures(sightings)
     notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_far_apart(sightings)]
     notes += _many_of_one_view(sightings)
@@ -306,23 +375,24 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
         "images": len(sightings),
         "with_patient_id": len(ids),
         "placeholders": dummies,
-        "conflicts": len(contradictions) + len(pixels) + len(alike),
+        "conflicts": len(contradictions) + len(by_name) + len(pixels) + len(alike),
         "trusted": trust,
     }
     contradictions += alike
     if trust:
         notes += [
             Problem(one.row, one.column, f"{one.text}. The table was trusted", one.weight, one.rows)
-            for one in contradictions
+            for one in (*contradictions, *by_name)
         ]
         return Identity(tuple(pixels), tuple(notes), summary)
-    foreign = _or_trusted([*joined, *more_joined, *exchanged])
-    return Identity((*pixels, *_or_trusted(contradictions)), tuple(notes), summary, foreign)
+    told_by_names = _or_trusted(by_name, _TRUST_OVER_NAMES)
+    foreign = (*_or_trusted([*joined, *more_joined, *exchanged]), *told_by_names)
+    return Identity((*pixels, *_or_trusted(contradictions), *told_by_names), tuple(notes), summary, foreign)
 
 
-def _or_trusted(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def _or_trusted(problems: Iterable[Problem], way_out: str = TRUST) -> tuple[Problem, ...]:
     """Problems with how to fix them."""
-    return tuple(Problem(one.row, one.column, f"{one.text}; {TRUST}", one.weight, one.rows) for one in problems)
+    return tuple(Problem(one.row, one.column, f"{one.text}; {way_out}", one.weight, one.rows) for one in problems)
 
 
 def _values(sightings: Sequence[Sighting], attribute: str) -> dict[int, Hashable]:
@@ -332,22 +402,70 @@ def _values(sightings: Sequence[Sighting], attribute: str) -> dict[int, Hashable
     return {n: v for n, v in found.items() if v and not is_placeholder(v) and not v.startswith("1.2.840.10008.")}
 
 
-def _other_ids(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> dict[int, Hashable]:
-    """Patient IDs by position where another image names them as a further id of its own patient."""
-    known = {one.person.patient_id for n, one in enumerate(sightings) if n in ids}
-    named = {n: [other for other in one.person.others if other in known] for n, one in enumerate(sightings)}
-    meant = {other for others in named.values() for other in others}
-    own = {n: one.person.patient_id for n, one in enumerate(sightings) if one.person.patient_id in meant}
-    return {**own, **{n: others[0] for n, others in named.items() if others}}
+def _other_ids(sightings: Sequence[Sighting], ids: Mapping[int, Hashable], count: int) -> dict[int, Hashable]:
+    """One id by position for all images that share one: their Patient ID, or a further one that they name."""
+    known: dict[str, set[Hashable]] = defaultdict(set)
+    holders: dict[str, set[str]] = defaultdict(set)
+    for n, one in enumerate(sightings):
+        if n in ids:
+            known[one.person.patient_id].add(ids[n])
+        for other in one.person.others:
+            holders[other].add(one.case.patient_id)
+    common = {other for other, own in holders.items() if len(own) >= max(_FEWEST, _SHARE * count)}
+    numbers: dict[Hashable, int] = {}
+    group: list[int] = []
+    named: dict[int, int] = {}
+    for n, one in enumerate(sightings):
+        tokens = [ids[n]] if n in ids else []
+        for other in one.person.others:
+            if len(known.get(other, ())) == 1:  # of several issuers nobody knows whose it is
+                tokens += known[other]
+            elif not (other in known or other in common or _is_nobodys(other)):
+                tokens.append(other)
+        for each in tokens:
+            if each not in numbers:
+                numbers[each] = len(group)
+                group.append(len(group))
+            low, high = sorted((_root(group, named.setdefault(n, numbers[each])), _root(group, numbers[each])))
+            group[high] = low
+    return {n: _root(group, number) for n, number in named.items()}
+
+
+def _is_nobodys(other_id: str) -> bool:
+    """Whether a further id is rather what stands for none."""
+    return len(other_id) < _LONG or is_placeholder(other_id)
+
+
+def _subjects(sightings: Sequence[Sighting]) -> dict[int, Hashable]:
+    """Subject of a clinical trial by position; where the same number is of several trials, with its trial."""
+    trials: dict[str, set[str]] = defaultdict(set)
+    for one in sightings:
+        trials[one.person.subject].add(one.person.protocol)
+    found = _values(sightings, "subject")
+    several = {subject for subject, own in trials.items() if len(own - {""}) > 1}
+    return {n: (v, sightings[n].person.protocol if v in several else "") for n, v in found.items()}
 
 
 def _named(sightings: Sequence[Sighting]) -> dict[int, Hashable]:
-    """Name with birth date by position, where both are known."""
+    """Name with birth date by position, where both are known; one value for all names that may be one person's."""
     found = {n: (_words(one.person), birth_of(one.person)) for n, one in enumerate(sightings)}
     births: dict[frozenset[str], set[str]] = defaultdict(set)
     for name, birth in found.values():
         births[name].add(birth)
-    return {n: one for n, one in found.items() if all(one) and len(births[one[0]] - {""}) < _LABEL}
+    known = {n: one for n, one in found.items() if all(one) and len(births[one[0]] - {""}) < _LABEL}
+    group = list(range(len(sightings)))
+    equal: dict[tuple[frozenset[str], str], int] = {}
+    days: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for n, one in known.items():
+        person = sightings[n].person
+        group[n] = _root(group, equal.setdefault(one, n))
+        days[one[1]].setdefault((person.name, person.written), n)
+    for own in days.values():
+        for n, other in itertools.combinations(own.values(), 2) if len(own) < _ONE_DAY else ():
+            if names_alike(sightings[n].person, sightings[other].person):
+                low, high = sorted((_root(group, n), _root(group, other)))
+                group[high] = low
+    return {n: _root(group, n) for n in known}
 
 
 def _contradicting(sightings: Sequence[Sighting], told: set[int | None]) -> tuple[list[Problem], list[Problem]]:
@@ -362,12 +480,12 @@ def _contradicting(sightings: Sequence[Sighting], told: set[int | None]) -> tupl
         wrong, doubtful = differences(one.person for one in own)
         if wrong:
             text = (
-                f"rows {_rows(own)} have one patient_id, and {told_differences(wrong + doubtful)}: different patients "
+                f"{_rows(own)} have one patient_id, and {told_differences(wrong + doubtful)}: different patients "
                 "would be averaged into one. Give each patient an id of their own, or correct the headers"
             )
             sure.append(Problem(own[1].case.row, "patient_id", text, 9, _numbers(own)))
         elif doubtful:
-            text = f"rows {_rows(own)} have one patient_id, and {told_differences(doubtful)}"
+            text = f"{_rows(own)} have one patient_id, and {told_differences(doubtful)}"
             perhaps.append(Problem(own[1].case.row, "patient_id", text, 6, _numbers(own)))
     return sure, perhaps
 
@@ -386,9 +504,7 @@ def _namesakes(sightings: Sequence[Sighting], ids: Mapping[int, Hashable], told:
         names = frozenset(one.case.patient_id for one in own)
         known = any(names <= earlier for earlier in told) or len(births[words] - {""}) >= _LABEL
         if len(names) > 1 and not known:
-            text = (
-                f"rows {_rows(own)} have one name in the headers of their images, under {len(names)} ids of the table"
-            )
+            text = f"{_rows(own)} have one name in the headers of their images, under {len(names)} ids of the table"
             found.append(Problem(own[1].case.row, "patient_id", text, 6, _numbers(own)))
     return found
 
@@ -401,7 +517,7 @@ def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
     found = []
     for (_, side, _), own in groups.items():
         if text := exams_apart(breast_name(side), (one.person for one in own)):
-            found.append(Problem(own[1].case.row, "image", f"rows {_rows(own)}: {text}", 7, _numbers(own)))
+            found.append(Problem(own[1].case.row, "image", f"{_rows(own)}: {text}", 7, _numbers(own)))
     return found
 
 
@@ -416,7 +532,7 @@ def _many_of_one_view(sightings: Sequence[Sighting]) -> list[Problem]:
         if len(pictures) > 2:
             own = [one for group in pictures.values() for one in group]
             text = (
-                f"rows {_rows(own)}: one patient_id has {len(pictures)} images of the {breast_name(side)} in {view}, "
+                f"{_rows(own)}: one patient_id has {len(pictures)} images of the {breast_name(side)} in {view}, "
                 "which would be averaged. If they are of several patients, give each an id of their own"
             )
             found.append(Problem(own[0].case.row, "patient_id", text, 7, _numbers(own)))
@@ -432,7 +548,7 @@ def _of_unknown_side(sightings: Sequence[Sighting]) -> list[Problem]:
     if not rows:
         return []
     text = (
-        f"rows {_rows(rows)} do not say which breast they show, and their patients have several images: images of "
+        f"{_rows(rows)}: no side of the breast is told, and the patient has several images: images of "
         "unknown side are averaged as views of one breast. Add a column laterality"
     )
     return [Problem(None, "laterality", text, 7)]
@@ -573,16 +689,18 @@ def _is_one_person(people: Sequence[Person]) -> bool:
     return len(births) == 1 and not several
 
 
-def _shared_number(sightings: Sequence[Sighting], problem: Problem) -> Problem | None:
-    """A note in place of the problem that ids share an Accession Number, where it may be two hospitals' by chance."""
+def _shared_number(sightings: Sequence[Sighting], problem: Problem, title: str) -> Problem | None:
+    """A note in place of the problem that ids share a number, where it may be two hospitals' by chance."""
     own = [one for one in sightings if one.case.row in problem.rows]
     people, told = [one.person for one in own], problem.text
     days = {person.examined for person in people if person.examined}
-    apart = "Patient IDs differ" in told or len(days) > 1 or len({person.issuer for person in people} - {""}) > 1
+    apart = "0008,0050" in title and (
+        "Patient IDs differ" in told or len(days) > 1 or len({person.issuer for person in people} - {""}) > 1
+    )
     if not ("birth dates differ" in told or (apart and "birth dates agree" not in told)):
         return None
     text = (
-        f"rows {_rows(own)} share an Accession Number (0008,0050) under several ids of the table, as two hospitals may "
+        f"{_rows(own)} share one {title} under several ids of the table, as two hospitals may "
         "by chance; check that they are not one patient"
     )
     return Problem(problem.row, problem.column, text, 6, problem.rows)
@@ -604,7 +722,7 @@ def _split_over_ids(
         spelt = "(0010,0020)" in title and len({one.person.patient_id for one in group}) > 1
         how = " (which differ in leading zeros, separators or capitals only)" if spelt else ""
         text = (
-            f"rows {_rows(group)} are of one patient by the {title} of their images{how}, the table has {len(names)} "
+            f"{_rows(group)} are of one patient by the {title} of their images{how}, the table has {len(names)} "
             f"ids for them{_evidence(group)}: one patient would count as several, perhaps in training and test set. "
             "Give these rows one patient_id"
         )
@@ -623,7 +741,7 @@ def _joined_under_one(sightings: Sequence[Sighting], values: Mapping[int, Hashab
             second = list(parts.values())[1]
             rows = "; ".join(_rows(part) for part in list(parts.values())[:_ROWS_TOLD])
             text = (
-                f"this patient_id is that of images of {len(parts)} different Patient IDs (0010,0020), in rows {rows}"
+                f"this patient_id is that of images of {len(parts)} different Patient IDs (0010,0020), in {rows}"
                 f"{_evidence([one for part in parts.values() for one in part])}: different patients would be averaged "
                 "into one. Give each patient an id of their own, as text: a spreadsheet may have rounded long numbers"
             )
@@ -646,18 +764,95 @@ def _named_otherwise(sightings: Sequence[Sighting], ids: Mapping[int, Hashable])
     found = []
     if others:
         text = (
-            f"the Patient ID (0010,0020) of the images in rows {_rows(others)} is the patient_id of other rows: ids or "
+            f"the Patient ID (0010,0020) of the images in {_rows(others)} is the patient_id of other rows: ids or "
             "images were exchanged, as when one column of a table is sorted alone. Correct the rows"
         )
         found.append(Problem(others[0].case.row, "patient_id", text, 9, _numbers(others)))
     patients = len({one.case.patient_id for one in right})
     if strangers and patients >= _AGREE and len(right) >= _AGREE * (len(strangers) + len(others)):
         text = (
-            f"the Patient ID (0010,0020) of the images in rows {_rows(strangers)} is not their patient_id, as it is in "
+            f"the Patient ID (0010,0020) of the images in {_rows(strangers)} is not their patient_id, as it is in "
             f"{counted(len(right), 'other row')}: they show another patient, or an id is misspelt. Correct the rows"
         )
         found.append(Problem(strangers[0].case.row, "patient_id", text, 9, _numbers(strangers)))
     return found
+
+
+def _named_after_others(sightings: Sequence[Sighting], ids: Mapping[int, Hashable]) -> list[Problem]:
+    """Images whose names have the `patient_id` of other rows and not their own, where most names have one.
+
+    Of an image whose header has the row's own id the name is no evidence.
+    """
+    spelt = same_ids({one.case.patient_id for one in sightings} | {sightings[n].person.patient_id for n in ids})
+    told = [[_joined(part) for part in names] for names in parts_of_names([one.case.image for one in sightings])]
+    owners = {_joined(one.case.patient_id): one.case for one in reversed(sightings) if _tells(one.case.patient_id)}
+    lengths = sorted({len(name) for name in owners}, reverse=True)
+    others: list[tuple[Sighting, Case]] = []
+    count = 0
+    for n, (one, parts) in enumerate(zip(sightings, told, strict=True)):
+        own = one.case.patient_id
+        if any(_has(part, _joined(own)) for part in parts):
+            count += 1
+        elif other := next((name for name in (_found(part, owners, lengths) for part in parts) if name), ""):
+            count += 1
+            if n not in ids or spelt[one.person.patient_id] != spelt[own]:
+                others.append((one, owners[other]))
+    if not others or 2 * count <= len(sightings):
+        return []
+    first, owner = others[0]
+    rows = [one for one, _ in others]
+    text = (
+        f"the name of the image of row {first.case.row} has the id of row {owner.row}'s patient and not that of its "
+        f"own{_so_also(rows[1:])}: ids or images were exchanged, as when one column of a table is sorted alone. "
+        "Correct the rows"
+    )
+    return [Problem(first.case.row, "patient_id", text, 9, _numbers(rows))]
+
+
+def _so_also(others: Sequence[Sighting]) -> str:
+    return f" (so also {row_list(one.case.row for one in others)})" if others else ""
+
+
+def _joined(text: str) -> str:
+    """A name or an id as they are compared: without capitals, separators as one sign."""
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFKC", text).casefold()).strip("-")
+
+
+def _tells(patient_id: str) -> bool:
+    """Whether an id found in a name is no coincidence: it is no short one, and no word of side, view or mask."""
+    return len(_joined(patient_id)) >= _LONG and not is_neutral(patient_id)
+
+
+def _has(name: str, own: str) -> bool:
+    """Whether an id stands in a name, also without its separators; leading zeros do not count."""
+    forms = [re.sub(r"(?<!\d)0+(?=\d)", "", text) for text in (name, own)]
+    return own in name or forms[1] in forms[0] or forms[1].replace("-", "") in forms[0].replace("-", "")
+
+
+def _found(name: str, owners: Mapping[str, Case], lengths: Sequence[int]) -> str:
+    """The longest id that a name begins with, or that is whole words of it; empty where none is."""
+    starts = [0, *(found.end() for found in re.finditer("-", name))]
+    for length in lengths:
+        for start in starts:
+            part, behind = name[start : start + length], name[start + length : start + length + 1]
+            if part in owners and (not behind.isalnum() or (start == 0 and behind.isdigit() != part[-1].isdigit())):
+                return part
+    return ""
+
+
+def _misnamed_masks(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:
+    """Masks whose names are those of other images: problems; and those that may be right all the same: notes."""
+    cases = [one.case for one in sightings]
+    problems, notes = [], []
+    for one in misnamed_masks([(case.image, case.mask) for case in cases]):
+        row = cases[one.row].row
+        text = one.told("" if one.other is None else f"another image of the table, in row {cases[one.other].row}")
+        if one.known and not one.close:
+            text = f"{text}. Give each image its own mask, and name both alike"
+            problems.append(Problem(row, "mask", text, 9, (row,)))
+        else:
+            notes.append(Problem(row, "mask", f"{text}. Check that it is the mask of this image", 7, (row,)))
+    return problems, notes
 
 
 def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[Problem]]:
@@ -686,7 +881,7 @@ def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[P
     notes = []
     if twice:
         text = (
-            f"rows {_rows(twice)} show an image of an earlier row with another lesion: each row counts as an image of "
+            f"{_rows(twice)}: an image of an earlier row again, with another lesion: each row counts as an image of "
             "its own in means per patient. One mask with all lesions of the image counts once"
         )
         notes.append(Problem(None, "image", text))
@@ -694,9 +889,10 @@ def _same_pictures(sightings: Sequence[Sighting]) -> tuple[list[Problem], list[P
 
 
 def _rows(group: Iterable[Sighting]) -> str:
+    """Rows in words, each for itself: ``row 2``, ``rows 2, 3, 4``."""
     numbers = sorted({one.case.row for one in group})
-    told = ", ".join(map(str, numbers[:_ROWS_TOLD]))
-    return told if len(numbers) <= _ROWS_TOLD else f"{told} and {len(numbers) - _ROWS_TOLD} more"
+    more = f" and {len(numbers) - _ROWS_TOLD} more" if len(numbers) > _ROWS_TOLD else ""
+    return f"row{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers[:_ROWS_TOLD]))}{more}"
 
 
 def _evidence(group: Sequence[Sighting]) -> str:
@@ -707,7 +903,9 @@ def _evidence(group: Sequence[Sighting]) -> str:
         ("birth dates", [birth_of(person) for person in people]),
         ("names", [_words(person) for person in people]),
     ):
-        if any(title in each for each in (*sure, *perhaps)):
+        if title == "names" and all(values) and all(names_alike(people[0], one) for one in people[1:]):
+            words.append("their names agree")
+        elif any(title in each for each in (*sure, *perhaps)):
             words.append(f"their {title} differ")
         elif all(values):
             words.append(f"their {title} agree")

@@ -204,6 +204,11 @@ def tells_patient(name: str) -> bool:
     return _patient_in(_without_ending(name))[1]
 
 
+def patient_in_name(stem: str) -> str:
+    """The patient in a file's name without its ending; empty where it tells none."""
+    return _patient_in(stem)[0]
+
+
 def _own_name(folder: Path) -> str:
     """The name of the nearest folder, from here upwards, that may be a patient's."""
     whole = Path(os.path.abspath(folder))  # noqa: PTH100

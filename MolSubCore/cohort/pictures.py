@@ -48,7 +48,7 @@ class ContactSheet:
     folder : Path
         Made where it is missing; must be empty.
     identified : bool
-        Write patient ids and the names of image files, too.
+        Write patient ids and the names of images and masks, too.
 
     Raises
     ------
@@ -101,7 +101,8 @@ def _cell(
     if case.subtype is not None:
         title += f"   {case.subtype.value}"
     draw.text((0, 2), title, _WRONG if problems else _TEXT, _font(16))
-    words = [printable(f"{case.patient_id}, {case.image.name}", 90)] if identified else []
+    files = ", ".join(file.name for file in (case.image, case.mask) if file is not None)
+    words = [printable(f"{case.patient_id}, {files}", 90)] if identified else []
     words += [line for text in problems[:1] for line in textwrap.wrap(printable(text, 270), 92)]
     for number, line in enumerate(words[:3]):
         told = identified and number == 0

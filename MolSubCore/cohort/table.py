@@ -509,8 +509,9 @@ def _same_lesions(cases: Sequence[Case]) -> list[Problem]:
         if spelt != case.lesion_id:
             case.extra[column] = spelt
             changed.setdefault(column, set()).update((rows[key], case.row))
-    text = "the lesion ids of {} differ only in capitals or leading zeros; read as one lesion"
-    notes = [Problem(None, column, text.format(row_list(own)), 8) for column, own in changed.items()]
+    notes = [
+        Problem(None, column, known_columns.SAME_LESIONS.format(row_list(own)), 8) for column, own in changed.items()
+    ]
     vague = {
         case.lesion_column for case in cases if known_columns.plain(case.lesion_column) in known_columns.VAGUE_LESIONS
     }

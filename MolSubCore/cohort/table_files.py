@@ -147,7 +147,7 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
         rows = [note.row for note in group if note.row]
         first = group[0]
         text = first.text
-        if others := list(dict.fromkeys(note.rows for note in group if note.rows))[1:]:
+        if others := list(dict.fromkeys(note.rows for note in group if len(note.rows) > 1))[1:]:
             told = "; ".join(row_list(own).removeprefix("rows ") for own in others[:_SETS_TOLD])
             more = f"; and {len(others) - _SETS_TOLD} more such sets" if len(others) > _SETS_TOLD else ""
             text += f" (also rows {told}{more})"

@@ -171,6 +171,10 @@ class Person:
         Accession Number, Frame of Reference UID, Series Instance UID.
     others : tuple of str
         Other Patient IDs.
+    written : str
+        Patient's Name with DICOM's ``^`` and ``=`` between its parts.
+    subject, protocol : str
+        Clinical Trial Subject ID (0012,0040) and Clinical Trial Protocol ID (0012,0020).
     """
 
     patient_id: str = ""
@@ -186,6 +190,9 @@ class Person:
     frame: str = ""
     series: str = ""
     others: tuple[str, ...] = ()
+    written: str = ""
+    subject: str = ""
+    protocol: str = ""
 
 
 @dataclass(frozen=True, eq=False)

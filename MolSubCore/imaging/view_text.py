@@ -227,10 +227,8 @@ def name_doubts(path: str | os.PathLike[str], side: str | None, view: str | None
     side, view : str or None
         By the header; None where it does not say it.
     """
-    (own, own_view), *folders = _told_by(path)
-    words = re.split(r"[\W_]+", os.path.basename(path).upper())  # noqa: PTH119
-    if not own_view and not any(len(word) > 1 and _place_of(word)[0] for word in words):
-        own = None  # a letter alone may be anything
+    _, *folders = _told_by(path)
+    own, own_view = _plainly(path)
     sides = [one for one in (own, *(each for each, _ in folders)) if one]
     doubts = []
     if len(set(sides)) > 1:
@@ -240,6 +238,24 @@ def name_doubts(path: str | os.PathLike[str], side: str | None, view: str | None
     if own_view and view and _kin(own_view) != _kin(view) and (own or own_view in ("CC", "MLO")):
         doubts.append(f"The file's name says the view {own_view}, its header says {view}: {view} was used.")
     return doubts
+
+
+def _plainly(path: str | os.PathLike[str]) -> tuple[Side | None, str | None]:
+    """Side and view by a file's name, a letter alone left out: it may be anything."""
+    side, view = next(_told_by(path))
+    words = re.split(r"[\W_]+", os.path.basename(path).upper())  # noqa: PTH119
+    return side if view or any(len(word) > 1 and _place_of(word)[0] for word in words) else None, view
+
+
+def mask_doubts(path: str | os.PathLike[str], side: str | None, view: str | None) -> list[str]:
+    """In what the name of a mask's file contradicts the side and the view of its image, where both say it."""
+    own, own_view = _plainly(path)
+    found = []
+    if own and side and own != side:
+        found.append(f"the side {own}, its image {side}")
+    if own_view and view and _kin(own_view) != _kin(view) and (own or own_view in ("CC", "MLO")):
+        found.append(f"the view {own_view}, its image {view}")
+    return [f"The mask's name says {' and '.join(found)}: check that it is the mask of this image."] if found else []
 
 
 def _kin(view: str) -> str:

@@ -33,6 +33,7 @@ from MolSubCore.imaging.io.native import native_target
 from MolSubCore.imaging.io.reader import one_line
 from MolSubCore.imaging.io.volume import grid_of, read_slice, slice_array
 from MolSubCore.imaging.mammogram import Grid, Mammogram
+from MolSubCore.imaging.view_text import mask_doubts
 from MolSubCore.lesions.box_text import looks_like_a_box, read_box, why_no_box
 from MolSubCore.lesions.lesion import (
     MOST,
@@ -1198,7 +1199,7 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
     if not lesions:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
     lesions, doubled = _once(lesions)
-    warnings += doubled
+    warnings += [*doubled, *mask_doubts(path, mammogram.laterality, mammogram.view)]
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
     other = tuple(text for text in warnings if text == OTHER_IMAGE)
     found_all = LesionSet(tuple(numbered), mammogram.shape, tuple(text for text in warnings if text != OTHER_IMAGE))

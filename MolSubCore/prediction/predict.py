@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from MolSubCore.cohort.identity import COPIES, differences, exams_apart, same_ids, told_differences
 from MolSubCore.cohort.looks import is_copy, look_of
+from MolSubCore.cohort.mask_names import misnamed_masks
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, explain
 from MolSubCore.explain.library import check_method, explain_with_library
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.imaging.view_text import contradiction, read_side
+from MolSubCore.lesions.lesion import box_of
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import Roi, extract_rois
@@ -29,6 +32,12 @@ from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 from MolSubCore.prediction.provenance import made_of
 from MolSubCore.prediction.result import ImageAndLesion, LesionPrediction, Prediction
 from MolSubCore.prediction.warnings import NEGATIVE, bundle_warnings, image_warnings, means_nothing
+
+#: What became of ids of lesions that may tell whose they are.
+LESIONS_NUMBERED = (
+    "the lesions' ids may tell the patient: in the results stand numbers of each patient's lesions, in the order given "
+    "(--identified writes the ids)"
+)
 
 
 def predict(
@@ -68,7 +77,8 @@ def predict(
     views : sequence of str or None
         View of each image, as far as it is known; an image that says another is refused.
     lesion_ids : sequence of str
-        Which of the patient's lesions each image's is; images of a breast with the same are averaged.
+        Which of the patient's lesions each image's is; images of a breast with the same are averaged. Results name
+        them as they are: see `MolSubCore.cohort.columns.shown_lesion_ids`.
     unnamed : {'refuse', 'warn', 'confirmed'}
         What becomes of several images of which one does not say whose it is, or whose headers contradict each other;
         ``confirmed`` where somebody knows that they are of one patient, ``trusted`` where also against Patient IDs.
@@ -105,7 +115,7 @@ def predict(
         if not same_picture(mammograms[first], mammogram):
             warnings.append(f"Images {first + 1} and {number} {COPIES}: they count as one in the result.")
         lesions = read_lesions(files[1], mammogram)
-        label = f"{number} {mammogram.label}"
+        label = f"{number} {mammogram.label}".removesuffix(" ? ?")
         rois = extract_rois(mammogram, lesions, recipe)
         warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
         for index, roi in enumerate(rois):
@@ -118,11 +128,22 @@ def predict(
                     first, means_nothing(mammogram, lesions, roi),
                 )
             )  # fmt: skip
+    warnings += _misnamed(images)
     warnings += check_one_patient(mammograms, unnamed)
     made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids, views))
     prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
     warnings += _result_warnings(prediction)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _misnamed(images: Sequence[ImageAndLesion]) -> list[str]:
+    """Masks whose names are those of other images."""
+    files = [(Path(image), None if box_of(lesion) else Path(lesion)) for image, lesion in images]
+    found = []
+    for one in misnamed_masks(files):
+        text = one.told("" if one.other is None else f"image {one.other + 1}")
+        found.append(f"Image {one.row + 1}: T{text[1:]}. Check that it is the mask of this image.")
+    return found
 
 
 def same_picture(first: Mammogram, second: Mammogram) -> bool:
@@ -239,7 +260,9 @@ def _result_warnings(prediction: Prediction) -> list[str]:
             if len(breasts) > 1
             else "averaged as views of one breast. If they are not, say which it is"
         )
-        found.append(f"Which breast {names} shows is unknown: {done} (--side; in a table, the column laterality).")
+        found.append(
+            f"Which breast image {names} shows is unknown: {done} (--side; in a table, the column laterality)."
+        )
     named = {item.lesion_id for item in prediction.items}
     if len(named) > 1 and "" in named:
         found.append("Some lesions were named and others not: those without a name have a result of their own.")

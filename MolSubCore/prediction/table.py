@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore import DISCLAIMER
+from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
 from MolSubCore.cohort.table_files import note_lines
@@ -31,7 +32,7 @@ from MolSubCore.lock import alone_in
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, calibration_note
 from MolSubCore.prediction.dicom.source import check_sources
-from MolSubCore.prediction.predict import check_request, predict, recorded, told
+from MolSubCore.prediction.predict import LESIONS_NUMBERED, check_request, predict, recorded, told
 from MolSubCore.prediction.provenance import made_of, program, result_key
 from MolSubCore.prediction.report import results_of
 from MolSubCore.prediction.result import ImageAndLesion, Prediction
@@ -101,6 +102,10 @@ def predict_table(
     tell_notes(cohort)
     for case in cohort.cases:
         patients.setdefault(case.patient_id, []).append(case)
+    if any(
+        _said_of(cases, identified)["lesion_ids"] != _said_of(cases, True)["lesion_ids"] for cases in patients.values()
+    ):
+        print(f"Note: {LESIONS_NUMBERED}.", file=sys.stderr)
     chosen, _ = check_request(bundle, **request)
     asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))
     plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, "heatmap_grid": heatmap_grid}
@@ -121,7 +126,7 @@ def predict_table(
             """Predict a patient, unless that is done, and read the result."""
             cases = patients[patient_id]
             images = [(case.image, case.lesion) for case in cases]
-            said, doubts = _said_of(cases), whose.doubts(cases)
+            said, doubts = _said_of(cases, identified), whose.doubts(cases)
             state: Literal["kept", "replaced", "new"] = "replaced"
             if again := patient_id in folders:
                 folder = folders[patient_id]
@@ -347,9 +352,9 @@ def _check_begun(out: Path, plan: dict[str, Any], resume: bool) -> None:
     check_unchanged(out / _SUMMARY)
 
 
-def _said_of(cases: Sequence[Case]) -> dict[str, Any]:
+def _said_of(cases: Sequence[Case], identified: bool) -> dict[str, Any]:
     """What the table says of the images of one patient: sides, views, and which lesion is which."""
-    lesions = [case.lesion_id for case in cases]
+    lesions = shown_lesion_ids([case.lesion_id for case in cases], identified=identified)
     return {
         "sides": [case.side for case in cases],
         "views": [case.view for case in cases],

@@ -267,7 +267,10 @@ def named_images(options: Mapping[str, Any]) -> dict[str, Any]:
     if any(entry.get("side") for entry in images):
         found["sides"] = [entry.get("side") or None for entry in images]
     if any(entry.get("lesion_id") for entry in images):
-        found["lesion_ids"] = [str(entry.get("lesion_id") or "") for entry in images]
+        from MolSubCore.cohort.columns import shown_lesion_ids
+
+        ids = [str(entry.get("lesion_id") or "") for entry in images]
+        found["lesion_ids"] = shown_lesion_ids(ids, identified=bool(options.get("identified")))
     return found
 
 

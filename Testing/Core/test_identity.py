@@ -59,7 +59,7 @@ def test_two_patients_under_one_id() -> None:
     (problem,) = compare_identities(rounded).problems
     assert problem.row == 3
     assert "2 different Patient IDs" in problem.text
-    assert "rows 2; 3" in problem.text
+    assert "in row 2; row 3" in problem.text
     assert "birth dates differ" in problem.text
 
 
@@ -90,7 +90,7 @@ def test_one_image_that_names_another_patient_than_its_row() -> None:
     rows = [(f"P{n}", Person(f"p-00{n}")) for n in range(1, 7)]
     (problem,) = compare_identities(seen(*rows[:5], ("P6", Person("HX07")))).problems
     assert problem.row == 7
-    assert "the images in rows 7 is not their patient_id, as it is in 5 other rows" in problem.text
+    assert "the images in row 7 is not their patient_id, as it is in 5 other rows" in problem.text
     assert "HX07" not in problem.text
     strangers = [("P4", Person("a")), ("P5", Person("b")), ("P6", Person("c"))]
     assert not compare_identities(seen(*rows[:3], *strangers)).problems  # pseudonyms that agree by chance
@@ -165,7 +165,7 @@ def test_one_image_in_several_rows_of_a_patient() -> None:
     assert "would count twice" in problem.text
     found = compare_identities(other)
     assert not found.problems
-    assert "rows 3 show an image of an earlier row" in found.notes[0].text
+    assert "row 3: an image of an earlier row again" in found.notes[0].text
 
 
 def test_one_picture_in_every_kind_of_file_has_one_hash(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_real_mammograms_are_not_taken_for_copies_of_each_other(shared_data: Pat
 def test_images_of_unknown_side_are_told_where_they_are_averaged() -> None:
     rows = (("A", Person(), "h1", 1), ("A", Person(), "h2", 2, "", "L"), ("B", Person(), "h3", 3))
     (note,) = compare_identities(seen(*rows)).notes
-    assert "rows 2 do not say which breast they show" in note.text
+    assert "row 2: no side of the breast is told" in note.text
     assert not compare_identities(seen(*rows[1:])).notes
 
 
@@ -311,7 +311,7 @@ def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not(
         assert "rows 2, 3 are of one patient by the" in problem.text
     linked = seen(("A", Person("old")), ("B", Person("new", others=("x", "old"))), ("C", Person("q")))
     (problem,) = compare_identities(linked).problems
-    assert "rows 2, 3 are of one patient by the Other Patient IDs" in problem.text
+    assert "rows 2, 3 are of one patient by the Other Patient ID (0010,1000)" in problem.text
     nobody = Person("anonymous", name="anonymous", birth_date="00010101", accession="0", frame="1.2.840.10008.1.4.1.1")
     assert not compare_identities(seen(("A", nobody), ("B", nobody), ("C", Person()))).problems
     # Every hospital counts its own: two people of other birth dates may have one number.
@@ -324,7 +324,7 @@ def test_accession_numbers_and_frames_of_reference_tell_and_placeholders_do_not(
         rows = [(n, Person(accession="1001", **{k: v.format(n) for k, v in more.items()})) for n in "12"]
         found = compare_identities(seen(*rows, ("C", Person())))
         assert not found.problems
-        assert "rows 2, 3 share an Accession Number" in found.notes[0].text
+        assert "rows 2, 3 share one Accession Number" in found.notes[0].text
 
 
 def test_exams_years_apart_are_told() -> None:
@@ -462,3 +462,155 @@ def test_one_patient_id_for_two_patients_is_predicted_only_where_the_table_is_tr
     assert (code, lines[0]["rows"], lines[0]["error"], lines[1]["error"]) == (2, "2 4", str(problem), "")
     code, lines, _ = predicted(table, "trusted", trust_ids=True)
     assert (code, lines[0]["error"]) == (0, "")
+
+
+def named(*rows: tuple[str, str, str]) -> list[Sighting]:
+    """Rows of patient_id, image and mask, by their names alone; an empty mask is a box."""
+    return [
+        Sighting(Case(n, own, Path(image), Path(mask) if mask else None, None if mask else "1,1,9,9", Subtype.TN))
+        for n, (own, image, mask) in enumerate(rows, start=2)
+    ]
+
+
+IDS = ["P001", "P002", "P003", "P004"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{}_L_CC.png", "{}_L_CC_mask.png"),
+        ("{}_L_CC.png", "roi_{}_L_CC_2.nii.gz"),
+        ("images/{}/L_CC.png", "masks/{}/L_CC.png"),
+        ("images/{}/L_CC.png", "masks/{}_L_CC_seg.png"),
+        ("{}_L_CC.dcm", "{} L CC.nii.gz"),
+    ],
+)
+def test_masks_of_other_rows_are_told_by_their_names(image: str, mask: str) -> None:
+    right = [(own, image.format(own), mask.format(own)) for own in IDS]
+    assert not texts(compare_identities(named(*right)).problems)
+    shifted = [(own, picture, right[(n + 1) % 4][2]) for n, (own, picture, _) in enumerate(right)]
+    found = compare_identities(named(*shifted))
+    assert [(one.row, one.column) for one in found.problems] == [(n, "mask") for n in (2, 3, 4, 5)]
+    assert "row 2, mask: the mask's name is that of another image of the table, in row 3" in texts(found.problems)[0]
+    assert all("names of the files are not, add --trust-ids" in text for text in texts(found.problems))
+    assert not any("P00" in text for text in texts(found.problems))
+    assert {row for one in found.foreign for row in one.rows} == {2, 3, 4, 5}
+    assert not compare_identities(named(*shifted), trust=True).problems
+    exchanged = [right[0], (*right[1][:2], right[2][2]), (*right[2][:2], right[1][2]), right[3]]
+    assert [one.row for one in compare_identities(named(*exchanged)).problems] == [3, 4]
+
+
+def test_masks_of_images_that_only_lie_beside_are_told(tmp_path: Path) -> None:
+    for own in IDS:
+        (tmp_path / f"{own}_L_MLO.png").touch()
+    rows = [(own, f"{tmp_path}/{own}_L_CC.png", f"{tmp_path}/{own}_L_MLO_mask.png") for own in IDS]
+    found = texts(compare_identities(named(*rows)).problems)
+    assert len(found) == 4
+    assert "the mask's name is that of another image, in the folder of its own" in found[0]
+
+
+def test_names_of_masks_without_a_pattern_never_alarm(tmp_path: Path) -> None:
+    for rows in (
+        [(own, f"{own}.png", f"drawn_{n}.png") for n, own in enumerate(IDS)],
+        [(own, f"{own}.png", f"mask_{n}.png") for n, own in enumerate(IDS)],
+        [(own, f"{own}_L_CC_clahe.png", f"{own}_L_CC_mask.png") for own in IDS],
+        [(own, f"{own}/1.png", f"{own}/2.nii.gz") for own in IDS],
+        [(own, f"scan_{n}.png", "scan_1.nii.gz" if n == 1 else f"scan_{n}_1.nii.gz") for n, own in enumerate(IDS)],
+    ):
+        found = compare_identities(named(*rows))
+        assert not found.problems
+        assert not [note for note in found.notes if note.column == "mask"]
+    same = [
+        ("P001", "P001_L_DM_CC.png", "P001_L_DM_CC_mask.png"),
+        ("P001", "P001_L_CM_CC.png", "P001_L_DM_CC_mask.png"),
+    ]
+    found = compare_identities(named(*same))
+    assert not found.problems
+    assert "in row 2, of the same patient, side and view" in str(found.notes)
+    strange = [(own, f"{own}_CC.png", f"{own}_CC_mask.png") for own in IDS] + [("P9", "P9_CC.png", "Q7_CC_mask.png")]
+    found = compare_identities(named(*strange))
+    assert not found.problems
+    assert [note.row for note in found.notes if "as it is in nearly all other rows" in note.text] == [6]
+
+
+@pytest.mark.parametrize("name", ["{}_L_CC.png", "{}/L_CC.png", "{}LCC.png", "exam-{}-L-CC.png"])
+def test_ids_of_other_rows_in_the_names_of_images(name: str) -> None:
+    assert not compare_identities(named(*((own, name.format(own), "") for own in IDS))).problems
+    shifted = named(*((own, name.format(IDS[(n + 1) % 4]), "") for n, own in enumerate(IDS)))
+    (problem,) = compare_identities(shifted).problems
+    assert (problem.row, problem.column, problem.rows) == (2, "patient_id", (2, 3, 4, 5))
+    assert "the image of row 2 has the id of row 3's patient and not that of its own (so also rows 3-5)" in problem.text
+    assert "P00" not in problem.text
+    assert not compare_identities(shifted, trust=True).problems
+    one = named(("P001", name.format("P002"), ""), *((own, name.format(own), "") for own in IDS[1:]))
+    assert [problem.rows for problem in compare_identities(one).problems] == [(2,)]
+    right = [replace(each, person=Person(each.case.patient_id.casefold())) for each in one]  # the header knows better
+    assert not compare_identities(right).problems
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (["1", "2", "3"], ["2_CC.png", "3_CC.png", "1_CC.png"]),  # counters
+        (["S01", "S02", "S03"], ["a.png", "b.png", "S01.png"]),  # of few names anything is told
+        (["S-01", "S-02", "S-03"], ["S1_CC.png", "S2_CC.png", "S3_CC.png"]),
+        (["P10", "P100", "P1000"], ["P10.png", "P100.png", "P1000.png"]),
+        (["MLO", "mask", "img1"], ["img1_MLO.png", "img1_mask.png", "img2_mask.png"]),
+    ],
+)
+def test_ids_that_names_have_by_chance(ids: list[str], names: list[str]) -> None:
+    assert not compare_identities(named(*((own, name, "") for own, name in zip(ids, names, strict=True)))).problems
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("smith^anna^m", "smith^anna", True),
+        ("mueller-schmidt^anna", "m\u00fcller^anna", True),
+        ("smith^anna^^frau dr.", "smith^anna", True),
+        ("dr. smith^anna", "smith^anna", True),
+        ("wang^xiao dong", "wang^xiaodong", True),
+        ("wang^xiaodong=\u738b^\u5c0f\u6771", "wang^xiaodong", True),
+        ("smith^a", "smith^anna", True),
+        ("smith^anna", "smith^maria anna", True),
+        ("smith, anna m", "smith^anna", True),
+        ("smith^anna", "smith^berta", False),  # twins
+        ("smith^anna maria", "smith^anna lena", False),
+        ("smith^a", "smith^berta", False),
+        ("wang^xiao dong", "wang^xiao mei", False),
+        ("garcia lopez^maria", "garcia perez^maria", False),
+        ("von berg^anna", "von stein^anna", False),
+        ("smith", "smith^anna", False),
+        ("anonymous", "anonymous", False),
+    ],
+)
+def test_one_name_in_two_spellings_with_one_birth_date(first: str, second: str, same: bool) -> None:
+    def born(name: str, day: str = "19610304") -> Person:
+        return Person(name.replace("^", "")[:9] + day, name=" ".join(name.split("^")), birth_date=day, written=name)
+
+    rows = seen(("A", born(first)), ("B", born(second, "19610304")), ("C", born("jones^eve", "19500102")))
+    rows[1] = replace(rows[1], person=replace(rows[1].person, patient_id="other"))
+    found = compare_identities(rows)
+    assert [one.rows for one in found.problems] == ([(2, 3)] if same else [])
+    assert all("name and birth date" in one.text and "their names agree" in one.text for one in found.problems)
+    other_day = replace(rows[1], person=replace(rows[1].person, birth_date="19610305"))
+    assert not compare_identities([rows[0], other_day, rows[2]]).problems
+
+
+def test_a_further_id_or_a_trials_subject_that_two_ids_share() -> None:
+    def told(first: Person, second: Person, *more: Person) -> list[str]:
+        rows = [(f"T{n}", one) for n, one in enumerate((first, second, Person("c3"), Person("d4"), *more))]
+        return texts(compare_identities(seen(*rows)).problems)
+
+    one, other = Person("a1", others=("9934567", "0")), Person("b2", others=("77", "9934567"))
+    (text,) = told(one, other)
+    assert "rows 2, 3 are of one patient by the Other Patient ID (0010,1000)" in text
+    assert not told(one, replace(other, others=("0", "77")))
+    assert not told(*(Person(f"p{n}", others=("study-x",)) for n in range(20)))  # of nearly all
+    (text,) = told(Person("a1", subject="s-017", protocol="x"), Person("b2", subject="s-017"))
+    assert "by the Clinical Trial Subject ID (0012,0040)" in text
+    assert not told(Person("a1", subject="s-017", protocol="x"), Person("b2", subject="s-017", protocol="y"))
+    born = [replace(each, birth_date=day) for each, day in ((one, "19610304"), (other, "19500102"))]
+    assert not told(*born)
+    found = compare_identities(seen(("A", born[0]), ("B", born[1])))
+    assert "share one Other Patient ID (0010,1000) under several ids" in str(found.notes)

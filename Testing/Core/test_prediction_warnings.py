@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.masks import read_lesions
@@ -113,3 +114,27 @@ def test_a_lesion_in_the_air_means_nothing() -> None:
     assert air.startswith("Image 1 R CC: The lesion lies outside the breast, in the air: 0 % of it is on breast tissue")
     assert air.endswith("What is computed of it means nothing.")
     assert "one grey value only" in constant
+
+
+@pytest.mark.parametrize(
+    ("name", "doubt"),
+    [
+        ("P1_R_CC_mask.png", ""),
+        ("P1_R_XCCL_mask.png", ""),
+        ("P1_L_CC_mask.png", "the side L, its image R"),
+        ("P1_LMLO_mask.png", "the side L, its image R and the view MLO, its image CC"),
+        ("P1_R_MLO_roi.png", "the view MLO, its image CC"),
+        ("P1_L_mask.png", ""),  # a letter alone may be anything
+        ("drawn.png", ""),
+    ],
+)
+def test_a_mask_whose_name_is_of_another_side_or_view(tmp_path: Path, name: str, doubt: str) -> None:
+    mask = np.zeros((400, 300), np.uint8)
+    mask[100:140, 100:130] = 255
+    Image.fromarray(mask).save(tmp_path / name)
+
+    def told(mammogram: Mammogram) -> list[str]:
+        return [text for text in read_lesions(tmp_path / name, mammogram).remarks if "mask's name" in text]
+
+    assert told(KNOWN) == ([f"The mask's name says {doubt}: check that it is the mask of this image."] if doubt else [])
+    assert told(replace(KNOWN, laterality=None, view=None)) == []

@@ -76,6 +76,30 @@ def test_named_lesions_are_matched_over_views_and_kept_apart() -> None:
     assert (found.results[1].probabilities or {})["TN"] == pytest.approx(alone(views[1]))
 
 
+def test_masks_with_the_names_of_other_images_are_told(tmp_path: Path) -> None:
+    images = {"P1_L_CC.png": view(1), "P1_L_MLO.png": view(2)}
+    mask = np.zeros(images["P1_L_CC.png"].shape, np.uint8)
+    mask[100:140, 60:100] = 255
+    files = {name: tmp_path / name.replace(".", "_mask.") for name in images}
+    for name, file in files.items():
+        Image.fromarray(mask).save(file)
+        (tmp_path / name).touch()
+
+    def told(*names: str) -> list[str]:
+        pairs = [(str(tmp_path / image), str(files[mask])) for image, mask in zip(images, names, strict=False)]
+        found = predict(pairs, known(), layers=[], read=lambda path: images[Path(path).name])
+        return [text for text in found.warnings if "name is that of" in text]
+
+    assert told(*images) == told("P1_L_CC.png") == []
+    tail = "Check that it is the mask of this image."
+    assert told("P1_L_MLO.png", "P1_L_CC.png") == [
+        f"Image 1: The mask's name is that of image 2. {tail}",
+        f"Image 2: The mask's name is that of image 1. {tail}",
+    ]
+    beside = "another image, in the folder of its own"
+    assert told("P1_L_MLO.png") == [f"Image 1: The mask's name is that of {beside}. {tail}"]
+
+
 def test_an_image_that_is_given_twice_with_two_lesions_counts_once() -> None:
     images = {"0": view(1), "1": view(1), "2": view(2)}
     boxes = {"0": BOX, "1": "100,60,140,100", "2": BOX}
@@ -94,8 +118,8 @@ def test_a_picture_beside_its_resaved_copy_counts_once_and_is_told() -> None:
     expected = (np.mean([alone(first), alone(copy)]) + alone(other)) / 2
     assert found.patient["TN"] == pytest.approx(expected)
     assert [text for text in found.warnings if "copies" in text] == [
-        "Images 1 and 2 show nearly the same picture, like copies that were resaved, cropped or displayed differently: "
-        "they count as one in the result."
+        "Images 1 and 2 show nearly the same picture, like copies that were resaved, slightly cropped or displayed "
+        "differently: they count as one in the result."
     ]
 
 

@@ -14,6 +14,7 @@ import pytest
 from fault_writes import model
 from PIL import Image
 
+from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json
 from MolSubCore.prediction.table import predict_table
@@ -205,3 +206,39 @@ def test_the_sides_of_a_table_are_read_as_everywhere(place: Path, capsys: pytest
     said = capsys.readouterr().err
     assert "row 2: side of image 1 is R, the image says L" in said
     assert "row 3: view of image 1 is CC, the image says MLO" in said
+
+
+def test_ids_of_lesions_that_may_tell_the_patient_are_numbers_in_results(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = {"A": "Doe_M1", "B": "Doe_M2", "C": "doe_m1", "D": "M7"}
+    rows = [["patient_id", "image", "box", "laterality", "lesion_id"]]
+    rows += [["Doe", f"{name}.png", BOX, "L", own] for name, own in ids.items()]
+    with (place / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+    def told(out: str, **options: bool) -> list[str]:
+        assert predict_table(place / "t.csv", model(), place / out, {"layers": []}, **options) == 0  # type: ignore[arg-type]
+        with (place / out / "predictions.csv").open(newline="") as file:
+            return [row["lesion_id"] for row in csv.DictReader(file)]
+
+    assert told("out") == ["1", "2", "M7"]
+    for file in (place / "out").rglob("*"):
+        assert file.is_dir() or b"doe_m" not in file.read_bytes().lower(), file
+    assert "numbers of each patient's lesions, in the order given" in capsys.readouterr().err
+    assert told("identified", identified=True) == ["Doe_M1", "Doe_M2", "M7"]
+    assert "numbers of each patient's lesions" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (["A", "a", "", "B"], ["A", "A", "", "B"]),
+        (["01", "1", "L2", "lesion 3"], ["01", "01", "L2", "lesion 3"]),
+        (["Musterfrau-1", "1", "MUSTERFRAU-01", "Anna"], ["2", "1", "2", "3"]),
+        (["12345", "EMU"], ["1", "2"]),
+    ],
+)
+def test_how_results_name_lesions(given: list[str], shown: list[str]) -> None:
+    assert shown_lesion_ids(given, identified=False) == shown
+    assert len(set(shown_lesion_ids(given, identified=True))) == len(set(shown))

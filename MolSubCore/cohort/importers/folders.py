@@ -6,10 +6,8 @@ with a word such as ``mask`` or ``lesion`` and perhaps a number before or after 
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +28,21 @@ from MolSubCore.cohort.importers.base import (
     read_lines,
     relative,
 )
-from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, is_neutral, patients_of, tells_patient
+from MolSubCore.cohort.mask_names import (
+    MASK_ENDINGS,
+    MASK_FOLDER,
+    NO_IMAGE,
+    ONLY_MASKS,
+    OTHER_FOLDER,
+    PLAIN_NUMBER,
+    PREFIX,
+    SEVERAL_IMAGES,
+    SUFFIX,
+    ImageNames,
+    composed,
+    stem_of,
+)
+from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, patients_of
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
@@ -47,11 +59,8 @@ BAD_IMAGE = "image that cannot be read: damaged, or of an unsupported kind"
 NO_MASK_FILE = "not a mask, by its name and content"
 IS_MASK = "a segmentation in the folder of images"
 NO_MASK = "no mask for this image"
-NO_IMAGE = "no image for this mask"
-SEVERAL_IMAGES = "its name fits several images"
 NAME_OR_NUMBER = "its end is the name of one image, or the number of a lesion on another: rename it, or use --mask-name"
 SEVERAL_REFERRED = "it refers to several of the images"
-OTHER_FOLDER = "only an image in another patient's folder has this name"
 SEVERAL_MASKS = "several masks for one image, not numbered by their names"
 NO_PATIENT = "the name does not fit the pattern of patients"
 NO_ID = "image without a PatientID"
@@ -66,8 +75,6 @@ WRONG_SIDE = "the side in a row of its patient in the table of subtypes is not u
 WRONG_SUBTYPE = "the subtype in the row of its patient is not understood"
 TWO_ROWS = "patient with two subtypes in the table of subtypes"
 
-_ONLY_MASKS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd", ".json")
-_MASK_ENDINGS = (*_ONLY_MASKS, ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 #: More images than that in the only folder probably belong to several patients.
 _MANY = 12
 #: Columns of a table of subtypes for the patient, and cells of sides that mean both breasts.
@@ -76,13 +83,6 @@ _BOTH = re.compile(
     r"b|both|both breasts|bilat|bilat[eé]ral|bilaterale|bds|beide|beidseits|ambas|ambos|entrambe"
     r"|l ?[+/&]? ?r|r ?[+/&]? ?l|left and right|right and left"
 )
-#: Words in names of masks, in some languages; between separators or at the end.
-_WORDS = r"(?:mask|maske|masque|seg|segmentation|segm|lesion|lesions|roi|label|labels|outline|contour|annotation|gt)"
-_NUMBER = r"(?:[\s_.\-]*(?:#|no\.?|nr\.?)?\s*(?P<{}>\d{{1,2}}))?"
-_SUFFIX = re.compile(rf"[\s_.\-]+{_WORDS}{_NUMBER.format('after')}$", re.IGNORECASE)
-_PREFIX = re.compile(rf"^{_WORDS}{_NUMBER.format('before')}[\s_.\-]+", re.IGNORECASE)
-_MASK_FOLDER = re.compile(rf"(?:{_WORDS}|masken)s?", re.IGNORECASE)
-_PLAIN_NUMBER = re.compile(r"[\s_.\-]+(?:lesion)?(\d{1,2})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -206,12 +206,12 @@ def _divide(images_folder: Path, masks_folder: Path, found: Found) -> tuple[list
     masks, images, strays = [], [], []
     for path in mask_files:
         name = path.name.lower()
-        stem = _stem(path.name)
+        stem = stem_of(path.name)
         if (
-            name.endswith(_ONLY_MASKS)
-            or _SUFFIX.search(stem)
-            or _PREFIX.search(stem)
-            or any(_MASK_FOLDER.fullmatch(part) for part in path.relative_to(masks_folder).parts[:-1])
+            name.endswith(ONLY_MASKS)
+            or SUFFIX.search(stem)
+            or PREFIX.search(stem)
+            or any(MASK_FOLDER.fullmatch(part) for part in path.relative_to(masks_folder).parts[:-1])
             or _segmentation(path) is not None
         ):
             masks.append(path)
@@ -257,10 +257,10 @@ def _image(path: Path, key: str) -> tuple[_Image | None, str]:
 
 def _mask(path: Path, key: str) -> _Mask | None:
     """A file that may be a mask, by its ending or as a DICOM SEG with the images that it refers to."""
-    if path.name.lower().endswith(_MASK_ENDINGS):
-        return _Mask(key, path, _stem(path.name))
+    if path.name.lower().endswith(MASK_ENDINGS):
+        return _Mask(key, path, stem_of(path.name))
     if (uids := _segmentation(path)) is not None:
-        return _Mask(key, path, _stem(path.name), refers=uids)
+        return _Mask(key, path, stem_of(path.name), refers=uids)
     return None
 
 
@@ -277,18 +277,6 @@ def _segmentation(path: Path) -> frozenset[str] | None:
         return None
 
 
-def _stem(name: str) -> str:
-    lower = name.lower()
-    known = (*_MASK_ENDINGS, *IMAGE_ENDINGS)
-    ending = max((end for end in known if lower.endswith(end)), key=len, default="")
-    return name[: len(name) - len(ending)] if ending else name
-
-
-def _plain(text: str) -> str:
-    """A name as it is compared: composed (NFC), lower case, separators unified."""
-    return re.sub(r"[\s_.\-]+", "-", unicodedata.normalize("NFC", text).casefold()).strip("-")
-
-
 def _named(mask_name: str) -> Callable[[str], re.Pattern[str]] | None:
     """A function from an image's name to the pattern of its masks; None to match by words."""
     if not mask_name:
@@ -296,12 +284,12 @@ def _named(mask_name: str) -> Callable[[str], re.Pattern[str]] | None:
     if "{name}" not in mask_name:
         raise CohortError("--mask-name", f"is '{mask_name}', expected {{name}} in it", "Write, e.g., {name}_lesion*")
     parts = [re.sub(r"\*+", "*", part).split("*") for part in mask_name.split("{name}")]
-    texts = [".*".join(map(re.escape, map(_composed, part))) for part in parts]
+    texts = [".*".join(map(re.escape, map(composed, part))) for part in parts]
     before, after = texts[0].endswith(".*"), texts[1].startswith(".*")
 
     def pattern(name: str) -> re.Pattern[str]:
         """For an image's name; the mask of ``P10`` is not one of ``P1``, whatever ``*`` matches."""
-        own = re.escape(_composed(name))
+        own = re.escape(composed(name))
         own = rf"(?<!\d){own}" if before and name[:1].isdigit() else own
         own = rf"{own}(?!\d)" if after and name[-1:].isdigit() else own
         return re.compile(own.join(texts), re.IGNORECASE)
@@ -309,26 +297,18 @@ def _named(mask_name: str) -> Callable[[str], re.Pattern[str]] | None:
     return pattern
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
 def _match(
     images: Sequence[_Image], masks: Sequence[_Mask], named: Callable[[str], re.Pattern[str]] | None
 ) -> dict[str, str]:
     """Give every image its masks; return why other masks have no image, by their keys."""
     by_uid: dict[str, list[_Image]] = {}
-    by_name: dict[str, list[_Image]] = {}
-    by_path: dict[str, list[_Image]] = {}
     for image in images:
         by_uid.setdefault(image.uid, []).append(image)
-        by_path.setdefault(_place(image.key), []).append(image)
-        for name in _with_folders(image.key):  # P1/L_CC may have the mask P1_L_CC
-            by_name.setdefault(_plain(name), []).append(image)
-    stems: dict[str, list[_Image]] = {}
-    for image in images:
-        stems.setdefault(_stem(image.path.name), []).append(image)
-    patterns = [(own, _composed(stem).casefold(), named(stem)) for stem, own in stems.items() if named is not None]
+    names = ImageNames([image.key for image in images])
+    stems: dict[str, list[int]] = {}
+    for n, image in enumerate(images):
+        stems.setdefault(stem_of(image.path.name), []).append(n)
+    patterns = [(own, composed(stem).casefold(), named(stem)) for stem, own in stems.items() if named is not None]
     wrong: dict[str, str] = {}
     for mask in masks:
         reason = SEVERAL_IMAGES
@@ -336,15 +316,17 @@ def _match(
             fitting = [image for uid in sorted(mask.refers) for image in by_uid.get(uid, [])]
             reason = SEVERAL_REFERRED
         elif named is not None:
-            plain = _composed(mask.name)
+            plain = composed(mask.name)
             small = plain.casefold()  # a substring is found much faster than a pattern
             several = [own for own, part, pattern in patterns if part in small and pattern.fullmatch(plain)]
-            fitting = [image for own in several for image in own]
-            fitting, reason = _of_folder(fitting, mask)
-            number = _PLAIN_NUMBER.search(mask.name)
+            own, reason = names.of_folder([n for own in several for n in own], mask.key)
+            fitting = [images[n] for n in own]
+            number = PLAIN_NUMBER.search(mask.name)
             mask.number = number[1] if number else ""
         else:
-            fitting, reason = _by_words(mask, by_name, by_path)
+            fit = names.of_mask(mask.key)
+            fitting, reason, mask.number = [images[n] for n in fit.images], fit.reason, fit.number
+            mask.otherwise = [images[n] for n in fit.otherwise]
         if len(fitting) == 1:
             fitting[0].masks.append(mask)
         else:
@@ -360,84 +342,6 @@ def _match(
             wrong |= {mask.key: SEVERAL_MASKS for mask in image.masks}
             image.masks = []
     return wrong
-
-
-def _place(key: str) -> str:
-    """Folder and name of a file, as they are compared."""
-    folder, _, name = key.rpartition("/")
-    return f"{_composed(folder).casefold()}/{_plain(_stem(name))}"
-
-
-def _with_folders(key: str) -> list[str]:
-    """A file's name, and with the names of its folders before it, as in flat folders: ``P1_L_CC``."""
-    parts = key.split("/")
-    stem = _stem(parts[-1])
-    return ["_".join([*parts[start:-1], stem]) for start in range(len(parts) - 1, -1, -1)]
-
-
-@functools.cache
-def _folders(folder: str) -> frozenset[str]:
-    """The parts of a file's folder that may identify the patient, as they are compared."""
-    return frozenset(_composed(name).casefold() for name in folder.split("/") if name and not is_neutral(name))
-
-
-def _of_folder(images: list[_Image], mask: _Mask) -> tuple[list[_Image], str]:
-    """Of images of one name those whose folders fit the mask's best; and why, if it is not exactly one.
-
-    Contradicting folders count only where the name identifies no patient, such as ``L_CC`` or ``IM0001``.
-    """
-    folder = mask.key.rpartition("/")[0]
-    if exact := [image for image in images if image.key.rpartition("/")[0] == folder]:
-        return exact, SEVERAL_IMAGES
-    own = _folders(folder)
-    near: dict[int, list[_Image]] = {}
-    for image in images:
-        theirs = _folders(image.key.rpartition("/")[0])
-        if theirs <= own or own <= theirs:
-            near.setdefault(len(theirs & own), []).append(image)
-    if near:
-        return near[max(near)], SEVERAL_IMAGES
-    if images and not tells_patient(images[0].path.name):
-        return [], OTHER_FOLDER
-    return images, SEVERAL_IMAGES
-
-
-def _by_words(
-    mask: _Mask, by_name: dict[str, list[_Image]], by_path: dict[str, list[_Image]]
-) -> tuple[list[_Image], str]:
-    """Images whose name is the mask's, with or without its word and number; of the same folder first."""
-    folder = mask.key.rpartition("/")[0]
-    found: list[_Image] = []
-    why = said = NO_IMAGE
-    for name, number in _readings(mask.name):
-        fitting = by_path.get(_place(f"{folder}/{name}"), [])
-        fitting = [image for image in fitting if image.key.rpartition("/")[0] == folder] or fitting
-        reason = SEVERAL_IMAGES
-        if not fitting and folder:  # masks P1/L_CC of images P1_L_CC
-            names = _with_folders(f"{folder}/{name}.nii")[1:]
-            fitting = next((own for one in names if (own := by_name.get(_plain(one), []))), [])
-        if not fitting:
-            fitting, reason = _of_folder(by_name.get(_plain(name), []), mask)
-        if fitting and not found:
-            mask.number, found, said = number, fitting, reason
-        elif fitting:
-            mask.otherwise += [image for image in fitting if image not in found]
-        why = OTHER_FOLDER if reason == OTHER_FOLDER else why
-    return (found, said) if found else ([], why)
-
-
-def _readings(name: str) -> Iterable[tuple[str, str]]:
-    """The names of images that a mask's name may mean, with the number of the lesion; the nearest first."""
-    yield name, ""
-    for pattern in (_SUFFIX, _PREFIX):
-        if found := pattern.search(name):
-            rest = name[: found.start()] + name[found.end() :]
-            number = next((value for value in found.groups() if value), "")
-            yield rest, number
-            if plain := _PLAIN_NUMBER.search(rest):
-                yield rest[: plain.start()], number or plain[1]
-    if plain := _PLAIN_NUMBER.search(name):
-        yield name[: plain.start()], plain[1]
 
 
 def _patient_pattern(patients: str) -> re.Pattern[str] | None:

@@ -697,7 +697,8 @@ def identifiers_of(dataset: Dataset) -> dict[str, str]:
 
 def person_of(dataset: Dataset) -> Person:
     """Whom the header names, in the form in which two headers are compared."""
-    name = re.sub(r"[\s^=,]+", " ", _compared(dataset, "PatientName")).strip()
+    written = _compared(dataset, "PatientName")
+    name = re.sub(r"[\s^=,]+", " ", written).strip()
     keywords = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "StudyInstanceUID", "SOPInstanceUID")
     patient_id, issuer, birth_date, study, instance = (_compared(dataset, keyword) for keyword in keywords)
     if "^^^" in patient_id:  # HL7's way to write both
@@ -720,6 +721,9 @@ def person_of(dataset: Dataset) -> Person:
         frame=_compared(dataset, "FrameOfReferenceUID"),
         series=_compared(dataset, "SeriesInstanceUID"),
         others=tuple(filter(None, others[:100])),
+        written=written,
+        subject=_compared(dataset, "ClinicalTrialSubjectID"),
+        protocol=_compared(dataset, "ClinicalTrialProtocolID"),
     )
 
 
