@@ -825,8 +825,15 @@ def _tells(patient_id: str) -> bool:
 
 def _has(name: str, own: str) -> bool:
     """Whether an id stands in a name, also without its separators; leading zeros do not count."""
-    forms = [re.sub(r"(?<!\d)0+(?=\d)", "", text) for text in (name, own)]
-    return own in name or forms[1] in forms[0] or forms[1].replace("-", "") in forms[0].replace("-", "")
+    plain = [re.sub(r"(?<!\d)0+(?=\d)", "", text) for text in (name, own)]
+    pairs = (name, own), plain, [text.replace("-", "") for text in plain]
+    return any(re.search(_whole_number(one), text) for text, one in pairs)
+
+
+def _whole_number(text: str) -> str:
+    """The pattern of a text whose first and last number are no part of longer ones."""
+    before, behind = (r"\d" if sign.isdigit() else r"[^\W\w]" for sign in (text[:1], text[-1:]))
+    return f"(?<!{before}){re.escape(text)}(?!{behind})" if text else ""
 
 
 def _found(name: str, owners: Mapping[str, Case], lengths: Sequence[int]) -> str:

@@ -542,6 +542,9 @@ def test_ids_of_other_rows_in_the_names_of_images(name: str) -> None:
     assert "the image of row 2 has the id of row 3's patient and not that of its own (so also rows 3-5)" in problem.text
     assert "P00" not in problem.text
     assert not compare_identities(shifted, trust=True).problems
+    twelve = [f"P{n:03d}" for n in range(1, 13)]
+    moved = named(*((own, name.format(twelve[n - 1]), "") for n, own in enumerate(twelve)))
+    assert [one.rows for one in compare_identities(moved).problems] == [tuple(range(2, 14))]
     one = named(("P001", name.format("P002"), ""), *((own, name.format(own), "") for own in IDS[1:]))
     assert [problem.rows for problem in compare_identities(one).problems] == [(2,)]
     right = [replace(each, person=Person(each.case.patient_id.casefold())) for each in one]  # the header knows better
