@@ -301,7 +301,7 @@ class _Beside:
         if folder not in self._folders:
             try:
                 files = sorted(os.listdir(folder))  # noqa: PTH208
-            except OSError:
+            except (OSError, ValueError):  # a NUL in a path: told where the image is read
                 files = []
             self._folders[folder] = {
                 _plain(stem_of(file)): stem_of(file)
