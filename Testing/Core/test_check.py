@@ -173,6 +173,9 @@ def test_one_mask_for_two_images_is_noted(clean: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(clean, tmp_path / "shared"))
     rows = read_rows(folder)
     rows[3]["mask"] = rows[2]["mask"]
+    (problem,) = check_cohort(write_rows(folder, rows)).problems
+    assert str(problem).startswith("row 5, mask: the mask's name is that of another image of the table, in row 4")
+    rows[2]["mask"] = rows[3]["mask"] = shutil.copy(folder / rows[2]["mask"], folder / "masks" / "drawn.nii.gz")
     report = check_cohort(write_rows(folder, rows))
     assert not report.problems
     assert [str(n) for n in report.notes if "another image" in n.text] == [
