@@ -422,7 +422,7 @@ def _result(
 ) -> dict[str, Any]:
     card = bundle.card
     classes, positive, drawn = tuple(card["classes"]), card.get("positive"), (options.resamples, options.seed)
-    views = np.array([meta.get("view") or "" for meta in external.data.store.meta])
+    views = external.data.views()
     patient = evaluation_level(scores.per_patient(), classes, positive, *drawn)
     calibration = calibration_report(scores, classes, positive)
     levels_of = {"image": evaluation_level(scores.per_image(), classes, positive, *drawn)}

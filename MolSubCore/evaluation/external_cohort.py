@@ -136,7 +136,7 @@ def read_external(
         If a patient has two subtypes, the images contradict the table's patients, images are those of the training
         and `overlap` does not allow it, or no row can be used.
     """
-    from MolSubCore.training.run import TrainingData, told_side
+    from MolSubCore.training.run import TrainingData, told_by
 
     recipe = Recipe.from_dict(card["recipe"])
     usable, failed = usable_cases(Cohort(table.chosen, table.source), recipe, cache, progress=progress)
@@ -156,7 +156,7 @@ def read_external(
     chosen = [usable.cases[number] for number in store.case_index.tolist()]
     labels = [card["classes"].index(task.class_of[_subtype(case)]) for case in chosen]
     ids = tuple(split.study_id(case.patient_id) for case in chosen)
-    told = tuple(told_side(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
+    told = tuple(told_by(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
     data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
     flow = _flow(table.everything, usable.cases, left_out)
     errors, notes = tuple(error for _, error in failed), tuple(note_lines(identity.notes))

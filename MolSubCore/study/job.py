@@ -146,9 +146,14 @@ def run_fold(options: dict[str, Any], progress: Callable[..., None]) -> dict[str
 def _checked(data: TrainingData, plan: AnyPlan, job: StudyJob) -> TrainingData:
     """The data, if they are still those that were planned."""
     expected = plan.to_dict()
-    if (data.store.data_hash(), data.partition_hash()) != (expected["data_hash"], expected["split_hash"]):
-        found = "gives other patches, subtypes or partitions than when the study was planned"
-        raise TrainingError(job.table, found, "Put it back as it was, or plan a new study with another --out")
+    found = {
+        "data_hash": data.store.data_hash(),
+        "split_hash": data.partition_hash(),
+        "groups_hash": data.groups_hash(),
+    }
+    if any(expected[name] != value for name, value in found.items()):
+        told = "gives other patches, subtypes, partitions, sides or views than when the study was planned"
+        raise TrainingError(job.table, told, "Put it back as it was, or plan a new study with another --out")
     return data
 
 

@@ -131,11 +131,11 @@ def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, A
     rows: dict[str, list[int]] = {}
     for row, partition in enumerate(data.partitions):
         rows.setdefault(str(partition), []).append(row)
-    found = {}
+    found, known_views = {}, data.views().tolist()
     for name in sorted(members, key=lambda part: (part == TEST, part)):
         patches = rows.get(name, [])
         counts = Counter(subtype for study_id in members[name] for subtype in subtypes[study_id])
-        views = {int(data.store.case_index[row]): data.store.meta[row].get("view") or "unknown" for row in patches}
+        views = {int(data.store.case_index[row]): known_views[row] or "unknown" for row in patches}
         found[name] = {
             "patients": len(members[name]),
             "images": len(views),
@@ -346,6 +346,7 @@ def _with_data(
     facts = {
         "data_hash": first.store.data_hash(),
         "split_hash": first.partition_hash(),
+        "groups_hash": first.groups_hash(),
         "synthetic": first.summary()["synthetic"],
     }
     of_baselines = {**facts, "features": radiomics.to_dict()}

@@ -55,7 +55,7 @@ class BaselinePlan:
         That of the study's patches, which says whether an image has one row or one for each lesion.
     features : dict
         `RadiomicsSettings`, whole.
-    data_hash, split_hash, seed, folds, test_share, synthetic
+    data_hash, split_hash, groups_hash, seed, folds, test_share, synthetic
         As in `MolSubCore.training.plan.Plan`.
     inner_folds : int
         Folds of the search and of the calibration, within the training part.
@@ -82,6 +82,7 @@ class BaselinePlan:
     classes: tuple[str, ...] = ()
     positive: str | None = None
     synthetic: bool = False
+    groups_hash: str = ""
 
     def __post_init__(self) -> None:
         task, baseline = get_task(self.task), get_baseline(self.architecture)

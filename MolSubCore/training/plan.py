@@ -96,6 +96,8 @@ class Plan:
         Share of patients in the test set.
     synthetic : bool
         Whether the cohort was made by the generator of this project.
+    groups_hash : str
+        SHA-256 of sides, views, lesion ids and patients, which say what is averaged; empty in plans of before.
     """
 
     task: str
@@ -126,6 +128,7 @@ class Plan:
     classes: tuple[str, ...] = ()
     positive: str | None = None
     synthetic: bool = False
+    groups_hash: str = ""
 
     def __post_init__(self) -> None:
         task = get_task(self.task)

@@ -6,6 +6,7 @@
     RUN/split.json            which patient is in which partition (salted ids)
     RUN/cohort.json           counts, manufacturers, views, sizes of the regions
     RUN/images.json           keyed hashes of the images (`MolSubCore.models.fingerprints`)
+    RUN/inputs.json           what each image and its row said (`MolSubCore.training.image_list`)
     RUN/fold-N/metrics.csv    one row per epoch
     RUN/fold-N/last.safetensors, best.safetensors
     RUN/fold-N/predictions.csv, test_predictions.csv
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from MolSubCore.models.pretrained import NO_PRETRAINED, Pretrained, load_pretrai
 from MolSubCore.models.registry import build_model
 from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.tasks import get_task
+from MolSubCore.training.image_list import image_list, regrouped, told_changes, write_image_list
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.run_files import written_hashes
@@ -51,12 +53,20 @@ from MolSubCore.training.run_files import written_hashes
 AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 
 
+class Told(NamedTuple):
+    """What a row of the table says of its image: side (``L``, ``R``), view, id of the lesion; empty where nothing."""
+
+    side: str = ""
+    view: str = ""
+    lesion_id: str = ""
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What the trainer sees: the patch store, and one class index and one study id per patch.
 
-    `identity` is what came of holding the images' patients against the table, in numbers; `told` is the side of the
-    breast that the table says, by patch, for images that do not.
+    `identity` is what came of holding the images' patients against the table, in numbers; `told` is what the table
+    says, by patch, for images that do not.
     """
 
     store: PatchStore
@@ -64,7 +74,7 @@ class TrainingData:
     study_ids: tuple[str, ...]
     partitions: tuple[str | int, ...]
     identity: Mapping[str, Any] | None = None
-    told: tuple[str, ...] = ()
+    told: tuple[Told, ...] = ()
 
     @classmethod
     def gather(
@@ -84,13 +94,20 @@ class TrainingData:
                 raise TrainingError(f"row {case.row}", "has no subtype", "Fill it in, or leave the row out")
             labels[patch] = chosen.index_of(case.subtype)
             ids.append(split.study_id(case.patient_id))
-            told.append(told_side(case, store.meta[patch]))
+            told.append(told_by(case, store.meta[patch]))
         partitions = tuple(split.partition[study_id] for study_id in ids)
         return cls(store, labels, tuple(ids), partitions, identity, tuple(told))
 
     def partition_hash(self) -> str:
         """SHA-256 of which patches lie in which partition, whatever the salt of the study ids."""
         return hashlib.sha256(json.dumps(self.partitions).encode()).hexdigest()
+
+    def groups_hash(self) -> str:
+        """SHA-256 of what says which patches belong together, whatever the salt: side, view, lesion and patient."""
+        number = {name: n for n, name in enumerate(dict.fromkeys(self.study_ids))}
+        patients = [number[name] for name in self.study_ids]
+        columns = [self.sides().tolist(), self.views().tolist(), self.lesion_ids(), patients]
+        return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
         """Counts of the cohort for cards and reports; no identifiers."""
@@ -106,12 +123,13 @@ class TrainingData:
         places = [entry["geometry"] for entry in meta]
         sides = [max(place[f"{axis}_stop"] - place[f"{axis}_start"] for axis in ("row", "col")) for place in places]
         spacings = [entry["spacing_mm"] for entry in meta if entry.get("spacing_mm")]
+        views = Counter(view or "unknown" for view in self.views().tolist())
         return {
             "patients": len(set(self.study_ids)),
             "images": len(set(self.store.case_index.tolist())),
             "lesions": len(self.labels),
             "manufacturers": count("manufacturer"),
-            "views": count("view"),
+            "views": dict(sorted(views.items())),
             "presentation": count("presentation"),
             "spacing_sources": count("spacing_source"),
             "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
@@ -132,8 +150,22 @@ class TrainingData:
 
     def sides(self) -> NDArray[np.str_]:
         """Side of the breast by patch, ``L`` or ``R``: the file's word, else the table's, else empty."""
-        told = self.told or ("",) * len(self.labels)
-        return np.array([entry.get("laterality") or side for entry, side in zip(self.store.meta, told, strict=True)])
+        return self._known("laterality", [one.side for one in self._told])
+
+    def views(self) -> NDArray[np.str_]:
+        """View by patch: the file's word, else the table's, else empty."""
+        return self._known("view", [one.view for one in self._told])
+
+    def lesion_ids(self) -> list[str]:
+        """Which of the patient's lesions it is, by patch, as the table says it; else empty."""
+        return [one.lesion_id for one in self._told]
+
+    @property
+    def _told(self) -> tuple[Told, ...]:
+        return self.told or (Told(),) * len(self.labels)
+
+    def _known(self, name: str, told: Sequence[str]) -> NDArray[np.str_]:
+        return np.array([entry.get(name) or own for entry, own in zip(self.store.meta, told, strict=True)], dtype=str)
 
     def select(self, partitions: set[str | int]) -> PatchSet:
         """The patches of these partitions."""
@@ -143,21 +175,20 @@ class TrainingData:
     def predictions(self, data: PatchSet, logits: NDArray[np.floating[Any]], classes: tuple[str, ...]) -> Predictions:
         """Logits with the labels and ids that evaluation needs."""
         rows = [int(index) for index in data.indices]
-        meta = [self.store.meta[row] for row in rows]
         return Predictions(
             study_id=np.array([self.study_ids[row] for row in rows]),
             case=np.asarray(self.store.case_index)[rows].astype(np.int64),
             lesion=np.array([self.store.lesion[row] for row in rows]),
             laterality=self.sides()[rows],
-            view=np.array([entry.get("view") or "" for entry in meta]),
+            view=self.views()[rows],
             label=data.labels,
             logits=logits.astype(np.float64),
             classes=classes,
         )
 
 
-def told_side(case: Case, meta: Mapping[str, Any]) -> str:
-    """Side of the breast by a row of the table, ``L``, ``R`` or empty; `meta` is what its image says.
+def told_by(case: Case, meta: Mapping[str, Any]) -> Told:
+    """What a row of the table says of its image; `meta` is what the image says itself.
 
     Raises
     ------
@@ -167,7 +198,7 @@ def told_side(case: Case, meta: Mapping[str, Any]) -> str:
     if wrong := case.contradictions(meta.get("laterality"), meta.get("view")):
         remedy = "Correct the table; molsub cohort check lists all such rows"
         raise CohortError(f"row {case.row}, {wrong[0].column}", wrong[0].text, remedy)
-    return case.side or ""
+    return Told(case.side or "", case.view or "", case.lesion_id)
 
 
 @cache
@@ -215,14 +246,24 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
     TrainingError
         If there is a run and `resume` is false, or its plan differs: the differing fields are named.
     """
-    file = out / "plan.json"
+    file, images = out / "plan.json", image_list(data, split.salt)
     if file.exists():
         if not resume:
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
-        stored, own = type(plan).from_dict(read_json(file)).to_dict(), plan.to_dict()
-        differing = [f"{k} is {own[k]}, was {v}" for k, v in stored.items() if own[k] != v]
-        if differing:
-            raise TrainingError(out, f"was made with another plan ({'; '.join(differing)})", "Choose another --out")
+        content = read_json(file)
+        stored, own = type(plan).from_dict(content).to_dict(), plan.to_dict()
+        different = [name for name, value in stored.items() if own[name] != value]
+        if settings := [f"{k} is {own[k]}, was {stored[k]}" for k in different if not k.endswith("_hash")]:
+            raise TrainingError(out, f"was made with another plan ({'; '.join(settings)})", "Choose another --out")
+        of_before = not stored["groups_hash"]  # of a version that did not record what belongs together
+        changed = told_changes(out, [k for k in different if not (of_before and k == "groups_hash")], images)
+        if changed := changed or (regrouped(out, images) if of_before else []):
+            remedy = "Put table and images back as they were, or choose another --out"
+            raise TrainingError(out, f"was made of other data: {'; '.join(changed)}", remedy)
+        if of_before:
+            with alone_in(out):
+                write_image_list(out, images)
+                write_json(file, content | {"groups_hash": own["groups_hash"]})
         return
     with alone_in(out):
         if file.exists():  # made by another process meanwhile, with other pseudonyms
@@ -230,6 +271,7 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
         write_split(split, out / "split.json")
         write_json(out / "cohort.json", data.summary())
         write_json(out / "images.json", data.fingerprints().to_dict())
+        write_image_list(out, images)
         write_json(file, plan.to_dict() | {"software": software()})
 
 

@@ -134,6 +134,7 @@ def prepare_training(
         draft,
         data_hash=store.data_hash(),
         split_hash=data.partition_hash(),
+        groups_hash=data.groups_hash(),
         pretrained=pretrained.name,
         synthetic=data.summary()["synthetic"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import fault_cohorts as cohorts
@@ -97,13 +98,13 @@ def _damage_pack(folder: Path) -> None:
 
 def _run_folder(folder: Path) -> None:
     split = Split({"a": "test", "b": 1, "c": 2}, 2, 0, "00" * 16)
-    training.prepare_run(folder / "run", _plan(), split, _Summary(), resume=True)  # type: ignore[arg-type]
+    training.prepare_run(folder / "run", _plan(), split, _Summary(**vars(data())), resume=True)
 
 
-class _Summary:
-    """In the place of a training's data; its key is the same every time, as the split's is."""
+class _Summary(training.TrainingData):
+    """A training's data whose key is the same every time, as the split's is."""
 
-    def summary(self) -> dict[str, int]:
+    def summary(self) -> dict[str, Any]:
         return {"patients": 3}
 
     def fingerprints(self) -> Fingerprints:

@@ -44,7 +44,7 @@ def data() -> run.TrainingData:
     recipe = get_recipe("default")
     patches = np.random.default_rng(0).random((12, SIZE, SIZE)).astype(recipe.patch_dtype)
     store: Any = SimpleNamespace(
-        patches=patches, case_index=np.arange(12), lesion=["1"] * 12, meta=[{} for _ in range(12)]
+        patches=patches, case_index=np.arange(12), lesion=["1"] * 12, meta=[{} for _ in range(12)], subtypes=()
     )
     labels = np.tile([0, 1], 6)
     return run.TrainingData(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,16 @@ import SimpleITK as sitk
 import torch
 from command_line import case, failing
 from heatmap_files import on_image
+from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
-from MolSubCore.files import read_json
+from MolSubCore.files import read_json, write_json
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.registry import ARCHITECTURES
+from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import Subtype
 
 OPTIONS = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--test-share", "0.25", "--threads", "1"]
@@ -47,6 +51,46 @@ def test_the_plan_says_what_was_trained(place: Path, capsys: pytest.CaptureFixtu
     assert "simple-cnn is trained from scratch" in line
     assert "unknown value 'cnn'" in failing(capsys, *common, "--architecture", "cnn", "--pretrained", "none")
     assert not (place / "other").exists()
+
+
+def test_a_resumed_run_knows_what_its_images_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures say neither side nor view: the table's columns do, and decide what is averaged."""
+    noise = np.random.default_rng(5)
+    for n in range(16):
+        Image.fromarray(noise.integers(40, 220, (256, 208), np.uint8)).save(tmp_path / f"{n}.png")
+    table, run = tmp_path / "table.csv", tmp_path / "run"
+
+    def resume(*columns: str) -> list[str]:
+        """Two pictures of each of eight patients, with further columns; the command that goes on with the run."""
+        cells = [{"laterality": "LR"[n % 2], "view": "CC", "lesion_id": f"{1 + n % 2}"} for n in range(16)]
+        lines = [",".join(["patient_id,image,box,subtype", *columns])]
+        for n, more in enumerate(cells):
+            own = f'P{n // 2},{n}.png,"60,60,120,120",{("TN", "Luminal A")[n // 2 % 2]}'
+            lines.append(",".join([own, *(more[name] for name in columns)]))
+        table.write_text("\n".join(lines))
+        command = ["train", str(table), "--out", str(run), "--cache", str(tmp_path / "cache"), *OPTIONS]
+        return [*command, "--architecture", "simple-cnn", "--resume"]
+
+    assert main(resume()[:-1]) == 0
+    assert main(resume()) == 0
+    assert "the sides of 16 images are given now" in failing(capsys, *resume("laterality"))
+    assert "the views of 16 images are given now" in failing(capsys, *resume("view"))
+    assert "the lesion ids of 16 images are given now" in failing(capsys, *resume("lesion_id"))
+    # A run of before: only the predictions of its folds say what its images said.
+    (run / "inputs.json").unlink()
+    plan = {name: value for name, value in read_json(run / "plan.json").items() if name != "groups_hash"}
+    write_json(run / "plan.json", plan)
+    line = failing(capsys, *resume("laterality"))
+    assert re.search(r"the sides of \d+ images are given now", line), line
+    assert main(resume()) == 0
+    assert {**read_json(run / "plan.json"), "groups_hash": ""} == {**plan, "groups_hash": ""}
+    assert "the sides of 16 images are given now" in failing(capsys, *resume("laterality"))
+    shutil.rmtree(run)
+    assert main(resume("laterality", "view")[:-1]) == 0
+    found = read_predictions(run / "fold-1" / "test_predictions.csv")
+    assert set(found.laterality.tolist()) == {"L", "R"}
+    assert set(found.view.tolist()) == {"CC"}
+    assert "the sides of 16 images are not given any more" in failing(capsys, *resume("view"))
 
 
 def test_the_bundle_is_the_network_written_out(place: Path) -> None:
