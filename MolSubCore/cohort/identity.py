@@ -26,7 +26,7 @@ from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.cohort.table_files import row_list
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
-from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder
+from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder, maker_name
 from MolSubCore.lesions.lesion import LesionSet
 
 #: A value that this share of the table's ids have, and at least so many of them, is what an anonymiser wrote, unless
@@ -56,8 +56,8 @@ _AGE = re.compile(r"0*(\d{1,3})y")
 #: Letters that are written as two as well (MÜLLER, MUELLER), and letters that are not made of a plain one and a sign.
 _TWO_LETTERS = re.compile("(?<=[aou])e")
 _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
-#: Days from which images of one breast are of two exams: a work-up ends within weeks, screening comes every year.
-_EXAMS_DAYS = 183
+#: Days from which images of one breast are of two exams: a work-up ends within weeks, chemotherapy lasts months.
+_EXAMS_DAYS = 60
 
 #: What is said of pictures that look alike.
 COPIES = "show nearly the same picture, like copies that were resaved, slightly cropped or displayed differently"
@@ -304,22 +304,51 @@ def told_differences(found: Sequence[str]) -> str:
     return f"the images have {' and '.join(found)} in their headers"
 
 
-def exams_apart(breast: str, people: Iterable[Person]) -> str:
-    """That images which are averaged are of exams far apart in time, without a full stop; empty where they are not.
+def several_exams(breast: str, images: Iterable[tuple[Person, str]]) -> str:
+    """That images which are averaged are of several exams, without a full stop; empty where they are not.
 
     Parameters
     ----------
     breast : str
         What they show, such as ``left breast``.
+    images : iterable of (Person, str)
+        Header and view of each, the view empty where it or the breast is not known.
     """
-    days = sorted(day for person in people if (day := _date(person.examined)) and 1960 <= day.year <= 2100)
-    if len(days) < 2 or (apart := (days[-1] - days[0]).days) < _EXAMS_DAYS:
+    images = list(images)
+    days = sorted(day for one, _ in images if (day := _date(one.examined)) and 1960 <= day.year <= 2100)
+    apart = (days[-1] - days[0]).days if days else 0
+    if apart >= _EXAMS_DAYS:
+        what = f"exams {f'{apart / 365.25:.1f} years' if apart >= 365 else f'{apart / 30.44:.0f} months'} apart"
+    elif evidence := _other_exam(images, dated=len(days) == len(images)):
+        what = f"several exams ({evidence})"
+    else:
         return ""
-    time = f"{apart / 365.25:.1f} years" if apart >= 365 else f"{apart / 30.44:.0f} months"
     return (
-        f"The images of the {breast} are from exams {time} apart, and the result is a mean over them: leave out the "
-        "exam that does not belong"
+        f"The images of the {breast} are from {what}, and the result is a mean over them: leave out the exam that does "
+        "not belong"
     )
+
+
+def _other_exam(images: Sequence[tuple[Person, str]], *, dated: bool) -> str:
+    """By what images of one breast, none far from the other in time, are of several exams; empty where they are not.
+
+    Parameters
+    ----------
+    dated : bool
+        Whether the day of every exam is known: a work-up within weeks, on one machine, is one exam.
+    """
+    studies: dict[str, set[str]] = defaultdict(set)
+    for one, view in images:
+        studies[view].add(one.study)
+    if len(set().union(*studies.values()) - {""}) < 2:
+        return ""
+    ages = sorted({int(found[1]) for one, _ in images if (found := _AGE.fullmatch(one.age))})
+    makers = sorted({maker_name(one.maker) for one, _ in images if one.maker})
+    words = ["their Study Instance UIDs differ"]
+    words += [f"ages {' and '.join(map(str, ages))}"] if len(ages) > 1 and not dated else []
+    words += [f"made by {' and '.join(makers)}"] if len(makers) > 1 else []
+    again = any(len(own - {""}) > 1 for view, own in studies.items() if view)
+    return "; ".join(words) if len(words) > 1 or (again and not dated) else ""
 
 
 def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) -> Identity:
@@ -369,7 +398,7 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     by_name += misnamed
     notes += doubtful_names
     pixels, several = _same_pictures(sightings)
-    notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_far_apart(sightings)]
+    notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_of_several_exams(sightings)]
     notes += _many_of_one_view(sightings)
     summary = {
         "images": len(sightings),
@@ -509,14 +538,14 @@ def _namesakes(sightings: Sequence[Sighting], ids: Mapping[int, Hashable], told:
     return found
 
 
-def _far_apart(sightings: Sequence[Sighting]) -> list[Problem]:
-    """Images of one breast, which are averaged, of exams that lie far apart."""
+def _of_several_exams(sightings: Sequence[Sighting]) -> list[Problem]:
+    """Images of one breast, which are averaged, of several exams."""
     groups: dict[tuple[str, str, str], list[Sighting]] = defaultdict(list)
     for one in sightings:
         groups[one.case.patient_id, _side(one), one.case.lesion_id].append(one)
     found = []
     for (_, side, _), own in groups.items():
-        if text := exams_apart(breast_name(side), (one.person for one in own)):
+        if text := several_exams(breast_name(side), ((one.person, _view(one) if side else "") for one in own)):
             found.append(Problem(own[1].case.row, "image", f"{_rows(own)}: {text}", 7, _numbers(own)))
     return found
 

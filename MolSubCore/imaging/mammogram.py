@@ -175,6 +175,8 @@ class Person:
         Patient's Name with DICOM's ``^`` and ``=`` between its parts.
     subject, protocol : str
         Clinical Trial Subject ID (0012,0040) and Clinical Trial Protocol ID (0012,0020).
+    maker : str
+        Manufacturer of the machine, which tells exams apart.
     """
 
     patient_id: str = ""
@@ -193,6 +195,7 @@ class Person:
     written: str = ""
     subject: str = ""
     protocol: str = ""
+    maker: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.identity import COPIES, differences, exams_apart, same_ids, told_differences
+from MolSubCore.cohort.identity import COPIES, differences, same_ids, several_exams, told_differences
 from MolSubCore.cohort.looks import is_copy, look_of
 from MolSubCore.cohort.mask_names import misnamed_masks
 from MolSubCore.errors import ImageError, MolSubError
@@ -132,7 +132,7 @@ def predict(
     warnings += check_one_patient(mammograms, unnamed)
     made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids, views))
     prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
-    warnings += _result_warnings(prediction)
+    warnings += _result_warnings(prediction, views)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
 
 
@@ -227,8 +227,8 @@ def _negatives_counted(items: list[LesionPrediction]) -> tuple[LesionPrediction,
     return tuple(found)
 
 
-def _result_warnings(prediction: Prediction) -> list[str]:
-    """What a reader must know of how the results came about.
+def _result_warnings(prediction: Prediction, views: Sequence[str | None] = ()) -> list[str]:
+    """What a reader must know of how the results came about; `views` are the user's, of each image.
 
     Raises
     ------
@@ -245,8 +245,11 @@ def _result_warnings(prediction: Prediction) -> list[str]:
         if problems := prediction.items[0].lesions.problems:
             reason = f"{problems[0][:1].lower()}{problems[0][1:].rstrip('.')}"
         raise ImageError("predict", f"there is nothing to predict from: {reason}", "Check the image and its lesion")
-    apart = (exams_apart(one.title, (item.mammogram.person for item in one.counted)) for one in results)
-    found += [f"{text}." for text in apart if text]
+    for one in results:
+        shown = [item.mammogram.view or (views[item.image_index] if views else None) for item in one.counted]
+        people = [item.mammogram.person for item in one.counted]
+        seen = [(person, (one.breast and view) or "") for person, view in zip(people, shown, strict=True)]
+        found += [f"{text}." for text in [several_exams(one.title, seen)] if text]
     breasts = {one.breast for one in results}
     if {"L", "R"} <= breasts:
         found.append(

@@ -334,6 +334,29 @@ def test_exams_years_apart_are_told() -> None:
     assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", new, "h2", 2, "", "R"))).notes
     soon = Person("p", examined="20190401")
     assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", soon, "h2", 2, "", "L"))).notes
+    after = Person("p", examined="20190720")  # chemotherapy
+    (note,) = compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", after, "h2", 2, "", "L"))).notes
+    assert "of exams 5 months apart" in note.text
+
+
+def test_exams_of_one_breast_are_told_apart_without_their_dates() -> None:
+    def notes(first: dict[str, str], second: dict[str, str], *views: str, side: str = "L") -> list[str]:
+        people = [Person("p", **{"study": f"1.2.{n}", **own}) for n, own in enumerate((first, second))]
+        rows = [("A", one, f"h{n}", n, "", side, view) for n, (one, view) in enumerate(zip(people, views, strict=True))]
+        return texts(compare_identities(seen(*rows)).notes)
+
+    (note,) = notes({"age": "048y"}, {"age": "055y"}, "CC", "MLO")
+    assert "of several exams (their Study Instance UIDs differ; ages 48 and 55), and the result is a mean" in note
+    (note,) = notes({}, {}, "CC", "CC")
+    assert "of several exams (their Study Instance UIDs differ), and" in note
+    days = {"examined": "20240101"}
+    (note,) = notes({**days, "maker": "HOLOGIC, Inc."}, {**days, "maker": "SIEMENS"}, "CC", "CC")
+    assert "differ; made by Hologic and Siemens)" in note
+    assert not notes({}, {}, "CC", "MLO")  # an archive may give every image a study of its own
+    assert not notes({"study": "1.3", "age": "048y"}, {"study": "1.3", "age": "049y"}, "CC", "CC")
+    assert not notes(days, days, "CC", "CC")  # taken again that day
+    assert not notes({**days, "age": "048y"}, {"examined": "20240115", "age": "049y"}, "CC", "MLO")
+    assert not any("exams" in text for text in notes({}, {}, "CC", "CC", side=""))
 
 
 def test_pairs_of_one_kind_are_told_with_all_their_rows() -> None:

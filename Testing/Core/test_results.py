@@ -182,6 +182,9 @@ def test_exams_years_apart_in_one_mean_are_told() -> None:
     (warning,) = [text for text in predicted(old, new).warnings if "apart" in text]
     assert warning.startswith("The images of the left breast are from exams 3.1 years apart")
     assert not any("apart" in text for text in predicted(old, replace(new, laterality="R")).warnings)
+    old, new = (view(n, person=Person("p1", study=f"1.{n}", age=f"0{41 + 7 * n}y")) for n in (1, 2))
+    (warning,) = [text for text in predicted(old, new).warnings if "several exams" in text]
+    assert "(their Study Instance UIDs differ; ages 48 and 55), and the result is a mean over them" in warning
 
 
 def test_control_characters_of_names_are_shown_in_pages_and_not_obeyed() -> None:

@@ -724,6 +724,7 @@ def person_of(dataset: Dataset) -> Person:
         written=written,
         subject=_compared(dataset, "ClinicalTrialSubjectID"),
         protocol=_compared(dataset, "ClinicalTrialProtocolID"),
+        maker=text(dataset, "Manufacturer"),
     )
 
 
