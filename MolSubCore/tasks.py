@@ -102,6 +102,7 @@ def _binary(name: str, title: str, positive: str, negative: str, subtypes: set[S
 
 _LUMINAL = {Subtype.LUMINAL_A, Subtype.LUMINAL_B}
 _HER2 = {Subtype.HER2_HR_POSITIVE, Subtype.HER2_HR_NEGATIVE}
+_HR_POSITIVE = {Subtype.HER2_HR_POSITIVE, PartialSubtype.HR_POSITIVE_HER2_NEGATIVE}
 _ENRICHED = "HER2-enriched"  # as CMMD calls it, whatever the hormone receptors
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -185,6 +186,26 @@ def of_receptors(hormone: bool | None, her2: bool | None) -> SubtypeLabel | None
         (False, False): Subtype.TN,
     }
     return found.get((her2, hormone))
+
+
+def contradicting_receptors(subtype: SubtypeLabel, status: Mapping[str, bool]) -> tuple[str, ...]:
+    """The receptors that a subtype cannot have, of those known: ``ER``, ``PR``, ``HER2``; hormone receptors together.
+
+    Parameters
+    ----------
+    status : mapping of str to bool
+        Whether each is positive, where that is known.
+    """
+    her2 = subtype in (*_HER2, PartialSubtype.HER2)
+    open_, hormone = subtype is PartialSubtype.HER2, subtype in (*_LUMINAL, *_HR_POSITIVE)
+    known = [name for name in ("ER", "PR") if name in status]
+    positive = [name for name in known if status[name]]
+    wrong: list[str] = []
+    if not open_ and hormone and len(known) == 2 and not positive:
+        wrong += known
+    elif not open_ and not hormone:
+        wrong += positive
+    return (*wrong, "HER2") if status.get("HER2", her2) is not her2 else tuple(wrong)
 
 
 def _written_receptors(text: str) -> tuple[dict[str, bool], str] | None:

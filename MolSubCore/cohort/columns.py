@@ -54,6 +54,37 @@ _MEANINGS = {
 _BESIDE = _names(
     "new old other second first two one final corrected revised path file left right cc mlo l r a b reader"
 )
+#: Columns by which somebody meant to say which rows count: those that leave a row out, that keep it, that divide rows.
+_LEAVES_OUT = re.compile(
+    r"(?:\w+_)?(?:exclude[ds]?|exclusion|excl|exclu|discard(?:ed)?|rejected|ausgeschlossen|ausschluss)(?:_\w+)?"
+    r"|(?:is_)?(?:drop(?:ped)?|skip|ignored?|omit(?:ted)?|withdrawn|test|test_set|holdout|hold_out)"
+)
+_KEEPS = re.compile(
+    r"(?:\w+_)?(?:include[ds]?|inclusion|incl|consent(?:ed)?|eligible|usable|quality|qc|qa|eingeschlossen|einschluss"
+    r"|einwilligung)(?:_\w+)?|(?:is_)?(?:use|used|keep|kept|valid|ok)"
+)
+_DIVIDES = re.compile(r"(?:\w+_)?(?:split|partition|set|subset|dataset|fold|phase|train_test)")
+_YES = _names("yes y true 1 1.0 x ja oui si s\u00ed sim")
+_NO = _names("no n false 0 0.0 nein non nao n\u00e3o")
+_POOR = _names(
+    "fail failed poor bad inadequate insufficient unusable reject rejected nondiagnostic non-diagnostic refused"
+)
+_POOR |= _names("denied revoked withdrawn")
+_PARTS = _names("test testing tests val valid validation holdout hold-out hold_out external dev")
+_PARTS_TOLD = 3
+
+#: Columns of receptors, by what each is of.
+_RECEPTORS = {
+    "ER": re.compile(r"(?:er|o?estrogen_receptors?)(?:_status|_ihc|_result|_percent)?"),
+    "PR": re.compile(r"(?:pr|pgr|progesterone_receptors?)(?:_status|_ihc|_result|_percent)?"),
+    "HER2": re.compile(r"(?:her_?2|her_?2_?neu|c?_?erb_?b_?2)(?:_status|_ihc|_result|_score)?"),
+}
+_POSITIVE, _NEGATIVE = re.compile(r"pos(?:itive?|itiv[oa]?|itif)?\.?"), re.compile(r"neg(?:ative?|ativ[oa]?|atif)?\.?")
+#: Columns that say one thing of a patient, in whatever row.
+_OF_PATIENTS = re.compile(
+    r"age|sex|gender|(?:\w+_)?(?:cent(?:re|er)|hospital|institut(?:e|ion)|clinic)|menopaus\w*|birth\w*|date_of_birth|dob"
+)
+
 _IMAGE_FILE = re.compile(r".*\.(?:dcm|dicom|png|jpe?g|tiff?|jp2|nii|nii\.gz|nrrd|nhdr|mha|mhd)", re.IGNORECASE)
 
 
@@ -110,6 +141,9 @@ def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Ite
         told = [(number, cell) for number, cells in rows if (cell := cells.get(name, "")) and not is_missing(cell)]
         if not told:
             continue
+        if meant := _deciding(own, told):
+            yield name, meant
+            continue
         meaning = _meaning(own)
         cells = [cell for _, cell in told]
         if all(_IMAGE_FILE.fullmatch(cell) for cell in cells):
@@ -125,6 +159,91 @@ def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Ite
         if meaning:
             text = f"looks like {meaning} in {row_list(n for n, _ in told)}, but was not read"
             yield name, f"{text}: only the columns image, mask, box and subtype are read, one image per row"
+
+
+def _deciding(own: str, told: Sequence[tuple[int, str]]) -> str:
+    """What is to be said of a column by which somebody meant to say which rows count; empty where it is none."""
+    plainly = [(number, cell.strip().casefold()) for number, cell in told]
+    if _LEAVES_OUT.fullmatch(own):
+        reasons = "excl" in own  # whose cells may be why
+        found = [
+            (number, cell if cell in _YES else "so")
+            for number, cell in plainly
+            if cell in _YES or (reasons and cell not in _NO)
+        ]
+    elif _KEEPS.fullmatch(own):
+        found = [(number, cell) for number, cell in plainly if cell in _NO | _POOR]
+    elif _DIVIDES.fullmatch(own):
+        found = [(number, cell) for number, cell in plainly if cell in _PARTS]
+    else:
+        found = []
+    if not found:
+        return ""
+    words = list(dict.fromkeys(cell for _, cell in found))[:_PARTS_TOLD]
+    rows = row_list(number for number, _ in found)
+    say = "says" if len(found) == 1 else "say"
+    return (
+        f"is not used: {rows} {say} {' or '.join(words)}, and every row counts all the same. Delete the rows that are "
+        "not meant; a division of the patients is given with --split"
+    )
+
+
+def receptors(rows: Sequence[Mapping[str, str]]) -> list[dict[str, bool]]:
+    """What each row's columns say of ER, PR and HER2, as far as it can be read for certain."""
+    names = dict.fromkeys(name for cells in rows for name in cells)
+    of = {name: kind for name in names for kind, known in _RECEPTORS.items() if known.fullmatch(plain(name))}
+    found: list[dict[str, bool]] = [{} for _ in rows]
+    for name, kind in of.items():
+        cells = [re.sub(r"\s*\(.*\)$", "", row.get(name, "").strip().casefold()) for row in rows]
+        signs = "+" in cells and not (kind == "HER2" and "++" in cells)  # else a minus may stand for nothing known
+        for own, cell in zip(found, cells, strict=True):
+            status = _status(cell, signs=signs, her2=kind == "HER2")
+            if status is not None:
+                own.setdefault(kind, status)
+    return found
+
+
+def _status(cell: str, *, signs: bool, her2: bool) -> bool | None:
+    """Whether a receptor is positive; None where that is not certain (HER2 2+, numbers without their scale)."""
+    if _POSITIVE.fullmatch(cell) or (signs and cell == "+") or (her2 and cell in ("3+", "+++")):
+        return True
+    if _NEGATIVE.fullmatch(cell) or (signs and cell == "-") or (her2 and cell in ("0", "1+", "0/1+", "0-1+")):
+        return False
+    share = re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", cell)
+    number = float(share[1].replace(",", ".")) if share and not her2 else 0.5
+    return None if 0 < number < 1 else number >= 1
+
+
+def of_patients(column: str) -> bool:
+    """Whether a column says one thing of a patient, in whatever row, such as the age or the centre."""
+    return _OF_PATIENTS.fullmatch(plain(column)) is not None
+
+
+def differing(values: Sequence[tuple[int, str]], *, shown: bool) -> tuple[int, str] | None:
+    """The first row of a patient that says another than the one before, and what is to be said of it; else None.
+
+    Parameters
+    ----------
+    values : sequence of (int, str)
+        Rows of the patient with their cells, without those that say nothing.
+    shown : bool
+        Whether the cells may be shown: somebody asked for the column, or nobody is known by it.
+    """
+    for row, value in values[1:]:
+        if not _same(value, values[0][1]):
+            first, own = values[0]
+            if shown:
+                return row, f"is '{value}', row {first} of the same patient has '{own}'"
+            return row, f"is another value than in row {first} of the same patient"
+    return None
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two cells say the same, also as numbers: ``48`` and ``48.0``."""
+    try:
+        return first.strip() == second.strip() or float(first) == float(second)
+    except ValueError:
+        return False
 
 
 def is_side(cell: str) -> bool:

@@ -30,7 +30,14 @@ from MolSubCore.errors import CohortError, MolSubError, counted, explain_error, 
 from MolSubCore.files import Finder, named_file, why_missing
 from MolSubCore.imaging.view_text import Side, contradiction, read_side, read_view_text
 from MolSubCore.lesions.box_text import read_box
-from MolSubCore.tasks import Subtype, SubtypeLabel, leaves_her2_open, number_label, parse_subtype
+from MolSubCore.tasks import (
+    Subtype,
+    SubtypeLabel,
+    contradicting_receptors,
+    leaves_her2_open,
+    number_label,
+    parse_subtype,
+)
 
 __all__ = [
     "Case",
@@ -330,7 +337,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         text = f"ids of {row_list(several)} differ only in look-alike or invisible characters; read as one"
         notes.append(Problem(None, "patient_id", text, 9))
     notes += [note for case in cases for note in case.doubtful_facts()[1]]
-    notes += _unread(cases)
+    notes += [*_unread(cases), *_contradicting(cases), *_other_receptors(cases)]
     notes += _same_lesions(cases)
     # A table with HER2+/HR+ itself separates these from Luminal B.
     if need_subtype and her2_open and not any(case.subtype is Subtype.HER2_HR_POSITIVE for case in cases):
@@ -493,6 +500,34 @@ def _unread(cases: Sequence[Case]) -> list[Problem]:
     rows = [(case.row, case.extra) for case in cases]
     found = known_columns.unread(rows, sided=any(case.sides for case in cases))
     return [Problem(None, name, text, 8) for name, text in found]
+
+
+def _contradicting(cases: Sequence[Case]) -> list[Problem]:
+    """Patients whose rows say two things of what a patient has one of, such as the age."""
+    patients: dict[str, list[Case]] = {}
+    for case in cases:
+        patients.setdefault(case.patient_id, []).append(case)
+    notes = []
+    for name in filter(known_columns.of_patients, dict.fromkeys(name for case in cases for name in case.extra)):
+        for own in patients.values():
+            known = [(case.row, cell) for case in own if not is_missing(cell := case.extra.get(name, ""))]
+            if other := known_columns.differing(known, shown=name == "age"):
+                text = f"{other[1]}: it counts as unknown, and --clinical refuses it. Correct one of them"
+                notes.append(Problem(other[0], name, text, 7))
+    return notes
+
+
+def _other_receptors(cases: Sequence[Case]) -> list[Problem]:
+    """Rows whose columns of ER, PR and HER2 contradict their subtype."""
+    found: dict[str, list[int]] = {}
+    for case, status in zip(cases, known_columns.receptors([case.extra for case in cases]), strict=True):
+        if case.subtype is not None and (against := contradicting_receptors(case.subtype, status)):
+            told = " and ".join(f"{name} {'positive' if status[name] else 'negative'}" for name in against)
+            found.setdefault(f"{case.subtype.value} beside {told}", []).append(case.row)
+    text = (
+        "is contradicted by the columns of receptors in {}: {}. The subtype is used as it stands; correct one of them"
+    )
+    return [Problem(None, "subtype", text.format(row_list(rows), what), 9) for what, rows in found.items()]
 
 
 def _same_lesions(cases: Sequence[Case]) -> list[Problem]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from MolSubCore.cohort.columns import differing
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.cohort.table_files import is_missing
 from MolSubCore.errors import CohortError, MolSubError, listed
@@ -267,12 +268,10 @@ def patient_columns(cohort: Cohort, names: Sequence[str] | None = None) -> tuple
 def _one_value(name: str, rows: list[Case], cohort: Cohort, *, strict: bool) -> str | None:
     """A patient's value; where its rows disagree an error, or None."""
     known = [(case.row, case.extra[name].strip()) for case in rows if not is_missing(case.extra.get(name, ""))]
-    for row, value in known[1:]:
-        if value != known[0][1]:
-            if not strict:
-                return None
-            problem = f"row {row}, {name}: is '{value}', row {known[0][0]} of the same patient has '{known[0][1]}'"
-            raise CohortError(cohort.source, problem, "Correct one of them")
+    if other := differing(known, shown=True):
+        if not strict:
+            return None
+        raise CohortError(cohort.source, f"row {other[0]}, {name}: {other[1]}", "Correct one of them")
     return known[0][1] if known else ""
 
 

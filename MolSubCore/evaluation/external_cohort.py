@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from MolSubCore.cohort.columns import of_patients
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.splits import Split, subtypes_of
@@ -297,7 +298,9 @@ def column_groups(cases: Mapping[str, list[Case]], columns: Sequence[str]) -> di
 
 
 def column_levels(cases: Mapping[str, list[Case]], column: str) -> dict[str, str]:
-    """Cell of a column for each patient; ``several`` where rows differ, ``unknown`` where it is empty.
+    """Cell of a column for each patient; ``unknown`` where it is empty, or rows differ in what is one of a patient.
+
+    Where they differ in what may be of images it is ``several``.
 
     Raises
     ------
@@ -309,7 +312,10 @@ def column_levels(cases: Mapping[str, list[Case]], column: str) -> dict[str, str
     if key not in known:
         found = f"is not in the table, which has {', '.join(sorted(known)) or 'no columns beside the needed ones'}"
         raise CohortError(f"column {column}", found, "Choose one of these")
-    return {name: _one({case.extra.get(key, "") for case in own}) for name, own in cases.items()}
+    levels = {name: _one({case.extra.get(key, "") for case in own}) for name, own in cases.items()}
+    if of_patients(key):
+        levels = {name: _UNKNOWN if level == _SEVERAL else level for name, level in levels.items()}
+    return levels
 
 
 def named_part(cases: Mapping[str, list[Case]], named: str) -> set[str]:
@@ -351,12 +357,12 @@ def _vendors(external: ExternalCohort) -> dict[str, str]:
 
 
 def _ages(cases: dict[str, list[Case]]) -> dict[str, str]:
-    """Bands of the column ``age``, in years; of several ages the mean."""
+    """Bands of the column ``age``, in years; of several ages none is known."""
     found = {}
     for name, own in cases.items():
         texts = [re.fullmatch(r"0*(\d{1,3}(?:\.\d+)?)\s*[Yy]?", case.extra.get("age", "").strip()) for case in own]
         values = [float(text[1]) for text in texts if text and 0 < float(text[1]) < 120]
-        found[name] = _band(float(np.mean(values)) if values else None, _AGES, "years", upper_in_band=False)
+        found[name] = _band(values[0] if len(set(values)) == 1 else None, _AGES, "years", upper_in_band=False)
     return found
 
 

@@ -550,6 +550,69 @@ def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_pat
         assert "was not read" in told(path) or not words
 
 
+def test_columns_that_say_which_rows_count_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for column, cells, words in (
+        ("excluded", ("no", "yes", "no", "yes"), "rows 3, 5 say yes, and every row counts all the same"),
+        ("Exclusion reason", ("", "motion", "", ""), "row 3 says so,"),
+        ("include", ("1", "0", "1", "1"), "row 3 says 0,"),
+        ("split", ("train", "test", "val", "train"), "rows 3-4 say test or val,"),
+        ("partition", ("1", "2", "test", "test"), "rows 4-5 say test,"),
+        ("set", ("train", "train", "train", "Test"), "row 5 says test,"),
+        ("image quality", ("good", "fail", "good", "good"), "row 3 says fail,"),
+        ("consent", ("yes", "yes", "withdrawn", "no"), "rows 4-5 say withdrawn or no,"),
+        ("is_test", ("0", "1", "0", "0"), "row 3 says 1,"),
+        ("excluded", ("no", "0", "false", ""), ""),
+        ("include", ("yes", "1", "x", "y"), ""),
+        ("dataset", ("CMMD", "CMMD", "KAU", "KAU"), ""),
+        ("quality", ("good", "3", "4", "5"), ""),
+        ("hormone use", ("no", "yes", "no", "no"), ""),
+        ("test", ("positive", "negative", "", ""), ""),
+    ):
+        path.write_text(text_of([[*HEADER, column], *(["A", f"i{n}", "m", "TN", own] for n, own in enumerate(cells))]))
+        assert words in told(path) if words else not told(path), (column, told(path))
+
+
+def test_receptors_that_contradict_the_subtype_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+
+    def notes(subtype: str, er: str, pr: str, her2: str, *more: list[str]) -> str:
+        header = [*HEADER, "ER (%)", "PR status", "HER-2/neu"]
+        path.write_text(text_of([header, ["A", "i", "m", subtype, er, pr, her2], *more]))
+        return told(path)
+
+    assert "contradicted by the columns of receptors in row 2: TN beside ER positive" in notes("TN", "positive", "", "")
+    assert "TN beside ER positive and PR positive." in notes("TN", "90 %", "Pos.", "negative")
+    assert "Luminal A beside ER negative and PR negative." in notes("Luminal A", "0%", "neg", "0")
+    assert "HER2+ beside HER2 negative." in notes("HER2-positive", "", "", "1+")
+    assert "Luminal A beside HER2 positive." in notes("Luminal A", "positive (80 %)", "negative", "3+")
+    signs = ["B", "j", "m", "HER2+/HR-", "-", "-", "+"]
+    assert "row 2: Luminal A beside ER negative and PR negative." in notes(
+        "Luminal A", "-", "-", "-", signs, ["C", "k", "m", "HER2+/HR+", "+", "+", "+"]
+    )
+    for own in (
+        ("TN", "negative", "0 %", "2+"),
+        ("TN", "0.5 %", "2", "1"),  # a share below 1 %, numbers without their scale
+        ("Luminal A", "positive", "negative", "0"),
+        ("Luminal A", "-", "-", "-"),  # which may stand for nothing known
+        ("HER2+", "positive", "negative", "positive"),
+        ("HER2+/HR-", "unknown", "not done", "FISH"),
+    ):
+        assert "contradicted" not in notes(*own), own
+
+
+def test_two_ages_or_centres_of_one_patient_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [["A", "i", "m", "TN", "48", "North"], ["A", "j", "m", "TN", "055Y", "South"]]
+    path.write_text(text_of([[*HEADER, "age", "Centre"], *rows, ["B", "k", "m", "TN", "60", "North"]]))
+    assert "row 3, age: is '55', row 2 of the same patient has '48': it counts as unknown" in told(path)
+    assert "row 3, centre: is another value than in row 2 of the same patient: it counts as unknown" in told(path)
+    path.write_text(
+        text_of([[*HEADER, "age", "quadrant"], [*rows[0][:5], "upper"], ["A", "j", "m", "TN", "48.0", "l"]])
+    )
+    assert not told(path)
+
+
 def test_words_for_nothing_are_nothing_in_paths_and_boxes(tmp_path: Path) -> None:
     rows = [["A", "i", "nan", "1,2,3,4", "TN"], ["B", "i", "m", "NA", "TN"], ["C", "NaN", "m", "", "TN"]]
     (tmp_path / "t.csv").write_text(text_of([["patient_id", "image", "mask", "box", "subtype"], *rows]))
