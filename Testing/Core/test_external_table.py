@@ -90,6 +90,21 @@ def test_groups_that_are_shown_anyway_stay_as_they_are(table: Path, tmp_path: Pa
     assert all(level.endswith("years") for level in levels_of(found, "age"))
 
 
+def test_two_ages_or_centres_of_a_patient_are_told_and_count_as_unknown(table: Path, tmp_path: Path) -> None:
+    def differ(rows: Rows) -> None:
+        assert rows[0]["patient_id"] == rows[1]["patient_id"]
+        rows[0] |= {"age": "50", "centre": "A", "half": "first"}
+        rows[1] |= {"age": "20", "centre": "B", "half": "second"}
+
+    found = validated(changed(table, "ages.csv", differ), tmp_path / "out", subgroups=("centre", "half"))
+    unknown = {row["attribute"]: row["patients"] for row in found.result["subgroups"] if row["level"] == "unknown"}
+    assert (unknown["age"], unknown["centre"]) == (1, 1)
+    assert "several" in levels_of(found, "half")  # which may be of images
+    told = "\n".join(found.result["warnings"])
+    assert "row 3, age: is '20', row 2 of the same patient has '50': it counts as unknown" in told
+    assert "row 3, centre: is another value than in row 2 of the same patient: it counts as unknown" in told
+
+
 def test_columns_of_any_name_leave_the_predictions_whole(table: Path, tmp_path: Path) -> None:
     columns = ("class", "part", "rows")
     found = validated(table, tmp_path / "out", subgroups=columns, recalibrate_on="half=first")

@@ -336,7 +336,7 @@ def test_exams_years_apart_are_told() -> None:
     assert not compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", soon, "h2", 2, "", "L"))).notes
     after = Person("p", examined="20190720")  # chemotherapy
     (note,) = compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", after, "h2", 2, "", "L"))).notes
-    assert "of exams 5 months apart" in note.text
+    assert "from exams 5 months apart" in note.text
 
 
 def test_exams_of_one_breast_are_told_apart_without_their_dates() -> None:
@@ -346,9 +346,9 @@ def test_exams_of_one_breast_are_told_apart_without_their_dates() -> None:
         return texts(compare_identities(seen(*rows)).notes)
 
     (note,) = notes({"age": "048y"}, {"age": "055y"}, "CC", "MLO")
-    assert "of several exams (their Study Instance UIDs differ; ages 48 and 55), and the result is a mean" in note
+    assert "from several exams (their Study Instance UIDs differ; ages 48 and 55), and the result is a mean" in note
     (note,) = notes({}, {}, "CC", "CC")
-    assert "of several exams (their Study Instance UIDs differ), and" in note
+    assert "from several exams (their Study Instance UIDs differ), and" in note
     days = {"examined": "20240101"}
     (note,) = notes({**days, "maker": "HOLOGIC, Inc."}, {**days, "maker": "SIEMENS"}, "CC", "CC")
     assert "differ; made by Hologic and Siemens)" in note
