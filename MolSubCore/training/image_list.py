@@ -9,15 +9,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.files import read_json, write_json
 from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.training.run_files import FROZEN
-
-if TYPE_CHECKING:
-    from MolSubCore.training.run import TrainingData
 
 _FILE, _FORMAT = "inputs.json", "molsub-inputs"
 
@@ -51,28 +49,33 @@ _UNKNOWN = "images, lesion outlines or subtypes are others now, or are read in a
 ImageList = Mapping[str, Sequence[str | None]]
 
 
-def image_list(data: TrainingData, salt: str) -> ImageList:
-    """What decides the result of a run, by image."""
+def image_list(store: PatchStore, said: Mapping[str, Sequence[str]], salt: str) -> ImageList:
+    """What decides the result of a run, by image.
+
+    Parameters
+    ----------
+    store : PatchStore
+    said : mapping of str to sequence of str
+        By patch: ``sides``, ``views``, ``lesion_ids`` and ``patients`` (salted).
+    salt : str
+        Of the hashes.
+    """
 
     def hashed(*values: object) -> str:
         return hashlib.sha256(json.dumps([salt, *values], default=str).encode()).hexdigest()[:16]
 
-    store, sides, views = data.store, data.sides().tolist(), data.views().tolist()
     patches: dict[int, list[int]] = {}
     for patch, case in enumerate(store.case_index.tolist()):
         patches.setdefault(case, []).append(patch)
-    lesion_ids, subtypes = data.lesion_ids(), store.subtypes
     found: dict[str, list[str | None]] = {name: [] for name in _TITLES}
     for case, own in sorted(patches.items()):
         first, meta = own[0], [store.meta[patch] for patch in own]
         values = {
             "pixels": hashed(meta[0].get("pixels")),
             "lesions": hashed([(store.lesion[n], store.meta[n].get("geometry")) for n in own]),
-            "subtypes": subtypes[case] if subtypes else "",
-            "sides": sides[first],
-            "views": views[first],
-            "lesion_ids": hashed(lesion_ids[first]) if lesion_ids[first] else "",
-            "patients": data.study_ids[first],
+            "subtypes": store.subtypes[case] if store.subtypes else "",
+            **{name: column[first] for name, column in said.items()},
+            "lesion_ids": hashed(said["lesion_ids"][first]) if said["lesion_ids"][first] else "",
         }
         for name, value in values.items():
             found[name].append(value)

@@ -106,7 +106,8 @@ class TrainingData:
         """SHA-256 of what says which patches belong together, whatever the salt: side, view, lesion and patient."""
         number = {name: n for n, name in enumerate(dict.fromkeys(self.study_ids))}
         patients = [number[name] for name in self.study_ids]
-        columns = [self.sides().tolist(), self.views().tolist(), self.lesion_ids(), patients]
+        said = self.said()
+        columns = [said["sides"], said["views"], said["lesion_ids"], patients]
         return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -159,6 +160,11 @@ class TrainingData:
     def lesion_ids(self) -> list[str]:
         """Which of the patient's lesions it is, by patch, as the table says it; else empty."""
         return [one.lesion_id for one in self._told]
+
+    def said(self) -> dict[str, list[str]]:
+        """What says which patches belong together, by patch: sides, views, ids of lesions, study ids."""
+        sides, views = self.sides().tolist(), self.views().tolist()
+        return {"sides": sides, "views": views, "lesion_ids": self.lesion_ids(), "patients": list(self.study_ids)}
 
     @property
     def _told(self) -> tuple[Told, ...]:
@@ -246,7 +252,7 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
     TrainingError
         If there is a run and `resume` is false, or its plan differs: the differing fields are named.
     """
-    file, images = out / "plan.json", image_list(data, split.salt)
+    file, images = out / "plan.json", image_list(data.store, data.said(), split.salt)
     if file.exists():
         if not resume:
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")

@@ -205,6 +205,7 @@ def test_the_plan_survives_its_file_and_every_field_is_in_its_key() -> None:
         "task": "luminal", "architecture": "radiomics-gb", "recipe": get_recipe("default", bound=6).to_dict(),
         "features": RadiomicsSettings(bins=16).to_dict(), "data_hash": "e", "split_hash": "t", "seed": 22, "folds": 3,
         "test_share": 0.3, "inner_folds": 4, "correlation": 0.9, "search": {"model__C": [2.0]}, "synthetic": False,
+        "groups_hash": "g",
     }  # fmt: skip
     assert {*other, "classes", "positive"} == {field.name for field in fields(plan)}
     keys = {make_plan(**{name: value}).key() for name, value in other.items()}
