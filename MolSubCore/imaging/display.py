@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import ImageError
-from MolSubCore.imaging.breast import breast_values, bright_background, foreground_values, sample_values, share_area
+from MolSubCore.imaging.breast import (
+    breast_values,
+    bright_background,
+    bright_object,
+    foreground_values,
+    sample_values,
+    share_area,
+)
 from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 
 Region = tuple[slice, slice]
@@ -214,8 +221,12 @@ def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
     step = DisplayStep(_RANGE_OF[policy], mammogram.inverted, low=low, high=high, notes=notes)
     if policy != "auto" and (found := _saturated(step.apply(breast.copy()), _TOLD_WHITE)) and low < high:
         notes += (f"The picture shows {found}, as it is in the file: its structure is lost there.",)
-        step = replace(step, notes=notes)
-    return step
+    if (thing := bright_object(mammogram, *turned(mammogram, low, high))) is not None:
+        notes += (
+            f"An object brighter than the tissue (implant, port, marker?) covers {100 * thing:.2g} % of the breast and "
+            "sets the display's white: the tissue is shown darker than usual.",
+        )
+    return replace(step, notes=notes)
 
 
 def _named(voi: VoiTransform) -> str:

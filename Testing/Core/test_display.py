@@ -575,8 +575,58 @@ def test_an_implant_is_of_the_breast() -> None:
     stored = np.where((x / 150) ** 2 + ((y - 225) / 125) ** 2 < 1, 3600, half_ellipse((10, 280, 24, 60)))
     assert display_step(Mammogram(stored.astype(np.uint16), value_range=(0, 4095))).high == 3600
     saturated = np.where((x / 100) ** 2 + ((y - 225) / 100) ** 2 < 1, 4095, half_ellipse())
-    (note,) = display_step(Mammogram(saturated.astype(np.uint16), value_range=(0, 4095))).notes
-    assert "of the breast plain white (saturated), as it is in the file" in note
+    plain, darker = display_step(Mammogram(saturated.astype(np.uint16), value_range=(0, 4095))).notes
+    assert "of the breast plain white (saturated), as it is in the file" in plain
+    assert "sets the display's white" in darker
+
+
+def with_object(kind: str) -> np.ndarray:
+    """The half ellipse without its lesion, and over it what sets white and is neither flat nor hard-edged."""
+    y, x = np.mgrid[:450, :350]
+    rng = np.random.default_rng(6)
+    tissue = np.where((x / 245) ** 2 + ((y - 225) / 190) ** 2 < 1, 900 + 600 * rng.random((450, 350)), 20)
+    shape = {
+        "port": (abs(y - 225) < 25) & (x < 40),
+        "marker": (abs(y - 200) < 20) & (abs(x - 110) < 15),
+        "implant": (x / 130) ** 2 + ((y - 225) / 110) ** 2 < 1,
+        "band": y >= 425,
+    }.get(kind, np.zeros((450, 350), bool))
+    soft = cv2.GaussianBlur(shape.astype(float), None, 2)
+    noise = {"port": 200, "band": 150}.get(kind, 40)
+    value = 3400 - ((x / 130) ** 2 + ((y - 225) / 110) ** 2) * 400 if kind == "implant" else 3400
+    return (tissue + (value + rng.normal(0, noise, tissue.shape) - tissue) * soft).clip(0, 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("kind", ["none", "port", "marker", "implant", "band"])
+def test_an_object_that_sets_white_is_told(kind: str, inverted: bool) -> None:
+    stored = with_object(kind)
+    mammogram = Mammogram(4095 - stored if inverted else stored, value_range=(0, 4095), inverted=inverted)
+    notes = display_step(mammogram).notes
+    if kind == "none":
+        assert notes == ()
+        return
+    (note,) = notes
+    assert note.startswith("An object brighter than the tissue (implant, port, marker?) covers ")
+    plain = display_array(Mammogram(with_object("none"), value_range=(0, 4095)))[150:160, 170:180]
+    assert display_array(mammogram)[150:160, 170:180].mean() < 0.85 * plain.mean()
+
+
+@pytest.mark.real
+def test_objects_on_real_breasts_are_told_and_nothing_else(shared_data: Path) -> None:
+    """All mammograms at hand are without such an object: one of them has a mass that is saturated and large."""
+    files = [*sorted((shared_data / "cdd-cesm" / "images").glob("*.jpg"))]
+    files += sorted((shared_data / "nyu-birads-4view-8bit").glob("*.png"))
+    for file in files:
+        mammogram = read_mammogram(file)
+        assert display_step(mammogram).notes == ()
+        if "_DM_" in file.stem:
+            stored = mammogram.stored.astype(np.uint16) * 9
+            rows, columns = stored.shape
+            part = np.s_[rows // 2 - 60 : rows // 2 + 60, columns // 2 - 55 : columns // 2 + 55]
+            stored[part] = np.random.default_rng(5).normal(3400, 200, (120, 110)).clip(0, 4095)
+            (note,) = display_step(Mammogram(stored, value_range=(0, 4095))).notes
+            assert "sets the display's white" in note
 
 
 def test_models_of_before_keep_their_rule_and_say_so(tmp_path: Path) -> None:

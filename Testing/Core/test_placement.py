@@ -12,8 +12,9 @@ import SimpleITK as sitk
 from PIL import Image
 from written_files import mammogram_dataset, write_dicom
 
+from MolSubCore.cohort.check import check_cohort
 from MolSubCore.errors import LesionError
-from MolSubCore.imaging.breast import breast_area
+from MolSubCore.imaging.breast import breast_area, sideways
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.masks import read_lesions
@@ -241,6 +242,51 @@ def test_boxes_of_another_convention_are_named(tmp_path: Path) -> None:
 def test_the_place_of_another_image_is_told(tmp_path: Path) -> None:
     warnings = read_lesions(volume(tmp_path / "m.nrrd", LESION, origin=(17.5, 22.5)), PLAIN).warnings
     assert any("its first pixel at row 225, column 175" in text for text in warnings)
+
+
+SIDEWAYS = "edge of the picture, not against its left or right one: it seems to be rotated by 90 degrees"
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "MONOCHROME1", "padded", "noisy film"])
+def test_a_breast_on_its_side_is_told(kind: str) -> None:
+    def edge(stored: np.ndarray) -> str | None:
+        return sideways(dataclasses.replace(KINDS[kind], stored=np.ascontiguousarray(stored)))
+
+    stored = KINDS[kind].stored
+    assert (edge(stored.T), edge(np.rot90(stored)), edge(np.rot90(stored, -1))) == ("top", "bottom", "top")
+    for upright in (stored, stored[:, ::-1], stored[::-1]):
+        assert edge(upright) is None
+    for rows, columns in (
+        (slice(0, 200), slice(0, 350)),
+        (slice(300, 450), slice(0, 350)),
+        (slice(0, 260), slice(90, 350)),
+    ):
+        assert edge(stored[rows, columns]) is None  # parts of an upright one, which is cut off at the bottom or the top
+
+
+def test_reader_and_check_tell_of_a_breast_on_its_side(tmp_path: Path) -> None:
+    stored = np.ascontiguousarray(pixels().T)
+    read = read_mammogram(write_dicom(tmp_path / "a.dcm", mammogram_dataset(stored, 12, PatientOrientation=["A", "R"])))
+    assert [text for text in read.warnings if SIDEWAYS in text]
+    mask_file(tmp_path, LESION.T)
+    (tmp_path / "t.csv").write_text("patient_id,image,mask,subtype\nP1,a.dcm,m.png,TN\n")
+    notes = [note.text for note in check_cohort(tmp_path / "t.csv", purpose="predict").notes]
+    assert [text for text in notes if SIDEWAYS in text]
+
+
+@pytest.mark.real
+def test_real_breasts_on_their_side(shared_data: Path) -> None:
+    """Those of MSynth are published so; all others are upright, also where the breast fills the picture's height."""
+    for file in sorted((shared_data / "msynth").glob("*.jpg")):
+        assert sideways(read_mammogram(file)) == "top"
+    for folder in ("cdd-cesm/images", "nyu-birads-4view-8bit", "dicom"):  # with a stereotactic spot view
+        for file in sorted((shared_data / folder).iterdir()):
+            if "multiframe" in file.name:  # no mammogram
+                continue
+            mammogram = read_mammogram(file)
+            assert sideways(mammogram) is None
+            turned = dataclasses.replace(mammogram, stored=np.ascontiguousarray(mammogram.stored.T))
+            assert "CC" not in file.stem or "stereo" in file.stem or sideways(turned) is not None
 
 
 @pytest.mark.real

@@ -15,7 +15,7 @@ from typing import Literal
 
 from MolSubCore.errors import ImageError, MolSubError, plain_reason
 from MolSubCore.files import why_no_file
-from MolSubCore.imaging.breast import bright_background
+from MolSubCore.imaging.breast import bright_background, sideways
 from MolSubCore.imaging.display import display_step, same_picture, turned_over
 from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
@@ -246,6 +246,11 @@ def _checked(mammogram: Mammogram) -> Mammogram:
         found.append(
             "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
             "results on a negative mean nothing."
+        )
+    if (edge := sideways(mammogram)) is not None:
+        found.append(
+            f"The breast lies against the {edge} edge of the picture, not against its left or right one: it seems to "
+            "be rotated by 90 degrees. Export it upright, its lesion mask, too."
         )
     found += display_step(mammogram).notes
     checked = dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)
