@@ -127,7 +127,7 @@ class Lock:
         if is_lock_text(os.read(file, 4096)):
             return
         self._stand_down()
-        found = f"holds a file {self.path.name} that is no lock of this program, and is not written to"
+        found = f"holds a file {self.path.name} that is not a lock of this program, and is not written to"
         raise MolSubError(self.path.parent, found, "Move that away, or choose another folder")
 
     def _is_there(self, file: int) -> bool:
@@ -148,7 +148,7 @@ class Lock:
                     f"is in use by {holder or 'another program'}, or was until that was killed: the file system "
                     f"there has no locks ({error.strerror or error})"
                 )
-                way = f"{remedy}; where it runs no more, remove {self._alone}"
+                way = f"{remedy}; if it no longer runs, remove {self._alone}"
                 raise MolSubError(self.path.parent, found, way) from None
             raise
         self._stands = True

@@ -65,7 +65,7 @@ def _make(group: Commands) -> None:
     text += "columns to take over; patient_id is the "
     add("--subtypes", metavar="TABLE", help=text + "headers' PatientID, or what --patients finds in the names")
     text = (
-        "auto (default: header where every image has a PatientID that is no placeholder, else name), header "
+        "auto (default: header where every image has a PatientID that is not a placeholder, else name), header "
         "(pseudonyms of the PatientID), identified (the PatientID itself), name (the first folder that may be a "
         "patient's, else the file's name without side and view), or a regular expression on the path below IMAGES "
         "whose first group is the patient, such as '([^/]+)/'"

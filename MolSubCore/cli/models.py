@@ -128,7 +128,7 @@ def models_import(options: argparse.Namespace) -> int:
     # All that needs no PyTorch is checked before it is loaded.
     get_architecture(options.architecture)
     if not os.path.isfile(options.file):  # noqa: PTH113 - Path.is_file raises on names that are too long
-        raise MolSubError(options.file, "does not exist or is no file", "Give the published .pth file")
+        raise MolSubError(options.file, "does not exist or is not a file", "Give the published .pth file")
     check_target(Path(options.out), overwrite=options.overwrite)
     order = options.class_order.split(",") if options.class_order else None
     if order:

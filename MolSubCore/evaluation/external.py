@@ -209,7 +209,7 @@ def _overlap(external: ExternalCohort) -> list[str]:
     """What of the cohort the model has seen."""
     shared, found = external.overlap, []
     if shared["whole"]:
-        found.append("This is the cohort that the model was trained on: its figures are no validation.")
+        found.append("This is the cohort that the model was trained on: its figures do not validate it.")
     elif not shared["checked"]:
         found.append(
             "The model came without fingerprints of its training images: whether patients of its training are in this "
@@ -234,7 +234,7 @@ def _overlap(external: ExternalCohort) -> list[str]:
         elif shared["choice"] == "leave-out":
             found.append(f"{numbers} that {what} were found; these patients were left out.")
         else:
-            found.append(f"{numbers} {what}: on them the figures are no validation.")
+            found.append(f"{numbers} {what}: on them the figures do not validate the model.")
     return found
 
 

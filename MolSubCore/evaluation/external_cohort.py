@@ -189,13 +189,13 @@ def find_overlap(
     # Bundles of before know the hash of their whole cohort only.
     whole = not known and (training.get("plan") or {}).get("data_hash") == store.data_hash()
     if whole and choice != "keep":
-        found = "is the cohort that the model was trained on: its figures would be no validation"
+        found = "is the cohort that the model was trained on: its figures would not validate it"
         raise CohortError(cohort.source, found, "Give another cohort, or add --overlap keep to see them all the same")
     if seen and choice == "refuse":
         count = len(images[DEVELOPMENT] | images[RECALIBRATION])
         found = (
             f"holds {counted(count, 'image')} of {counted(len(seen), 'patient')} that the model was trained on, of "
-            f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would be no validation"
+            f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would not validate it"
         )
         raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
     return told | {"whole": whole}, seen

@@ -205,7 +205,7 @@ class LesionSet:
         """Raise the first problem as a LesionError about a file or box: for training, and what else counts cases."""
         if self.problems:
             found, _, remedy = self.problems[0].rpartition(". ")
-            found = f"is no outline of a lesion on this image: {found[:1].lower()}{found[1:]}"
+            found = f"does not outline a lesion on this image: {found[:1].lower()}{found[1:]}"
             raise LesionError(source, found, remedy.rstrip("."))
 
     def full_mask(self) -> NDArray[np.bool_]:

@@ -535,7 +535,7 @@ def whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind in "iu":
         return values.astype(values.dtype.newbyteorder("="), copy=False)
     if not np.isfinite(values).all():
-        raise LesionError(path, "holds values that are no numbers (NaN or infinite)", "Save it as a label map")
+        raise LesionError(path, "holds values that are not numbers (NaN or infinite)", "Save it as a label map")
     if (np.abs(values - np.round(values)) > _ROUNDING).any():
         low, high = float(values.min()), float(values.max())
         if low >= 0 and high <= 1:
@@ -771,7 +771,7 @@ def read_layers(path: Path, mammogram: Mammogram) -> Layers:
     if why := why_no_file(path):
         raise LesionError(path, why, "Name the file of one lesion outline")
     if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on names that are too long
-        raise LesionError(path, "does not exist or is no file", "Check the path")
+        raise LesionError(path, "does not exist or is not a file", "Check the path")
     try:
         with one_line(path):
             _refuse_the_image(path, mammogram)
@@ -793,7 +793,7 @@ def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
         return "mask", *read_segmentation(path, mammogram)
     known = ", ".join((*_VOLUMES, *_PICTURES, ".json"))
     raise LesionError(
-        path, "is no lesion file of a known kind", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
+        path, "is not a lesion file of a known type", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
     )
 
 
@@ -1027,7 +1027,7 @@ def _checked_polygon(
         count = len(points) if points.ndim else 0
         raise LesionError(path, f"{name} has {count} points", "Give three or more points, [row, col] each")
     if not np.isfinite(points).all():
-        raise LesionError(path, f"{name} has a point that is no number", "Correct it")
+        raise LesionError(path, f"{name} has a point that is not a number", "Correct it")
     if points.min() >= 0 and points.max() <= 1 and max(shape) > _SHARES:
         found = f"{name} has coordinates from 0 to 1 only (shares of the image?), expected pixels"
         raise LesionError(path, found, "Multiply rows by the image's rows and columns by its columns")
@@ -1262,7 +1262,7 @@ def check_lesion_source(source: str | os.PathLike[str]) -> None:
     if why := why_no_file(text):
         raise LesionError(text, why, "Name the file of one outline, or give a box row0,col0,row1,col1")
     if not os.path.isfile(text):  # noqa: PTH113 - Path.is_file raises on names that are too long
-        raise LesionError(text, "does not exist or is no file", "Check the path, or give a box row0,col0,row1,col1")
+        raise LesionError(text, "does not exist or is not a file", "Check the path, or give a box row0,col0,row1,col1")
 
 
 def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:

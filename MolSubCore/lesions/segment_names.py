@@ -138,7 +138,7 @@ def left_out(words: Iterable[str]) -> str:
     """The sentence about segments that are no lesions by their names; of those only words of our own list are told."""
     known = [f"'{word}'" for word in dict.fromkeys(words)]
     if len(known) == 1:
-        return f"The segment {known[0]} was left out: according to its name it is no lesion."
+        return f"The segment {known[0]} was left out: according to its name it is not a lesion."
     return f"The segments {', '.join(known)} were left out: according to their names they are no lesions."
 
 

@@ -77,7 +77,7 @@ def find_weights(architectures: Sequence[str], source: str) -> Weights:
         if source not in ("kept", "auto", "none"):
             if not Path(source).is_dir():
                 remedy = "Give kept, auto, none, or a folder of torchvision's weight files"
-                raise BundleError("--pretrained", f"is '{source}', which is no folder", remedy)
+                raise BundleError("--pretrained", f"is '{source}', which is not a folder", remedy)
             chosen = str(Path(source) / weight_file(needed)) if needed else "none"
         names[architecture], sources[architecture] = read_pretrained(architecture, chosen).name, chosen
     return Weights(names, sources)

@@ -86,7 +86,7 @@ def read_features(path: Path) -> Features:
         if len(shape) != 2 or any(len(arrays[name]) != count for name in ("partition", *_ARRAYS)):
             raise ValueError("arrays of different lengths")
         if not np.isfinite(arrays["features"]).all():
-            raise ValueError("a feature is no finite number")
+            raise ValueError("a feature is not a finite number")
         fields = {field.name: arrays[field.name] for field in dataclasses.fields(Predictions)}
         rows = Predictions(**(fields | {"classes": tuple(arrays["classes"].tolist())}))
         return Features(arrays["features"], arrays["partition"], rows)

@@ -165,7 +165,7 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
         ({"ViewPosition": "BIOPSY"}, None, "biopsy"),
         ({"ViewPosition": "LAT"}, None, "ML or LM is not told"),
         ({"ViewPosition": "XCCL"}, "XCCL", "exaggerated craniocaudal"),
-        ({"ViewPosition": "AP"}, None, "'AP' is no view of mammography that is known"),
+        ({"ViewPosition": "AP"}, None, "'AP' is not a known mammographic view"),
         ({"SeriesDescription": "L CC MAG"}, "CC", "magnification"),
         ({"PartialView": "YES"}, "CC", "partial view"),
         ({"PaddleDescription": "7.5CM SPOT CONTACT"}, "CC", "spot compression"),
@@ -317,7 +317,7 @@ def test_spacings_of_no_mammogram(read: Any) -> None:
     assert any("finer than any mammogram's" in text for text in fine.warnings)
     absurd = read(ImagerPixelSpacing=[0.1, 0.1], EstimatedRadiographicMagnificationFactor=180)
     assert absurd.spacing == Spacing()
-    assert any("180 is no possible one; the spacing is taken as unknown" in text for text in absurd.warnings)
+    assert any("180 is not possible; the spacing is taken as unknown" in text for text in absurd.warnings)
 
 
 def test_codes_of_views_in_other_places(read: Any) -> None:

@@ -169,10 +169,10 @@ ANATOMY, ALTERED = ("Anatomical Structure", "Tissue"), ("Morphologically Altered
         (
             "Pectoral muscle",
             ANATOMY,
-            "The segment 'pectoral muscle' was left out: according to its name it is no lesion.",
+            "The segment 'pectoral muscle' was left out: according to its name it is not a lesion.",
         ),
-        ("Anna's nipple_L", ANATOMY, "The segment 'nipple' was left out: according to its name it is no lesion."),
-        ("Left breast", ANATOMY, "The segment 'breast' was left out: according to its name it is no lesion."),
+        ("Anna's nipple_L", ANATOMY, "The segment 'nipple' was left out: according to its name it is not a lesion."),
+        ("Left breast", ANATOMY, "The segment 'breast' was left out: according to its name it is not a lesion."),
         ("Segment_1", ("Anatomical Structure", "Brustwarze"), "The segment 'brustwarze' was left out"),
         ("Segment_1", ("Anatomical Structure", "乳房", "76752008"), "The segment 'breast' was left out"),
         ("Nipple", ALTERED, "called 'nipple', but its type is that of a lesion: it was taken as one"),

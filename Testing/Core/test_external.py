@@ -245,7 +245,7 @@ def test_patients_of_the_training_are_counted_refused_left_out_or_kept(
     assert not (tmp_path / "refused").exists()
     result = validated(cohort, tmp_path / "kept", seen, overlap="keep").result
     assert result["overlap"]["development"]["images"] == len(trained)
-    assert any("on them the figures are no validation" in text for text in result["warnings"])
+    assert any("on them the figures do not validate the model" in text for text in result["warnings"])
     assert any("from the test set" in text for text in result["warnings"])
     result = validated(cohort, tmp_path / "left", seen, overlap="leave-out").result
     left = result["flow"]["left_out"]["patient with an image that the model was trained on"]["patients"]
@@ -269,7 +269,7 @@ def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*command, "--recalibrate-on", "laterality=L", "--recalibrated", str(new)]) == 0
     printed = capsys.readouterr().out
     assert "External validation, task luminal" in printed
-    assert "the model was trained on: on them the figures are no validation" in printed
+    assert "the model was trained on: on them the figures do not validate the model" in printed
     assert "from the test set of the model's own cohort" in printed
     assert (workplace / "m.molsub").read_bytes() == before
     change = read_json(tmp_path / "v" / "evaluation.json")["recalibration"]

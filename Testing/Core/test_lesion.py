@@ -147,7 +147,11 @@ def test_layers_of_a_segmentation_are_lesions(tmp_path: Path) -> None:
     [
         ("Mass", "", ""),
         ("Segment_1", "TerminologyEntry:List~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~A~^^~^^|", ""),
-        ("Pectoral muscle", "", "The segment 'pectoral muscle' was left out: according to its name it is no lesion."),
+        (
+            "Pectoral muscle",
+            "",
+            "The segment 'pectoral muscle' was left out: according to its name it is not a lesion.",
+        ),
         (
             "A",
             "Segmentation.Status:x|TerminologyEntry:L~SCT^1^Anatomical~SCT^24142002^Nipple~^^|",
@@ -188,7 +192,7 @@ def test_polygons_that_are_no_lesions_by_their_names(tmp_path: Path) -> None:
         (tmp_path / "m.json").write_text(json.dumps(content))
         lesions = read_lesions(tmp_path / "m.json", IMAGE)
         assert np.array_equal(lesions.full_mask(), blob() > 0)
-        assert lesions.warnings == ("The segment 'nipple' was left out: according to its name it is no lesion.",)
+        assert lesions.warnings == ("The segment 'nipple' was left out: according to its name it is not a lesion.",)
     (tmp_path / "m.json").write_text(json.dumps({"lesions": [{"points": other, "label": "Skin"}]}))
     with pytest.raises(LesionError, match="according to its name the segment 'skin' is none"):
         read_lesions(tmp_path / "m.json", IMAGE)

@@ -110,7 +110,7 @@ def test_a_missing_clinical_value(cohort: Path, capsys: pytest.CaptureFixture[st
         (["--jobs", "0"], "--jobs: is 0, expected 1 or more"),
         (["--folds", "0"], "folds: is 0"),
         (["--epochs", "0"], "epochs: is 0, expected 1"),
-        (["--pretrained", "nowhere"], "'nowhere', which is no folder"),
+        (["--pretrained", "nowhere"], "'nowhere', which is not a folder"),
         (["--executor", "cloud"], "invalid choice: 'cloud'"),
     ],
 )

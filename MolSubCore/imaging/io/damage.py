@@ -82,7 +82,7 @@ def check_jpeg(stream: bytes, tables: bytes = b"") -> bool:
         at = 2
         while at + 1 < len(source):
             if source[at] != 0xFF:
-                raise Damage(f"byte {at} is no marker")
+                raise Damage(f"byte {at} is not a marker")
             marker = source[at + 1]
             if marker == 0xFF:  # fill byte
                 at += 1

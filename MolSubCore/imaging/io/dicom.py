@@ -375,7 +375,7 @@ def read_view(dataset: Dataset) -> tuple[str | None, list[str]]:
     if told.unknown:
         word = f"'{position}'" if position.upper() in _POSITIONS else f"({_FREE_TEXT})"
         known = f"; {view} was used" if view else ""
-        notes.append(f"The View Position {word} is no view of mammography that is known{known}.")
+        notes.append(f"The View Position {word} is not a known mammographic view{known}.")
     return view, notes
 
 
@@ -434,7 +434,7 @@ def _coded_view(dataset: Dataset) -> tuple[str | None, list[str], list[str]]:
 def plausible_spacing(row_mm: float, column_mm: float, shape: tuple[int, int]) -> str | None:
     """What is wrong with a pixel spacing on an image of this shape (rows, columns), or None."""
     if not (math.isfinite(row_mm) and math.isfinite(column_mm)) or min(row_mm, column_mm) < _MIN_SPACING:
-        return f"{row_mm:g} x {column_mm:g} mm is no distance between pixels"
+        return f"{row_mm:g} x {column_mm:g} mm is not a possible pixel spacing"
     height, width = row_mm * shape[0], column_mm * shape[1]
     if max(height, width) > _MAX_MM:
         return f"{row_mm:g} x {column_mm:g} mm would make an image of {height:.0f} x {width:.0f} mm"
@@ -539,7 +539,7 @@ def _magnification(dataset: Dataset) -> tuple[float | None, str, list[str]]:
     warnings = []
     if told is None or (told and not _FACTORS[0] <= told[0] <= _FACTORS[1]):
         value = f"{told[0]:g}" if told else "what the file says"
-        warnings.append(f"The magnification factor is not used: {value} is no possible one.")
+        warnings.append(f"The magnification factor is not used: {value} is not possible.")
         if told is None or told[0] != 0:  # 0 is written where there is none
             warnings[-1] = f"{warnings[-1][:-1]}; the spacing is taken as unknown."
             return None, _CONTRADICTED, warnings

@@ -73,7 +73,7 @@ def check_text_header(path: Path, kind: str) -> list[Path]:
     ):
         known = all(re.fullmatch(r"-?\d{1,20}", number) for number in (axes, *sizes))
         told = (
-            f"{axes} dimensions of sizes {' '.join(sizes[:9])}" if known else "dimensions or sizes that are no numbers"
+            f"{axes} dimensions of sizes {' '.join(sizes[:9])}" if known else "dimensions or sizes that are not numbers"
         )
         raise ImageError(path, f"says that it has {told}", _AGAIN)
     if kind == "NRRD":
