@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Increased whenever images, lesions or patches are read differently, or entries change their form: older entries, and
 #: older predictions of a resumed table, are then not used.
-READING_VERSION = 14
+READING_VERSION = 15
 
 
 def default_cache() -> Path:
