@@ -221,7 +221,7 @@ def test_a_damaged_list_of_files_is_one_line(tmp_path: Path, content: bytes) -> 
 
 def test_somebodys_own_file_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("my own text")
-    with pytest.raises(MolSubError, match=r"a file .lock that is no lock of this program"), alone_in(tmp_path):
+    with pytest.raises(MolSubError, match=r"a file .lock that is not a lock of this program"), alone_in(tmp_path):
         pass
     assert (tmp_path / ".lock").read_text() == "my own text"
     (tmp_path / ".lock").unlink()

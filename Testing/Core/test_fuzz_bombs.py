@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[str, str, Maker, str]] = {
     "much JSON": ("mask", "b.json", lambda p: _written(p, b"[" + b"[]," * 10_000_000 + b"[]]"), "more than 16 MiB"),
     "deep split": ("split", "b.json", lambda p: _written(p, b"[" * 5_000_000), "not valid JSON"),
     "endless number": ("split", "b.json", lambda p: _written(p, b"1" * 5_000_000), "not valid JSON"),
-    "deep request": ("worker", "b.jsonl", lambda p: _written(p, b"[" * 5_000_000), "no JSON object"),
+    "deep request": ("worker", "b.jsonl", lambda p: _written(p, b"[" * 5_000_000), "not a JSON object"),
 }
 
 

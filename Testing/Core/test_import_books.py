@@ -180,8 +180,10 @@ def fill_disk(patch: pytest.MonkeyPatch, step: str) -> None:
     elif step == "report":
         patch.setattr(finish, "json_text", full)
     else:
-        real, end = os.replace, {"named table": ".csv", "named report": ".json"}[step]
-        patch.setattr(os, "replace", lambda a, b: full() if str(b).endswith(f"t{end}") else real(a, b))
+        end = {"named table": "t.csv", "named report": "t.json"}[step]
+        for name in ("link", "replace"):
+            real = getattr(os, name)
+            patch.setattr(os, name, lambda a, b, real=real: full() if str(b).endswith(end) else real(a, b))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -383,7 +383,7 @@ def test_holes_are_cut_out_and_told(tmp_path: Path) -> None:
         ([[10, 5], [10, 25]], "2 points"),
         ([[10, 5], [20, 15], [30, 25]], "encloses no area"),
         ([[10, 5], [10, 5], [10, 5]], "encloses no area"),
-        ([[10, 5], [10, float("nan")], [30, 25]], "no number"),
+        ([[10, 5], [10, float("nan")], [30, 25]], "not a number"),
         ([[0.1, 0.1], [0.1, 0.4], [0.4, 0.4]], "coordinates from 0 to 1 only"),
         ([[5, 45], [25, 45], [25, 55], [5, 55]], "x before y"),
         ([[70, 45], [90, 45], [90, 55]], "lies outside the image of 60 rows x 40 columns"),
