@@ -209,6 +209,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {path.name for path in out.parent.iterdir()} == names
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.import.json"])
+def test_what_another_import_wrote_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder, out = tmp_path / "c", tmp_path / "out" / "t.csv"
+    folder.mkdir()
+    one_good_row(folder, "paper")
+    real = os.link
+
+    def link(source: str, target: str) -> None:
+        if Path(target).name == name:
+            Path(target).write_text("theirs")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(MolSubError, match="written by another process meanwhile"):
+        import_cohort("paper", folder, out)
+    assert contents(out.parent) == {name: b"theirs"}
+
+
 @pytest.mark.parametrize("kind", ["paper", "cbis-ddsm"])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("system", [sys.platform, "another"])

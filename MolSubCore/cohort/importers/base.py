@@ -450,7 +450,7 @@ def save_import(rows: list[Row], made: dict[str, str], masks: Masks, report: Pat
         if masks.place.exists():
             note_files(masks.place)
             named.enter_context(named_folder(masks.place, masks_folder(table), replaces=masks.replaces))
-        named.enter_context(_kept(report))
+        named.enter_context(_kept(report, new_report))
 
 
 def _write_table(path: Path, rows: Iterable[Row], folder: Path, made: dict[str, str]) -> None:
@@ -500,9 +500,9 @@ def _same(one: Path | None, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _kept(path: Path) -> Iterator[None]:
-    """Restore a file if the block fails."""
-    old = hidden_name(path, "old")
+def _kept(path: Path, new: Path) -> Iterator[None]:
+    """Restore a file if the block fails; one that was not there is removed, if it is `new`, renamed meanwhile."""
+    old, own = hidden_name(path, "old"), new.stat()
     try:
         there = path.exists() and shutil.copy2(path, old)
         try:
@@ -510,8 +510,8 @@ def _kept(path: Path) -> Iterator[None]:
         except BaseException:
             if there:
                 os.replace(old, path)
-            else:
-                path.unlink(missing_ok=True)
+            elif path.exists() and os.path.samestat(path.stat(), own):  # else another process wrote it
+                path.unlink()
             raise
     finally:
         old.unlink(missing_ok=True)
