@@ -19,6 +19,7 @@ _MEMORY_ADVICE = (
 _OS_ADVICE = {
     errno.ENOSPC: "the disk is full. Free some space, or choose another --out; nothing half-written was left",
     errno.EDQUOT: "the disk quota is used up. Free some space, or choose another --out",
+    errno.EFBIG: "the file would be larger than is allowed there. Raise the limit (ulimit -f), or choose another --out",
     errno.EACCES: "permission denied. Choose a folder that you may write to",
     errno.EROFS: "the file system is read-only. Choose another --out",
 }
@@ -176,14 +177,14 @@ def plain_reason(error: BaseException) -> str:
     if isinstance(error, ValueError) and "integer string conversion" in text:
         return "a number of thousands of digits"
     if "cannot convert float" in text or re.search(r"supplied range of .* is not finite", text):
-        return "a value that is no finite number (NaN or infinite)"
+        return "a value that is not finite (NaN or infinite)"
     return ""
 
 
 def is_output_error(error: BaseException) -> bool:
     """Whether nothing more can be written (the disk is full or read-only), so that whatever comes next fails, too."""
     number = errno.ENOSPC if _DISK_FULL.search(str(error)) else getattr(error, "errno", None)
-    return number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 _ABSOLUTE = re.compile(r"(?<![\w.+])(?:[A-Za-z]:[\\/]|/)[^\s'\"()<>,;:]*[\\/][^\s'\"()<>,;]*")

@@ -227,6 +227,7 @@ def test_faults_of_the_machine_are_explained() -> None:
     line, code = explain_error(full)
     assert code == 2
     assert "disk is full" in line
+    assert "ulimit -f" in explain_error(OSError(errno.EFBIG, "File too large", "result.nrrd"))[0]
     assert "disk is full" in explain_error(OSError("437400 requested and 30688 written"))[0]  # numpy.save
     out_of_memory = type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
     line, code = explain_error(out_of_memory)
