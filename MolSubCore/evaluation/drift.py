@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 _EDGE = 1e-9
 
 _UNDEFINED = Estimate(None, None, None, "none")
+#: Coefficients and half intervals from here on are of probabilities that hardly differ, or part the patients nearly.
+_SAYS_NOTHING = 1000
 
 #: The measures of `class_calibration`, with their titles and their value where all is right.
 MEASURES: dict[str, tuple[str, float]] = {
@@ -105,7 +107,7 @@ def calibration_intercept(share: Floats, happened: NDArray[np.bool_]) -> Estimat
 def calibration_slope(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
     """Coefficient of the logit of the probability in a logistic regression of what happened.
 
-    Undefined where the probabilities part the patients without an error, or are all the same.
+    Undefined where the probabilities part the patients without an error, or are all (nearly) the same.
     """
     logit = _logit(share)
     if happened.all() or not happened.any() or np.ptp(logit) < 1e-9:
@@ -126,7 +128,7 @@ def _logit(share: Floats) -> Floats:
 
 
 def _wald(value: float, error: float) -> Estimate:
-    """A coefficient of a logistic regression with Wald's interval; undefined where that is not finite."""
-    if not np.isfinite([value, error]).all():
+    """A coefficient of a logistic regression with Wald's interval; undefined where that says nothing."""
+    if not (np.isfinite([value, error]).all() and max(abs(value), Z * error) < _SAYS_NOTHING):
         return _UNDEFINED
     return Estimate(value, value - Z * error, value + Z * error, "Wald, logistic regression over patients")

@@ -118,8 +118,8 @@ _METRIC = _metric(_SHARE)
 _BIN = _record({"patients": _AMOUNT, **dict.fromkeys(("start", "end", "predicted", "observed", "low", "high"), _SHARE)})
 _OF_CLASS = _record(
     {"patients": _AMOUNT, "observed": _AMOUNT, "expected": _AMOUNT},
-    brier=_metric(_number_in(-1e-6, 2)), slope=_metric(_number_in(-1e8, 1e8)),
-    intercept=_metric(_number_in(-1e8, 1e8)), expected_observed=_metric(_number_in(-1e9, 1e9)),
+    brier=_metric(_number_in(-1e-6, 2)), slope=_metric(_number_in(-1e15, 1e15)),
+    intercept=_metric(_number_in(-1e15, 1e15)), expected_observed=_metric(_number_in(-1e9, 1e9)),
 )  # fmt: skip
 _OVERALL = _record({"bins": _list_of(_BIN), "brier": _number_in(0, 2), "patients": _AMOUNT, "of": _TEXT})
 _CALIBRATION = _record({"classes": _mapping_of(_OF_CLASS), "overall": _OVERALL})

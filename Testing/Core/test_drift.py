@@ -126,6 +126,9 @@ def test_what_has_no_slope(happened: list[bool]) -> None:
     found = calibration_slope(np.array([0.1, 0.3, 0.6, 0.9]), np.array(happened))
     assert (found.value, found.low) == (None, None)
     assert calibration_slope(np.full(4, 0.5), np.array([True, False, True, False])).value is None
+    # A network that gives everybody the same probability, but for the last digits.
+    nearly = 0.47 + 1e-9 * np.array([1, 2, 3, 4])
+    assert calibration_slope(nearly, np.array([True, False, True, False])).value is None
 
 
 def test_certain_probabilities_have_numbers() -> None:
