@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 
 from MolSubCore.cohort.table_files import is_missing, row_list
 from MolSubCore.errors import MolSubError
-from MolSubCore.imaging.view_text import read_side
+from MolSubCore.imaging.view_text import read_side, without_accents
 from MolSubCore.tasks import parse_subtype
 
 
@@ -90,8 +89,7 @@ _IMAGE_FILE = re.compile(r".*\.(?:dcm|dicom|png|jpe?g|tiff?|jp2|nii|nii\.gz|nrrd
 
 def plain(column: str) -> str:
     """A column name in the form of the sets above: without accents, words separated by ``_``."""
-    text = "".join(c for c in unicodedata.normalize("NFKD", column.casefold()) if not unicodedata.combining(c))
-    return re.sub(r"[^\w]+|_+", "_", text).strip("_")
+    return re.sub(r"[^\w]+|_+", "_", without_accents(column.casefold())).strip("_")
 
 
 def is_lesion_id(cell: str) -> bool:

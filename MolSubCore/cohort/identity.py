@@ -27,6 +27,7 @@ from MolSubCore.cohort.table_files import row_list
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder, maker_name
+from MolSubCore.imaging.view_text import without_accents
 from MolSubCore.lesions.lesion import LesionSet
 
 #: A value that this share of the table's ids have, and at least so many of them, is what an anonymiser wrote, unless
@@ -214,8 +215,7 @@ def _words(person: Person) -> frozenset[str]:
 
 
 def _in_order(name: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", name.casefold().translate(_PLAIN))
-    plain = _TWO_LETTERS.sub("", "".join(c for c in plain if not unicodedata.combining(c)))
+    plain = _TWO_LETTERS.sub("", without_accents(name.casefold().translate(_PLAIN)))
     return re.findall(r"[^\W\d_]{2,}|\w+", plain)
 
 

@@ -284,10 +284,14 @@ class ViewText:
     unknown: bool = False
 
 
+def without_accents(text: str) -> str:
+    """A text in its compatible letters (NFKD) without their accents, as words are compared."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
 def read_view_text(position: str) -> ViewText:
     """The one reader of views: ``MLO``, ``RCC``, ``L CC MAG``, ``CCID``, ``cranio-caudal``, ``MLO gauche``, ..."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", position) if not unicodedata.combining(c))
-    plain = re.sub(r"\b90\b", " LAT ", plain.upper())  # degrees; ß is SS in capitals
+    plain = re.sub(r"\b90\b", " LAT ", without_accents(position).upper())  # degrees; ß is SS in capitals
     words = re.findall(r"[^\W\d_]+", plain)
     sides: list[Side] = []
     views: list[str] = []

@@ -1,10 +1,11 @@
-"""What segments of a mask call themselves: a lesion, or anatomy and objects that are none. Standard library only."""
+"""What segments of a mask call themselves: a lesion, or anatomy and objects that are none."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
+
+from MolSubCore.imaging.view_text import without_accents
 
 #: Words that are no lesion wherever they stand in a name, in capitals without accents (as in `view_text`): English,
 #: German, French, Spanish, Italian, Portuguese.
@@ -113,8 +114,7 @@ def judge(names: Iterable[str], types: Iterable[str] = (), codes: Iterable[str] 
 def _reading(name: str) -> tuple[bool, str]:
     """Whether a name says a lesion; else the known words by which it is none, empty where it is open."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[:500])
-    plain = "".join(c for c in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(c)).upper()
-    words = re.findall(r"[^\W\d_]+", plain)
+    words = re.findall(r"[^\W\d_]+", without_accents(spaced).upper())
     joined = " ".join(words)
     denied = _DENIED.search(joined)
     rest = _DENIED.sub(" ", joined)
