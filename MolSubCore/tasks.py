@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 
 from MolSubCore.errors import MolSubError
@@ -265,9 +266,10 @@ def get_task(name: str) -> Task:
         raise MolSubError("task", f"unknown value '{name}'", f"Choose one of {', '.join(TASKS)}") from None
 
 
-def _plain(text: object) -> str:
+@lru_cache(maxsize=1024)  # a column has few different cells
+def _plain(text: str) -> str:
     """A cell in small letters and common spellings; full-width signs and word processors' dashes are plain ones."""
-    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", str(text)))
+    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", text))
     plain = " ".join(plain.strip().lower().replace("_", " ").split())
     for spelling, meant in _SAME:
         plain = spelling.sub(meant, plain)
@@ -276,7 +278,7 @@ def _plain(text: object) -> str:
 
 def _key(text: object) -> str:
     """A cell as it is looked up."""
-    key = _plain(text)
+    key = _plain(str(text))
     key = key[:-2] if key.endswith(".0") else key
     return key if key in _BY_ALIAS else re.sub(r"\s*([+/()-])\s*", r"\1", key)
 
@@ -286,7 +288,7 @@ def leaves_her2_open(text: object) -> bool:
 
     That is the paper's meaning; St. Gallen has a Luminal B that is HER2-positive.
     """
-    if "her2" in _plain(text) or number_label(text) is not None:
+    if "her2" in _plain(str(text)) or number_label(text) is not None:
         return False
     return parse_subtype(text) in (Subtype.LUMINAL_B, PartialSubtype.HR_POSITIVE_HER2_NEGATIVE)
 
@@ -307,7 +309,7 @@ def parse_subtype(text: object) -> SubtypeLabel:
     """
     key = _key(text)
     if key not in _BY_ALIAS:
-        if (found := _by_receptors(_plain(text))) is not None:
+        if (found := _by_receptors(_plain(str(text)))) is not None:
             return found
         known, partial = (", ".join(s.value for s in kind) for kind in (Subtype, PartialSubtype))
         remedy = f"Use one of {known}, or a label 0-4 in this order; or {partial}, where no more is known"

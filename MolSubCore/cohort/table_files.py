@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -179,6 +180,7 @@ def may_be_rounded(text: str) -> bool:
     return len(text) > _DIGITS and text.isdecimal() and not text[_DIGITS:].strip("0")
 
 
+@lru_cache(maxsize=1024)  # asked for in every row
 def column_name(text: str) -> str:
     """The name of a column, in a header or on the command line: cleaned, lower case, single blanks."""
     return " ".join(clean_cell(text).lower().split())

@@ -44,6 +44,7 @@ def answer(reader: Reader, kind: str, path: Path, shape: tuple[int, int] = (30, 
 
 def zeros(count: int) -> Iterator[bytes]:
     yield from (bytes(1 << 20) for _ in range(count >> 20))
+    yield bytes(count % (1 << 20))
 
 
 def png(path: Path, rows: int, columns: int, bits: int, colour: int) -> Path:
@@ -72,7 +73,7 @@ def nifti(path: Path, side: int, code: int, bits: int) -> Path:
     header[344:348] = b"n+1\0"
     with gzip.open(path, "wb", 1) as file:
         file.write(header)
-        for part in zeros(side * side * bits // 8 + (2 << 20)):
+        for part in zeros(side * side * bits // 8):
             file.write(part)
     return path
 
