@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_agreement(commands: Commands) -> None:
     """``molsub agreement``."""
-    text = "how far two readers' outlines of one mammogram agree: Dice, Hausdorff distance, kappa on the boxes"
+    text = "measure how far two readers' outlines of one mammogram agree: Dice, Hausdorff distance, kappa of the boxes"
     parser = add_command(
         commands,
         "agreement",
@@ -28,10 +28,10 @@ def add_agreement(commands: Commands) -> None:
     )
     add = parser.add_argument
     add("first", metavar="FIRST", help="one reader's mask or polygon file, or row0,col0,row1,col1")
-    add("second", metavar="SECOND", help="the other's")
+    add("second", metavar="SECOND", help="the other reader's")
     add("--image", required=True, metavar="IMAGE", help="the mammogram")
     add("--consensus", choices=("first", "second", "union", "intersection"), help="make one mask of both")
-    add("--out", metavar="FILE", help="where the consensus goes: a file ending in .nii.gz or .nrrd")
+    add("--out", metavar="FILE", help="file for the consensus, ending in .nii.gz or .nrrd")
     add("--json", action="store_true", help="print machine-readable JSON")
 
 

@@ -53,7 +53,7 @@ _INSTALL = {
 
 def add_completion(commands: Commands, whole: Parser) -> None:
     """``molsub completion``, for the command line `whole`."""
-    text = "tell a shell how to complete molsub's commands and options with the tab key"
+    text = "print a script that lets a shell complete molsub's commands and options (tab key)"
     examples = ("completion bash > ~/.local/share/bash-completion/completions/molsub",)
     parser = add_command(commands, "completion", tell, text, examples=examples)
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")

@@ -44,7 +44,7 @@ def check_demo(out: Path) -> None:
 
 def add_demo(commands: Commands) -> None:
     """``molsub demo``."""
-    text = "the whole job on a small synthetic cohort, in a few minutes on a CPU"
+    text = "train, evaluate and predict on a small synthetic cohort, in a few minutes on a CPU"
     examples = ("demo --out demo", "demo --out longer --patients 60 --epochs 12")
     parser = add_command(commands, "demo", demo, text, ANEW, examples)
     parser.add_argument("--out", default="demo", metavar="DIR", help="folder for everything it makes (default demo)")

@@ -26,7 +26,7 @@ _EXAMPLES = (
 def add_evaluate(commands: Commands) -> None:
     """``molsub evaluate RUN``, and ``molsub evaluate BUNDLE TABLE``."""
     text = (
-        "a finished run: write its evaluation again; a model bundle and a cohort table: external validation, with "
+        "write the evaluation of a finished run again, or validate a model bundle on another cohort, with "
         "subgroups, calibration against the training's, and recalibration on a named part"
     )
     parser = add_command(commands, "evaluate", evaluate, text, EVALUATION_KEPT, _EXAMPLES)
@@ -62,7 +62,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     add("--trust-ids", action="store_true", help=TRUST_IDS)
     add("--resamples", type=int, default=2000, help="bootstrap resamples (default 2000)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to compute on (default auto)")
     add("--cache", metavar="DIR", help="folder of the patch cache (default: the user's cache folder, or $MOLSUB_CACHE)")
     add("--identified", action="store_true", help="write patient_id into the table of predictions")
     add("--resume", action="store_true", help="go on in DIR: predictions that are done are kept")
@@ -190,12 +190,12 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _calibration_lines(found: ExternalValidation) -> list[str]:
-    """Slope and expected / observed, as the model came and, where it was recalibrated, on the patients left out."""
+    """Slope and expected / observed, as received and, where it was recalibrated, on the patients left out."""
     result = found.result
     name = result["positive"]
     if not name:
         return []
-    parts = [("as the model came", result["calibration_drift"]["here"])]
+    parts = [("as received", result["calibration_drift"]["here"])]
     if fitted := result["recalibration"]:
         left = f"{fitted['judged_on']} patients left out of it"
         parts += [(f"{side} recalibration, {left}", fitted[side]["calibration"]) for side in ("before", "after")]

@@ -35,7 +35,7 @@ def add_explain_study(commands: Commands) -> None:
     add("--faithful", type=int, default=20, metavar="N", help="patients for deletion and insertion (default 20)")
     add("--randomised", type=int, default=8, metavar="N", help="patients for weight randomisation (default 8)")
     add("--seed", type=int, default=21, help="random seed (default 21)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to compute on (default auto)")
     add("--overwrite", action="store_true", help="replace an earlier result in DIR")
 
 

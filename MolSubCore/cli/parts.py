@@ -21,7 +21,7 @@ STUDY_KEPT = "What is finished is kept; the same command goes on."
 CASES_KEPT = "Finished cases of a table are kept; the same command with --resume goes on."
 EVALUATION_KEPT = "Predictions on another cohort are kept; the same command with --resume goes on."
 
-TRUST_IDS = "take the table's patient_id where the images' own Patient IDs contradict it; without it that is a problem"
+TRUST_IDS = "trust the table's patient_id where the images' own Patient IDs contradict it (without it: an error)"
 
 Commands = Any  # argparse's own type for subparsers is private
 

@@ -71,7 +71,7 @@ def add_predict(commands: Commands) -> None:
     add("--method", default="gradcam", help="gradcam (default), or another method of the grad-cam library")
     text = "grid of the heatmaps' files: their region of interest, placed on the image (default), or the whole image"
     add("--heatmap-grid", choices=("region", "image"), default="region", help=text)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default auto)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to compute on (default auto)")
     add("--identified", action="store_true", help="write file names and patient identifiers into the result")
     text = "write DICOM objects of the images' own studies, too (SEG, SR, parametric maps); needs --identified"
     add("--dicom", action="store_true", help=text)

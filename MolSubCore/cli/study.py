@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def add_study(commands: Commands) -> None:
     """``molsub study`` and ``molsub study-report``."""
-    text = "the whole study: every task, architecture and fold, the baselines, all tables and figures, a report"
+    text = "run a whole study: every task, architecture and fold, baselines, tables, figures and a report"
     parser = add_command(
         commands,
         "study",
@@ -56,7 +56,11 @@ def add_study(commands: Commands) -> None:
         "their library is installed",
     )
     add("--clinical", nargs="+", default=[], metavar="COLUMN", help="columns of the table for late fusion, such as age")
-    add("--dry-run", action="store_true", help="check everything, print the plan and an estimate, train nothing")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="check everything, print the plan and an estimate of the time, train nothing",
+    )
     add("--jobs", type=int, default=1, metavar="N", help="jobs at a time (default 1)")
     add("--executor", choices=("local", "slurm"), default="local", help="where the jobs run (default local)")
     add("--partition", metavar="NAME", help="of the Slurm cluster")
@@ -72,7 +76,7 @@ def add_study(commands: Commands) -> None:
         "torchvision's files",
     )
     add_settings(parser, without=("architecture",))
-    text = "tables, figures and page of a study folder again, of what is finished"
+    text = "write a study's tables, figures and page again, from what is finished"
     report = add_command(commands, "study-report", study_report, text, examples=("study-report study",))
     report.add_argument("study", metavar="STUDY", help="study folder")
 

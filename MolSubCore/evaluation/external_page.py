@@ -38,9 +38,9 @@ def reliability_figure(result: dict[str, Any]) -> Picture:
     for key, (colour, line, label) in _STYLES.items():
         if drift[key]:
             _curve(axes[0], drift[key]["overall"], colour, line, label)
-    _dress(axes[0], "All patients, the model as it came", drift["here"]["overall"]["of"])
+    _dress(axes[0], "All patients, model as received", drift["here"]["overall"]["of"])
     if fitted:
-        for key, colour, label in (("before", _GREY, "as the model came"), ("after", COLOURS[1], "recalibrated")):
+        for key, colour, label in (("before", _GREY, "as received"), ("after", COLOURS[1], "recalibrated")):
             _curve(axes[1], fitted[key]["calibration"]["overall"], colour, "o-", label)
         text = f"{fitted['judged_on']} patients without {fitted['fitted_on']}"
         _dress(axes[1], text, drift["here"]["overall"]["of"])
@@ -184,8 +184,8 @@ def flow_table(result: dict[str, Any]) -> Table:
     header = ("", "Rows (images)", "Patients")
     records = [dict(zip(("step", "rows", "patients"), (row[0].strip(), *row[1:]), strict=True)) for row in rows]
     note = (
-        "Patients that are left out are those of whom no row is left, each under one reason: the first that holds for "
-        "one of their rows. The rows themselves are in evaluation.json."
+        "A patient is left out if none of its rows remains, and is counted once, under the first reason that applies. "
+        "The rows themselves are in evaluation.json."
     )
     return Table("flow", "Flow of rows and patients", note, header, tuple(rows), records=records)
 
@@ -210,7 +210,7 @@ def cohorts_table(result: dict[str, Any]) -> Table:
     records: list[Record] = [
         {"what": row[0].strip(), "training": row[1], "here": row[2]} for row in rows if len(row) == 3
     ]
-    note = "A model may do worse on devices, views and mixtures of classes that its training did not have."
+    note = "A model may do worse on devices, views and class mixtures that its training did not have."
     header = ("", "Training cohort", "Here")
     return Table("cohorts", "This cohort and that of the training", note, header, tuple(rows), records=records)
 
@@ -272,7 +272,7 @@ def drift_table(result: dict[str, Any]) -> Table:
     for measure, title in (("log_loss", "Log loss"), ("ece", "Expected calibration error")):
         values = [number(drift[key]["overall"][measure]) if drift[key] else absent for key, _ in parts]
         rows.append((title, "0", *values))
-    header = ("", "Right is", *(title for _, title in parts))
+    header = ("", "Ideal", *(title for _, title in parts))
     note = (
         "Slope below 1: the probabilities are too extreme; intercept above 0: too low on average; expected / observed "
         "above 1: the class is predicted more often than it is there. Validation: patients that the fold's model did "
@@ -288,7 +288,7 @@ def thresholds_table(result: dict[str, Any]) -> Table:
     """What the training's thresholds give here."""
     title = "Thresholds of the training, applied here"
     if not result["thresholds"]:
-        why = "the model came without any" if result["positive"] else "the task has no positive class"
+        why = "the model has none" if result["positive"] else "the task has no positive class"
         return Table("thresholds", title, why=why)
     names = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
     rows, records = [], []
@@ -304,7 +304,7 @@ def thresholds_table(result: dict[str, Any]) -> Table:
         ]  # fmt: skip
     header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
     groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % CIs", 5))
-    note = f"Called {result['positive']} when the probability is the threshold or more. None was chosen on this cohort."
+    note = f"{result['positive']} is called at the threshold or above. None was chosen on this cohort."
     if any("before_recalibration" in one for one in result["thresholds"]):
         note += " They were carried over to the recalibrated probabilities."
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
@@ -360,7 +360,7 @@ def _subgroup_record(row: dict[str, Any]) -> Record:
 
 def recalibration_table(result: dict[str, Any]) -> Table:
     """Before and after the recalibration, on the patients it was not fitted on."""
-    title, fitted = "Recalibration, judged on the patients it was not fitted on", result["recalibration"]
+    title, fitted = "Recalibration, tested on patients not used to fit it", result["recalibration"]
     if fitted is None:
         return Table("recalibration", title, why="none was asked for (--recalibrate-on)")
     sides = fitted["before"], fitted["after"]
@@ -376,12 +376,12 @@ def recalibration_table(result: dict[str, Any]) -> Table:
         rows.append((text, "0", *(number(side["calibration"]["overall"][measure]) for side in sides)))
     for name in _main(fitted["before"]["metrics"]):
         rows.append((_title(name), "", *(cell(side["metrics"][name]) for side in sides)))
-    header = ("", "Right is", "As the model came", "Recalibrated")
+    header = ("", "Ideal", "As received", "Recalibrated")
     shift = ", ".join(f"{value:+.3f}" for value in fitted["intercepts"])
     note = (
         f"Fitted ({fitted['method']}) on {fitted['patients']} patients with {fitted['fitted_on']}: slope "
-        f"{fitted['slope']:.3f} of the log probabilities, intercepts of the classes {shift}. Judged on the other "
-        f"{fitted['judged_on']} patients; none of them had a part in it."
+        f"{fitted['slope']:.3f} of the log probabilities, intercepts of the classes {shift}. Tested on the other "
+        f"{fitted['judged_on']} patients, none of whom was used to fit it."
     )
     return Table("recalibration", title, note, header, tuple(rows), records=records)
 
@@ -391,7 +391,7 @@ def _main(names: Iterable[str]) -> list[str]:
 
 
 def predictions_table(found: ExternalValidation, *, identified: bool) -> Table:
-    """One record per patient: subgroups, the class, and the probabilities as the model came and recalibrated."""
+    """One record per patient: subgroups, the class, and the probabilities as received and recalibrated."""
     cases, patients = found.external.cases_of(), found.scores.per_patient()
     classes, after = found.result["classes"], {}
     if found.recalibration:
@@ -432,9 +432,9 @@ _NOT_CLINICAL = frozenset({"laterality", "view", "synthetic"})
 
 _LIMITS = (
     "What was found here holds for patients like these; performance at other hospitals is not known.",
-    "Lesions were outlined by somebody: another reader's outlines give other probabilities.",
-    "Subgroups were not chosen for their size: an interval that holds the value of all patients shows no difference, "
-    "and no equality either.",
+    "Lesions were outlined by a person: another reader's outlines give other probabilities.",
+    "Subgroups were not chosen for their size: an interval that includes the value of all patients shows neither a "
+    "difference nor equality.",
     "Heatmaps were not part of this validation (molsub explain-study tests them).",
 )
 
@@ -469,7 +469,7 @@ def write_page(
         pictures[picture.key] = (picture, picture.write(folder))
         if progress:
             progress(count, len(makers), picture.title)
-    whole = Picture("evaluation", "Curves and confusion matrix", "All patients, the model as it came.", width=1100)
+    whole = Picture("evaluation", "Curves and confusion matrix", "All patients, model as received.", width=1100)
     pictures["evaluation"] = (whole, data_uri(out / "evaluation.png"))
     page = environment().get_template("evaluation.html").render(_content(result, card, tables, pictures))
     write_text(out / "evaluation.html", page)
@@ -501,8 +501,8 @@ def _content(
 
 def _question(result: dict[str, Any]) -> str:
     return (
-        f"Does a model that was trained elsewhere ({get_task(result['task']).title}, from the mammogram before any "
-        "tissue is taken) keep its discrimination and its calibration on this cohort? The model was evaluated, not "
+        f"Does a model that was trained elsewhere ({get_task(result['task']).title}, from the mammogram before "
+        "biopsy) keep its discrimination and its calibration on this cohort? The model was evaluated, not "
         "developed: weights, preprocessing, class order and thresholds are those that came with it."
     )
 
@@ -521,11 +521,11 @@ def _cards(result: dict[str, Any]) -> list[dict[str, str]]:
     own = result["calibration_drift"]["here"]["classes"]
     if result["positive"]:
         part = own[result["positive"]]
-        texts = {"slope": "1 is right; below 1 the probabilities are too extreme.",
-                 "expected_observed": "1 is right; above 1 the class is predicted too often."}  # fmt: skip
+        texts = {"slope": "Ideal is 1; below 1 the probabilities are too extreme.",
+                 "expected_observed": "Ideal is 1; above 1 the class is predicted too often."}  # fmt: skip
         for measure, text in texts.items():
             title, _ = MEASURES[measure]
-            cards.append({"title": title, **_value(part[measure]), "who": "as the model came", "says": text})
+            cards.append({"title": title, **_value(part[measure]), "who": "as received", "says": text})
     else:
         metric = level["metrics"]["accuracy"]
         cards.append({"title": "Accuracy", **_value(metric), "who": who, "says": ""})
@@ -573,7 +573,7 @@ def _evaluation(result: dict[str, Any]) -> Facts:
     change = "none; nothing was fitted on this cohort"
     if fitted:
         where = f"{fitted['patients']} patients with {fitted['fitted_on']}"
-        change = f"{fitted['method']}, fitted on {where}, judged on the rest"
+        change = f"{fitted['method']}, fitted on {where}, tested on the rest"
     return [
         ("Outcome", "the class of the molecular subtype in the cohort table"),
         ("Unit of analysis", "the patient: the mean of the probabilities of all its lesions and views"),

@@ -101,7 +101,7 @@ def _metrics(card: dict[str, Any]) -> Table:
     title, parts = "Metrics per patient", [patient_level(card, part) for part in ("validation", "test")]
     names = list((parts[1] or parts[0]).get("metrics") or {})
     if not names:
-        return Table("metrics", title, why="the bundle came without metrics")
+        return Table("metrics", title, why="the bundle has none")
     rows = [(metric_title(name), *(cell((part.get("metrics") or {}).get(name)) for part in parts)) for name in names]
     counts = (
         f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
@@ -116,23 +116,25 @@ def _calibration(card: dict[str, Any]) -> Table:
     parts = [_stored(card, part) for part in ("validation", "test")]
     title = "Calibration per patient"
     if not any(parts):
-        return Table("calibration", title, why="the bundle came without it")
+        return Table("calibration", title, why="the bundle has none")
     rows: list[tuple[str, ...]] = []
     for name in next(part for part in parts if part)["classes"]:
         rows.append((f"{name} against the rest",))
         rows += measure_rows([part["classes"].get(name) if part else None for part in parts])
     note = f"Of the probabilities {earlier(card)} below." if earlier(card) else ""
-    return Table("calibration", title, note, ("", "Right is", "Validation", "Test set"), tuple(rows))
+    return Table("calibration", title, note, ("", "Ideal", "Validation", "Test set"), tuple(rows))
 
 
 def _thresholds(card: dict[str, Any]) -> Table:
     title, found = "Thresholds, chosen on validation", card.get("thresholds") or []
     if not found:
-        return Table("thresholds", title, why="the bundle came without any")
+        return Table("thresholds", title, why="the bundle has none")
     rows = [(one["rule"].removesuffix(" on validation"), number(one["value"]), number(one["sensitivity"], 2),
              number(one["specificity"], 2), str(known(one.get("patients")))) for one in found]  # fmt: skip
     header = ("Rule", f"Threshold of {found[0]['positive']}", "Sensitivity", "Specificity", "Patients")
-    note = "Sensitivity and specificity are those on validation, where the threshold was chosen: they flatter."
+    note = (
+        "Sensitivity and specificity are those on validation, where the threshold was chosen, and therefore optimistic."
+    )
     if card.get("recalibration"):
         note += " The thresholds were carried over to the recalibrated probabilities."
     return Table("thresholds", title, note, header, tuple(rows))
@@ -150,6 +152,6 @@ def _recalibration(card: dict[str, Any]) -> Table:
     shift = ", ".join(f"{value:+.3f}" for value in change["intercepts"])
     note = (
         f"{change['method']}, fitted on {known(change.get('patients'))} patients ({known(change.get('fitted_on'))}): "
-        f"slope {change['slope']:.3f}, intercepts {shift}; judged on {known(change.get('judged_on'))} others."
+        f"slope {change['slope']:.3f}, intercepts {shift}; tested on {known(change.get('judged_on'))} others."
     )
-    return Table("recalibration", title, note, ("", "Right is", "Before", "After"), tuple(rows))
+    return Table("recalibration", title, note, ("", "Ideal", "Before", "After"), tuple(rows))

@@ -216,7 +216,7 @@ def test_the_page_is_whole_and_names_nobody(found: tuple[ExternalValidation, Pat
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert all(name.startswith("data:") for name in page.resources)
     for words in ("Thresholds of the training, applied here", "not estimable", "TRIPOD+AI", "12f", "centre=A",
-                  "SYNTHETIC", "Recalibration, judged on the patients it was not fitted on"):  # fmt: skip
+                  "SYNTHETIC", "Recalibration, tested on patients not used to fit it"):  # fmt: skip
         assert words in page.text, words
     for file in found[1].rglob("*"):
         assert file.is_dir() or SECRET.encode() not in file.read_bytes(), file.name
