@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, patients_of
+from MolSubCore.cohort.names import IMAGE_ENDINGS, patients_of
 from MolSubCore.cohort.table import Case, first_of, parse_cohort
 from MolSubCore.cohort.table_files import TABLE_ENDINGS
 from MolSubCore.errors import CohortError
 from MolSubCore.files import new_hidden_file, read_json, sha256_file, sweep, write_json, write_text
-from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.imaging.io.content import content_hash, is_dicom
 from MolSubCore.lock import Lock
 from MolSubCore.tasks import parse_subtype
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+    from typing_extensions import Self
 
     from MolSubCore.study.job import StudyJob
     from MolSubCore.training.loop import Event
@@ -24,7 +24,21 @@ def _bar(**options: Any) -> tqdm[None]:
     return tqdm(file=sys.stderr, dynamic_ncols=True, mininterval=interval, **options)
 
 
-class Bar:
+class _Closed:
+    """What a ``with`` closes at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what is shown."""
+        raise NotImplementedError
+
+
+class Bar(_Closed):
     """One progress bar; an instance is the ``progress(done, total, what)`` that library functions call.
 
     Nothing is shown before the first call, so that an error found at once stands alone.
@@ -41,14 +55,6 @@ class Bar:
         self._bar.set_postfix_str(what, refresh=False)
         self._bar.update(done - self._bar.n)
 
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the bar, if there is one."""
         if self._bar is not None:
@@ -56,7 +62,7 @@ class Bar:
             self._bar = None
 
 
-class Bars:
+class Bars(_Closed):
     """One progress bar after another: an instance gives the next one, of a title."""
 
     def __init__(self) -> None:
@@ -67,14 +73,6 @@ class Bars:
         self.close()
         self._bar = Bar(title)
         return self._bar
-
-    def __enter__(self) -> Bars:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the last bar."""

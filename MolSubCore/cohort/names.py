@@ -10,21 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import open_file
 from MolSubCore.imaging.view_text import facts_from_name, is_place
 from MolSubCore.tasks import parse_subtype
 
 #: Endings of mammograms; in folders, DICOM files without an ending are found, too.
 IMAGE_ENDINGS = (".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2")
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as a DICOM file does; false where it cannot be read."""
-    try:
-        with open_file(path) as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _set_of(words: str) -> frozenset[str]:

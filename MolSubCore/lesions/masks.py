@@ -28,6 +28,7 @@ from pydicom.dataset import Dataset
 
 from MolSubCore.errors import ImageError, LesionError, MolSubError, counted, reason_of
 from MolSubCore.files import atomic_path, why_no_file
+from MolSubCore.imaging.io.content import is_dicom
 from MolSubCore.imaging.io.dicom import DicomFile, check_frames, code_of, numbers, open_dicom, read_frames, text
 from MolSubCore.imaging.io.native import native_target
 from MolSubCore.imaging.io.reader import one_line
@@ -789,17 +790,12 @@ def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
     for suffix, kind in _VOLUMES.items():
         if name.endswith(suffix):
             return "mask", *_volume(path, kind, mammogram)
-    if _is_dicom(path):
+    if is_dicom(path):
         return "mask", *read_segmentation(path, mammogram)
     known = ", ".join((*_VOLUMES, *_PICTURES, ".json"))
     raise LesionError(
         path, "is not a lesion file of a known type", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
     )
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _refuse_the_image(path: Path, mammogram: Mammogram) -> None:

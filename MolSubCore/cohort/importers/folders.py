@@ -42,12 +42,13 @@ from MolSubCore.cohort.mask_names import (
     composed,
     stem_of,
 )
-from MolSubCore.cohort.names import IMAGE_ENDINGS, is_dicom, patients_of
+from MolSubCore.cohort.names import IMAGE_ENDINGS, patients_of
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.splits import Split
 from MolSubCore.cohort.table_files import clean_cell, row_list
 from MolSubCore.errors import CohortError, MolSubError, listed
 from MolSubCore.imaging.io import dicom as facts
+from MolSubCore.imaging.io.content import is_dicom
 from MolSubCore.imaging.io.dicom import open_dicom
 from MolSubCore.imaging.io.reader import check_header
 from MolSubCore.imaging.mammogram import is_placeholder

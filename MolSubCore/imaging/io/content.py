@@ -1,4 +1,4 @@
-"""What a file of an image or a lesion holds, as a hash: results are matched by it, never by a path or a time alone.
+"""What a file of an image or a lesion holds: its kind, and a hash; results are matched by it, never by path or time.
 
 Standard library only.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Hashable
 from pathlib import Path
 
-from MolSubCore.files import atomic_path, sha256_file
+from MolSubCore.files import atomic_path, open_file, sha256_file
 from MolSubCore.imaging.io.volume_header import data_beside
 
 #: Nanoseconds after its last change from which on a file's state tells whether it was changed again: file systems
@@ -23,6 +23,15 @@ _SETTLED = 3_000_000_000
 #: Hashes of files by their state, for the life of this process.
 _known: dict[Hashable, str] = {}
 _MOST = 200_000
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as a DICOM file does; false where it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def file_state(path: str | os.PathLike[str]) -> Hashable:

@@ -48,7 +48,7 @@ _SECTIONS = {
     "methods-outcome": "Outcome",
     "methods-data": "Data",
     "methods-preprocessing": "Preprocessing",
-    "methods-split": "Division of the patients",
+    "methods-split": "Data split",
     "methods-model": "Models and training",
     "methods-evaluation": "Evaluation",
     "software": "Software",

@@ -150,7 +150,7 @@ class HeatmapPanel:
         self.ui.stateLabel.text = _("No heatmap yet. They come with a prediction.")
         self.ui.meaningLabel.text = _(
             "Where a change of the layer's activations would change the class's score (Grad-CAM). Each map is "
-            "stretched to its own range: bright can stand for little. It is no evidence of where a tumour is."
+            "stretched to its own range: bright can stand for little. It is not evidence of where a tumour is."
         )
 
     def _show_choices(self) -> None:
