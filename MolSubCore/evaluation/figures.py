@@ -75,11 +75,24 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
 
 
 def draw_curve(axes: Axes, scores: Scores, index: int, **style: Any) -> None:
-    """Draw the ROC curve of one class against the rest; nothing where only one of them is there."""
-    positive = scores.label == index
-    if 0 < positive.sum() < len(positive):
-        false, true, _ = roc_curve(positive, scores.probabilities[:, index])
-        axes.plot(false, true, **style)
+    """Draw the ROC curve of one class against the rest; nothing where only one of them is there.
+
+    Of several folds it is the mean of their sensitivities, weighted by their pairs: the area under it is the AUC of
+    `MolSubCore.statistics.metrics.auc`.
+    """
+    folds = [scores] if scores.fold is None else [scores.select(scores.fold == n) for n in np.unique(scores.fold)]
+    curves, pairs = [], []
+    for part in folds:
+        positive = part.label == index
+        if count := int(positive.sum() * (~positive).sum()):
+            curves.append(roc_curve(positive, part.probabilities[:, index], drop_intermediate=False)[:2])
+            pairs.append(count)
+    if len(curves) == 1:
+        axes.plot(*curves[0], **style)
+    elif curves:
+        false = np.unique(np.concatenate([part for part, _ in curves]))
+        steps = [true[np.searchsorted(part, false, side="right") - 1] for part, true in curves]
+        axes.plot([0, *false], [0, *np.average(steps, axis=0, weights=pairs)], drawstyle="steps-post", **style)
 
 
 def interval_text(metric: dict[str, Any]) -> str:

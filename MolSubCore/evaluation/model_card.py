@@ -102,11 +102,14 @@ def _metrics(card: dict[str, Any]) -> Table:
     names = list((parts[1] or parts[0]).get("metrics") or {})
     if not names:
         return Table("metrics", title, why="the bundle has none")
-    rows = [(metric_title(name), *(cell((part.get("metrics") or {}).get(name)) for part in parts)) for name in names]
+    validation, test = (part.get("metrics") or {} for part in parts)
+    # Validation patients chose the epoch: an interval would claim what it cannot.
+    chosen = {name: metric | {"low": None, "high": None} for name, metric in validation.items()}
+    rows = [(metric_title(name), cell(chosen.get(name)), cell(test.get(name))) for name in names]
     counts = (
         f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )
-    note = "95 % CIs in brackets. Validation results are optimistic because they were used to choose the epoch."
+    note = "95 % CIs in brackets. Validation patients were used to choose the epoch: their figures are optimistic."
     if earlier(card):
         note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
     return Table("metrics", title, note, ("", *counts), tuple(rows))

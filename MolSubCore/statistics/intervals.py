@@ -56,18 +56,23 @@ class Estimate:
 
 
 def multiplicities(
-    patient: NDArray[np.generic], label: NDArray[np.int64], resamples: int, seed: int
+    patient: NDArray[np.generic],
+    label: NDArray[np.int64],
+    resamples: int,
+    seed: int,
+    fold: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """How often each unit is counted in each resample, shape (resamples, N).
 
-    Patients are drawn with replacement within their class, so every resample has as many patients of
+    Patients are drawn with replacement within their class (and fold), so every resample has as many patients of
     each class as the cohort; all units of a patient come together.
     """
     rng = np.random.default_rng(seed)
     first, group = by_appearance(patient)
     drawn = np.zeros((resamples, len(first)))
-    for value in np.unique(label[first]):
-        members = np.flatnonzero(label[first] == value)
+    strata = label[first] if fold is None else fold[first] * (int(label.max()) + 1) + label[first]
+    for value in np.unique(strata):
+        members = np.flatnonzero(strata == value)
         drawn[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
     return drawn[:, group]
 
@@ -84,10 +89,10 @@ def estimates(
     resamples : int
     seed : int
     """
-    weights = multiplicities(scores.patient, scores.label, resamples, seed)
+    weights = multiplicities(scores.patient, scores.label, resamples, seed, scores.fold)
     ones = np.ones((1, len(scores.label)))
-    values = compute(scores.probabilities, scores.label, ones, classes, positive)
-    samples = compute(scores.probabilities, scores.label, weights, classes, positive)
+    units = scores.probabilities, scores.label
+    values, samples = (compute(*units, counts, classes, positive, scores.fold) for counts in (ones, weights))
     shares = all_ratios(scores.label, scores.probabilities.argmax(axis=1), classes, positive)
     result = {}
     for name, value in values.items():

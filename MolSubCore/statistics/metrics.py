@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 RATIOS = ("sensitivity", "specificity", "ppv", "npv")
 
 
-def auc(scores: Floats, positive: Mask, weights: Floats) -> Floats:
+def auc(scores: Floats, positive: Mask, weights: Floats, fold: NDArray[np.int64] | None = None) -> Floats:
     """Area under the ROC curve, ties counting half (Mann-Whitney), for each row of weights.
 
     Parameters
@@ -27,20 +27,31 @@ def auc(scores: Floats, positive: Mask, weights: Floats) -> Floats:
     scores : ndarray, shape (N,)
     positive : ndarray of bool, shape (N,)
     weights : ndarray, shape (R, N)
+    fold : ndarray of int, shape (N,), optional
+        Only pairs within a fold are compared: the mean of the folds' areas, weighted by their pairs. Pairs across folds
+        would compare the scales of two models (Forman and Scholz 2010; Airola et al. 2011).
 
     Returns
     -------
     ndarray, shape (R,)
-        NaN where a row gives no weight to one of the classes.
+        NaN where a row gives no weight to one of the classes, or no fold has both.
     """
+    parts = [np.ones(len(scores), bool)] if fold is None else [fold == number for number in np.unique(fold)]
+    counts = [_won(scores[part], positive[part], weights[:, part]) for part in parts]
+    won, pairs = (np.sum(column, axis=0) for column in zip(*counts, strict=True))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(won / pairs, np.float64)
+
+
+def _won(scores: Floats, positive: Mask, weights: Floats) -> tuple[Floats, Floats]:
+    """Pairs of a positive and a negative unit in which the positive one has the higher score, and all pairs."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) != 0]))
     ordered = weights[:, order]
     gains = np.add.reduceat(ordered * positive[order], starts, axis=1)
     losses = np.add.reduceat(ordered * ~positive[order], starts, axis=1)
     below = np.cumsum(losses, axis=1) - losses / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (gains * below).sum(axis=1) / (gains.sum(axis=1) * losses.sum(axis=1))
+    return (gains * below).sum(axis=1), gains.sum(axis=1) * losses.sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +97,7 @@ def compute(
     weights: Floats,
     classes: Sequence[str],
     positive: str | None,
+    fold: NDArray[np.int64] | None = None,
 ) -> dict[str, Floats]:
     """All metrics for each row of weights.
 
@@ -98,6 +110,8 @@ def compute(
     positive : str or None
         The positive class of a binary task. A unit is called positive when its probability is the
         larger one (threshold 0.5; a tie goes to the class listed first).
+    fold : ndarray of int, shape (N,), optional
+        See `auc`.
 
     Returns
     -------
@@ -110,8 +124,8 @@ def compute(
     shares = {name: ratio.value(weights) for name, ratio in all_ratios(labels, predicted, classes, positive).items()}
     if positive is not None:
         index = list(classes).index(positive)
-        return {"auc": auc(probabilities[:, index], labels == index, weights), **shares}
-    per_class = {f"auc: {name}": auc(probabilities[:, n], labels == n, weights) for n, name in enumerate(classes)}
+        return {"auc": auc(probabilities[:, index], labels == index, weights, fold), **shares}
+    per_class = {f"auc: {name}": auc(probabilities[:, n], labels == n, weights, fold) for n, name in enumerate(classes)}
     everything = {**per_class, **shares}
     macro = {
         f"macro {metric}": _mean_defined([everything[f"{metric}: {name}"] for name in classes])

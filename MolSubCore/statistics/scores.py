@@ -66,6 +66,9 @@ class Scores:
     case : ndarray of int, shape (N,)
     breast : ndarray of str, shape (N,), optional
         Side of the breast, ``L`` or ``R``; empty where it is not known.
+    fold : ndarray of int, shape (N,), optional
+        Number of the model that each row is by, where different patients are by different models: ranks of scores
+        are compared within a model only.
     """
 
     probabilities: NDArray[np.float64]
@@ -73,6 +76,7 @@ class Scores:
     patient: NDArray[np.str_]
     case: NDArray[np.int64]
     breast: NDArray[np.str_] | None = None
+    fold: NDArray[np.int64] | None = None
 
     @cached_property
     def unit(self) -> NDArray[np.str_]:
@@ -92,11 +96,12 @@ class Scores:
     def select(self, rows: NDArray[np.generic]) -> Scores:
         """Some rows, by their positions or a mask."""
         breast = None if self.breast is None else self.breast[rows]
-        return Scores(self.probabilities[rows], self.label[rows], self.patient[rows], self.case[rows], breast)
+        fold = None if self.fold is None else self.fold[rows]
+        return Scores(self.probabilities[rows], self.label[rows], self.patient[rows], self.case[rows], breast, fold)
 
     @classmethod
     def pooled(cls, parts: Sequence[Scores]) -> Scores:
-        """All rows of several."""
+        """All rows of several, each by a model of its own: the folds of a cross-validation."""
         breasts = [part.breast for part in parts if part.breast is not None]
         return cls(
             np.concatenate([part.probabilities for part in parts]),
@@ -104,6 +109,7 @@ class Scores:
             np.concatenate([part.patient for part in parts]),
             np.concatenate([part.case for part in parts]),
             np.concatenate(breasts) if len(breasts) == len(parts) else None,
+            np.repeat(np.arange(len(parts)), [len(part.label) for part in parts]),
         )
 
     def per_image(self) -> Scores:
@@ -123,7 +129,8 @@ class Scores:
         np.add.at(sums, group, self.probabilities)
         mean = sums / np.bincount(group)[:, None]
         breast = None if self.breast is None else self.breast[first]
-        return Scores(mean, self.label[first], self.patient[first], self.case[first], breast)
+        fold = None if self.fold is None else self.fold[first]
+        return Scores(mean, self.label[first], self.patient[first], self.case[first], breast, fold)
 
 
 def by_appearance(keys: NDArray[np.generic] | Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -75,7 +75,7 @@ class RunResult:
 
     @cached_property
     def out_of_fold(self) -> Scores:
-        """One row per validation patient, each by the model that did not train on it; folds pooled."""
+        """One row per validation patient, each by the model that did not train on it."""
         return Validation(tuple(self.validation.values())).scores()
 
 

@@ -57,6 +57,18 @@ def area(table: pd.DataFrame) -> float:
     return float(np.mean([roc_auc_score(label == n, shares[:, n]) for n in range(shares.shape[1])]))
 
 
+def fold_area(tables: list[pd.DataFrame]) -> float:
+    """The same over patients of several folds: pairs of one fold only."""
+    parts = [(part.drop(columns="label").to_numpy(), part["label"].astype(int).to_numpy()) for part in tables]
+    count = parts[0][0].shape[1]
+    means = []
+    for n in [1] if count == 2 else range(count):
+        areas = [roc_auc_score(label == n, shares[:, n]) for shares, label in parts]
+        pairs = [(label == n).sum() * (label != n).sum() for _, label in parts]
+        means.append(np.average(areas, weights=pairs))
+    return float(np.mean(means))
+
+
 def hits(table: pd.DataFrame) -> np.ndarray:
     """Whether each patient's likeliest class is the true one."""
     return np.asarray(table.drop(columns="label").to_numpy().argmax(axis=1) == table["label"].astype(int))

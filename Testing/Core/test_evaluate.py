@@ -15,8 +15,10 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.__main__ import main
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
+from MolSubCore.evaluation.figures import draw_curve
 from MolSubCore.files import read_json, write_json
-from MolSubCore.statistics.scores import Predictions, write_predictions
+from MolSubCore.statistics.metrics import auc
+from MolSubCore.statistics.scores import Predictions, Scores, write_predictions
 from MolSubCore.tasks import TASKS
 
 Row = tuple[str, int, str, int, list[float]]  # patient, image, lesion, label, probabilities
@@ -114,9 +116,9 @@ def test_validation_by_hand(evaluated: tuple[Path, dict[str, Any], str]) -> None
     spread = found["over_folds"]["patient"]["auc"]
     assert (spread["mean"], spread["sd"], spread["folds"]) == pytest.approx((0.625, 0.25 / np.sqrt(2), 2))
     assert "no confidence interval" in found["over_folds"]["note"]
-    # All seven: 0.9, 0.6, 0.8 against 0.2, 0.95, 0.7, 0.1: 3 + 2 + 3 of 12 pairs.
+    # Pairs within a fold: 1 of 2 and 3 of 4.
     pooled = found["out_of_fold"]["patient"]
-    assert values(pooled)["auc"] == pytest.approx(8 / 12)
+    assert values(pooled)["auc"] == pytest.approx(4 / 6)
     assert pooled["confusion"] == [[2, 2], [0, 3]]
     assert found["prevalence"]["validation"]["patients"] == {"non-TN": 4, "TN": 3}
 
@@ -214,3 +216,19 @@ def test_predictions_of_another_task_are_refused(run: Path) -> None:
 def test_resamples_are_at_least_one(run: Path, resamples: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--resamples", str(resamples)]) == 2
     assert f"{resamples}, expected" in capsys.readouterr().err
+
+
+def test_the_curve_of_several_folds_has_the_auc_for_its_area() -> None:
+    rng, label = np.random.default_rng(1), np.array([0, 1, 1, 0, 0, 1, 0, 0])
+    parts = []
+    for fold in range(3):
+        share = np.clip(0.2 * label + 0.2 * fold + rng.uniform(0, 0.3, 8), 0, 1)
+        names = np.array([f"{fold}-{n}" for n in range(8)])
+        parts.append(Scores(np.stack([1 - share, share], axis=1), label, names, np.arange(8) + 8 * fold))
+    scores = Scores.pooled(parts)
+    axes = Figure().subplots()
+    draw_curve(axes, scores, 1)
+    false, true = axes.lines[0].get_data()
+    area = np.sum(np.diff(false) * true[:-1])
+    weights = np.ones((1, 24))
+    assert area == pytest.approx(auc(scores.probabilities[:, 1], scores.label == 1, weights, scores.fold)[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -266,3 +268,39 @@ def test_coverage(counts: tuple[int, int], shift: float) -> None:
                 held[unit, name] += estimate.low <= value <= estimate.high
     shares = {key: count / times for key, count in held.items()}
     assert all(0.92 <= share <= 0.985 for share in shares.values()), shares
+
+
+def fold_scores(rng: np.random.Generator, offsets: tuple[float, ...], patients: int, shift: float) -> Scores:
+    """Validation patients of as many folds, 30 % positive; the log-odds of each fold's model have its own offset."""
+    folds = []
+    for number, offset in enumerate(offsets):
+        label = (np.arange(patients) % 10 < 3).astype(np.int64)
+        share = 1 / (1 + np.exp(-(shift * label + rng.normal(size=patients) + offset)))
+        names = np.array([f"S{number}-{n}" for n in range(patients)])
+        folds.append(Scores(np.stack([1 - share, share], axis=1), label, names, np.arange(patients) + 1000 * number))
+    return Scores.pooled(folds)
+
+
+def test_an_auc_out_of_fold_counts_pairs_of_one_fold_by_hand() -> None:
+    scores = fold_scores(np.random.default_rng(3), (-2.0, 0.0, 2.0), 12, 1.0)
+    won = pairs = 0.0
+    for one in np.flatnonzero(scores.label == 1):
+        for other in np.flatnonzero((scores.label == 0) & (np.arange(36) // 12 == one // 12)):
+            first, second = scores.probabilities[[one, other], 1]
+            won, pairs = won + (first > second) + (first == second) / 2, pairs + 1
+    found = estimates(scores.per_patient(), BINARY, "TN", resamples=50)["auc"].value
+    assert found == pytest.approx(won / pairs)
+    assert found != pytest.approx(estimates(replace(scores, fold=None), BINARY, "TN", resamples=50)["auc"].value)
+
+
+def test_an_auc_out_of_fold_is_that_of_the_models_whatever_their_offsets() -> None:
+    """True AUC of normal scores 1.19 apart: 0.80. Pairs across folds, 1 apart in offset, would give 0.74."""
+    rng, true = np.random.default_rng(0), stats.norm.cdf(1.19 / 2**0.5)
+    covered, values = 0, []
+    for _ in range(200):
+        scores = fold_scores(rng, tuple(rng.normal(size=5)), 40, 1.19)
+        found = estimates(scores, BINARY, "TN", resamples=200)["auc"]
+        covered += found.low <= true <= found.high
+        values.append(found.value)
+    assert np.mean(values) == pytest.approx(true, abs=0.01)
+    assert 0.90 <= covered / 200 <= 0.99

@@ -11,7 +11,17 @@ from fake_study import make_fake_study
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_curve
 from statsmodels.stats.multitest import multipletests
-from study_numbers import area, csv_rows, csv_value, ensemble_table, fold_table, hits, per_patient, pooled_table
+from study_numbers import (
+    area,
+    csv_rows,
+    csv_value,
+    ensemble_table,
+    fold_area,
+    fold_table,
+    hits,
+    per_patient,
+    pooled_table,
+)
 
 from MolSubCore.study.page.report import calibrate_all, compare_all, make_tables, write_tables
 from MolSubCore.study.results import StudyResults, read_study
@@ -42,12 +52,12 @@ def test_performance_from_the_predictions(study: StudyResults, task: str) -> Non
     run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / table_of(task)
     name = "macro auc" if task == "subtype5" else "auc"
     ours = {"source": "this study", "task": task, "model": MAIN, "metric": name}
-    test, pooled = ensemble_table(run, FOLDS), pooled_table(run, FOLDS)
+    test = ensemble_table(run, FOLDS)
     validation = [area(fold_table(run, fold)) for fold in range(1, FOLDS + 1)]
     on_test = [area(fold_table(run, fold, "test_predictions")) for fold in range(1, FOLDS + 1)]
     best = int(np.argmax(validation)) + 1
     expected = {
-        ("validation", "out of fold"): area(pooled),
+        ("validation", "out of fold"): fold_area([fold_table(run, fold) for fold in range(1, FOLDS + 1)]),
         ("test", "ensemble"): area(test),
         ("validation", f"best fold {best}"): max(validation),
         ("test", f"best fold {best}"): on_test[best - 1],
@@ -104,24 +114,24 @@ def expected_pairs(file: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("file", ["supplementary-3", "supplementary-4", "fusions"])
 def test_comparisons_by_hand(study: StudyResults, file: str) -> None:
     for task in ("tn", "subtype5"):
-        for part, tabulate in (("test", ensemble_table), ("validation", pooled_table)):
-            rows = csv_rows(study.folder / "results" / f"{file}.csv", task=task, set=part)
-            assert [row["second"] for row in rows] == expected_pairs(file)[MAIN]
-            for row in rows:
-                one, two = (
-                    tabulate(study.folder / "runs" / f"{task}--{row[side]}", FOLDS).sort_index()
-                    for side in ("first", "second")
-                )
-                difference = area(one) - area(two)
-                assert float(row["auc difference"]) == pytest.approx(difference)
-                assert float(row["auc low"]) <= difference <= float(row["auc high"])
-                first, second = hits(one), hits(two)
-                only = int((first & ~second).sum()), int((second & ~first).sum())
-                assert (int(row["accuracy only first"]), int(row["accuracy only second"])) == only
-                assert float(row["accuracy difference"]) == pytest.approx(first.mean() - second.mean())
-                exact = binomtest(only[0], sum(only), 0.5).pvalue if sum(only) else 1.0
-                assert float(row["accuracy p exact"]) == pytest.approx(exact)
-                assert int(row["patients"]) == len(one)
+        rows = csv_rows(study.folder / "results" / f"{file}.csv", task=task)
+        assert [row["second"] for row in rows] == expected_pairs(file)[MAIN]
+        assert {row["set"] for row in rows} == {"test"}  # validation patients chose the epochs
+        for row in rows:
+            one, two = (
+                ensemble_table(study.folder / "runs" / f"{task}--{row[side]}", FOLDS).sort_index()
+                for side in ("first", "second")
+            )
+            difference = area(one) - area(two)
+            assert float(row["auc difference"]) == pytest.approx(difference)
+            assert float(row["auc low"]) <= difference <= float(row["auc high"])
+            first, second = hits(one), hits(two)
+            only = int((first & ~second).sum()), int((second & ~first).sum())
+            assert (int(row["accuracy only first"]), int(row["accuracy only second"])) == only
+            assert float(row["accuracy difference"]) == pytest.approx(first.mean() - second.mean())
+            exact = binomtest(only[0], sum(only), 0.5).pvalue if sum(only) else 1.0
+            assert float(row["accuracy p exact"]) == pytest.approx(exact)
+            assert int(row["patients"]) == len(one)
 
 
 def test_p_values_are_adjusted_over_both_supplements(study: StudyResults) -> None:

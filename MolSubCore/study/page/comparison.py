@@ -12,16 +12,10 @@ from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.report.items import Picture, Record, Table, fusion_title, model_title, new_figure
 from MolSubCore.report.page import interval
 from MolSubCore.statistics.comparison import ModelComparison, compare_models
-from MolSubCore.statistics.scores import Scores
 from MolSubCore.study.page.tables import absence
 from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
 from MolSubCore.training.run_files import FUSION
-
-_PARTS: dict[str, Callable[[RunResult], Scores]] = {
-    "test": lambda run: run.ensemble.per_patient(),
-    "validation": lambda run: run.out_of_fold.per_patient(),
-}
 
 _HEADER = ("Model", "AUC", "difference (95 %)", "p, DeLong", "adjusted",
            "accuracy", "difference (95 %)", "p, McNemar", "adjusted", "mid-p")  # fmt: skip
@@ -29,24 +23,22 @@ _HEADER = ("Model", "AUC", "difference (95 %)", "p, DeLong", "adjusted",
 _NOTE = (
     "Test set, per patient, ensembles of the folds. Difference: {first} minus the other, so above 0 {first} does "
     "better. AUC: DeLong, paired (several classes: the macro mean); accuracy: McNemar, exact and mid-p, interval "
-    "of Bonett and Price. Adjusted: Holm, over {family}, AUCs and accuracies each by themselves. The csv also has "
-    "validation, out of fold."
+    "of Bonett and Price. Adjusted: Holm, over {family}, AUCs and accuracies each by themselves."
 )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models of one task on one set; `of` is how many comparisons the p-values are adjusted for."""
+    """Two models of one task on the test set; `of` is how many comparisons the p-values are adjusted for."""
 
     task: str
-    part: str
     found: ModelComparison
     of: int
 
     def record(self) -> Record:
         """A row of the csv."""
         auc, accuracy = self.found.auc, self.found.accuracy
-        row = {"task": self.task, "set": self.part, "first": self.found.first, "second": self.found.second,
+        row = {"task": self.task, "set": "test", "first": self.found.first, "second": self.found.second,
                "patients": self.found.patients}  # fmt: skip
         for name in ("first", "second", "value", "low", "high", "p", "method"):
             row[f"auc {name}" if name != "value" else "auc difference"] = getattr(auc, name) if auc else None
@@ -59,7 +51,7 @@ class Comparison:
 
 
 def compare_all(results: StudyResults) -> tuple[Comparison, ...]:
-    """The main model with every other architecture and baseline, task by task, on both sets."""
+    """The main model with every other architecture and baseline, task by task."""
     found: list[Comparison] = []
     for task in results.tasks:
         runs = {model: run for model, run in results.of_task(task).items() if FUSION not in model}
@@ -83,14 +75,11 @@ def compare_fusions(results: StudyResults) -> tuple[Comparison, ...]:
 def _compare(task: str, runs: dict[str, RunResult], reference: str) -> Iterable[Comparison]:
     """The reference with the others on the same patients; a run of other patients cannot be compared."""
     first = runs[reference]
-    for part, scores_of in _PARTS.items():
-        scores = {model: scores_of(run) for model, run in runs.items()}
-        own = scores[reference]
-        same = {
-            model: part for model, part in scores.items() if set(part.patient.tolist()) == set(own.patient.tolist())
-        }
-        for one in compare_models(same, first.classes, first.positive, reference=reference):
-            yield Comparison(task, part, one, len(same) - 1)
+    scores = {model: run.ensemble.per_patient() for model, run in runs.items()}
+    own = set(scores[reference].patient.tolist())
+    same = {model: part for model, part in scores.items() if set(part.patient.tolist()) == own}
+    for one in compare_models(same, first.classes, first.positive, reference=reference):
+        yield Comparison(task, one, len(same) - 1)
 
 
 def is_variant(model: str) -> bool:
@@ -140,7 +129,7 @@ def _why(results: StudyResults, variants: bool) -> str:
 def _task_rows(
     results: StudyResults, comparisons: Iterable[Comparison], task: str, name: Callable[[str], str]
 ) -> Iterable[tuple[str, ...]]:
-    own = [one for one in comparisons if one.task == task and one.part == "test"]
+    own = [one for one in comparisons if one.task == task]
     for place, one in enumerate(own):
         auc, accuracy = one.found.auc, one.found.accuracy
         if place == 0:
@@ -158,7 +147,7 @@ def _task_rows(
 
 
 def forest(results: StudyResults, comparisons: Iterable[Comparison], key: str, *, variants: bool) -> Picture:
-    """Differences of AUC and accuracy with their intervals, validation faint beside the test set."""
+    """Differences of AUC and accuracy with their intervals."""
     chosen = [one for one in comparisons if is_variant(one.found.second) == variants]
     title = _title(results, variants)
     if not chosen:
@@ -177,32 +166,23 @@ def forest(results: StudyResults, comparisons: Iterable[Comparison], key: str, *
     axes[0].set_yticks(range(len(lines)), labels, fontsize=9)
     for (_, model), label in zip(lines, axes[0].get_yticklabels(), strict=True):
         label.set_fontweight("normal" if model else "bold")
-    caption = (
-        "Filled: test set with its 95 % CI and the p-value adjusted by Holm; hollow: validation, out of fold. "
-        "AUC: DeLong, paired; accuracy: McNemar, exact. Per patient."
-    )
+    caption = "Test set, 95 % CI, p-value adjusted by Holm. AUC: DeLong, paired; accuracy: McNemar, exact. Per patient."
     return Picture(f"{key}-forest", title, caption, figure)
 
 
 def _panel(axes: Axes, comparisons: list[Comparison], lines: list[tuple[str, str]], what: str) -> None:
     axes.axvline(0, color="#9aa3ad", linewidth=1)
-    found = {(one.task, one.found.second, one.part): one.found for one in comparisons}
-    for place, (task, model) in enumerate(lines):
-        for part, offset, colour in (("validation", 0.2, "#9aa3ad"), ("test", -0.1, COLOURS[0])):
-            one = found.get((task, model, part))
-            entry = getattr(one, what) if one else None
-            if one is None or entry is None:
-                continue
-            test = part == "test"
-            axes.plot([entry.low, entry.high], [place + offset] * 2, color=colour, linewidth=2.4 if test else 1.2)
-            fill = colour if test else "white"
-            axes.plot(
-                entry.value, place + offset, "o", color=colour, markersize=6 if test else 4.5, markerfacecolor=fill
-            )
-            if test:
-                p = one.p_auc_adjusted if what == "auc" else one.p_accuracy_adjusted
-                text = f"{interval(entry.value, entry.low, entry.high, 2)}, p {p_text(p)}"
-                axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    found = {(one.task, one.found.second): one.found for one in comparisons}
+    for place, line in enumerate(lines):
+        one = found.get(line)
+        entry = getattr(one, what) if one else None
+        if one is None or entry is None:
+            continue
+        axes.plot([entry.low, entry.high], [place, place], color=COLOURS[0], linewidth=2.4)
+        axes.plot(entry.value, place, "o", color=COLOURS[0], markersize=6)
+        p = one.p_auc_adjusted if what == "auc" else one.p_accuracy_adjusted
+        text = f"{interval(entry.value, entry.low, entry.high, 2)}, p {p_text(p)}"
+        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

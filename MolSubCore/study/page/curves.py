@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.figures import COLOURS, draw_confusion, draw_curve
 from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
-from MolSubCore.report.page import interval
+from MolSubCore.report.page import interval, number
 from MolSubCore.statistics.delong import patient_auc
 from MolSubCore.statistics.scores import Predictions, ensemble
 from MolSubCore.study.page.published import published, published_caption
@@ -45,17 +46,25 @@ def binary_roc(results: StudyResults) -> Picture:
             ("ensemble", "test", run.ensemble.per_patient(), COLOURS[0], 2.4),
         ):
             entry, counts = metrics[name]["auc"], run.evaluation["prevalence"][part]["patients"]
-            text = f"{part}, AUC {interval(entry['value'], entry['low'], entry['high'], 2)}\n"
+            text = f"{part}, AUC {_area(entry, part)}\n"
             text += f"{sum(counts.values())} patients, {counts[run.positive]} {run.positive}"
             draw_curve(axes, scores, index, color=colour, linewidth=width, label=text)
         axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95, labelspacing=0.8)
         value = published()["tasks"][task]["test"]["auc"]["value"]
         axes.text(0.02, 0.985, f"published (other cohort): {value:.3f}", va="top", fontsize=8, color="#7a5a1e")
     caption = (
-        "Per patient. Blue: test set, ensemble of the folds; grey: validation, out of fold (folds pooled). AUC with "
+        "Per patient. Blue: test set, ensemble of the folds; grey: validation, out of fold (mean of the folds' curves, "
+        "weighted by their pairs of patients; used to choose the epoch, so without interval). AUC with "
         f"its 95 % CI over patients. {published_caption(list(BINARY))}"
     )
     return Picture("figure-2", title, caption, figure)
+
+
+def _area(metric: dict[str, Any], part: str) -> str:
+    """An AUC, on the test set with its interval: validation patients chose the epoch."""
+    if part == "validation":
+        return number(metric["value"], 2)
+    return interval(metric["value"], metric["low"], metric["high"], 2)
 
 
 def many(results: StudyResults) -> str:
@@ -80,13 +89,13 @@ def class_roc(results: StudyResults) -> Picture:
         metrics, counts = levels(run)[choice], run.evaluation["prevalence"][part]["patients"]
         for index, label in enumerate(run.classes):
             entry = metrics[f"auc: {label}"]
-            text = f"{label} ({counts[label]}): {interval(entry['value'], entry['low'], entry['high'], 2)}"
+            text = f"{label} ({counts[label]}): {_area(entry, part)}"
             draw_curve(axes, scores, index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=text)
         entry = metrics["macro auc"]
-        axes.plot([], [], " ", label=f"macro mean: {interval(entry['value'], entry['low'], entry['high'], 2)}")
+        axes.plot([], [], " ", label=f"macro mean: {_area(entry, part)}")
         axes.set_title(f"{name}: {sum(counts.values())} patients", loc="left", fontsize=11)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95, title="class (patients): AUC", title_fontsize=8)
-    caption = "Per patient, AUC with its 95 % CI."
+    caption = "Per patient, AUC with its 95 % CI; validation, used to choose the epoch, without."
     if printed := published()["tasks"].get(task):
         classes = ", ".join(f"{name} {value:.2f}" for name, value in printed["class_auc"].items())
         caption += f" {published_caption([task])} Its classes, as far as the text gives them: {classes}."

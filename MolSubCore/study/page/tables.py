@@ -9,7 +9,7 @@ import numpy as np
 
 from MolSubCore.errors import counted
 from MolSubCore.report.items import Record, Table, fusion_title, model_title
-from MolSubCore.report.page import interval
+from MolSubCore.report.page import interval, number
 from MolSubCore.statistics.metrics import metric_title
 from MolSubCore.study.page.published import published, published_text
 from MolSubCore.study.results import RunResult, StudyResults
@@ -21,14 +21,18 @@ METRICS = ("auc", "accuracy", "sensitivity", "specificity", "ppv", "npv")
 
 _HEADER = ("", "out of fold", "folds, mean ± SD", "best fold",
            "ensemble", "folds, mean ± SD", "best fold", "validation", "test")  # fmt: skip
-_GROUPS = (("", 1), ("Validation", 3), ("Test", 3), ("Published, another cohort", 2))
+_GROUPS = (("", 1), ("Validation (used to choose the epoch)", 3), ("Test", 3), ("Published, another cohort", 2))
+
+#: Of figures of patients that chose the epoch.
+_NO_INTERVAL: Record = {"low": None, "high": None, "interval": "none: used to choose the epoch"}
 
 _NOTE = (
     "Per patient: the mean of the probabilities of all lesions and views; in brackets 95 % CIs. Out of fold: "
-    "every validation patient by the model that did not train on it. Ensemble: the mean of all folds' probabilities. "
-    "Folds share training patients, so their SD gives no confidence interval. Best fold: the one with the highest "
-    "validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the larger "
-    "probability (0.5)."
+    "every validation patient by the model that did not train on it, patients of different folds not compared with "
+    "each other; these patients chose the epoch, so there is no interval. Ensemble: the mean of all folds' "
+    "probabilities. Folds share training patients, so their SD gives no confidence interval. Best fold: the one with "
+    "the highest validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the "
+    "larger probability (0.5)."
 )
 
 
@@ -139,9 +143,8 @@ def over_folds(run: RunResult, part: str, metric: str) -> tuple[float | None, fl
 def _row(run: RunResult, metric: str) -> tuple[str, ...]:
     found = levels(run)
 
-    def estimate(name: str) -> str:
-        entry = found[name][metric]
-        return interval(entry["value"], entry["low"], entry["high"])
+    entry = found["ensemble"][metric]
+    ensemble = interval(entry["value"], entry["low"], entry["high"])
 
     def chosen(name: str) -> str:
         value = found[name][metric]["value"]
@@ -149,11 +152,11 @@ def _row(run: RunResult, metric: str) -> tuple[str, ...]:
 
     published_test = published_text(run.task, "test", metric)
     if metric.endswith("auc") and published_test:
-        entry = published()["tasks"][run.task]
-        published_test += f"; folds {entry['mean_auc']:.4f} ± {entry['sd_auc']:.4f}"
+        printed = published()["tasks"][run.task]
+        published_test += f"; folds {printed['mean_auc']:.4f} ± {printed['sd_auc']:.4f}"
     return (
-        metric_title(metric), estimate("out of fold"), _spread(*over_folds(run, "validation", metric)),
-        chosen("best fold, validation"), estimate("ensemble"), _spread(*over_folds(run, "test", metric)),
+        metric_title(metric), chosen("out of fold"), _spread(*over_folds(run, "validation", metric)),
+        chosen("best fold, validation"), ensemble, _spread(*over_folds(run, "test", metric)),
         chosen("best fold, test"), published_text(run.task, "validation", metric), published_test,
     )  # fmt: skip
 
@@ -176,8 +179,9 @@ def _records(run: RunResult) -> Iterator[Record]:
             yield {
                 **shared,
                 "choice": choice.partition(",")[0] + (f" {run.evaluation['best_fold']}" if "best" in choice else ""),
-                "metric": metric, "value": entry["value"], "low": entry["low"], "high": entry["high"],
-                "interval": entry["method"],
+                "metric": metric, "value": entry["value"],
+                **(_NO_INTERVAL if part == "validation" else
+                   {"low": entry["low"], "high": entry["high"], "interval": entry["method"]}),
                 "patients": None if choice == "best fold, validation" else sum(patients.values()),
                 "positives": None if choice == "best fold, validation" else patients.get(run.positive),
             }  # fmt: skip
@@ -221,8 +225,9 @@ def models_table(results: StudyResults) -> Table:
         rows.append(tuple(cells))
     groups = (("", 1), *((get_task(task).title, 2) for task in results.tasks))
     note = (
-        "AUC (95 % CI), per patient; several classes: macro mean of each against the rest. Validation: out "
-        "of fold; test: ensemble of the folds. Indented: fusions of the model above, on the same patients."
+        "AUC, per patient; several classes: macro mean of each against the rest. Validation: out of fold, used to "
+        "choose the epoch; test: ensemble of the folds, with 95 % CIs. Indented: fusions of the model above, on the "
+        "same patients."
     )
     return Table("models", title, note, tuple(header), tuple(rows), groups, records=records)
 
@@ -234,8 +239,8 @@ def auc_name(run: RunResult) -> str:
 
 def _auc_cells(run: RunResult) -> list[str]:
     found = levels(run)
-    entries = [found[name][auc_name(run)] for name in ("out of fold", "ensemble")]
-    return [interval(entry["value"], entry["low"], entry["high"], 2) for entry in entries]
+    validation, test = (found[name][auc_name(run)] for name in ("out of fold", "ensemble"))
+    return [number(validation["value"], 2), interval(test["value"], test["low"], test["high"], 2)]
 
 
 def _auc_records(run: RunResult) -> Iterator[Record]:
@@ -243,5 +248,6 @@ def _auc_records(run: RunResult) -> Iterator[Record]:
         entry = levels(run)[name][auc_name(run)]
         patients = sum(run.evaluation["prevalence"][part]["patients"].values())
         yield {"task": run.task, "model": run.model, "base": run.base if FUSION in run.model else "", "set": part,
-               "choice": name, "metric": auc_name(run), "value": entry["value"], "low": entry["low"],
-               "high": entry["high"], "patients": patients}  # fmt: skip
+               "choice": name, "metric": auc_name(run), "value": entry["value"],
+               **(_NO_INTERVAL if part == "validation" else {"low": entry["low"], "high": entry["high"]}),
+               "patients": patients}  # fmt: skip

@@ -77,17 +77,16 @@ def _extremes(run: RunResult) -> str:
 
 def comparison_summary(results: StudyResults, comparisons: tuple[Comparison, ...]) -> str:
     """How the main model stands to the others, counted."""
-    test = [one for one in comparisons if one.part == "test"]
-    if not test:
+    if not comparisons:
         return "There is no other finished model to compare with."
-    known_p = [(one.found.auc, one.found.p_auc_adjusted) for one in test if one.found.auc]
+    known_p = [(one.found.auc, one.found.p_auc_adjusted) for one in comparisons if one.found.auc]
     better = sum(1 for auc, p in known_p if p is not None and p < 0.05 and auc.value > 0)
     worse = sum(1 for auc, p in known_p if p is not None and p < 0.05 and auc.value < 0)
-    rest = len(test) - better - worse
-    models = "; ".join(model_title(name) for name in dict.fromkeys(one.found.second for one in test))
+    rest = len(comparisons) - better - worse
+    models = "; ".join(model_title(name) for name in dict.fromkeys(one.found.second for one in comparisons))
     return (
-        f"{model_title(results.main)} was compared on the test set with {models}: {len(test)} comparisons of AUC, "
-        f"p-values adjusted by Holm within each task. It was better in {better}, worse in {worse}; in {rest} no "
+        f"{model_title(results.main)} was compared on the test set with {models}: {len(comparisons)} comparisons of "
+        f"AUC, p-values adjusted by Holm within each task. It was better in {better}, worse in {worse}; in {rest} no "
         "difference was shown, which does not mean that there is none."
     )
 
@@ -236,8 +235,8 @@ def evaluation_facts(results: StudyResults) -> Facts:
 _FEW = 30
 
 _ALWAYS = (
-    "The best epoch is chosen on validation, so validation figures are a little too good; the best fold's still more.",
-    "Out of fold figures pool the probabilities of models that were trained on different patients.",
+    "Validation patients chose the epoch: their figures are optimistic, the best fold's most, and have no intervals.",
+    "Out of fold, each patient is predicted by a model trained on others; AUCs compare patients of one fold only.",
     "Temperatures and thresholds are fitted on single models' validation, and applied to the ensemble of all folds.",
     "P-values are adjusted within a task, not over tasks. One above 0.05 does not show that models are equal.",
     "Heatmaps show where a score reacts, not why, and methods of this kind have failed tests of their faithfulness.",
