@@ -114,7 +114,7 @@ def check_cohort(
             sightings.append(sighting_of(case, mammogram, lesions))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][maker_name(mammogram.manufacturer)] += 1
-            counters["Views"][mammogram.view or "unknown"] += 1
+            counters["Views"][mammogram.view or case.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
         if progress:
             progress(number, len(cohort.cases), "")

@@ -36,6 +36,16 @@ LESIONS = _names("""
     lasion_id lasion_nr laesion_id laesion_nr
 """)
 VAGUE_LESIONS = _names("lesion lesions lasion laesion lesione herd")
+#: The same where it is not said plainly: such a column is not read, but told.
+_PERHAPS_LESIONS = _names(
+    "roi roi_id roi_no roi_nr roi_number annotation_id mass mass_id mass_no tumor tumour tumor_id"
+)
+#: Columns that tell a patient's exams apart.
+_EXAMS = re.compile(
+    r"(?:study|exam|examination|visit|time_?point|scan|acquisition|session|untersuchung|termin)"
+    r"(?:_?(?:date|id|uid|no|nr|number|instance_?uid|datum))?|accession(?:_?(?:no|nr|number))?|(?:date|datum)(?:_of)?_?"
+    r"(?:study|exam|examination|visit|scan|untersuchung)?|untersuchungsdatum|aufnahmedatum"
+)
 _LESION_ID = re.compile(r"(?:lesion|l|nr|no)?[\s_.#-]*(?:\d{1,3}(?:\.0+)?[a-z]?|[a-z])", re.IGNORECASE)
 #: Of ids of one lesion in several spellings.
 SAME_LESIONS = "the lesion ids of {} differ only in capitals or leading zeros; read as one lesion"
@@ -144,6 +154,10 @@ def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Ite
             continue
         meaning = _meaning(own)
         cells = [cell for _, cell in told]
+        if own in _PERHAPS_LESIONS and len(set(cells)) > 1 and all(is_lesion_id(cell) for cell in cells):
+            text = f"looks like numbers of lesions in {row_list(n for n, _ in told)}, but was not read"
+            yield name, f"{text}; name the column lesion_id if it is"
+            continue
         if all(_IMAGE_FILE.fullmatch(cell) for cell in cells):
             meaning = meaning or "an image or a lesion"
         elif meaning in ("an image", "a lesion"):
@@ -210,6 +224,11 @@ def _status(cell: str, *, signs: bool, her2: bool) -> bool | None:
     share = re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*%", cell)
     number = float(share[1].replace(",", ".")) if share and not her2 else 0.5
     return None if 0 < number < 1 else number >= 1
+
+
+def tells_exams(column: str) -> bool:
+    """Whether a column tells a patient's exams apart, by a date, a number or a name."""
+    return _EXAMS.fullmatch(plain(column)) is not None
 
 
 def of_patients(column: str) -> bool:

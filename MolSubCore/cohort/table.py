@@ -6,8 +6,9 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -338,7 +339,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         notes.append(Problem(None, "patient_id", text, 9))
     notes += [note for case in cases for note in case.doubtful_facts()[1]]
     notes += [*_unread(cases), *_contradicting(cases), *_other_receptors(cases)]
-    notes += _same_lesions(cases)
+    notes += [*_same_lesions(cases), *_several_exams(cases), *_with_suffix(cases)]
     # A table with HER2+/HR+ itself separates these from Luminal B.
     if need_subtype and her2_open and not any(case.subtype is Subtype.HER2_HR_POSITIVE for case in cases):
         text = (
@@ -568,6 +569,68 @@ def _alike(cases: Sequence[Case]) -> list[Problem]:
         return []
     text = f"ids of {row_list(rows)} differ only in capitals, separators, look-alike letters or leading zeros"
     return [Problem(None, "patient_id", f"{text}; give one patient one id", 9)]
+
+
+#: What stands at the end of ids that are of one woman's breasts or exams.
+_SUFFIX = re.compile(
+    r"(?P<stem>.*[^\W_])[\s_.\-]+(?:(?P<side>l|r|li|re|left|right|links|rechts)|(?P<exam>(?:t|v|visit|exam|scan|bl|fu)[\s_]?"
+    r"\d|pre|post|baseline|follow[\s_-]?up)|(?P<year>(?:19|20)\d\d))",
+    re.IGNORECASE,
+)
+
+
+def _with_suffix(cases: Sequence[Case]) -> list[Problem]:
+    """Patients whose ids differ only in a side or an exam at their end: one woman under two ids leaks."""
+    groups: dict[tuple[str, str], dict[str, int]] = {}
+    for case in cases:
+        if not (found := _SUFFIX.fullmatch(case.patient_id)):
+            continue
+        kind = next(name for name in ("side", "exam", "year") if found[name])
+        if kind == "year" and len(re.sub(r"\D", "", found["stem"])) == len(found["stem"]) < 6:
+            continue  # a number within a year
+        groups.setdefault((kind, found["stem"].casefold()), {}).setdefault(case.patient_id, case.row)
+    told = {"side": "a side", "exam": "an exam", "year": "a year"}
+    notes = []
+    for kind, what in told.items():
+        rows = [row for (own, _), ids in groups.items() if own == kind and len(ids) > 1 for row in ids.values()]
+        if rows:
+            text = (
+                f"ids of {row_list(rows)} differ only in {what} at their end; if one woman has several, give her one id"
+            )
+            notes.append(Problem(None, "patient_id", text, 9))
+    return notes
+
+
+#: Dates closer than this are of one work-up.
+_ONE_EXAM_DAYS = 60
+
+
+def _several_exams(cases: Sequence[Case]) -> list[Problem]:
+    """Columns that say that images of one breast are of several exams."""
+    columns = dict.fromkeys(name for case in cases for name in case.extra if known_columns.tells_exams(name))
+    notes = []
+    for column in columns:
+        groups: dict[tuple[str, str | None], dict[str, int]] = {}
+        for case in cases:
+            if not is_missing(cell := case.extra.get(column, "")):
+                groups.setdefault((case.patient_id, case.side), {}).setdefault(cell.strip().casefold(), case.row)
+        rows = [row for cells in groups.values() if len(cells) > 1 and not _one_exam(cells) for row in cells.values()]
+        if rows:
+            text = (
+                f"says that images of one breast are of several exams ({row_list(rows)}), and is not read: they are "
+                "averaged; leave out the exams that do not belong"
+            )
+            notes.append(Problem(None, column, text, 8))
+    return notes
+
+
+def _one_exam(cells: Iterable[str]) -> bool:
+    """Whether cells are dates of one work-up."""
+    try:
+        days = [datetime.strptime(re.sub(r"[-./]", "", cell)[:8], "%Y%m%d") for cell in cells]
+    except ValueError:
+        return False
+    return (max(days) - min(days)).days < _ONE_EXAM_DAYS
 
 
 def _with_and_without_decimals(cases: Sequence[Case]) -> list[Problem]:

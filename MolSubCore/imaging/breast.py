@@ -178,11 +178,11 @@ class BreastArea:
     foreign: NDArray[np.bool_]
     step: int
 
-    def at(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        """Whether each pixel of a rectangle of the mammogram lies on the breast."""
+    def at(self, rows: slice, columns: slice, *, rim: bool = True) -> NDArray[np.bool_]:
+        """Whether each pixel of a rectangle of the mammogram lies on the breast, or on the rim around it."""
         row = np.arange(rows.start, rows.stop) // self.step
         column = np.arange(columns.start, columns.stop) // self.step
-        return self.cells[row[:, None], column[None, :]]
+        return (self.cells if rim else self.own)[row[:, None], column[None, :]]
 
 
 def breast_area(mammogram: Mammogram) -> BreastArea | None:

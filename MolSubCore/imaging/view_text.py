@@ -18,7 +18,10 @@ VIEWS = frozenset(
 _NAME_VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "XCC", "XCCL", "XCCM")
 # ACR's letters around a view, as in View Position: magnified and spot views before it, the others behind it
 _BEFORE = {"M": "magnification", "S": "spot compression"}
-_BEHIND = {"ID": "implant displaced", "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled"}
+_BEHIND = {
+    "MAG": "magnification", "SPOT": "spot compression", "ID": "implant displaced",
+    "RL": "rolled", "RM": "rolled", "RI": "rolled", "RS": "rolled",
+}  # fmt: skip
 LATERAL = "lateral (ML or LM is not told)"
 #: Views, kinds and sides as people write them in View Position and in tables: capitals without accents, of phrases
 #: without what parts their words.
@@ -292,6 +295,7 @@ def without_accents(text: str) -> str:
 def read_view_text(position: str) -> ViewText:
     """The one reader of views: ``MLO``, ``RCC``, ``L CC MAG``, ``CCID``, ``cranio-caudal``, ``MLO gauche``, ..."""
     plain = re.sub(r"\b90\b", " LAT ", without_accents(position).upper())  # degrees; ß is SS in capitals
+    plain = re.sub(r"\bM ?(?=1[.,][2-9])", " MAG ", plain)
     words = re.findall(r"[^\W\d_]+", plain)
     sides: list[Side] = []
     views: list[str] = []

@@ -1196,6 +1196,8 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
     lesions, doubled = _once(lesions)
     warnings += [*doubled, *mask_doubts(path, mammogram.laterality, mammogram.view)]
+    if word := judge([re.sub(r"\.[^.]*$", "", path.name)])[0]:
+        warnings.append(f"The mask's name says '{word}': check that it outlines the lesion.")
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
     other = tuple(text for text in warnings if text == OTHER_IMAGE)
     found_all = LesionSet(tuple(numbered), mammogram.shape, tuple(text for text in warnings if text != OTHER_IMAGE))

@@ -95,8 +95,10 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
     warnings += [text for lesion in lesions if (text := _band(lesion, len(lesions), area))]
     for lesion in lesions:
         share = tissue_share(lesion, mammogram) or 0.0
+        own = area.at(lesion.box.rows, lesion.box.cols, rim=False)
+        seen = float(own.mean() if lesion.mask is None else own[lesion.mask].mean())
         name = "The lesion" if len(lesions) == 1 else f"Lesion {lesion.label}"
-        shares = f"{_percent(share)} of it is on breast tissue, it covers {_percent(_area(lesion) / covered.size)} of "
+        shares = f"{_percent(seen)} of it is on breast tissue, it covers {_percent(_area(lesion) / covered.size)} of "
         if share < _IN_AIR:
             wrong.append(lesion.label)
             problems.append(

@@ -101,10 +101,13 @@ def predict(
     warnings = [*bundle_warnings(bundle.card), *doubts]
     mammograms: list[Mammogram] = []
     looks: list[str] = []
+    again: dict[int, list[int]] = {}
     for number, files in enumerate(images, start=1):
         mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
         if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
             raise ImageError(f"view of image {number}", wrong, "Correct the view, or leave it out")
+        if view and not mammogram.view:
+            mammogram = dataclasses.replace(mammogram, view=view)
         mammograms.append(mammogram)
         looks.append(look_of(mammogram) if len(images) > 1 else "")
         first = next(
@@ -114,6 +117,8 @@ def predict(
         )
         if not same_picture(mammograms[first], mammogram):
             warnings.append(f"Images {first + 1} and {number} {COPIES}: they count as one in the result.")
+        elif first != number - 1:
+            again.setdefault(first + 1, [first + 1]).append(number)
         lesions = read_lesions(files[1], mammogram)
         label = f"{number} {mammogram.label}".removesuffix(" ? ?")
         rois = extract_rois(mammogram, lesions, recipe)
@@ -128,6 +133,12 @@ def predict(
                     first, means_nothing(mammogram, lesions, roi),
                 )
             )  # fmt: skip
+    for same in again.values():
+        numbers = f"{', '.join(map(str, same[:-1]))} and {same[-1]}"
+        warnings.append(
+            f"Images {numbers} are one picture: it counts once, and the result is the mean over its lesions. Where "
+            "several readers outlined one lesion, give one outline."
+        )
     warnings += _misnamed(images)
     warnings += check_one_patient(mammograms, unnamed)
     made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids, views))

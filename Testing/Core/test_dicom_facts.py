@@ -127,6 +127,9 @@ def test_magnification_enters_the_spacing_and_is_told(read: Any) -> None:
         read(PixelSpacing=[0.1, 0.1], **{factor: 1.8}),
         read(**plain, ViewCodeSequence=[coded("399162004", ("399163009",))]),
         read(**plain, ViewPosition="RMCC"),
+        read(**plain, ViewPosition="CCMAG"),
+        read(**plain, SeriesDescription="L CC M 1.8"),
+        read(**plain, SeriesDescription="VERGROESSERUNG L CC"),
         read(**plain, DistanceSourceToDetector=650, DistanceSourceToPatient=600, **{factor: 1.8}),
         read(**plain, DistanceSourceToDetector=650, DistanceSourceToPatient=361.1, **{factor: 1.05}),
         read(

@@ -117,6 +117,24 @@ def test_a_lesion_in_the_air_means_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("P1_R_CC_pectoral.png", "pectoral"),
+        ("P1_R_CC_Mamille.png", "mamille"),
+        ("pectoral_muscle_mask.png", "pectoral muscle"),
+        ("P1_R_CC_lesion_at_nipple.png", ""),
+        ("P1_R_CC_mask.png", ""),
+    ],
+)
+def test_a_mask_that_calls_itself_something_else_than_a_lesion(tmp_path: Path, name: str, word: str) -> None:
+    mask = np.zeros((400, 300), np.uint8)
+    mask[100:140, 100:130] = 255
+    Image.fromarray(mask).save(tmp_path / name)
+    told = [text for text in read_lesions(tmp_path / name, KNOWN).remarks if "mask's name" in text]
+    assert told == ([f"The mask's name says '{word}': check that it outlines the lesion."] if word else [])
+
+
+@pytest.mark.parametrize(
     ("name", "doubt"),
     [
         ("P1_R_CC_mask.png", ""),

@@ -18,6 +18,7 @@ from MolSubCore.imaging.mammogram import Mammogram, Person
 from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.report import prediction_facts
 from MolSubCore.prediction.result import Prediction
+from MolSubCore.prediction.warnings import image_warnings
 from MolSubCore.prediction.write import save_prediction
 from MolSubCore.report.page import environment
 from MolSubCore.statistics.delong import patient_auc
@@ -105,9 +106,15 @@ def test_an_image_that_is_given_twice_with_two_lesions_counts_once() -> None:
     boxes = {"0": BOX, "1": "100,60,140,100", "2": BOX}
     bundle = known()
 
-    def share(*names: str) -> float:
-        return predict([(n, boxes[n]) for n in names], bundle, layers=[], read=images.__getitem__).patient["TN"]  # type: ignore[arg-type]
+    def found(*names: str) -> Prediction:
+        return predict([(n, boxes[n]) for n in names], bundle, layers=[], read=images.__getitem__)  # type: ignore[arg-type]
 
+    def share(*names: str) -> float:
+        return found(*names).patient["TN"]
+
+    told = "Images 1 and 2 are one picture: it counts once, and the result is the mean over its lesions."
+    assert any(text.startswith(told) for text in found("0", "1", "2").warnings)
+    assert not any("one picture" in text for text in found("0", "2").warnings)
     assert share("0", "1", "2") == pytest.approx((np.mean([share("0"), share("1")]) + share("2")) / 2)
 
 
@@ -121,6 +128,14 @@ def test_a_picture_beside_its_resaved_copy_counts_once_and_is_told() -> None:
         "Images 1 and 2 show nearly the same picture, like copies that were resaved, slightly cropped or displayed "
         "differently: they count as one in the result."
     ]
+
+
+def test_a_view_that_only_the_table_says_is_that_of_the_image() -> None:
+    found = predicted(view(1, view=None), view(2, view=None), views=["CC", "ML"])
+    assert [item.image for item in found.items] == ["1 L CC", "2 L ML"]
+    card = {"training": {"cohort": {"views": {"CC": 5, "MLO": 5}}}}
+    told = image_warnings("2 L ML", found.items[1].mammogram, found.items[1].lesions, [found.items[1].roi], card)
+    assert "Image 2 L ML: its view is ML, the model was trained on CC, MLO." in told
 
 
 def test_a_side_that_nobody_says_is_told_and_can_be_said() -> None:

@@ -530,6 +530,59 @@ def test_which_lesion_it_is_in_other_columns_and_spellings(tmp_path: Path) -> No
     assert "row 2, lesion: is not a number or letter of a lesion" in told(path)
 
 
+def test_numbers_of_lesions_in_a_column_of_another_name_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([[*HEADER, "roi"], *[["A", f"i{n}", "m", "TN", str(n)] for n in (1, 2)]]))
+    assert "roi: looks like numbers of lesions in rows 2-3, but was not read; name the column lesion_id" in told(path)
+    path.write_text(text_of([[*HEADER, "roi"], *[["A", f"i{n}", "m", "TN", "1"] for n in (1, 2)]]))
+    assert "roi" not in told(path)  # one number everywhere tells nothing apart
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "noted"),
+    [
+        ("timepoint", ("pre", "post"), True),
+        ("exam_date", ("2020-01-01", "2020-07-01"), True),
+        ("StudyDate", ("20150101", "20200101"), True),
+        ("exam_date", ("2020-01-01", "2020-01-20"), False),  # one work-up
+        ("Accession Number", ("A1", "A2"), True),
+        ("visit", ("1", "1"), False),
+        ("visit", ("1", ""), False),
+        ("grade", ("1", "2"), False),
+    ],
+)
+def test_several_exams_of_one_breast_in_one_mean_are_told(
+    tmp_path: Path, column: str, cells: tuple[str, str], noted: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    rows = [["A", f"i{n}", "m", "TN", side, cell] for n, (side, cell) in enumerate(zip("LL", cells, strict=True))]
+    path.write_text(text_of([[*HEADER, "laterality", column], *rows]))
+    assert (f"{column.lower()}: says that images of one breast are of several exams (rows 2-3)" in told(path)) is noted
+    rows[1][4] = "R"
+    path.write_text(text_of([[*HEADER, "laterality", column], *rows]))
+    assert "several exams" not in told(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "what"),
+    [
+        (("P1_L", "P1_R"), "a side"),
+        (("P001 left", "P001 right"), "a side"),
+        (("P1_T0", "P1_T1"), "an exam"),
+        (("A-17-pre", "A-17-post"), "an exam"),
+        (("HOSP17-2021", "HOSP17-2023"), "a year"),
+        (("017-2021", "017-2023"), ""),  # a number within a year
+        (("P1_L", "P2_R"), ""),
+        (("PAL", "PAR"), ""),
+    ],
+)
+def test_ids_of_breasts_and_exams_of_one_woman_are_told(tmp_path: Path, ids: tuple[str, str], what: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, *[[name, f"i{n}", "m", "TN"] for n, name in enumerate(ids)]]))
+    words = f"differ only in {what} at their end; if one woman has several, give her one id"
+    assert (words in told(path)) if what else ("at their end" not in told(path))
+
+
 def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for column, cell, words in (

@@ -564,10 +564,13 @@ def _may_be_magnified(dataset: Dataset) -> bool:
 
 
 def _told_magnified(dataset: Dataset) -> bool:
-    """Whether the view's codes, its position or the paddle speak of magnification."""
+    """Whether the view's codes, its position, a description or the paddle speak of magnification."""
     _, unusual, _ = _coded_view(dataset)
     named = read_view_text(text(dataset, "ViewPosition")).kinds
-    return "magnification" in (*unusual, *named) or "MAG" in text(dataset, "PaddleDescription").upper()
+    return (
+        "magnification" in (*unusual, *named, *_kinds_described(dataset))
+        or "MAG" in text(dataset, "PaddleDescription").upper()
+    )
 
 
 def read_polarity(dataset: Dataset, presentation: str | None, falling: bool) -> tuple[bool, list[str], list[str]]:
