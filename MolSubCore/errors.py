@@ -109,6 +109,10 @@ class LesionError(MolSubError):
     """A lesion mask, polygon or box that cannot be read or does not fit its mammogram."""
 
 
+class MeaninglessError(LesionError):
+    """An image or a lesion that can be read, but of which a prediction means nothing."""
+
+
 class CohortError(MolSubError):
     """A cohort table, split file or patch store that cannot be used."""
 

@@ -154,9 +154,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     print(key_advice(out / "plan.json"))
     if target:
         print(f"Recalibrated bundle: {_write_bundle(path, target, found)}")
-    for error in found.external.errors:
-        print(f"Left out: {error}")
-    return 2 if found.external.errors else 0
+    return 2 if found.external.failed else 0
 
 
 def _external_options(options: argparse.Namespace) -> ExternalOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,29 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from MolSubCore.cohort.identity import Sighting, compare_identities, shared_masks, sighting_of
+from MolSubCore.cohort.remarks import image_texts, notes_of, region_texts
 from MolSubCore.cohort.splits import TWO_SUBTYPES, make_split, two_subtypes
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError, counted
 from MolSubCore.imaging.io.reader import read_mammogram
-from MolSubCore.imaging.mammogram import Mammogram, maker_name
+from MolSubCore.imaging.mammogram import MAY_BE_NEGATIVE, Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
-from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.lesions.roi import BRIGHT_OR_OUT, extract_rois
 from MolSubCore.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
     from MolSubCore.cohort.pictures import ContactSheet
 
 Purpose = Literal["train", "predict", "outline"]
-
-#: Weights of images' warnings, by their words; all others weigh 3.
-_WEIGHTS = (
-    (7, "mean nothing|there is no picture|negative"),
-    (5, "not a standard view|FOR PROCESSING|contradict|tomosynthesis|biopsy|quality-control|burned-in text, which"),
-    (1, "does not say whether"),
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +97,7 @@ def check_cohort(
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     count = 0
     for number, case in enumerate(cohort.cases, start=1):
-        mammogram, lesions, wrong, doubts = _open(case)
+        mammogram, lesions, wrong, doubts = _open(case, purpose)
         problems += wrong
         notes += doubts
         count += len(lesions.lesions) if lesions is not None else 0
@@ -129,34 +122,34 @@ def check_cohort(
     return CheckReport(tuple(problems), tuple(notes), _counts(cohort, count, counters))
 
 
-def _open(case: Case) -> tuple[Mammogram | None, LesionSet | None, list[Problem], list[Problem]]:
+def _open(case: Case, purpose: Purpose) -> tuple[Mammogram | None, LesionSet | None, list[Problem], list[Problem]]:
     """A row's image and lesions, as far as they can be read; its problems, and the warnings of predictions."""
     try:
         mammogram = read_mammogram(case.image)
     except Exception as error:  # any error is this row's
         return None, None, [Problem(case.row, "image", without_paths(error, [case]))], []
-    notes = [Problem(case.row, "image", text, note_weight(text)) for text in mammogram.warnings]
-    if mammogram.spacing.source == "unknown":
-        text = "The pixel spacing is unknown: the margin around the lesion is in pixels only."
-        notes.append(Problem(case.row, "image", text))
+    # A prediction is made of a negative that is alone, and warns of it; neither training nor evaluation counts it.
+    refused = [MAY_BE_NEGATIVE] if mammogram.negative and purpose == "train" else []
+    negative = [Problem(case.row, "image", f"{text} {BRIGHT_OR_OUT}") for text in refused]
+    recipe = get_recipe("default")
+    notes = notes_of(case, (text for text in image_texts(mammogram, recipe) if text not in refused))
     column = "mask" if case.mask else "box"
     lesions: LesionSet | None = None
     try:
         if not case.lesion:  # still to be outlined
-            return mammogram, None, [], notes
+            return mammogram, None, negative, notes
         lesions = read_lesions(case.lesion, mammogram)
         problems = [Problem(case.row, column, text) for text in lesions.problems]
-        notes += [Problem(case.row, column, text, note_weight(text)) for text in lesions.warnings]
-        for roi in extract_rois(mammogram, lesions, get_recipe("default")):
-            if not roi.is_constant:
-                notes += [Problem(case.row, column, text, note_weight(text)) for text in roi.warnings]
-            elif not problems:
-                roi.refuse_constant(case.lesion)
+        notes += notes_of(case, (), lesions.warnings)
+        rois = extract_rois(mammogram, lesions, recipe)
+        notes += notes_of(case, (), region_texts(rois))
+        for roi in rois if not problems else ():
+            roi.refuse_constant(case.lesion)
     except ImageError as error:
-        return mammogram, lesions, [Problem(case.row, "image", without_paths(error, [case]))], notes
+        return mammogram, lesions, [*negative, Problem(case.row, "image", without_paths(error, [case]))], notes
     except Exception as error:
-        return mammogram, lesions, [Problem(case.row, column, without_paths(error, [case]))], notes
-    return mammogram, lesions, problems, notes
+        return mammogram, lesions, [*negative, Problem(case.row, column, without_paths(error, [case]))], notes
+    return mammogram, lesions, [*negative, *problems], notes
 
 
 def _patients(cohort: Cohort) -> list[Problem]:
@@ -183,11 +176,6 @@ def _names(cohort: Cohort) -> list[Problem]:
         text = "every row has its own; if they name images, give patients, or views of one breast leak between folds"
         return [Problem(None, "patient_id", text)]
     return []
-
-
-def note_weight(text: str) -> int:
-    """How much a warning of an image matters; what may make a result meaningless weighs most."""
-    return next((weight for weight, words in _WEIGHTS if re.search(words, text)), 3)
 
 
 def _division(cohort: Cohort, task: str, folds: int | None) -> list[Problem]:

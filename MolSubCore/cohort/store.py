@@ -19,6 +19,7 @@ import numpy as np
 
 from MolSubCore.cohort.looks import look_of
 from MolSubCore.cohort.patches import Entry, PatchStore, as_store, join, open_pack, write_pack
+from MolSubCore.cohort.remarks import image_texts, region_texts
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_path
@@ -29,13 +30,13 @@ from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 from MolSubCore.lesions.lesion import Box
 from MolSubCore.lesions.masks import KNOWN_ENDINGS, read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
-from MolSubCore.lesions.roi import extract_rois, image_remarks
+from MolSubCore.lesions.roi import extract_rois, refuse_meaningless
 
 Progress = Callable[[int, int, str], None]
 
 #: Increased whenever images, lesions or patches are read differently, or entries change their form: older entries, and
 #: older predictions of a resumed table, are then not used.
-READING_VERSION = 15
+READING_VERSION = 16
 
 
 def default_cache() -> Path:
@@ -168,10 +169,8 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
     with naming_the_row(case):
         mammogram = read_mammogram(case.image)
         lesions = read_lesions(case.lesion, mammogram)
-        lesions.refuse_problems(case.lesion)
         rois = extract_rois(mammogram, lesions, recipe)
-        for roi in rois:
-            roi.refuse_constant(case.lesion)
+        refuse_meaningless(mammogram, lesions, rois, case.lesion)
     shared = {
         "laterality": mammogram.laterality,
         "view": mammogram.view,
@@ -186,9 +185,10 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
     sizes = [_size_mm(lesion.box, mammogram.spacing) for lesion in lesions.lesions]
     if recipe.together:
         sizes = [max((size for size in sizes if size is not None), default=None)]
+    of_image = image_texts(mammogram, recipe)
     meta = [
         {**shared, "lesion": roi.lesion, "geometry": roi.geometry.to_dict(), "lesion_mm": size,
-         "warnings": [*image_remarks(mammogram, recipe), *lesions.warnings, *roi.warnings]}
+         "warnings": {"image": of_image, "lesion": [*lesions.warnings, *region_texts([roi])]}}
         for roi, size in zip(rois, sizes, strict=True)
     ]  # fmt: skip
     return np.stack([roi.patch for roi in rois]), meta

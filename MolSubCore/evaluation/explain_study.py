@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion
 from MolSubCore.explain.figures import draw_explanations
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.lesions.roi import means_nothing
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, model_summary, now
 from MolSubCore.models.device import to_input
@@ -131,11 +132,15 @@ def explain_cohort(
                 images = [(case.image, case.lesion) for case in cases]
                 sides, views = [case.side for case in cases], [case.view for case in cases]
                 prediction = predict(images, bundle, layers=plan.layers, sides=sides, views=views)
+                counted, nothing = _telling(prediction.items)
+                left_out += [{"rows": str(cases[place].row), "reason": why} for place, why in nothing.items()]
+                if not counted:
+                    continue
                 own: list[Row] = []
-                for item in prediction.items:
+                for item in counted:
                     own += _rows(item, cases[0].subtype, number, bundle, plan, number in faithful)
                 if number in randomised:
-                    sanity.append(_sanity(prediction.items[0], bundle, plan))
+                    sanity.append(_sanity(counted[0], bundle, plan))
                 rows += own
                 inputs.append(prediction.made["inputs"])
                 labels = [{"image": item.image} for item in prediction.items]
@@ -165,6 +170,17 @@ def explain_cohort(
         write_json(folder / "explanations.json", result)
         draw_explanations(folder / "explanations.png", result)
     return result
+
+
+def _telling(items: Sequence[LesionPrediction]) -> tuple[list[LesionPrediction], dict[int, str]]:
+    """The lesions of which a prediction tells something; of the images of the others, by number, why it does not."""
+    counted, nothing = [], {}
+    for item in items:
+        if why := means_nothing(item.mammogram, item.lesions, item.roi):
+            nothing[item.image_index] = f"its prediction means nothing: {why}"
+        else:
+            counted.append(item)
+    return counted, nothing
 
 
 def _evenly(count: int, wanted: int) -> set[int]:

@@ -196,6 +196,8 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
     left = external.flow["table"]["rows"] - external.flow["used"]["rows"]
     if left:
         found.append(f"{left} of {external.flow['table']['rows']} rows were left out; the flow says why.")
+    found += [f"Left out: {line}." for line in note_lines(external.failed)]
+    found += [f"{line[:1].upper()}{line[1:]}" for line in note_lines(external.remarks)]
     if not result["thresholds"] and result["positive"]:
         found.append("The model came without thresholds of its training; only 0.5 is shown.")
     if why := result["calibration_drift"]["why"]:

@@ -13,11 +13,12 @@ import numpy as np
 from MolSubCore.cohort.columns import of_patients
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
+from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import Split, subtypes_of
 from MolSubCore.cohort.store import Progress, build_store, usable_cases
 from MolSubCore.cohort.table import Case, Cohort, Problem, first_of, parse_cohort
 from MolSubCore.cohort.table_files import clean_cell, column_name, note_lines
-from MolSubCore.errors import CohortError, MolSubError, counted
+from MolSubCore.errors import CohortError, MeaninglessError, MolSubError, counted
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST, read_fingerprints
 from MolSubCore.tasks import SubtypeLabel, get_task
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # table and names are checked before PyTorch is loaded
 
 #: Why a row was left out.
 NO_SUBTYPE, OPEN_CLASS, UNUSABLE = "no subtype", "class left open by the subtype", "image or lesion cannot be used"
+MEANINGLESS = "image or lesion of which a prediction means nothing"
 SEEN = "patient with an image that the model was trained on"
 
 #: What becomes of patients whose images the model was trained on.
@@ -48,22 +50,25 @@ class ExternalCohort:
         Row and reason of all others.
     flow : dict
         Numbers of rows and patients: in the table, left out by reason, used; both add up.
-    errors : tuple of CohortError
-        Of the rows whose image or lesion cannot be used, by their numbers.
+    failed : tuple of Problem
+        Why the image or lesion of a row cannot be used, or a prediction of it means nothing.
     overlap : dict
         ``checked`` (whether the model came with what that needs), ``choice``, and by part of the model's own cohort
         (`MolSubCore.models.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
     notes : tuple of str
         What should be known of the patients' identities.
+    remarks : tuple of Problem
+        What is to be reviewed of the images and lesions that are used.
     """
 
     data: TrainingData
     cohort: Cohort
     left_out: tuple[tuple[int, str], ...]
     flow: dict[str, Any]
-    errors: tuple[CohortError, ...]
+    failed: tuple[Problem, ...]
     overlap: dict[str, Any]
     notes: tuple[str, ...] = ()
+    remarks: tuple[Problem, ...] = ()
 
     def cases_of(self) -> dict[str, list[Case]]:
         """Cases of each patient by salted id."""
@@ -96,6 +101,10 @@ class ExternalTable:
     def cases_of(self) -> dict[str, list[Case]]:
         """Chosen cases of each patient by the table's own id."""
         return _grouped((case.patient_id, case) for case in self.chosen)
+
+
+def _why(error: CohortError) -> str:
+    return MEANINGLESS if isinstance(error.__cause__, MeaninglessError) else UNUSABLE
 
 
 def _grouped(named: Iterable[tuple[str, Case]]) -> dict[str, list[Case]]:
@@ -141,7 +150,7 @@ def read_external(
 
     recipe = Recipe.from_dict(card["recipe"])
     usable, failed = usable_cases(Cohort(table.chosen, table.source), recipe, cache, progress=progress)
-    left_out = [*table.left_out, *((case.row, UNUSABLE) for case, _ in failed)]
+    left_out = [*table.left_out, *((case.row, _why(error)) for case, error in failed)]
     subtypes_of(usable)
     store = build_store(usable, recipe, cache)
     identity = check_identities(usable, store, trust=trust_ids)
@@ -160,8 +169,11 @@ def read_external(
     told = tuple(told_by(case, meta) for case, meta in zip(chosen, store.meta, strict=True))
     data = TrainingData(store, np.array(labels, np.int64), ids, ("test",) * len(ids), told=told)
     flow = _flow(table.everything, usable.cases, left_out)
-    errors, notes = tuple(error for _, error in failed), tuple(note_lines(identity.notes))
-    return ExternalCohort(data, usable, tuple(sorted(left_out)), flow, errors, shared, notes)
+    told_of = tuple(Problem(case.row, "image or lesion", error.problem) for case, error in failed)
+    notes = tuple(note_lines(identity.notes))
+    return ExternalCohort(
+        data, usable, tuple(sorted(left_out)), flow, told_of, shared, notes, tuple(store_notes(usable, store))
+    )
 
 
 def find_overlap(
@@ -240,9 +252,9 @@ def _flow(everything: Sequence[Case], used: Sequence[Case], left_out: list[tuple
         raise CohortError("flow", f"{len(used)} + {len(left_out)} rows are not {len(rows)}", "Report this fault")
     kept = {case.patient_id for case in used}
     reasons, told = {}, set(kept)
-    for reason in (NO_SUBTYPE, OPEN_CLASS, UNUSABLE, SEEN):
+    for reason in (NO_SUBTYPE, OPEN_CLASS, UNUSABLE, MEANINGLESS, SEEN):
         own = [rows[row] for row, why in left_out if why == reason]
-        if reason == SEEN and not own:
+        if reason in (MEANINGLESS, SEEN) and not own:
             continue
         lost = {case.patient_id for case in own} - told
         told |= lost

@@ -141,6 +141,12 @@ class VoiTransform:
     explanation: str = ""
 
 
+#: What is said of a mammogram that may be a negative.
+MAY_BE_NEGATIVE = (
+    "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
+    "results on a negative mean nothing."
+)
+
 #: What programs and people write where an id was taken out.
 _PLACEHOLDER = re.compile(
     r"[x0*?#._-]*|(?:de-?identified|anon(?:y(?:m(?:ous|i[sz]ed)?)?)?|unknown|none|null|nil|n/?a|not available|removed"

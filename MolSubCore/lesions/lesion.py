@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.errors import LesionError, counted
+from MolSubCore.errors import LesionError, MeaninglessError, counted
 from MolSubCore.lesions.box_text import read_box
 
 
@@ -202,11 +202,11 @@ class LesionSet:
         return tuple(f"{text} What is computed of it means nothing." for text in self.problems) + self.warnings
 
     def refuse_problems(self, source: str | os.PathLike[str]) -> None:
-        """Raise the first problem as a LesionError about a file or box: for training, and what else counts cases."""
+        """Raise the first problem as a MeaninglessError about a file or box: for whatever counts cases."""
         if self.problems:
             found, _, remedy = self.problems[0].rpartition(". ")
             found = f"does not outline a lesion on this image: {found[:1].lower()}{found[1:]}"
-            raise LesionError(source, found, remedy.rstrip("."))
+            raise MeaninglessError(source, found, remedy.rstrip("."))
 
     def full_mask(self) -> NDArray[np.bool_]:
         """All lesions on the image grid; a box counts as filled."""

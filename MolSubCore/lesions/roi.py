@@ -16,14 +16,18 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from MolSubCore.errors import ImageError, LesionError
+from MolSubCore.errors import ImageError, MeaninglessError
 from MolSubCore.imaging.display import FORMER, display_array, display_step, former_rule, lesion_saturated, named
 from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
 from MolSubCore.lesions.preprocessing import Recipe
 
-#: Why nothing can be told by a patch, in words that go after a colon.
+#: Why a prediction means nothing, in words that go after a colon.
+MISPLACED = "its outline cannot be that of a lesion on this image"
+NEGATIVE = "the picture may be a negative (dense tissue dark)"
 CONSTANT = "the region around the lesion holds one grey value only"
+#: What to do about what may be a negative where cases are counted.
+BRIGHT_OR_OUT = "Save it with dense tissue bright, or leave the row out."
 #: Equalised pictures by clip limit, as long as their mammogram lives: another lesion on it is another patch only.
 _EQUALISED: WeakKeyDictionary[Mammogram, dict[float | None, NDArray[np.uint8]]] = WeakKeyDictionary()
 
@@ -149,13 +153,45 @@ class Roi:
         return f"{CONSTANT}, by the display step {self.flattened}" if self.flattened else CONSTANT
 
     def refuse_constant(self, source: str | os.PathLike[str]) -> None:
-        """Raise a LesionError about a file or box where the patch holds one grey value only: for training."""
+        """Raise a MeaninglessError about a file or box where the patch holds one grey value only: for training."""
         if self.is_constant:
             by = f", by the display step {self.flattened}" if self.flattened else ""
             found = (
                 f"lies where the picture holds one grey value only{by} (lesion {self.lesion} and the region around it)"
             )
-            raise LesionError(source, found, "Check that the outline is of this image, and that the image is whole")
+            remedy = "Check that the outline is of this image, and that the image is whole"
+            raise MeaninglessError(source, found, remedy)
+
+
+def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
+    """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
+    if lesions.wrong and (roi.recipe.together or roi.lesion in lesions.wrong):
+        return MISPLACED
+    if roi.constant:
+        return roi.constant
+    return NEGATIVE if mammogram.negative else ""
+
+
+def refuse_meaningless(
+    mammogram: Mammogram, lesions: LesionSet, rois: Sequence[Roi], source: str | os.PathLike[str]
+) -> None:
+    """Refuse an image with a lesion of which `means_nothing` says why: for training, and what else counts cases.
+
+    Parameters
+    ----------
+    source : str or path
+        The file or box of the lesions.
+
+    Raises
+    ------
+    MeaninglessError
+    """
+    lesions.refuse_problems(source)
+    for roi in rois:
+        roi.refuse_constant(source)
+    if mammogram.negative:
+        found = "may be a negative (dense tissue dark): its background is brighter than the breast"
+        raise MeaninglessError(mammogram.source or mammogram.label, found, BRIGHT_OR_OUT.rstrip("."))
 
 
 def square_roi(box: Box, margin: tuple[float, float], image_shape: tuple[int, int], size: int = 224) -> RoiGeometry:

@@ -24,14 +24,14 @@ from MolSubCore.imaging.view_text import contradiction, read_side
 from MolSubCore.lesions.lesion import box_of
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
-from MolSubCore.lesions.roi import Roi, extract_rois
+from MolSubCore.lesions.roi import NEGATIVE, Roi, extract_rois, means_nothing
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import class_indices
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
 from MolSubCore.prediction.provenance import made_of
 from MolSubCore.prediction.result import ImageAndLesion, LesionPrediction, Prediction
-from MolSubCore.prediction.warnings import NEGATIVE, bundle_warnings, image_warnings, means_nothing
+from MolSubCore.prediction.warnings import bundle_warnings, image_warnings
 
 #: What became of ids of lesions that may tell whose they are.
 LESIONS_NUMBERED = (

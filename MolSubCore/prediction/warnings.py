@@ -20,19 +20,6 @@ _TOLERANCE = 0.1
 #: So many kinds of warnings are told of a table's patients.
 _KINDS_TOLD = 40
 
-#: Why a prediction means nothing, in words that go after a colon.
-MISPLACED = "its outline cannot be that of a lesion on this image"
-NEGATIVE = "the picture may be a negative (dense tissue dark)"
-
-
-def means_nothing(mammogram: Mammogram, lesions: LesionSet, roi: Roi) -> str:
-    """Why the prediction on a lesion means nothing, so that it stays out of every mean; else empty."""
-    if lesions.wrong and (roi.recipe.together or roi.lesion in lesions.wrong):
-        return MISPLACED
-    if roi.constant:
-        return roi.constant
-    return NEGATIVE if mammogram.negative else ""
-
 
 def bundle_warnings(card: dict[str, Any]) -> list[str]:
     """What is doubtful about every prediction of a model."""

@@ -20,6 +20,7 @@ from typing import Any
 from MolSubCore.cohort.features import build_features
 from MolSubCore.cohort.identity import check_identities
 from MolSubCore.cohort.patches import PatchStore
+from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
@@ -100,15 +101,16 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
     Returns
     -------
     dict
-        ``summary`` of the patches; ``partitions`` and ``subtypes`` with their numbers of patients and images;
-        ``characteristics`` of the patients by subtype (the paper's Table 1), in all, in training and validation, and
-        in the test set; the same as text in ``characteristics_table``.
+        ``summary`` of the patches; ``notes``, what is to be reviewed; ``partitions`` and ``subtypes`` with their
+        numbers of patients and images; ``characteristics`` of the patients by subtype (the paper's Table 1), in all,
+        in training and validation, and in the test set; the same as text in ``characteristics_table``.
     """
     patients = patient_columns(cohort)
     found = {"all": _characteristics(patients, split, None)}
     found |= {name: _characteristics(patients, split, name == TEST) for name in ("training and validation", TEST)}
     return {
         "summary": data.summary(),
+        "notes": list(data.notes),
         "partitions": _partitions(cohort, split, data),
         "subtypes": _subtypes(cohort),
         "characteristics": {name: part.to_dict() for name, part in found.items() if part},
@@ -283,10 +285,11 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     if set(options.models) & set(BASELINES):  # the jobs take them from the cache
         show_features = show("radiomics features")
         build_features(cohort, radiomics, options.cache, workers=os.cpu_count() or 1, progress=show_features)
-    data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary) for task in tasks}
+    notes = tuple(note_lines([*identity.notes, *store_notes(cohort, store)]))
+    data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary, notes) for task in tasks}
     plans = _with_data(drafts, data, radiomics)
     jobs = _jobs(options, plans, weights)
-    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, tuple(note_lines(identity.notes)))
+    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, notes)
 
 
 def _split(options: StudyOptions, cohort: Cohort) -> Split:

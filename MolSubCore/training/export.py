@@ -45,6 +45,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     from MolSubCore.models.bundle import write_bundle
 
     cohort, images = read_json(run / "cohort.json"), run / "images.json"
+    cohort.pop("notes", None)  # of rows of a table that the bundle's users do not have
     weights = [_weights(run / f"fold-{number}" / WEIGHTS) for number in folds]
     return write_bundle(
         out,

@@ -4,7 +4,7 @@
 
     RUN/plan.json             the plan, with the software's versions
     RUN/split.json            which patient is in which partition (salted ids)
-    RUN/cohort.json           counts, manufacturers, views, sizes of the regions
+    RUN/cohort.json           counts, manufacturers, views, sizes of the regions; what is to be reviewed
     RUN/images.json           keyed hashes of the images (`MolSubCore.models.fingerprints`)
     RUN/inputs.json           what each image and its row said (`MolSubCore.training.image_list`)
     RUN/fold-N/metrics.csv    one row per epoch
@@ -66,7 +66,7 @@ class TrainingData:
     """What the trainer sees: the patch store, and one class index and one study id per patch.
 
     `identity` is what came of holding the images' patients against the table, in numbers; `told` is what the table
-    says, by patch, for images that do not.
+    says, by patch, for images that do not; `notes` is what is to be reviewed of the cohort, for people.
     """
 
     store: PatchStore
@@ -75,6 +75,7 @@ class TrainingData:
     partitions: tuple[str | int, ...]
     identity: Mapping[str, Any] | None = None
     told: tuple[Told, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def gather(
@@ -84,6 +85,7 @@ class TrainingData:
         split: Split,
         task: str,
         identity: Mapping[str, Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> TrainingData:
         """Join store, cohort and split by the case of every patch."""
         chosen, ids, told = get_task(task), [], []
@@ -96,7 +98,7 @@ class TrainingData:
             ids.append(split.study_id(case.patient_id))
             told.append(told_by(case, store.meta[patch]))
         partitions = tuple(split.partition[study_id] for study_id in ids)
-        return cls(store, labels, tuple(ids), partitions, identity, tuple(told))
+        return cls(store, labels, tuple(ids), partitions, identity, tuple(told), notes)
 
     def partition_hash(self) -> str:
         """SHA-256 of which patches lie in which partition, whatever the salt of the study ids."""
@@ -275,7 +277,7 @@ def prepare_run(out: Path, plan: AnyPlan, split: Split, data: TrainingData, *, r
         if file.exists():  # made by another process meanwhile, with other pseudonyms
             raise TrainingError(out, "holds a run already", "Add --resume to go on with it, or choose another --out")
         write_split(split, out / "split.json")
-        write_json(out / "cohort.json", data.summary())
+        write_json(out / "cohort.json", data.summary() | {"notes": list(data.notes)})
         write_json(out / "images.json", data.fingerprints().to_dict())
         write_image_list(out, images)
         write_json(file, plan.to_dict() | {"software": software()})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore.cohort.identity import check_identities
+from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import Split, make_split, read_split
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
@@ -129,7 +130,8 @@ def prepare_training(
     pretrained = _pretrained(options, draft.architecture, stored)
     store = build_store(cohort, recipe, options.cache, progress=progress)
     identity = check_identities(cohort, store, trust=options.trust_ids)
-    data = TrainingData.gather(cohort, store, split, options.task, identity.summary)
+    notes = tuple(note_lines([*identity.notes, *store_notes(cohort, store)]))
+    data = TrainingData.gather(cohort, store, split, options.task, identity.summary, notes)
     plan = replace(
         draft,
         data_hash=store.data_hash(),
@@ -139,7 +141,7 @@ def prepare_training(
         synthetic=data.summary()["synthetic"],
     )
     prepare_run(options.out, plan, split, data, resume=options.resume)
-    return TrainingSession(plan, data, pretrained, tuple(note_lines(identity.notes)))
+    return TrainingSession(plan, data, pretrained, notes)
 
 
 def _stored_plan(options: TrainingOptions) -> Plan | None:

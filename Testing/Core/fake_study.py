@@ -191,6 +191,10 @@ def make_fake_study(
     return folder
 
 
+#: What is to be reviewed of the cohort.
+NOTE = "rows 4, 9, box: The lesion lies partly outside the breast: 50.2 % of it is on breast tissue."
+
+
 def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
     """``cohort.json``: counts and characteristics, no identifiers."""
     cases, columns = patient_columns(found.cohort)
@@ -220,6 +224,7 @@ def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
         s.value: {"patients": sum(c.subtype == s for c in cases), "images": found.subtype.count(s)} for s in Subtype
     }
     return {
+        "notes": [NOTE],
         "summary": summary,
         "partitions": partitions,
         "subtypes": subtypes,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import torch
 
 from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation, validate_bundle
@@ -47,6 +48,19 @@ def write_rows(table: Path, rows: list[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return table
+
+
+def as_negative(image: Path) -> Path:
+    """A copy of a mammogram with wide, plain air above and below, and a header that says the opposite of its values."""
+    file = pydicom.dcmread(image)
+    stored = file.pixel_array.copy()
+    rim = len(stored) // 5
+    stored[:rim] = stored[-rim:] = stored.min()
+    file.PixelData = stored.tobytes()
+    file.PhotometricInterpretation = {"MONOCHROME1": "MONOCHROME2"}.get(file.PhotometricInterpretation, "MONOCHROME1")
+    negative = image.with_name(f"turned-{image.name}")
+    file.save_as(negative)
+    return negative
 
 
 def validated(cohort: Path, out: Path, bundle: Known | None = None, **options: Any) -> ExternalValidation:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from other_cohort import as_negative
 from PIL import Image
 
 from MolSubCore.__main__ import main
@@ -20,8 +22,15 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, Problem, read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.files import read_json
+from MolSubCore.imaging.breast import breast_area
+from MolSubCore.imaging.display import display_array
+from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.study.options import StudyOptions
+from MolSubCore.study.plan import plan_study
 from MolSubCore.tasks import Subtype
+from MolSubCore.training.session import TrainingOptions, prepare_training
 
 Row = dict[str, str]
 
@@ -270,6 +279,56 @@ def test_side_and_view_are_understood_as_people_write_them(clean: Path, tmp_path
     rows[6] |= {"view": f"{read_rows(clean)[6]['view']} MAG", "laterality": ""}
     notes = check_cohort(write_rows(folder, rows)).notes
     assert any(note.row == 8 and "not a standard view: magnification" in note.text for note in notes)
+
+
+def test_what_may_be_a_negative_is_a_problem_where_cases_are_counted(clean: Path, tmp_path: Path) -> None:
+    """Training and evaluation refuse it; a prediction of it alone is made, with a warning."""
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = read_rows(folder)
+    rows[3]["image"] = str(as_negative(folder / rows[3]["image"]))
+    table = write_rows(folder, rows)
+    report = check_cohort(table)
+    (problem,) = report.problems
+    assert (problem.row, problem.column) == (5, "image")
+    assert problem.text.startswith("The background is brighter than the breast")
+    assert problem.text.endswith("Save it with dense tissue bright, or leave the row out.")
+    assert not any("negative" in note.text for note in report.notes)
+    report = check_cohort(table, purpose="predict")
+    assert not report.problems
+    assert [note.row for note in report.notes if "negative" in note.text] == [5]
+
+
+def test_the_same_words_reach_runs_and_studies(clean: Path, tmp_path: Path) -> None:
+    """And stay in their folders: of a mask of the whole breast, and of a picture; read once, then from the cache."""
+    folder = Path(shutil.copytree(clean, tmp_path / "copy"))
+    rows = read_rows(folder)
+    mammogram = read_mammogram(folder / rows[2]["image"])
+    area = breast_area(mammogram)
+    assert area is not None
+    breast = area.at(slice(0, 160), slice(0, 128))
+    Image.fromarray((breast * 255).astype(np.uint8)).save(folder / "breast.png")
+    rows[2]["mask"] = "breast.png"
+    Image.fromarray((display_array(mammogram) * 255).astype(np.uint8)).save(folder / "shown.png")
+    rows[5]["image"] = "shown.png"
+    rows[5]["mask"] = read_rows(clean)[2]["mask"]
+    rows[5] |= {"view": "", "laterality": ""}
+    table = write_rows(folder, rows)
+    told = [note for note in check_cohort(table).notes if note.row and not note.rows]
+    assert {"mask", "image"} <= {note.column for note in told}
+    assert any("outline the breast" in note.text for note in told)
+    assert any("spacing is unknown" in note.text for note in told)
+    shared = {"folds": 2, "device": "cpu", "test_share": 0.25}
+    cache, run, out = tmp_path / "cache", tmp_path / "run", tmp_path / "study"
+    settings = {**shared, "architecture": "simple-cnn"}
+    options = TrainingOptions(table, run, "tn", cache=cache, trust_ids=True, pretrained="none", settings=settings)
+    session = prepare_training(options)
+    assert set(note_lines(told)) <= set(session.notes)
+    assert read_json(run / "cohort.json")["notes"] == list(session.notes)
+    wanted = StudyOptions(table, out, ("tn",), ("simple-cnn",), cache=cache, pretrained="none", settings=shared)
+    planned = plan_study(replace(wanted, trust_ids=True))
+    planned.write()
+    assert planned.notes == session.notes
+    assert read_json(out / "cohort.json")["notes"] == list(planned.notes)
 
 
 def test_notes_of_one_kind_are_one_line(clean: Path) -> None:

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from command_line import failing
-from other_cohort import CARD, Known, known, rows_of, validated, write_rows
+from other_cohort import CARD, Known, as_negative, known, rows_of, validated, write_rows
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from test_study_page import Page
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.external_page import write_page
@@ -89,6 +93,49 @@ def test_the_numbers_are_those_of_molsub_predict(cohort: Path, found: tuple[Exte
         label.append(own[0][1]["subtype"] == "TN")
     auc = found[0].result["test"]["ensemble"]["patient"]["metrics"]["auc"]
     assert auc["value"] == pytest.approx(roc_auc_score(label, shares))
+
+
+def test_what_means_nothing_is_left_out_as_by_molsub_predict(cohort: Path, tmp_path: Path) -> None:
+    """One view of a patient and both views of another may be negatives: the mean is of the other views."""
+    rows = rows_of(cohort)[6:26]
+    images = [(cohort.parent / row["image"], cohort.parent / row["mask"]) for row in rows]
+    for number in (1, 4, 5):
+        images[number] = as_negative(images[number][0]), images[number][1]
+        rows[number]["image"] = str(images[number][0])
+    found = validated(write_rows(cohort.with_name("turned.csv"), rows), tmp_path / "out")
+    flow = found.result["flow"]
+    assert flow["left_out"]["image or lesion of which a prediction means nothing"] == {"rows": 3, "patients": 1}
+    assert flow["used"] == {"rows": 17, "patients": 9}
+    (told,) = (text for text in found.result["warnings"] if text.startswith("Left out: "))
+    assert told.startswith("Left out: rows 3, 6-7, image or lesion: its image may be a negative")
+    page = Page(write_page(found, CARD, tmp_path / "out"))
+    assert told in page.text
+    assert "left out: image or lesion of which a prediction means nothing" in page.text
+    lines = {line["rows"]: line for line in rows_of(tmp_path / "out" / "results" / "predictions.csv")}
+    assert len(lines) == 9
+    assert not any({"6", "7"} & set(line.split()) for line in lines)
+    both, alone = predict(images[:2], known(), layers=[]), predict(images[:1], known(), layers=[])
+    assert float(lines["2"]["p:TN"]) == pytest.approx(both.patient["TN"], abs=1e-6)
+    assert both.patient == alone.patient
+
+
+def test_what_is_to_be_reviewed_is_said_as_the_check_says_it(cohort: Path, tmp_path: Path) -> None:
+    """Of a lesion of one pixel."""
+    rows = rows_of(cohort)[6:26]
+    mask = sitk.GetArrayFromImage(sitk.ReadImage(str(cohort.parent / rows[4]["mask"])))[0]
+    row, column = np.argwhere(mask)[len(np.argwhere(mask)) // 2]
+    small = np.zeros(mask.shape, np.uint8)
+    small[row, column] = 255
+    Image.fromarray(small).save(cohort.with_name("small.png"))
+    rows[4]["mask"] = "small.png"
+    table = write_rows(cohort.with_name("small.csv"), rows)
+    notes = [note for note in check_cohort(table).notes if note.row and not note.rows]
+    spoken = [f"{line[0].upper()}{line[1:]}" for line in note_lines(notes)]
+    assert any(line.startswith("Row 6, mask: The lesion is 1 x 1 pixels") for line in spoken)
+    found = validated(table, tmp_path / "out")
+    assert set(spoken) <= set(found.result["warnings"])
+    page = Page(write_page(found, CARD, tmp_path / "out"))
+    assert all(line in page.text for line in spoken)
 
 
 def test_subgroups_add_up(cohort: Path, found: tuple[ExternalValidation, Path]) -> None:

@@ -12,6 +12,7 @@ from command_line import failing
 from families import filled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_cohort import as_negative, rows_of, write_rows
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tiny_network import Tiny
@@ -144,6 +145,25 @@ def _bundle(folder: Path) -> Path:
         folder / "m.molsub", [weights], architecture="mob-cbam", task="luminal", classes=TASKS["luminal"].classes,
         recipe=get_recipe("default").to_dict(), dropout=0.3, synthetic=True,
     )  # fmt: skip
+
+
+def test_what_means_nothing_is_not_explained(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One view of a patient, and all views of another, may be negatives."""
+    folder = workplace / "cohort"
+    rows = rows_of(folder / "table.csv")[:6]
+    for row in (rows[1], rows[2], rows[3]):
+        row["image"] = str(as_negative(folder / row["image"]))
+    table, model, out = write_rows(folder / "turned.csv", rows), str(_bundle(tmp_path)), tmp_path / "out"
+    none = ["--faithful", "0", "--randomised", "0"]
+    assert main(["explain-study", str(table), "--model", model, "--out", str(out), *none]) == 2
+    printed, result = capsys.readouterr().err, read_json(out / "explanations.json")
+    assert (result["patients"], result["lesions"]) == (2, 3)
+    assert [entry["rows"] for entry in result["left_out"]] == ["3", "4", "5"]
+    why = "its prediction means nothing: the picture may be a negative (dense tissue dark)"
+    assert f"row 3: {why}. Left out." in printed
+    assert {entry["reason"] for entry in result["left_out"]} == {why}
 
 
 def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

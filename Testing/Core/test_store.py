@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from other_cohort import as_negative
 
 from MolSubCore.cohort import store as store_module
 from MolSubCore.cohort.patches import PatchStore
@@ -78,6 +79,15 @@ def test_it_holds_what_the_images_give(cohort: Cohort, tmp_path: Path) -> None:
     assert store.case_index.tolist() == index
     assert store.subtypes == tuple(case.subtype.value for case in cohort.cases if case.subtype)
     assert all(entry["synthetic"] and entry["view"] in ("CC", "MLO") for entry in store.meta)
+
+
+def test_what_may_be_a_negative_is_refused_with_its_row(cohort: Cohort, tmp_path: Path) -> None:
+    """As is an outline that can be none: no run learns from an image of which a prediction means nothing."""
+    cases = list(cohort.cases)
+    cases[2] = replace(cases[2], image=as_negative(cases[2].image))
+    with pytest.raises(CohortError, match=r"^row 4: its image may be a negative .*, or leave the row out") as caught:
+        build_store(Cohort(tuple(cases), cohort.source), RECIPE, tmp_path / "cache")
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_meta_names_nobody(cohort: Cohort, tmp_path: Path) -> None:

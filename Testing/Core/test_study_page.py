@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_study import fake_cohort, make_fake_study
+from fake_study import NOTE, fake_cohort, make_fake_study
 from PIL import Image
 from test_house import ROOT
 
@@ -105,6 +105,10 @@ def test_the_order_is_the_papers(page: Page) -> None:
              "thresholds", "limitations", "checklist-tripod", "checklist-claim")  # fmt: skip
     places = [page.ids.index(name) for name in order]
     assert places == sorted(places)
+
+
+def test_what_is_to_be_reviewed_of_the_cohort_stands_at_the_top(page: Page) -> None:
+    assert page.text.index("Read before use") < page.text.index(NOTE) < page.text.index("Flow of patients")
 
 
 def test_it_says_synthetic_and_that_the_papers_numbers_are_of_another_cohort(page: Page) -> None:

@@ -20,7 +20,7 @@ from MolSubCore.imaging.display import display_step, same_picture, turned_over
 from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
-from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.imaging.mammogram import MAY_BE_NEGATIVE, Mammogram, Person
 from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 
 #: Lines across a picture that are told; more are damage.
@@ -243,10 +243,7 @@ def _checked(mammogram: Mammogram) -> Mammogram:
         found.append("The file's VOI LUT inverts the values (dense tissue is dark as stored): so was the picture.")
     elif bright_background(mammogram):
         negative = True
-        found.append(
-            "The background is brighter than the breast: the picture may be a negative (dense tissue dark); "
-            "results on a negative mean nothing."
-        )
+        found.append(MAY_BE_NEGATIVE)
     if (edge := sideways(mammogram)) is not None:
         found.append(
             f"The breast lies against the {edge} edge of the picture, not against its left or right one: it seems to "

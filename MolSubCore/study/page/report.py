@@ -156,6 +156,7 @@ def _content(
         "synthetic": bool(results.study.get("synthetic")),
         "jobs": (len(results.study["jobs"]) - len(results.unfinished), len(results.study["jobs"])),
         "unfinished": _unfinished(results),
+        "notes": results.cohort.get("notes") or [],
         "question": text.question(results),
         "findings": text.findings(results),
         "comparison": text.comparison_summary(results, comparisons),
