@@ -211,7 +211,8 @@ class Mammogram:
     Attributes
     ----------
     stored : ndarray, shape (rows, columns)
-        Pixel values exactly as decoded, in the file's own type: before rescale and inversion.
+        Pixel values exactly as decoded, in the file's own type: before rescale and inversion. Rows and columns as a
+        viewer shows them: see `turned`.
     slope, intercept : float
         Modality rescale (0028,1053), (0028,1052); 1 and 0 when absent.
     modality_lut : ModalityLut or None
@@ -226,7 +227,9 @@ class Mammogram:
         Range Limit, (0028,0120) and (0028,0121)); see `outside`.
     spacing : Spacing
     grid : Grid or None
-        Of a volume (NIfTI, NRRD, MetaImage): what its header says of its axes, for masks of the same geometry.
+        Of a volume (NIfTI, NRRD, MetaImage): what its header says of the file's axes, for masks of the same geometry.
+    turned : tuple of bool
+        Whether `stored` has the file's rows, and its columns, in reverse order.
     chest_wall_told : {'left', 'right'} or None
         Where the chest wall is in the stored picture by the header's Patient Orientation; see
         `MolSubCore.imaging.breast`.
@@ -264,6 +267,7 @@ class Mammogram:
     padding: tuple[int, int] | None = None
     spacing: Spacing = Spacing()
     grid: Grid | None = None
+    turned: tuple[bool, bool] = (False, False)
     chest_wall_told: Literal["left", "right"] | None = None
     laterality: Literal["L", "R"] | None = None
     view: str | None = None
@@ -289,6 +293,11 @@ class Mammogram:
     def label(self) -> str:
         """Side and view for people and file names, such as ``R MLO``; ``?`` stands for unknown."""
         return f"{self.laterality or '?'} {self.view or '?'}"
+
+    def as_shown(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array on the file's rows and columns, shape (rows, columns, ...), in the order of `stored`; or back."""
+        rows, columns = self.turned
+        return array[:: -1 if rows else 1, :: -1 if columns else 1]
 
     def pixel_hash(self) -> str:
         """SHA-256 of the stored values and their shape: the same picture, whatever file and number type hold it."""

@@ -14,6 +14,7 @@ import filecmp
 import functools
 import gzip
 import json
+import math
 import os
 import re
 import struct
@@ -290,7 +291,14 @@ def match_grid(
     LesionError
         If the header contradicts the image's, and which way round the mask lies cannot be known.
     """
-    layers = list(layers)
+    on_file, notes = _on_file(path, list(layers), grid, mammogram, cropped)
+    return [mammogram.as_shown(layer) for layer in on_file], notes
+
+
+def _on_file(
+    path: Path, layers: MaskLayers, grid: Grid, mammogram: Mammogram, cropped: bool
+) -> tuple[MaskLayers, list[str]]:
+    """`match_grid` on the rows and columns of the image's file, which headers speak of."""
     notes = _spacing_notes(grid, mammogram)
     if any(layer.shape != mammogram.shape for layer in layers):
         return layers, notes  # refused as another grid
@@ -310,7 +318,12 @@ def match_grid(
     flipped = [layer[:: -1 if turned[0] else 1, :: -1 if turned[1] else 1] for layer in layers]
     what = " and ".join(name for name, is_turned in zip(("rows", "columns"), turned, strict=True) if is_turned)
     ends = np.array([mammogram.shape[0] - 1 if turned[0] else 0, mammogram.shape[1] - 1 if turned[1] else 0])
-    if not cropped and np.abs(start - ends).max() <= 1:
+    as_shown = turned == mammogram.turned  # the mask's axes are those of the picture, not of its file
+    at_end = not cropped and np.abs(start - ends).max() <= 1
+    ours = not any(grid.origin) and _same_spacing(grid, own)  # as this program writes a mask
+    if as_shown and (at_end or ours):
+        return flipped, notes
+    if at_end:
         found = f"The mask's {what} run the other way than the image's, by its header's direction and origin: turned."
         return flipped, [*notes, found]
     if not any(grid.origin) and _is_default(grid, spacing_too=mammogram.grid is not None):
@@ -319,7 +332,8 @@ def match_grid(
         found = "The mask's header has a library's defaults, its image's has axes: matched pixel by pixel as stored."
         return layers, [*notes, f"{found} Check the outline on the picture."]
     stored, other = (
-        mask_tissue_share(np.logical_or.reduce([layer != 0 for layer in each]), mammogram) for each in (layers, flipped)
+        mask_tissue_share(mammogram.as_shown(np.logical_or.reduce([layer != 0 for layer in each])), mammogram)
+        for each in (layers, flipped)
     )
     if stored is not None and other is not None:
         told = f"The mask's {what} run the other way than the image's by its header's direction"
@@ -334,6 +348,12 @@ def match_grid(
         "Save it again from the program it was drawn in, beside the image it was drawn on; or set its direction to the "
         "image's if it was drawn on these very rows and columns",
     )
+
+
+def _same_spacing(grid: Grid, own: Grid) -> bool:
+    """Whether two headers tell the same distances, which are not a library's default."""
+    pairs = ((grid.row_mm, own.row_mm), (grid.col_mm, own.col_mm))
+    return (grid.row_mm, grid.col_mm) != (1.0, 1.0) and all(math.isclose(*pair, rel_tol=1e-3) for pair in pairs)
 
 
 def _is_default(grid: Grid, *, spacing_too: bool) -> bool:

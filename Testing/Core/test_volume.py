@@ -11,11 +11,15 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from written_files import picture
 
 from MolSubCore.errors import ImageError
+from MolSubCore.explain.heatmaps import write_heatmap
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
+from MolSubCore.lesions.masks import read_lesions, write_mask
+from MolSubCore.lesions.roi import RoiGeometry
 
 NAMES = ["m.nii", "m.nii.gz", "m.nrrd", "m.nhdr", "m.mha", "m.mhd"]
 STORED = picture(12)
@@ -55,6 +59,83 @@ def test_voxels_and_geometry(tmp_path: Path, name: str, slices: bool, dtype: str
     wide = dtype in ("i4", "f4")
     limits = (stored.min(), stored.max()) if wide else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     assert mammogram.value_range == pytest.approx(limits)
+
+
+ROWS, COLUMNS = STORED.shape
+#: How a file has a picture: reversed rows, reversed columns; direction of rows and columns; place of its first pixel.
+TURNED = {
+    "dcm2niix": ((True, False), (1, -1), (0.0, 0.09 * (ROWS - 1))),
+    "rows of an NRRD": ((True, False), (1, -1), (0.0, 0.0)),
+    "columns": ((False, True), (-1, 1), (0.07 * (COLUMNS - 1), 0.0)),
+    "both, by the origin": ((True, True), (-1, -1), (0.07 * (COLUMNS - 1), 0.09 * (ROWS - 1))),
+}
+
+
+def turned_image(array: np.ndarray, kind: str) -> sitk.Image:
+    """A picture as a program writes it that stores it otherwise and says so."""
+    (rows, columns), (x, y), origin = TURNED[kind]
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array[:: -1 if rows else 1, :: -1 if columns else 1])[None])
+    image.SetSpacing((0.07, 0.09, 1.0))
+    image.SetDirection((x, 0, 0, 0, y, 0, 0, 0, 1))
+    image.SetOrigin((*origin, 0.0))
+    return image
+
+
+@pytest.mark.parametrize("kind", TURNED)
+@pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd", "m.mha"])
+def test_a_picture_is_shown_as_its_header_says(tmp_path: Path, name: str, kind: str) -> None:
+    """Masks of its grid, masks and boxes of the picture as shown, and masks as this program writes them lie alike."""
+    sitk.WriteImage(turned_image(STORED, kind), str(tmp_path / name))
+    mammogram = read_mammogram(tmp_path / name)
+    assert np.array_equal(mammogram.stored, STORED)
+    assert sum("By the header" in text and "the picture was turned" in text for text in mammogram.warnings) == 1
+    mask = np.zeros(STORED.shape, np.uint8)
+    mask[3:9, 20:31] = 1
+    sitk.WriteImage(turned_image(mask, kind), str(tmp_path / f"same-{name}"))
+    write_mask(tmp_path / "own.nii.gz", mask, row_mm=0.09, col_mm=0.07)
+    Image.fromarray(mask * 255).save(tmp_path / "shown.png")
+    for source in (f"same-{name}", "own.nii.gz", "shown.png"):
+        lesions = read_lesions(tmp_path / source, mammogram)
+        assert np.array_equal(lesions.full_mask(), mask > 0), source
+        assert not any("run the other way" in text for text in lesions.warnings), source
+    assert np.array_equal(read_lesions("3,20,9,31", mammogram).full_mask(), mask > 0)
+
+
+def test_a_heatmap_lies_on_the_file_of_dcm2niix(tmp_path: Path) -> None:
+    """In a viewer that places both by their headers."""
+    file = turned_image(STORED, "dcm2niix")
+    sitk.WriteImage(file, str(tmp_path / "m.nii.gz"))
+    mammogram = read_mammogram(tmp_path / "m.nii.gz")
+    geometry = RoiGeometry(2, 10, 18, 26, 8, mammogram.shape)
+    heat = np.zeros((8, 8), np.float32)
+    heat[3, 5] = 1
+    write_heatmap(tmp_path / "h.nrrd", heat, geometry, mammogram.spacing, {})
+    placed = sitk.GetArrayFromImage(sitk.Resample(sitk.ReadImage(str(tmp_path / "h.nrrd")), file))[0]
+    assert np.unravel_index(placed[::-1].argmax(), STORED.shape) == (2 + 3, 18 + 5)
+
+
+@pytest.mark.parametrize(
+    ("direction", "spacing", "words"),
+    [
+        ((1, 0, 0, 0, 1, 0, 0, 0, 1), 0.1, ""),  # as SimpleITK writes a mammogram
+        ((-1, 0, 0, 0, -1, 0, 0, 0, 1), 1.0, ""),  # nibabel's eye(4)
+        ((-1, 0, 0, 0, -1, 0, 0, 0, 1), 0.1, "rotated by 180 degrees"),
+        ((0, 0, 1, 1, 0, 0, 0, -1, 0), 0.1, "along other axes"),
+        ((0, 1, 0, 1, 0, 0, 0, 0, 1), 0.1, "along other axes"),
+    ],
+)
+def test_a_header_that_does_not_tell_which_way_is_up(
+    tmp_path: Path, direction: tuple[int, ...], spacing: float, words: str
+) -> None:
+    image = sitk.GetImageFromArray(STORED[None])
+    image.SetSpacing((spacing, spacing, 1.0))
+    image.SetDirection(direction)
+    sitk.WriteImage(image, str(tmp_path / "m.nrrd"))
+    mammogram = read_mammogram(tmp_path / "m.nrrd")
+    assert np.array_equal(mammogram.stored, STORED)
+    told = [text for text in mammogram.warnings if "By the header" in text]
+    assert len(told) == bool(words)
+    assert all(words in text and text.endswith("Check that the picture is upright.") for text in told)
 
 
 def nifti(stored: np.ndarray, order: str, slope: float = 0, intercept: float = 0) -> bytes:

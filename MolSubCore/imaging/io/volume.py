@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage mammograms: one slice, index order (x = column, y = row), geometry's directions ignored."""
+"""NIfTI, NRRD and MetaImage mammograms: one slice, x = column, y = row, in the order in which viewers show them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _SPARE = 1 << 16
 _LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes of NIfTI
 _AGAIN = "Export or copy the file again"
+#: How far unit vectors may be from an axis; what is said of a picture whose header does not tell which way is up.
+_STRAIGHT, _AS_STORED = 0.02, "taken as stored. Check that the picture is upright."
 
 
 def read_nifti(path: Path) -> Mammogram:
@@ -63,8 +65,48 @@ def _read(path: Path, kind: str) -> Mammogram:
     stored = slice_array(image)[..., 0]
     spacing, warnings = _spacing(row_mm, column_mm, (stored.shape[0], stored.shape[1]))
     history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
+    grid = grid_of(image)
+    turned, told = shown_order(grid, (stored.shape[0], stored.shape[1]))
+    warnings += told
     mammogram = plain_mammogram(path, stored, _value_range(path, stored), spacing, history, warnings=tuple(warnings))
-    return dataclasses.replace(mammogram, grid=grid_of(image))
+    mammogram = dataclasses.replace(mammogram, grid=grid, turned=turned)
+    return dataclasses.replace(mammogram, stored=np.ascontiguousarray(mammogram.as_shown(stored)))
+
+
+def shown_order(grid: Grid, shape: tuple[int, int]) -> tuple[tuple[bool, bool], list[str]]:
+    """Whether a viewer shows the rows, and the columns, of a slice in reverse order, and what is said of it.
+
+    3D Slicer and ITK-SNAP show a slice along the patient's left-right and front-back axes with the right side on the
+    left, and the front on top; so do they show a mammogram, which has no place in a patient. dcm2niix writes its rows
+    from the last to the first. A slice rotated by 180 degrees is told by its origin alone, as nibabel (with ``eye(4)``)
+    and ITK-SNAP write the same axes of pictures that are not.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the file.
+    shape : tuple of int
+        Its rows and columns.
+    """
+    axes = np.array([grid.column_axis, grid.row_axis])
+    if not np.allclose(np.abs(axes), np.eye(3)[:2], atol=_STRAIGHT):
+        found = "By the header, rows and columns run along other axes than left to right and front to back"
+        return (False, False), [f"{found}: {_AS_STORED}"]
+    turned = (bool(axes[1, 1] < 0), bool(axes[0, 0] < 0))
+    if turned == (False, False):
+        return turned, []
+    if turned == (True, True):
+        corner = np.array([grid.col_mm * (shape[1] - 1), grid.row_mm * (shape[0] - 1)])
+        if np.abs(np.array(grid.origin[:2]) - corner).max() > max(grid.col_mm, grid.row_mm):
+            if (grid.row_mm, grid.col_mm) == (1.0, 1.0) and not any(grid.origin):  # nobody told the library any axes
+                return (False, False), []
+            found = "By the header the picture is rotated by 180 degrees, as some programs write it of any picture"
+            return (False, False), [f"{found}: {_AS_STORED}"]
+    what = " and ".join(name for name, is_turned in zip(("rows", "columns"), turned, strict=True) if is_turned)
+    return turned, [
+        f"By the header the file's {what} run the other way (as dcm2niix writes them): the picture was turned, as 3D "
+        "Slicer and ITK-SNAP show it. Boxes, polygons and masks that are pictures count its rows and columns so."
+    ]
 
 
 def read_slice(path: Path, kind: str, *, several_channels: bool = False) -> Any:
