@@ -28,7 +28,7 @@ from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
 from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 from MolSubCore.lesions.lesion import Box
-from MolSubCore.lesions.masks import KNOWN_ENDINGS, read_lesions
+from MolSubCore.lesions.masks import KNOWN_ENDINGS, name_word, read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import extract_rois, refuse_meaningless
 
@@ -126,7 +126,7 @@ def entry_file(cache: Path, kind: str, key: str) -> Path:
 
 
 def content_key(path: Path, cache: Path | None = None) -> list[object]:
-    """Everything that determines what is read from a file: content, ending, side and view by its name and folder.
+    """Everything that determines what is read from a file: content, ending, and what its name and folder say.
 
     Raises
     ------
@@ -135,6 +135,7 @@ def content_key(path: Path, cache: Path | None = None) -> list[object]:
     """
     ending = next((ending for ending in KNOWN_ENDINGS if path.name.lower().endswith(ending)), "")
     told = [*facts_from_path(path), *name_doubts(path, "L", "CC"), *name_doubts(path, "R", "MLO")]
+    told.append(name_word(path))
     return [content_hash(path, cache / "hashes" if cache else None), ending, *told]
 
 

@@ -1216,7 +1216,7 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         raise LesionError(path, "holds no lesion: every pixel is 0", "Outline the lesion, or give its box")
     lesions, doubled = _once(lesions)
     warnings += [*doubled, *mask_doubts(path, mammogram.laterality, mammogram.view)]
-    if word := judge([re.sub(r"\.[^.]*$", "", path.name)])[0]:
+    if word := name_word(path):
         warnings.append(f"The mask's name says '{word}': check that it outlines the lesion.")
     numbered = [Lesion(str(n), lesion.box, lesion.mask, kind) for n, lesion in enumerate(lesions, start=1)]
     other = tuple(text for text in warnings if text == OTHER_IMAGE)
@@ -1226,6 +1226,11 @@ def read_lesions(source: str | os.PathLike[str], mammogram: Mammogram, *, split:
         labels = tuple(lesion.label for lesion in numbered)
         judged = dataclasses.replace(judged, problems=(*other, *judged.problems), wrong=labels)
     return judged
+
+
+def name_word(path: Path) -> str:
+    """The word of a file's name that says that it outlines something else than a lesion; empty where there is none."""
+    return judge([re.sub(r"\.[^.]*$", "", path.name)])[0]
 
 
 def _once(lesions: list[Lesion]) -> tuple[list[Lesion], list[str]]:

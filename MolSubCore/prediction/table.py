@@ -177,9 +177,10 @@ def predict_table(
                 if is_output_error(error):
                     raise
                 results.pop(patient_id, None)
-                row |= {"warnings": "", "error": explain_error(error)[0] if identified else "could not be predicted"}
+                why = without_paths(error, cases)
+                row |= {"warnings": "", "error": explain_error(error)[0] if identified else why}
                 name = f"row{'s' * (len(cases) > 1)} {row['rows']}"
-                print(f"\nmolsub: {name}: {without_paths(error, cases)}.", file=sys.stderr)
+                print(f"\nmolsub: {name}: {why}.", file=sys.stderr)
                 found[patient_id] = [row]
 
         for number, patient_id in enumerate(patients, start=1):

@@ -97,7 +97,8 @@ def spacing_text(limits: Any) -> str:
 def warning_lines(cases: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> list[str]:
     """The warnings of many patients for the terminal: those of one kind in one line, with how many have it.
 
-    Texts that differ in their numbers and in the image they are of are of one kind; the first one is shown.
+    Texts that differ in their numbers and in the image they are of are of one kind; the first one is shown, and where
+    the numbers of others differ, it says whose these are.
 
     Parameters
     ----------
@@ -105,17 +106,23 @@ def warning_lines(cases: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> l
         Rows of the table, and the content of ``prediction.json``.
     """
     kinds: dict[str, dict[int, str]] = {}
+    numbers_of: dict[str, set[str]] = {}
     for number, (_, result) in enumerate(cases):
         labels = "|".join(re.escape(image["image"]) for image in result["images"])
         for warning in result["warnings"]:
             text = re.sub(rf"^Image (?:{labels})(?:, lesion \d+)?: ", "", warning)
-            kind = re.sub(r"\d+([.,]\d+)*", "#", re.sub(rf"\b(?:{labels})", "", text))
+            unnamed = re.sub(rf"\b(?:{labels})(?![\w.])", "", text)
+            kind = re.sub(r"\d+([.,]\d+)*", "#", unnamed)
             kinds.setdefault(kind, {}).setdefault(number, text)
+            numbers_of.setdefault(kind, set()).add(unnamed)
     lines = []
-    for texts in sorted(kinds.values(), key=len, reverse=True)[:_KINDS_TOLD]:
-        first = next(iter(texts.values()))
+    for kind, texts in sorted(kinds.items(), key=lambda entry: -len(entry[1]))[:_KINDS_TOLD]:
+        patient, first = next(iter(texts.items()))
         rows = row_list(row for number in texts for row in cases[number][0])
-        lines.append(printable(f"{len(texts)} of {len(cases)} patients ({rows}): {first[:1].upper()}{first[1:]}", 1200))
+        whose = row_list(cases[patient][0]) if len(texts) > 1 else "one image"
+        others = f" (so in {whose}; the others differ only in numbers)" if len(numbers_of[kind]) > 1 else ""
+        told = f"{len(texts)} of {len(cases)} patients ({rows}): {first[:1].upper()}{first[1:]}{others}"
+        lines.append(printable(told, 1200))
     if len(kinds) > _KINDS_TOLD:
         lines.append(f"{len(kinds) - _KINDS_TOLD} more kinds of warnings: see the patients' reports")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -154,9 +155,13 @@ def test_whatever_goes_wrong_with_a_patient_the_others_are_predicted(
     assert re.search("row 3: its image cannot be opened .*File name too long", printed.err)
     assert re.search(r"row 4: .*internal error: RuntimeError: cannot do \.\.\., really", printed.err)
     assert "MUELLER" not in printed.err + printed.out and unlucky.stem not in printed.err
-    told = [line.split(",") for line in (out / "predictions.csv").read_text().splitlines()[1:]]
-    assert [cells[-1] for cells in told] == ["", "could not be predicted", "could not be predicted", ""]
-    assert [cells[0] for cells in told] == ["case-0001", "", "", "case-0004"]  # the other folders were never made
+    written = (out / "predictions.csv").read_text()
+    assert "MUELLER" not in written and unlucky.stem not in written
+    told = list(csv.DictReader(written.splitlines()))
+    for line, number in zip(told, (2, 3, 4, 5), strict=True):
+        assert bool(line["error"]) == (number in (3, 4))
+        assert not line["error"] or f"molsub: row {number}: {line['error']}." in printed.err
+    assert [line["case"] for line in told] == ["case-0001", "", "", "case-0004"]  # the other folders were never made
 
 
 def test_the_same_plan_gives_the_same_numbers(workplace: Path, tmp_path: Path) -> None:

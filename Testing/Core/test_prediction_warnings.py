@@ -14,7 +14,7 @@ from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.lesions.roi import extract_rois
-from MolSubCore.prediction.warnings import bundle_warnings, image_warnings
+from MolSubCore.prediction.warnings import bundle_warnings, image_warnings, warning_lines
 
 KNOWN = Mammogram(
     np.arange(400 * 300, dtype=np.uint16).reshape(400, 300),
@@ -104,6 +104,22 @@ def test_a_run_records_the_sizes_of_its_regions(workplace: Path) -> None:
             sides.append(max(lesion.box.shape) + 200)
     assert read_json(workplace / "run" / "cohort.json")["spacing_mm"] == pytest.approx([min(spacings), max(spacings)])
     assert read_json(workplace / "run" / "cohort.json")["roi_side_px"] == [min(sides), max(sides)]
+
+
+def test_one_line_for_many_patients_says_whose_its_numbers_are() -> None:
+    wide = "the region around it is {} pixels wide, those of the training were 258 to 319."
+    cases = [
+        ([2, 3], {"images": [{"image": "1 L CC"}, {"image": "2 L MLO"}], "warnings": [
+            f"Image 1 L CC, lesion 1: {wide.format(772)}", "Image 2 L MLO: its manufacturer is unknown."]}),
+        ([4], {"images": [{"image": "1"}], "warnings": [
+            f"Image 1, lesion 1: {wide.format(119)}", "Image 1: its manufacturer is unknown.",
+            "Image 1: it is 1.5 mm.", "Image 1: it is 2 mm."]}),
+    ]  # fmt: skip
+    assert warning_lines(cases) == [
+        f"2 of 2 patients (rows 2-4): T{wide.format(772)[1:]} (so in rows 2-3; the others differ only in numbers)",
+        "2 of 2 patients (rows 2-4): Its manufacturer is unknown.",
+        "1 of 2 patients (row 4): It is 1.5 mm. (so in one image; the others differ only in numbers)",
+    ]
 
 
 def test_a_lesion_in_the_air_means_nothing() -> None:

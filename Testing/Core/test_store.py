@@ -17,6 +17,7 @@ from other_cohort import as_negative
 
 from MolSubCore.cohort import store as store_module
 from MolSubCore.cohort.patches import PatchStore
+from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
@@ -136,6 +137,24 @@ def test_changes_are_noticed(cohort: Cohort, tmp_path: Path, read: list[str]) ->
     other = build_store(cohort, get_recipe("default", bound=20), tmp_path / "cache")
     assert len(read) == 6
     assert other.data_hash() != second.data_hash()
+
+
+def test_what_a_masks_name_says_is_not_of_another_name(cohort: Cohort, tmp_path: Path) -> None:
+    """The same content under the name of something else, then under its own again."""
+
+    def told() -> list[str]:
+        store = build_store(Cohort(tuple(cases), cohort.source), RECIPE, tmp_path / "cache")
+        return [note.text for note in store_notes(cohort, store) if "mask's name" in note.text]
+
+    cases = list(cohort.cases)
+    mask = cases[1].mask
+    assert mask is not None
+    assert told() == []
+    cases[1] = replace(cases[1], mask=Path(shutil.copy(mask, mask.with_name("pectoral_muscle.nii.gz"))))
+    (text,) = told()
+    assert "pectoral" in text
+    cases[1] = replace(cases[1], mask=mask)
+    assert told() == []
 
 
 def test_files_are_known_by_what_they_hold(cohort: Cohort, tmp_path: Path, read: list[str]) -> None:
