@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -73,15 +74,17 @@ def train(options: argparse.Namespace) -> int:
 
     with Bar("reading images") as reading, ExitStack() as stack:
 
-        def listen(plan: Plan) -> TrainingBar:
+        def note(texts: Sequence[str]) -> None:
             reading.close()
+            for text in texts:
+                print(f"Note: {text}")
+
+        def listen(plan: Plan) -> TrainingBar:
             bar = TrainingBar(plan.folds, plan.epochs)
             stack.callback(bar.close)
             return bar
 
-        trained = train_run(wanted, reading=reading, listen=listen, evaluating=stack.close)
-    for note in trained.notes:
-        print(f"Note: {note}")
+        trained = train_run(wanted, reading=reading, noting=note, listen=listen, evaluating=stack.close)
     if trained.evaluation is None:
         print(f"Trained in {trained.run}; folds not trained yet: {', '.join(map(str, trained.missing))}.")
         return 0

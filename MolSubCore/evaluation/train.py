@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +26,19 @@ class TrainedRun:
         Folds that are not trained yet.
     evaluation : dict or None
         Content of ``evaluation.json``; None while folds are missing.
-    notes : tuple of str
-        What should be known of the cohort.
     """
 
     run: Path
     plan: Plan
     missing: tuple[int, ...]
     evaluation: dict[str, Any] | None
-    notes: tuple[str, ...] = ()
 
 
 def train_run(
     options: TrainingOptions,
     *,
     reading: Callable[[int, int, str], None] | None = None,
+    noting: Callable[[Sequence[str]], None] | None = None,
     listen: Callable[[Plan], Listener] | None = None,
     evaluating: Callable[[], None] | None = None,
 ) -> TrainedRun:
@@ -53,6 +51,8 @@ def train_run(
     options : TrainingOptions
     reading : callable, optional
         ``reading(done, total, what)`` while images are read.
+    noting : callable, optional
+        Gets what should be known of the cohort, before the training.
     listen : callable, optional
         Makes the listener of the training, once the plan is known.
     evaluating : callable, optional
@@ -64,6 +64,8 @@ def train_run(
         For anything in the table, the options or the run folder that does not fit.
     """
     session = prepare_training(options, progress=reading)
+    if noting:
+        noting(session.notes)
     train(
         session.plan,
         session.data,
@@ -75,7 +77,7 @@ def train_run(
     folds = set(range(1, session.plan.folds + 1))
     missing = tuple(sorted(folds - set(finished_folds(options.out))))
     if missing:
-        return TrainedRun(options.out, session.plan, missing, None, session.notes)
+        return TrainedRun(options.out, session.plan, missing, None)
     if evaluating:
         evaluating()
-    return TrainedRun(options.out, session.plan, (), evaluate_run(options.out), session.notes)
+    return TrainedRun(options.out, session.plan, (), evaluate_run(options.out))

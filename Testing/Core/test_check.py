@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, Problem, read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, MolSubError
+from MolSubCore.evaluation.train import train_run
 from MolSubCore.files import read_json
 from MolSubCore.imaging.breast import breast_area
 from MolSubCore.imaging.display import display_array
@@ -30,7 +32,7 @@ from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.study.options import StudyOptions
 from MolSubCore.study.plan import plan_study
 from MolSubCore.tasks import Subtype
-from MolSubCore.training.session import TrainingOptions, prepare_training
+from MolSubCore.training.session import TrainingOptions
 
 Row = dict[str, str]
 
@@ -321,13 +323,20 @@ def test_the_same_words_reach_runs_and_studies(clean: Path, tmp_path: Path) -> N
     cache, run, out = tmp_path / "cache", tmp_path / "run", tmp_path / "study"
     settings = {**shared, "architecture": "simple-cnn"}
     options = TrainingOptions(table, run, "tn", cache=cache, trust_ids=True, pretrained="none", settings=settings)
-    session = prepare_training(options)
-    assert set(note_lines(told)) <= set(session.notes)
-    assert read_json(run / "cohort.json")["notes"] == list(session.notes)
+    notes: list[str] = []
+
+    def stop(texts: Sequence[str]) -> None:
+        notes.extend(texts)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # before anything is trained
+        train_run(options, noting=stop)
+    assert set(note_lines(told)) <= set(notes)
+    assert read_json(run / "cohort.json")["notes"] == notes
     wanted = StudyOptions(table, out, ("tn",), ("simple-cnn",), cache=cache, pretrained="none", settings=shared)
     planned = plan_study(replace(wanted, trust_ids=True))
     planned.write()
-    assert planned.notes == session.notes
+    assert list(planned.notes) == notes
     assert read_json(out / "cohort.json")["notes"] == list(planned.notes)
 
 
