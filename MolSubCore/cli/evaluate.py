@@ -83,7 +83,7 @@ _OF_A_BUNDLE = (
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """``molsub evaluate RUN``, and ``molsub evaluate BUNDLE TABLE``: exit code 2 where a row could not be read."""
+    """``molsub evaluate RUN``, and ``molsub evaluate BUNDLE TABLE``: exit code 2 where an image cannot be used."""
     return _evaluate_run(options) if options.table is None else _evaluate_bundle(options)
 
 

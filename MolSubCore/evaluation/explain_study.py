@@ -96,7 +96,8 @@ def explain_cohort(
 
     Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
     with 95 % CIs over patients, warnings) and ``explanations.png`` to the folder `out`, whole or not at all;
-    returns the content of the second. A patient that cannot be explained is left out, named by its rows.
+    returns the content of the second. A patient that cannot be explained is left out, named by its rows,
+    and so is an image or lesion of which a prediction means nothing.
 
     Parameters
     ----------
