@@ -11,13 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
 from MolSubCore.errors import MolSubError
-from MolSubCore.explain.faithfulness import REGIONS, Regions, deletion_insertion, make_regions, weight_randomisation
+from MolSubCore.explain.faithfulness import (
+    REGIONS,
+    Curves,
+    Regions,
+    centred,
+    deletion_insertion,
+    make_regions,
+    weight_randomisation,
+)
 from MolSubCore.explain.figures import draw_explanations
+from MolSubCore.explain.gradcam import Target
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.lesions.roi import means_nothing
@@ -29,6 +38,7 @@ from MolSubCore.prediction.provenance import program
 from MolSubCore.prediction.result import LesionPrediction
 from MolSubCore.prediction.warnings import warning_lines
 from MolSubCore.tasks import SubtypeLabel, get_task
+from MolSubCore.training.plan import derive_seed
 
 Row = dict[str, Any]
 
@@ -38,9 +48,22 @@ MEASURES = (
     *(f"area {name}" for name in REGIONS),
     "enrichment",
     "auroc",
+    "deletion",
+    "insertion",
     "deletion gain",
     "insertion gain",
+    "auroc over centred",
+    "deletion over centred",
+    "insertion over centred",
 )
+
+#: The reference beside the layers: a map of what is known without any model.
+CENTRED = "lesion in the middle"
+
+#: Fewest patients of an interval.
+_FEWEST = 5
+#: Least probability, and least distance from 1, in log-odds.
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -57,10 +80,13 @@ class ExplanationPlan:
         Patients on whose lesions pixels are deleted and inserted (many forward passes each), evenly chosen.
     randomised : int
         Patients on whose first lesion weights are randomised.
+    target : {'logit', 'log-odds'}
+        What the maps explain. With the logit, deletion and insertion follow the class's probability; with
+        log-odds they follow its log-odds, which go on changing where a probability is all but 0 or 1.
     steps, controls : int
         See `MolSubCore.explain.faithfulness.deletion_insertion`.
-    resamples, seed : int
-        Of the bootstrap over patients, and of all other random numbers.
+    seed : int
+        Of which each lesion has its own.
     """
 
     layers: tuple[str, ...] | None = None
@@ -68,13 +94,14 @@ class ExplanationPlan:
     rim_px: float = 50.0
     faithful: int = 20
     randomised: int = 8
+    target: Target = "logit"
     steps: int = 10
-    controls: int = 1
-    resamples: int = 2000
+    controls: int = 20
     seed: int = 21
 
     def __post_init__(self) -> None:
-        for name, low in (("rim_mm", 0.01), ("rim_px", 0.5), ("faithful", 0), ("randomised", 0), ("steps", 2)):
+        lowest = {"rim_mm": 0.01, "rim_px": 0.5, "faithful": 0, "randomised": 0, "steps": 2, "controls": 1}
+        for name, low in lowest.items():
             if not getattr(self, name) >= low:
                 found = f"is {getattr(self, name)}, expected {low:g} or more"
                 raise MolSubError(name, found, "Choose a larger number")
@@ -95,9 +122,9 @@ def explain_cohort(
     """Test a bundle's heatmaps on every lesion of a cohort.
 
     Writes ``explanations.csv`` (one row per lesion and layer), ``explanations.json`` (means per layer and class
-    with 95 % CIs over patients, warnings) and ``explanations.png`` to the folder `out`, whole or not at all;
-    returns the content of the second. A patient that cannot be explained is left out, named by its rows,
-    and so is an image or lesion of which a prediction means nothing.
+    with 95 % CIs over patients, each compared with `CENTRED`, warnings) and ``explanations.png`` to the folder
+    `out`, whole or not at all; returns the content of the second. A patient that cannot be explained is left out,
+    named by its rows, and so is an image or lesion of which a prediction means nothing.
 
     Parameters
     ----------
@@ -132,7 +159,7 @@ def explain_cohort(
             try:
                 images = [(case.image, case.lesion) for case in cases]
                 sides, views = [case.side for case in cases], [case.view for case in cases]
-                prediction = predict(images, bundle, layers=plan.layers, sides=sides, views=views)
+                prediction = predict(images, bundle, layers=plan.layers, target=plan.target, sides=sides, views=views)
                 counted, nothing = _telling(prediction.items)
                 left_out += [{"rows": str(cases[place].row), "reason": why} for place, why in nothing.items()]
                 if not counted:
@@ -209,7 +236,7 @@ def _rows(
     plan: ExplanationPlan,
     faithful: bool,
 ) -> list[Row]:
-    """One row per layer: the predicted class's map of one lesion."""
+    """One row for `CENTRED`, then one per layer: the predicted class's map of one lesion."""
     assert item.maps is not None
     maps, regions = item.maps, _regions(item, plan)
     index, classes = maps.classes[0], bundle.card["classes"]
@@ -217,65 +244,94 @@ def _rows(
     right = None if own is None else own == classes[index]
     shared = {"patient": patient + 1, "image": item.image, "lesion": item.roi.lesion, "class": classes[index],
               "correct": right, "rim": "mm" if item.mammogram.spacing.row_mm else "px"}  # fmt: skip
-    rows = []
+    size = item.roi.geometry.patch_size
+    place = (patient + 1, item.image_index, item.lesion_index)
+    curves = _curves_of(item, bundle, index, plan, derive_seed(plan.seed, *place)) if faithful else None
+    middle = map_measures(centred(size), regions, curves)
+    rows = [{**shared, "layer": CENTRED, "blind": False, **middle}]
     for layer in maps.layers:
         row: Row = {**shared, "layer": layer, "blind": maps.blind[layer][0]}
         if not row["blind"]:
-            heat = maps.patch_map(layer, 0, item.roi.geometry.patch_size)
-            row |= _measures(heat, regions)
-            if faithful:
-                row |= _gains(item, bundle, index, heat, plan)
+            row |= map_measures(maps.patch_map(layer, 0, size), regions, curves, middle)
         rows.append(row)
     return rows
 
 
-def _measures(heat: NDArray[np.float32], regions: Regions) -> Row:
+def map_measures(
+    heat: NDArray[np.float32],
+    regions: Regions,
+    curves: Callable[[NDArray[np.float32]], Curves] | None = None,
+    reference: Row | None = None,
+) -> Row:
+    """The `MEASURES` of one map.
+
+    Parameters
+    ----------
+    heat : ndarray of float32, shape (size, size)
+    regions : Regions
+    curves : callable, optional
+        Gives a map's curves on this lesion; without it, what follows from them is left out.
+    reference : dict, optional
+        The same of the map that is compared with, on this lesion. All differences are above 0 where `heat` is better.
+    """
     shares, areas = regions.shares(heat), regions.areas()
-    enrichment = shares["inside"] / areas["inside"] if areas["inside"] else None
-    return {
+    found: Row = {
         **shares,
         **{f"area {name}": value for name, value in areas.items()},
-        "enrichment": enrichment,
+        "enrichment": shares["inside"] / areas["inside"] if areas["inside"] else None,
         "auroc": regions.auroc(heat),
     }
+    if curves:
+        own = curves(heat)
+        found |= {
+            "deletion": own.deletion,
+            "insertion": own.insertion,
+            "deletion gain": own.control_deletion - own.deletion,
+            "insertion gain": own.insertion - own.control_insertion,
+        }
+    if reference:
+        for name, sign in (("auroc", 1), ("deletion", -1), ("insertion", 1)):
+            if found.get(name) is not None:
+                found[f"{name} over centred"] = sign * (found[name] - reference[name])
+    return found
 
 
-def _gains(item: LesionPrediction, bundle: Bundle, index: int, heat: NDArray[np.float32], plan: ExplanationPlan) -> Row:
-    def probability(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+def _curves_of(
+    item: LesionPrediction, bundle: Bundle, index: int, plan: ExplanationPlan, seed: int
+) -> Callable[[NDArray[np.float32]], Curves]:
+    def score(patches: NDArray[np.float32]) -> NDArray[np.float64]:
         inputs = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last)
-        return np.concatenate([bundle.probabilities(part)[:, index].cpu().numpy() for part in inputs.split(8)])
+        found = np.concatenate([bundle.probabilities(part)[:, index].cpu().numpy() for part in inputs.split(8)])
+        return found if plan.target == "logit" else special.logit(np.clip(found, _LEAST, 1 - _LEAST))
 
     patch = _inputs(item, bundle)[0, 0].cpu().numpy()
-    curves = deletion_insertion(probability, patch, heat, steps=plan.steps, controls=plan.controls, seed=plan.seed)
-    return {
-        "deletion gain": curves.control_deletion - curves.deletion,
-        "insertion gain": curves.insertion - curves.control_insertion,
-    }
+    return lambda heat: deletion_insertion(score, patch, heat, steps=plan.steps, controls=plan.controls, seed=seed)
 
 
 def _sanity(item: LesionPrediction, bundle: Bundle, plan: ExplanationPlan) -> dict[str, dict[str, float]]:
     assert item.maps is not None
     inputs = _inputs(item, bundle)
-    return weight_randomisation(bundle.models[0], inputs, item.maps.layers, item.maps.classes[0], seed=plan.seed)
+    layers, index = item.maps.layers, item.maps.classes[0]
+    return weight_randomisation(bundle.models[0], inputs, layers, index, target=plan.target, seed=plan.seed)
 
 
 def _result(
     rows: list[Row], sanity: list[dict[str, dict[str, float]]], bundle: Bundle, plan: ExplanationPlan
 ) -> dict[str, Any]:
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    layers = list(dict.fromkeys(row["layer"] for row in rows if row["layer"] != CENTRED))
     groups = ["all", "correctly classified", *bundle.card["classes"]]
     return {
         "format": "molsub-explanations",
-        "format_version": 1,
+        "format_version": 2,
         "intended_use": DISCLAIMER,
         "model": model_summary(bundle.card),
         "plan": {**vars(plan), "layers": layers},
         "lesions": len({(row["patient"], row["image"], row["lesion"]) for row in rows}),
         "patients": len({row["patient"] for row in rows}),
-        "layers": {
-            layer: {group: _summary([r for r in rows if r["layer"] == layer], group, plan) for group in groups}
-            for layer in layers
-        },
+        "interval": "95 % CI of the mean over patients (each the mean of its lesions), by Student's t; from "
+        f"{_FEWEST} patients on",
+        "reference": {CENTRED: _groups(rows, CENTRED, groups)},
+        "layers": {layer: _groups(rows, layer, groups) for layer in layers},
         "weight_randomisation": {
             layer: {stage: float(np.mean([one[stage][layer] for one in sanity])) for stage in sanity[0]}
             for layer in (layers if sanity else [])
@@ -283,7 +339,11 @@ def _result(
     }
 
 
-def _summary(rows: list[Row], group: str, plan: ExplanationPlan) -> dict[str, Any]:
+def _groups(rows: list[Row], layer: str, groups: list[str]) -> dict[str, Any]:
+    return {group: _summary([row for row in rows if row["layer"] == layer], group) for group in groups}
+
+
+def _summary(rows: list[Row], group: str) -> dict[str, Any]:
     """Means over patients of one layer's maps: of all lesions, those classified correctly, or a predicted class."""
     if group != "all":
         rows = [row for row in rows if (row["correct"] if group == "correctly classified" else row["class"] == group)]
@@ -291,12 +351,12 @@ def _summary(rows: list[Row], group: str, plan: ExplanationPlan) -> dict[str, An
     return {
         "lesions": len(rows),
         "blind": len(rows) - len(seen),
-        **{name: _mean([(r["patient"], r[name]) for r in seen if r.get(name) is not None], plan) for name in MEASURES},
+        **{name: patient_mean((r["patient"], r[name]) for r in seen if r.get(name) is not None) for name in MEASURES},
     }
 
 
-def _mean(values: Iterable[tuple[int, float]], plan: ExplanationPlan) -> dict[str, float | int | None]:
-    """Mean over patients (of each patient's mean) and its BCa bootstrap interval, from five patients on."""
+def patient_mean(values: Iterable[tuple[int, float]]) -> dict[str, float | int | None]:
+    """Mean over patients (of each patient's mean) of (patient, value), and its 95 % CI by Student's t."""
     by_patient: dict[int, list[float]] = {}
     for patient, value in values:
         by_patient.setdefault(patient, []).append(value)
@@ -304,12 +364,9 @@ def _mean(values: Iterable[tuple[int, float]], plan: ExplanationPlan) -> dict[st
     result: dict[str, float | int | None] = {"patients": len(means), "mean": None, "low": None, "high": None}
     if len(means):
         result["mean"] = float(means.mean())
-    if len(means) >= 5 and np.ptp(means) > 0:
-        rng = np.random.default_rng(plan.seed)
-        drawn = stats.bootstrap((means,), np.mean, n_resamples=plan.resamples, method="BCa", rng=rng)
-        low, high = (float(end) for end in drawn.confidence_interval)
-        if np.isfinite([low, high]).all():
-            result |= {"low": low, "high": high}
+    if len(means) >= _FEWEST and np.ptp(means) > 0:
+        interval = stats.ttest_1samp(means, 0.0).confidence_interval()
+        result |= {"low": float(interval.low), "high": float(interval.high)}
     return result
 
 

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from scipy import integrate, ndimage, stats
 from torch import Tensor, nn
 
-from MolSubCore.explain.gradcam import explain
+from MolSubCore.explain.gradcam import Target, explain
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import RoiGeometry
 
 Mask = NDArray[np.bool_]
 Heat = NDArray[np.float32]
+Score = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 REGIONS = ("inside", "rim", "beyond")
 
@@ -88,16 +89,32 @@ def make_regions(lesions: LesionSet, geometry: RoiGeometry, rim: tuple[float, fl
     return Regions(inside, near & ~inside, ~near & ~inside)
 
 
+#: Standard deviation of `centred`, in sides of the patch.
+CENTRED_SD = 0.25
+
+
+def centred(size: int) -> Heat:
+    """A Gaussian in the middle of a patch, 1 at its peak, shape (size, size): it knows the lesion's place and no model.
+
+    The patch is cut around the lesion. So this map, too, is inside the lesion more than by chance, and a model that
+    uses the lesion reacts there: a heatmap that is no better says nothing of the model. Its width matters for shares of
+    the energy alone; order, and with it AUROC, deletion and insertion, are those of the distance from the middle.
+    """
+    away = np.arange(size) - (size - 1) / 2
+    return np.exp(-(away[:, None] ** 2 + away**2) / (2 * (CENTRED_SD * size) ** 2)).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Curves:
-    """Area under the class's probability while pixels are deleted or inserted, hottest first (Petsiuk et al., 2018).
+    """Area under the class's score while pixels are deleted or inserted, hottest first (Petsiuk et al., 2018).
 
     Attributes
     ----------
     deletion, insertion : float
-        In [0, 1]. A map that points at what the model uses has a small deletion and a large insertion.
+        In the score's unit. A map that points at what the model uses has a small deletion and a large insertion.
     control_deletion, control_insertion : float
-        The same for the map moved and mirrored at random: what a map of this shape reaches by chance.
+        The same for the map moved and mirrored at random, mean over the controls: what a map of this shape reaches
+        anywhere in the patch. As the lesion is in the middle, that is no measure of chance: compare with `centred`.
     """
 
     deletion: float
@@ -107,28 +124,23 @@ class Curves:
 
 
 def deletion_insertion(
-    probability: Callable[[NDArray[np.float32]], NDArray[np.float64]],
-    patch: NDArray[np.float32],
-    heat: Heat,
-    *,
-    steps: int = 16,
-    controls: int = 3,
-    seed: int = 0,
+    score: Score, patch: NDArray[np.float32], heat: Heat, *, steps: int = 10, controls: int = 20, seed: int = 0
 ) -> Curves:
     """Delete and insert pixels of a patch in the order of a map.
 
     Parameters
     ----------
-    probability : callable
-        Normalised patches (N, size, size) to the class's probability, shape (N,).
+    score : callable
+        Normalised patches (N, size, size) to the class's probability, or its log-odds, shape (N,).
     patch : ndarray of float32, shape (size, size)
         Normalised. Deleted pixels take the value of the strongly blurred patch, which has no detail.
     heat : ndarray of float32, shape (size, size)
     steps : int
         Equal parts of the pixels.
     controls : int
-        Random placements of the map for comparison.
+        Random placements of the map for comparison: shifts around the patch's edges, any as likely, and mirrorings.
     seed : int
+        Of the placements: one of its own for each lesion, or what chance did to one is done to all.
     """
     rng = np.random.default_rng(seed)
     blurred = cv2.GaussianBlur(patch, (0, 0), patch.shape[0] / 20, borderType=cv2.BORDER_REPLICATE)
@@ -136,7 +148,8 @@ def deletion_insertion(
     for _ in range(controls):
         moved = np.roll(heat, rng.integers(0, heat.shape[0], 2), axis=(0, 1))[:: rng.choice([-1, 1])]
         orders.append(_order(moved[:, :: rng.choice([-1, 1])], rng))
-    areas = np.array([_areas(probability, patch, blurred, order, steps) for order in orders])
+    ends = score(np.stack([patch, blurred]))
+    areas = np.array([_areas(score, patch, blurred, ends, order, steps) for order in orders])
     chance = areas[1:].mean(axis=0) if controls else areas[0]
     return Curves(float(areas[0, 0]), float(areas[0, 1]), float(chance[0]), float(chance[1]))
 
@@ -150,22 +163,32 @@ def _order(heat: Heat, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _areas(
-    probability: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+    score: Score,
     patch: NDArray[np.float32],
     blurred: NDArray[np.float32],
+    ends: NDArray[np.float64],
     ranks: NDArray[np.float64],
     steps: int,
 ) -> tuple[float, float]:
-    """Areas under the deletion and the insertion curve by the trapezoidal rule."""
+    """Areas under the deletion and the insertion curve by the trapezoidal rule; `ends` are of patch and blurred."""
     shares = np.linspace(0, 1, steps + 1)
-    first = ranks[None] < shares[:, None, None]
-    deleted = np.where(first, blurred, patch).astype(np.float32)
-    inserted = np.where(first, patch, blurred).astype(np.float32)
-    return tuple(float(integrate.trapezoid(probability(stack), shares)) for stack in (deleted, inserted))  # type: ignore[return-value]
+    first = ranks[None] < shares[1:-1, None, None]
+    found = score(np.concatenate([np.where(first, blurred, patch), np.where(first, patch, blurred)]))
+    deleted, inserted = found[: steps - 1], found[steps - 1 :]
+    return (
+        float(integrate.trapezoid([ends[0], *deleted, ends[1]], shares)),
+        float(integrate.trapezoid([ends[1], *inserted, ends[0]], shares)),
+    )
 
 
 def weight_randomisation(
-    model: nn.Module, inputs: Tensor, layers: Sequence[str], class_index: int, *, seed: int = 0
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str],
+    class_index: int,
+    *,
+    target: Target = "logit",
+    seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Rank correlation of maps with those of a model with randomised weights, from the top down (Adebayo et al., 2018).
 
@@ -176,6 +199,8 @@ def weight_randomisation(
     inputs : Tensor, shape (1, 1, size, size)
     layers : sequence of str
     class_index : int
+    target : {'logit', 'log-odds'}
+        See `MolSubCore.explain.gradcam.target_score`.
     seed : int
 
     Returns
@@ -185,7 +210,7 @@ def weight_randomisation(
         and layer: Spearman's correlation of the raw maps. Near 1 means that the map does not depend on
         the weights; 0 where one of the two maps is the same everywhere.
     """
-    original = explain(model, inputs, layers, [class_index]).raw or {}
+    original = explain(model, inputs, layers, [class_index], target=target).raw or {}
     randomised = copy.deepcopy(model)
     result: dict[str, dict[str, float]] = {}
     with torch.random.fork_rng(devices=[]):
@@ -194,7 +219,7 @@ def weight_randomisation(
             for module in randomised.get_submodule(stage).modules():
                 if callable(reset := getattr(module, "reset_parameters", None)):
                     reset()
-            found = explain(randomised, inputs, layers, [class_index]).raw or {}
+            found = explain(randomised, inputs, layers, [class_index], target=target).raw or {}
             result[stage] = {layer: _correlation(original[layer][0], found[layer][0]) for layer in layers}
     return result
 

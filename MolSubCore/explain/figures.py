@@ -18,7 +18,7 @@ _NAMES = {"inside": "inside the lesion", "rim": "peritumoral rim", "beyond": "re
 
 
 def draw_explanations(path: Path, result: dict[str, Any]) -> None:
-    """Draw energy by region, deletion and insertion, and weight randomisation, layer by layer.
+    """Draw energy by region, deletion and insertion against two references, and weight randomisation, by layer.
 
     Parameters
     ----------
@@ -27,12 +27,15 @@ def draw_explanations(path: Path, result: dict[str, Any]) -> None:
     result : dict
         Content of ``explanations.json``.
     """
-    figure = make_figure(figsize=(16, 1.8 + 0.62 * max(len(result["layers"]), 4)), dpi=120, layout="constrained")
-    axes = figure.subplots(1, 3, width_ratios=(1.35, 1.0, 1.1))
-    layers = {name: groups["all"] for name, groups in result["layers"].items()}
+    layers = {name: groups["all"] for name, groups in (result["reference"] | result["layers"]).items()}
+    figure = make_figure(figsize=(20, 1.8 + 0.62 * max(len(layers), 4)), dpi=120, layout="constrained")
+    axes = figure.subplots(1, 4, width_ratios=(1.35, 1.0, 1.0, 1.1))
     _energy(axes[0], layers)
-    _gains(axes[1], layers)
-    _randomisation(axes[2], result["weight_randomisation"])
+    _gains(axes[1], layers, "gain", "Gain over the same map misplaced")
+    _gains(
+        axes[2], layers, "over centred", "Gain over a map of the middle\n(above 0: knows more than the lesion's place)"
+    )
+    _randomisation(axes[3], result["weight_randomisation"])
     title = f"Heatmaps of {result['lesions']} lesions of {result['patients']} patients"
     figure.suptitle(
         title + ("   |   SYNTHETIC MODEL" if result["model"].get("synthetic") else ""), fontsize=14, fontweight="bold"
@@ -60,11 +63,11 @@ def _energy(axes: Axes, layers: dict[str, dict[str, Any]]) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=3, frameon=False, fontsize=9)
 
 
-def _gains(axes: Axes, layers: dict[str, dict[str, Any]]) -> None:
+def _gains(axes: Axes, layers: dict[str, dict[str, Any]], over: str, title: str) -> None:
     axes.axvline(0, color="#999999", linewidth=1)
-    for name, colour, offset in (("deletion gain", "#0072B2", -0.12), ("insertion gain", "#009E73", 0.12)):
+    for name, colour, offset in (("deletion", "#0072B2", -0.12), ("insertion", "#009E73", 0.12)):
         for place, summary in enumerate(layers.values()):
-            value = summary[name]
+            value = summary[f"{name} {over}"]
             if value["mean"] is None:
                 continue
             if value["low"] is not None:
@@ -73,7 +76,7 @@ def _gains(axes: Axes, layers: dict[str, dict[str, Any]]) -> None:
             axes.plot(value["mean"], place + offset, "o", color=colour, markersize=6)
         axes.plot([], [], "o", color=colour, label=name)
     _layer_ticks(axes, list(layers))
-    axes.set(title="Gain over a misplaced map (above 0: faithful)")
+    axes.set_title(title, fontsize=11)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, frameon=False, fontsize=9)
 
 

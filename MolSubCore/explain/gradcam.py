@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,6 +24,9 @@ from MolSubCore.models.registry import resolve_layer
 #: A map that adds less than this to its class's logit (to first order, summed over the map) carries no evidence,
 #: however bright its scaled form is: without it no probability would change in the fourth decimal.
 BLIND = 1e-4
+
+#: What a heatmap explains: a class's logit, or its log-odds, which is what its probability depends on.
+Target = Literal["logit", "log-odds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,25 @@ def stretch(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return (shifted / (np.float32(1e-7) + shifted.max(axis=(1, 2), keepdims=True))).astype(np.float32)
 
 
-def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Sequence[int] | None = None) -> Maps:
+def target_score(logits: Tensor, index: int, target: Target = "logit") -> Tensor:
+    """A class's logit, or its log-odds: the logit less the log-sum-exp of the others; from logits (classes,).
+
+    A logit means nothing by itself: one number added to all of them changes no probability.
+    """
+    if target == "logit":
+        return logits[index]
+    others = torch.cat([logits[:index], logits[index + 1 :]])
+    return logits[index] - torch.logsumexp(others, dim=0)
+
+
+def explain(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[str],
+    classes: Sequence[int] | None = None,
+    *,
+    target: Target = "logit",
+) -> Maps:
     """Grad-CAM maps of one patch for several layers and classes, in one forward pass.
 
     The model is left as it was found: no hooks, no ``.grad``, the same ``requires_grad`` flags.
@@ -120,6 +142,8 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
         brings into this form (a vision transformer's tokens).
     classes : sequence of int, optional
         The class with the largest logit when None.
+    target : {'logit', 'log-odds'}
+        See `target_score`.
 
     Returns
     -------
@@ -139,8 +163,8 @@ def explain(model: nn.Module, inputs: Tensor, layers: Sequence[str], classes: Se
         chosen = tuple(classes) if classes is not None else (int(logits.argmax()),)
         activations = [kept[name] for name in names]
         gradients = [
-            torch.autograd.grad(logits[index], activations, retain_graph=index != chosen[-1] or len(set(chosen)) > 1,
-                                allow_unused=True)
+            torch.autograd.grad(target_score(logits, index, target), activations,
+                                retain_graph=index != chosen[-1] or len(set(chosen)) > 1, allow_unused=True)
             for index in chosen
         ]  # fmt: skip
     values = logits.detach().float().cpu().numpy()

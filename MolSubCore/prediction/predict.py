@@ -16,7 +16,7 @@ from MolSubCore.cohort.identity import COPIES, differences, same_ids, several_ex
 from MolSubCore.cohort.looks import is_copy, look_of
 from MolSubCore.cohort.mask_names import misnamed_masks
 from MolSubCore.errors import ImageError, MolSubError
-from MolSubCore.explain.gradcam import Maps, explain
+from MolSubCore.explain.gradcam import Maps, Target, explain
 from MolSubCore.explain.library import check_method, explain_with_library
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
@@ -47,6 +47,7 @@ def predict(
     layers: Sequence[str] | None = None,
     classes: Sequence[str] | Literal["predicted", "all"] = "predicted",
     method: str = "gradcam",
+    target: Target = "logit",
     read: Callable[[str | PathLike[str]], Mammogram] = read_mammogram,
     sides: Sequence[str | None] = (),
     views: Sequence[str | None] = (),
@@ -70,6 +71,8 @@ def predict(
         The classes whose evidence the heatmaps show.
     method : str
         ``gradcam`` is the one-pass path; other names are the grad-cam library's.
+    target : {'logit', 'log-odds'}
+        What the heatmaps of ``gradcam`` explain; the other methods know the logit only.
     read : callable
         Gives the mammogram of a file, for callers that have read it already.
     sides : sequence of {'L', 'R'} or None
@@ -124,7 +127,7 @@ def predict(
         rois = extract_rois(mammogram, lesions, recipe)
         warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
         for index, roi in enumerate(rois):
-            probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method)
+            probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method, target)
             name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
             items.append(
                 LesionPrediction(
@@ -320,7 +323,12 @@ def check_request(
 
 
 def predict_roi(
-    bundle: Bundle, roi: Roi, layers: Sequence[str], classes: list[int] | None, method: str = "gradcam"
+    bundle: Bundle,
+    roi: Roi,
+    layers: Sequence[str],
+    classes: list[int] | None,
+    method: str = "gradcam",
+    target: Target = "logit",
 ) -> tuple[NDArray[np.float64], Maps | None]:
     """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass.
 
@@ -330,7 +338,8 @@ def predict_roi(
     roi : Roi
     layers, classes
         As `check_request` gives them.
-    method : str
+    method, target
+        As in `predict`.
 
     Returns
     -------
@@ -342,12 +351,12 @@ def predict_roi(
     if not layers:
         return bundle.probabilities(inputs)[0].double().cpu().numpy(), None
     if len(bundle.models) == 1 and method == "gradcam":
-        maps = explain(bundle.models[0], inputs, layers, classes)
+        maps = explain(bundle.models[0], inputs, layers, classes, target=target)
         return bundle.to_probabilities(torch.as_tensor(maps.logits)[None, None])[0].double().numpy(), maps
     probabilities = bundle.probabilities(inputs)[0].double().cpu().numpy()
     shown = [int(probabilities.argmax())] if classes is None else classes
     if method == "gradcam":
-        parts = [explain(model, inputs, layers, shown) for model in bundle.models]
+        parts = [explain(model, inputs, layers, shown, target=target) for model in bundle.models]
     else:
         parts = [explain_with_library(model, inputs, layers, shown, method) for model in bundle.models]
     return probabilities, Maps.mean(parts)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from other_cohort import as_negative, rows_of, write_rows
 from PIL import Image
+from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score
 from tiny_network import Tiny
 from torch import nn
 
 from MolSubCore.__main__ import main
-from MolSubCore.explain.faithfulness import Regions, deletion_insertion, make_regions, stages, weight_randomisation
+from MolSubCore.evaluation.explain_study import CENTRED, map_measures, patient_mean
+from MolSubCore.explain.faithfulness import (
+    Curves,
+    Regions,
+    centred,
+    deletion_insertion,
+    make_regions,
+    stages,
+    weight_randomisation,
+)
 from MolSubCore.files import read_json
 from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
 from MolSubCore.lesions.preprocessing import get_recipe
@@ -106,6 +118,102 @@ def test_a_map_without_information_gains_nothing() -> None:
     assert curves.control_deletion == pytest.approx(0.5, abs=0.01)
 
 
+SIZE = 48
+
+
+def lesions_off_centre(patients: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Patches, and where their lesions are: in the middle, give or take a sixth of the side."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    places = SIZE / 2 + rng.uniform(-SIZE / 6, SIZE / 6, (patients, 2))
+    patches = rng.standard_normal((patients, SIZE, SIZE)).astype(np.float32)
+    return [(patch, np.hypot(rows - r, columns - c) < SIZE / 8) for patch, (r, c) in zip(patches, places, strict=True)]
+
+
+def gains(draw: Callable[[np.ndarray, np.random.Generator], np.ndarray], seed: int) -> dict[str, dict[str, Any]]:
+    """Figures of 20 patients whose model sees the lesion's own pixels, for maps drawn from the lesion's mask."""
+    rng, found = np.random.default_rng(seed), []
+    for number, (patch, lesion) in enumerate(lesions_off_centre(20, seed)):
+
+        def probability(patches: np.ndarray, patch: np.ndarray = patch, lesion: np.ndarray = lesion) -> np.ndarray:
+            return np.asarray((patches == patch)[:, lesion].mean(axis=1), float)
+
+        def curves(heat: np.ndarray, patch: np.ndarray = patch, score: Any = probability, own: int = number) -> Curves:
+            return deletion_insertion(score, patch, heat.astype(np.float32), controls=6, seed=1000 * seed + own)
+
+        regions = Regions(lesion, np.zeros_like(lesion), ~lesion)
+        middle = map_measures(centred(SIZE), regions, curves)
+        found.append(map_measures(draw(lesion, rng).astype(np.float32), regions, curves, middle))
+    return {name: patient_mean(enumerate(row[name] for row in found)) for name in found[0]}
+
+
+def gaussian(row: float, column: float, spread: float) -> np.ndarray:
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * spread**2))
+
+
+def test_a_map_of_the_middle_gains_over_itself_misplaced_and_not_over_the_middle() -> None:
+    """It knows no model: its gain over a misplaced map is that of the lesion's place."""
+    middle = (SIZE - 1) / 2
+    found = gains(lambda lesion, rng: gaussian(middle, middle, SIZE / 9), 3)
+    for name in ("deletion", "insertion"):
+        assert found[f"{name} gain"]["low"] > 0.1
+        assert found[f"{name} over centred"]["low"] is None or found[f"{name} over centred"]["low"] <= 0
+        assert found[f"{name} over centred"]["mean"] == pytest.approx(0, abs=0.005)
+
+
+def test_a_map_that_follows_the_lesion_gains_over_the_middle_too() -> None:
+    found = gains(lambda lesion, rng: gaussian(*ndimage.center_of_mass(lesion), SIZE / 9), 4)
+    for name in ("auroc over centred", "deletion over centred", "insertion over centred"):
+        assert found[name]["low"] > 0.01
+
+
+def test_intervals_over_the_middle_have_their_level() -> None:
+    """Maps as near to the lesion as the middle is, but no nearer: in expectation neither is better.
+
+    A point that is drawn as the lesion's is, independent of it, is farther from it than the middle is; so a map around
+    one such point is compared with a map around another.
+    """
+
+    def difference(seed: int) -> dict[str, Any]:
+        rng, rows = np.random.default_rng(seed), []
+        for number, (_, lesion) in enumerate(lesions_off_centre(20, seed)):
+            regions = Regions(lesion, np.zeros_like(lesion), ~lesion)
+            one, other = (gaussian(*(SIZE / 2 + rng.uniform(-SIZE / 6, SIZE / 6, 2)), SIZE / 9) for _ in range(2))
+            reference = map_measures(other.astype(np.float32), regions)
+            rows.append((number, map_measures(one.astype(np.float32), regions, reference=reference)))
+        return patient_mean((number, row["auroc over centred"]) for number, row in rows)
+
+    missed = sum(not found["low"] <= 0 <= found["high"] for found in map(difference, range(200)))
+    assert missed in range(*(int(end) for end in stats.binom.interval(0.999, 200, 0.05))), missed
+
+
+def test_patients_count_once_and_have_student_s_interval() -> None:
+    rng = np.random.default_rng(2)
+    values = [(patient, float(value)) for patient in range(7) for value in rng.normal(size=1 + patient % 3)]
+    means = [np.mean([value for one, value in values if one == patient]) for patient in range(7)]
+    low, high = stats.t.interval(0.95, 6, np.mean(means), stats.sem(means))
+    assert patient_mean(values) == pytest.approx({"patients": 7, "mean": np.mean(means), "low": low, "high": high})
+
+
+def test_every_lesion_has_displacements_of_its_own() -> None:
+    """One displacement for all would give equal patches equal controls."""
+    ((patch, lesion),) = lesions_off_centre(1, 0)
+
+    def probability(patches: np.ndarray) -> np.ndarray:
+        return np.asarray((patches == patch)[:, lesion].mean(axis=1), float)
+
+    heat = gaussian(20.0, 30.0, 5.0).astype(np.float32)
+    drawn = [
+        deletion_insertion(probability, patch, heat, controls=1, seed=seed).control_insertion for seed in range(40)
+    ]
+    assert len(set(drawn)) > 20
+    many = [
+        deletion_insertion(probability, patch, heat, controls=20, seed=seed).control_insertion for seed in range(12)
+    ]
+    assert np.std(many) < np.std(drawn) / 2.5
+
+
 class Fixed(nn.Module):
     """A network whose weights are no layer's to lose: its map cannot change."""
 
@@ -170,13 +278,23 @@ def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.C
     table, model, out = str(workplace / "cohort" / "table.csv"), str(_bundle(tmp_path)), tmp_path / "out"
     first, *_others, last = ARCHITECTURES["mob-cbam"].default_layers
     command = ["explain-study", table, "--model", model, "--out", str(out), "--layers", f"{last},{first}"]
-    assert main([*command, "--faithful", "1", "--randomised", "1"]) == 0
+    assert main([*command, "--faithful", "1", "--randomised", "1", "--controls", "2", "--target", "log-odds"]) == 0
     result = read_json(out / "explanations.json")
     assert (result["patients"], result["lesions"]) == (12, 24)
     with (out / "explanations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 24 * 2
+    assert len(rows) == 24 * 3  # two layers, and the map of the middle
+    displaced = {row["deletion gain"] for row in rows if row["layer"] == CENTRED and row["deletion gain"]}
+    assert len(displaced) == 2  # of one patient's two images
+    for row in rows:
+        if row["auroc over centred"]:
+            (middle,) = (one for one in rows if one["layer"] == CENTRED and one["image"] == row["image"]
+                         and one["patient"] == row["patient"])  # fmt: skip
+            assert float(row["auroc over centred"]) == pytest.approx(float(row["auroc"]) - float(middle["auroc"]))
     summary = result["layers"][last]["all"]
+    # Random weights know nothing: the class's probability stays near 0.5, its log-odds near 0.
+    assert result["plan"]["target"] == "log-odds"
+    assert abs(summary["deletion"]["mean"]) < 0.3
     values = [float(row["inside"]) for row in rows if row["layer"] == last and row["inside"]]
     per_patient: dict[str, list[float]] = {}
     for row in rows:

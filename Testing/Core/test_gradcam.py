@@ -102,6 +102,27 @@ def test_the_last_layer_gives_the_class_activation_map() -> None:
         assert plain.sum() / plain.size + tiny.classifier.bias[index].item() == pytest.approx(logits[index], abs=1e-5)
 
 
+def test_log_odds_are_the_logit_less_the_others_and_no_matter_of_a_common_shift() -> None:
+    """Of three classes: the gradient of the log-odds is that of the logit less the others', by their probabilities."""
+    tiny, inputs = Tiny(), torch.rand((1, 1, 48, 48), generator=torch.Generator().manual_seed(1))
+    layers = ["features.4", "features.1"]
+    logits, weight = tiny(inputs)[0].detach(), tiny.classifier.weight.detach().clone()
+    found = explain(tiny, inputs, layers, [1], target="log-odds")
+    with torch.no_grad():
+        tiny.classifier.weight += torch.linspace(-1, 1, 8)
+    shifted = explain(tiny, inputs, layers, [1], target="log-odds")
+    plain = explain(tiny, inputs, layers, [1])
+    with torch.no_grad():
+        others = torch.softmax(logits[[0, 2]], dim=0)
+        tiny.classifier.weight[1] = weight[1] - others[0] * weight[0] - others[1] * weight[2]
+    expected = explain(tiny, inputs, layers, [1])
+    for layer in layers:
+        assert found.raw is not None and shifted.raw is not None and plain.raw is not None and expected.raw is not None
+        np.testing.assert_allclose(found.raw[layer], expected.raw[layer], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(shifted.raw[layer], found.raw[layer], rtol=1e-3, atol=1e-5)
+        assert np.abs(plain.raw[layer] - found.raw[layer]).max() > 1e-3
+
+
 def test_a_layer_before_in_place_by_hand() -> None:
     tiny = Tiny().eval()
     patch = torch.randn((1, 1, 32, 48), generator=torch.Generator().manual_seed(1))

@@ -129,7 +129,8 @@ def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, s
     run(*elsewhere, *fitted, "--out", str(out / "recalibration"), code=2)
     run("predict", image, "--lesion", mask, *model, "--out", str(out / "patient"))
     run("predict", str(damaged), *model, "--out", str(out / "table"), "--layers", "none", code=2)
-    run("explain-study", str(table), *model, "--out", str(out / "explained"), "--faithful", "1", "--randomised", "1")
+    few = ["--faithful", "1", "--randomised", "1", "--controls", "1"]
+    run("explain-study", str(table), *model, "--out", str(out / "explained"), *few)
     run("agreement", mask, mask, "--image", image, "--consensus", "union", "--out", str(out / "both.nii.gz"))
 
 
