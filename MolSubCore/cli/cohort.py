@@ -13,7 +13,7 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.tasks import TASKS
 
 if TYPE_CHECKING:
-    pass
+    from MolSubCore.cohort.check import CheckReport
 
 
 def add_cohort(commands: Commands) -> None:
@@ -141,12 +141,24 @@ def cohort_check(options: argparse.Namespace) -> int:
             purpose=options.purpose,
             progress=bar,
         )
-    for line in report.lines():
+    for line in [*_displays(report), *report.lines()]:
         print(line)
     if sheet is not None and sheet.pages:
         last = f" to {sheet.pages[-1].name}" if len(sheet.pages) > 1 else ""
         print(f"Pictures of every lesion on its mammogram: {sheet.pages[0]}{last}")
     return 2 if report.problems else 0
+
+
+def _displays(report: CheckReport) -> list[str]:
+    """Display steps by class and manufacturer, with tests."""
+    from MolSubCore.evaluation.display_steps import Shown, associations, display_steps, told_steps
+
+    images = [
+        Shown(case.patient_id, case.subtype.value if case.subtype else "", maker, step)
+        for case, maker, step in report.displays
+    ]
+    found = display_steps(images)
+    return [*told_steps(found), *(f"Note: {line}." for line in associations(found))]
 
 
 def cohort_synthetic(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from MolSubCore.cohort.splits import TWO_SUBTYPES, make_split, two_subtypes
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, ImageError, counted
+from MolSubCore.imaging.display import display_step
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import MAY_BE_NEGATIVE, Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
@@ -38,6 +39,8 @@ class CheckReport:
         To be corrected before training.
     notes : tuple of Problem
         To be reviewed.
+    displays : tuple of (Case, str, str)
+        Every image that could be read: its row, its manufacturer, and the display step of the default recipe.
     counts : dict of str to dict of str to int
         Patients, images, lesions; images per subtype, manufacturer, view; patients per class of every task.
     """
@@ -45,6 +48,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...]
     counts: dict[str, dict[str, int]]
+    displays: tuple[tuple[Case, str, str], ...] = ()
 
     def lines(self) -> list[str]:
         """The report for the terminal."""
@@ -95,6 +99,7 @@ def check_cohort(
     notes = [*cohort.notes, *_names(cohort), *shared_masks(cohort.cases)]
     sightings: list[Sighting] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
+    displays: list[tuple[Case, str, str]] = []
     count = 0
     for number, case in enumerate(cohort.cases, start=1):
         mammogram, lesions, wrong, doubts = _open(case, purpose)
@@ -109,6 +114,8 @@ def check_cohort(
             counters["Manufacturers"][maker_name(mammogram.manufacturer)] += 1
             counters["Views"][mammogram.view or case.view or "unknown"] += 1
             counters["Spacing"][mammogram.spacing.source] += 1
+            step = display_step(mammogram, get_recipe("default").display).name
+            displays.append((case, maker_name(mammogram.manufacturer), step))
         if progress:
             progress(number, len(cohort.cases), "")
     identity = compare_identities(sightings, trust=trust_ids)
@@ -119,7 +126,7 @@ def check_cohort(
     if pictures is not None:
         pictures.finish()
     problems.sort(key=lambda problem: problem.row or 0)
-    return CheckReport(tuple(problems), tuple(notes), _counts(cohort, count, counters))
+    return CheckReport(tuple(problems), tuple(notes), _counts(cohort, count, counters), tuple(displays))
 
 
 def _open(case: Case, purpose: Purpose) -> tuple[Mammogram | None, LesionSet | None, list[Problem], list[Problem]]:

@@ -24,7 +24,7 @@ from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.files import atomic_path
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
-from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
+from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features, perturbed_features, radiomics_versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +39,18 @@ class FeatureTable:
         Of the D columns.
     case_index : ndarray of int, shape (N,)
         Position in ``cohort.cases``.
+    perturbed : ndarray of float64, shape (N, K, D)
+        The same under each of `MolSubCore.lesions.radiomics.PERTURBATIONS`.
     """
 
     values: NDArray[np.float64]
     names: tuple[str, ...]
     case_index: NDArray[np.int64]
+    perturbed: NDArray[np.float64]
 
     def data_hash(self) -> str:
         """SHA-256 of values and names: no paths, no identifiers."""
-        return _digest(self.values, self.names)
+        return _digest(self.values, self.perturbed, self.names)
 
 
 def build_features(
@@ -95,7 +98,7 @@ def build_features(
     return _join([entry for entry in found if entry is not None])
 
 
-Entry = tuple[NDArray[np.float64], tuple[str, ...]]
+Entry = tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]
 Job = tuple[Case, RadiomicsSettings, Path]
 
 
@@ -122,12 +125,14 @@ def _compute(job: Job) -> Entry:
         lesions = read_lesions(case.lesion, mammogram)
         lesions.refuse_problems(case.lesion)
         rows = lesion_features(mammogram, lesions, settings)
+        again = perturbed_features(mammogram, lesions, settings)
     names = tuple(rows[0])
     values = np.array([list(row.values()) for row in rows], np.float64)
-    meta = json.dumps({"names": names, "sha256": _digest(values, names)})
+    perturbed = np.array([[list(row.values()) for row in one] for one in again], np.float64)
+    meta = json.dumps({"names": names, "sha256": _digest(values, perturbed, names)})
     with atomic_path(file) as temporary:
-        save_file({"values": values}, temporary, {"meta": meta})
-    return values, names
+        save_file({"values": values, "perturbed": perturbed}, temporary, {"meta": meta})
+    return values, perturbed, names
 
 
 def _read(file: Path) -> Entry | None:
@@ -138,19 +143,22 @@ def _read(file: Path) -> Entry | None:
         contextlib.suppress(SafetensorError, OSError, KeyError, ValueError, TypeError),
         safe_open(file, "np") as opened,
     ):
-        values, meta = opened.get_tensor("values"), json.loads(opened.metadata()["meta"])
+        values, perturbed = opened.get_tensor("values"), opened.get_tensor("perturbed")
+        meta = json.loads(opened.metadata()["meta"])
         names = tuple(meta["names"])
-        if _digest(values, names) == meta["sha256"]:
-            return values, names
+        if _digest(values, perturbed, names) == meta["sha256"]:
+            return values, perturbed, names
     return None
 
 
-def _digest(values: NDArray[np.float64], names: tuple[str, ...]) -> str:
-    digest = hashlib.sha256(json.dumps([values.shape, names]).encode())
-    digest.update(np.ascontiguousarray(values).data)
+def _digest(values: NDArray[np.float64], perturbed: NDArray[np.float64], names: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(json.dumps([values.shape, perturbed.shape, names]).encode())
+    for part in (values, perturbed):
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 
 def _join(entries: Sequence[Entry]) -> FeatureTable:
-    index = [number for number, (values, _) in enumerate(entries) for _ in range(len(values))]
-    return FeatureTable(np.concatenate([values for values, _ in entries]), entries[0][1], np.array(index, np.int64))
+    index = [number for number, (values, *_) in enumerate(entries) for _ in range(len(values))]
+    values, perturbed = (np.concatenate([entry[n] for entry in entries]) for n in (0, 1))
+    return FeatureTable(values, entries[0][2], np.array(index, np.int64), perturbed)

@@ -34,10 +34,10 @@ class PatchStore:
     lesion : list of str
         Label within the image.
     meta : list of dict
-        Per patch: laterality, view, manufacturer, presentation, spacing_source, spacing_mm, synthetic, pixels (the
-        image's hash), look (`MolSubCore.cohort.looks.look_of`), geometry, lesion_mm (larger side of the lesion's
-        box; None without a spacing), warnings (`MolSubCore.cohort.remarks`, of ``image`` and ``lesion``). No
-        identifiers, no paths.
+        Per patch: laterality, view, manufacturer, presentation, display (the step's name), spacing_source, spacing_mm,
+        synthetic, pixels (the image's hash), look (`MolSubCore.cohort.looks.look_of`), geometry, lesion_mm (larger side
+        of the lesion's box; None without a spacing), warnings (`MolSubCore.cohort.remarks`, of ``image`` and
+        ``lesion``). No identifiers, no paths.
     patches_hash : str, optional
         SHA-256 of the patches, where known without reading them.
     """

@@ -23,6 +23,7 @@ from MolSubCore.cohort.remarks import image_texts, region_texts
 from MolSubCore.cohort.table import Case, Cohort, without_paths
 from MolSubCore.errors import CohortError
 from MolSubCore.files import atomic_path
+from MolSubCore.imaging.display import display_step
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Spacing
@@ -177,6 +178,7 @@ def _read_case(case: Case, recipe: Recipe) -> Entry:
         "view": mammogram.view,
         "manufacturer": mammogram.manufacturer,
         "presentation": mammogram.presentation,
+        "display": recipe.display if recipe.display == "stored" else display_step(mammogram, recipe.display).name,
         "spacing_source": mammogram.spacing.source,
         "spacing_mm": mammogram.spacing.mean_mm,
         "synthetic": mammogram.synthetic,

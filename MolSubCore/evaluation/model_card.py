@@ -81,7 +81,8 @@ def _training(card: dict[str, Any]) -> Facts:
     rows += [
         (title, ", ".join(f"{each} {count}" for each, count in (cohort.get(key) or {}).items()) or "not recorded")
         for key, title in (("manufacturers", "Manufacturers"), ("views", "Views"),
-                           ("presentation", "Presentation intent"), ("spacing_sources", "Pixel spacing from"))
+                           ("presentation", "Presentation intent"), ("displays", "Display steps"),
+                           ("spacing_sources", "Pixel spacing from"))
     ]  # fmt: skip
     rows.append(("Pixel spacing", spacing_text(cohort.get("spacing_mm"))))
     folds = ", ".join(map(str, training.get("folds") or ())) or "not recorded"

@@ -131,7 +131,7 @@ _PART = _record({}, image=_LEVEL, patient=_LEVEL)
 _COUNTS = _mapping_of(_COUNT)
 _COHORT = _record(
     {}, patients=_COUNT, images=_COUNT, lesions=_COUNT, manufacturers=_COUNTS, views=_COUNTS, presentation=_COUNTS,
-    spacing_sources=_COUNTS, spacing_mm=_range_in(0, 100), roi_side_px=_range_in(0, 1e6),
+    displays=_COUNTS, spacing_sources=_COUNTS, spacing_mm=_range_in(0, 100), roi_side_px=_range_in(0, 1e6),
     synthetic=_TRUTH,
 )  # fmt: skip
 _JUDGED = _record({}, before=_record({"classes": _mapping_of(_OF_CLASS)}), after=_record({}))

@@ -27,6 +27,7 @@ from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError, counted
 from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
+from MolSubCore.evaluation.display_steps import associations, display_steps, shown_images
 from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.radiomics import RadiomicsSettings, radiomics_versions
@@ -101,9 +102,10 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
     Returns
     -------
     dict
-        ``summary`` of the patches; ``notes``, what is to be reviewed; ``partitions`` and ``subtypes`` with their
-        numbers of patients and images; ``characteristics`` of the patients by subtype (the paper's Table 1), in all,
-        in training and validation, and in the test set; the same as text in ``characteristics_table``.
+        ``summary`` of the patches; ``notes``, what is to be reviewed; ``display_steps`` by class and manufacturer;
+        ``partitions`` and ``subtypes`` with their numbers of patients and images; ``characteristics`` of the patients
+        by subtype (the paper's Table 1), in all, in training and validation, and in the test set; the same as text in
+        ``characteristics_table``.
     """
     patients = patient_columns(cohort)
     found = {"all": _characteristics(patients, split, None)}
@@ -113,6 +115,7 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
         "notes": list(data.notes),
         "partitions": _partitions(cohort, split, data),
         "subtypes": _subtypes(cohort),
+        "display_steps": display_steps(shown_images(cohort, data.store)),
         "characteristics": {name: part.to_dict() for name, part in found.items() if part},
         "characteristics_table": {name: part.table() for name, part in found.items() if part},
     }
@@ -286,6 +289,9 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
         show_features = show("radiomics features")
         build_features(cohort, radiomics, options.cache, workers=os.cpu_count() or 1, progress=show_features)
     notes = tuple(note_lines([*identity.notes, *store_notes(cohort, store)]))
+    notes += tuple(associations(display_steps(shown_images(cohort, store))))
+    if set(options.models) & set(BASELINES):
+        notes += (f"Radiomics features: {radiomics.described()}",)
     data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary, notes) for task in tasks}
     plans = _with_data(drafts, data, radiomics)
     jobs = _jobs(options, plans, weights)

@@ -27,7 +27,7 @@ from MolSubCore.files import write_json
 from MolSubCore.lesions.radiomics import RadiomicsSettings
 from MolSubCore.statistics.scores import write_predictions
 from MolSubCore.tasks import get_task
-from MolSubCore.training.feature_models import BASELINES, Baseline, FittedModel, fit_model
+from MolSubCore.training.feature_models import BASELINES, Baseline, FittedModel, fit_model, reliability
 from MolSubCore.training.plan import derive_seed
 from MolSubCore.training.run import TrainingData, unfinished_fold
 from MolSubCore.training.run_files import frozen
@@ -61,6 +61,9 @@ class BaselinePlan:
         Folds of the search and of the calibration, within the training part.
     correlation : float
         See `UncorrelatedBest`.
+    robust : float
+        Least ICC(1,1) of a feature with itself under small changes of outline and noise, over the lesions of the
+        training part; features below it are left out. 0.75 is "good" in Koo and Li, J Chiropr Med 2016;15:155.
     search : dict
         Values tried for each hyperparameter; empty stands for the baseline's own, which are put here.
     classes, positive : tuple of str, str or None
@@ -78,6 +81,7 @@ class BaselinePlan:
     test_share: float = 0.2
     inner_folds: int = 5
     correlation: float = 0.95
+    robust: float = 0.75
     search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     positive: str | None = None
@@ -97,7 +101,12 @@ class BaselinePlan:
         values = {"classes": task.classes, "positive": task.positive, "search": search, "features": settings.to_dict()}
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        for name, low, high in (("folds", 1, 100), ("inner_folds", 2, 20), ("correlation", 0.0, 1.0)):
+        for name, low, high in (
+            ("folds", 1, 100),
+            ("inner_folds", 2, 20),
+            ("correlation", 0.0, 1.0),
+            ("robust", -1.0, 1.0),
+        ):
             if not low <= getattr(self, name) <= high:
                 found = f"is {getattr(self, name)}, expected {low} to {high}"
                 raise TrainingError(name, found, "Choose a value in this range")
@@ -151,9 +160,14 @@ def train_baseline_fold(plan: BaselinePlan, data: TrainingData, features: Featur
 def _train(plan: BaselinePlan, data: TrainingData, features: FeatureTable, folder: Path, fold: int) -> None:
     parts: set[str | int] = {part for part in data.partitions if part != "test"}
     training = data.select(parts - {fold})
+    own = np.concatenate([features.values[training.indices, None], features.perturbed[training.indices]], axis=1)
+    robust = np.flatnonzero(reliability(own) >= plan.robust)
+    if not robust.size:
+        found = f"leaves no feature with an ICC of {plan.robust:g} under small changes of outline and noise"
+        raise TrainingError("training part", found, "Use more patients, or leave out the radiomics baselines")
     model = fit_model(
         BASELINES[plan.architecture],
-        features.values[training.indices],
+        features.values[training.indices][:, robust],
         training.labels,
         [data.study_ids[index] for index in training.indices],
         plan.classes,
@@ -163,18 +177,19 @@ def _train(plan: BaselinePlan, data: TrainingData, features: FeatureTable, folde
         seed=derive_seed(plan.seed, "fold", fold, plan.architecture) % 2**32,
     )
     for name, part in (("predictions", data.select({fold})), ("test_predictions", data.select({"test"}))):
-        logits = model.log_probabilities(features.values[part.indices])
+        logits = model.log_probabilities(features.values[part.indices][:, robust])
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
-    summary = _summary(model, features, fold, len(training.indices))
+    names = [features.names[column] for column in robust]
+    summary = _summary(model, names, fold, len(training.indices)) | {"features_hash": features.data_hash()}
     write_json(folder / "done.json", summary | {"sha256": frozen(folder)})
 
 
-def _summary(model: FittedModel, features: FeatureTable, fold: int, rows: int) -> dict[str, Any]:
+def _summary(model: FittedModel, names: list[str], fold: int, rows: int) -> dict[str, Any]:
     return {
         "fold": fold,
         "training_lesions": rows,
         "parameters": model.parameters,
         "inner_auc": model.score,
-        "features": [features.names[column] for column in model.columns],
-        "features_hash": features.data_hash(),
+        "robust_features": len(names),
+        "features": [names[column] for column in model.columns],
     }

@@ -78,6 +78,33 @@ class UncorrelatedBest(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return X[:, self.columns_]
 
 
+def reliability(measured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intraclass correlation of features measured several times: ICC(1,1) of Shrout and Fleiss, 1979.
+
+    Parameters
+    ----------
+    measured : ndarray of float64, shape (N, K, D)
+        N lesions, K measurements, D features; a lesion without one of a feature's values does not count for it.
+
+    Returns
+    -------
+    ndarray of float64, shape (D,)
+        0 where fewer than three lesions count or all values are equal.
+    """
+    times = measured.shape[1]
+    whole = np.asarray(np.isfinite(measured).all(axis=1))
+    count = whole.sum(axis=0)
+    kept = np.where(whole[:, None], measured, 0.0)
+    divided = np.maximum(count, 2)
+    means = kept.mean(axis=1)
+    centre = means.sum(axis=0) / divided
+    between = times * (np.where(whole, means - centre, 0.0) ** 2).sum(axis=0) / (divided - 1)
+    within = ((kept - means[:, None]) ** 2).sum(axis=(0, 1)) / (divided * (times - 1))
+    total = between + (times - 1) * within
+    usable = (count >= 3) & (total > 0)
+    return np.where(usable, (between - within) / np.where(total > 0, total, 1.0), 0.0)
+
+
 @dataclass(frozen=True)
 class Baseline:
     """A way to classify lesions by their features.

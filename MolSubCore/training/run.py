@@ -134,6 +134,7 @@ class TrainingData:
             "manufacturers": count("manufacturer"),
             "views": dict(sorted(views.items())),
             "presentation": count("presentation"),
+            "displays": count("display"),
             "spacing_sources": count("spacing_source"),
             "spacing_mm": [min(spacings), max(spacings)] if spacings else None,
             "roi_side_px": [min(sides), max(sides)],

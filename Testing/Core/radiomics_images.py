@@ -11,7 +11,7 @@ from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
 from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features
 
-#: Largest stored value, shown as 1; and the mean of `grain`.
+#: Largest stored value, 1 after the modality transform; and the mean of `grain`.
 BITS, GREY = 4095, 2000
 
 #: Place on the image, mask or None, shape where there is no mask.
@@ -39,14 +39,14 @@ def drawn(
     inverted: bool = False,
     **settings: Any,
 ) -> list[dict[str, float]]:
-    """Features of lesions, grey values being stored values as a share of `BITS`."""
+    """Features of lesions, grey values being stored values as a share of `BITS`, unless they are normalised."""
     known = Spacing(spacing, spacing, "PixelSpacing") if spacing else Spacing()
-    mammogram = Mammogram(picture, value_range=(0.0, float(BITS)), inverted=inverted, spacing=known)
+    mammogram = Mammogram(picture, slope=1 / BITS, value_range=(0.0, 1.0), inverted=inverted, spacing=known)
     lesions = []
     for number, ((row, column), mask, shape) in enumerate(pieces, start=1):
         height, width = shape if mask is None else mask.shape  # type: ignore[misc]
         lesions.append(Lesion(str(number), Box(row, row + height, column, column + width), mask, "mask"))
-    chosen = RadiomicsSettings(display="full", **settings)
+    chosen = RadiomicsSettings(**{"normalisation": "none"} | settings)
     return lesion_features(mammogram, LesionSet(tuple(lesions), mammogram.shape), chosen)
 
 

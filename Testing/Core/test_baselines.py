@@ -122,9 +122,13 @@ def test_nothing_leaks_from_other_parts(ready: Ready, tmp_path: Path, name: str)
     rng = np.random.default_rng(0)
     part = np.array([str(partition) for partition in ready.data.partitions])
     values, labels = ready.features.values.copy(), ready.data.labels.copy()
+    perturbed = ready.features.perturbed.copy()
     values[part == "test"] = rng.normal(1e6, 1e6, values[part == "test"].shape)
+    perturbed[part != "2"] = rng.normal(1e6, 1e6, perturbed[part != "2"].shape)
     labels[part != "2"] = 1 - labels[part != "2"]  # fold 1 trains on partition 2
-    changed = Ready(replace(ready.data, labels=labels), replace(ready.features, values=values), ready.split)
+    changed = Ready(
+        replace(ready.data, labels=labels), replace(ready.features, values=values, perturbed=perturbed), ready.split
+    )
     for one, folder in ((ready, "a"), (changed, "b")):
         train_baseline_fold(plan, one.data, one.features, tmp_path / folder, 1)
     assert np.array_equal(logits(tmp_path / "a"), logits(tmp_path / "b"))
@@ -140,6 +144,27 @@ def test_nothing_leaks_from_other_parts(ready: Ready, tmp_path: Path, name: str)
     labels[np.flatnonzero((part == "2") & (labels == 1))[:4]] = 0
     train_baseline_fold(plan, replace(ready.data, labels=labels), ready.features, tmp_path / "d", 1)
     assert not np.array_equal(logits(tmp_path / "a"), logits(tmp_path / "d"))
+
+
+def test_what_small_changes_of_the_outline_change_is_left_out(ready: Ready, tmp_path: Path) -> None:
+    """A feature that gives the class away, once and not again under any perturbation, is in no model."""
+    plan, features = ready.plan("radiomics-svm"), ready.features
+    rng = np.random.default_rng(1)
+    told = np.concatenate([features.values, ready.data.labels[:, None] + rng.normal(0, 0.01, (48, 1))], axis=1)
+    noise, same = (
+        np.concatenate([features.perturbed, column], axis=2)
+        for column in (rng.normal(0, 1, (48, 4, 1)), np.repeat(told[:, None, -1:], 4, axis=1))
+    )
+    names = (*features.names, "told")
+    for folder, perturbed, used in (("a", noise, False), ("b", same, True)):
+        table = FeatureTable(told, names, features.case_index, perturbed)
+        train_baseline_fold(plan, ready.data, table, tmp_path / folder, 1)
+        done = json.loads((tmp_path / folder / "fold-1" / "done.json").read_text())
+        assert ("told" in done["features"]) is used
+        assert done["robust_features"] <= len(names)
+    with pytest.raises(TrainingError, match=r"leaves no feature with an ICC of 0\.75"):
+        nothing = replace(features, perturbed=rng.normal(0, 1e9, features.perturbed.shape))
+        train_baseline_fold(plan, ready.data, nothing, tmp_path / "c", 1)
 
 
 def test_a_stopped_fold_is_done_again_and_a_finished_one_is_passed_over(
@@ -178,7 +203,7 @@ def test_what_does_not_belong_together_is_refused(ready: Ready, tmp_path: Path) 
     plan, features = ready.plan("radiomics-svm"), ready.features
     with pytest.raises(TrainingError, match="fold: is 3, the plan has folds 1 to 2"):
         train_baseline_fold(plan, ready.data, features, tmp_path, 3)
-    fewer = FeatureTable(features.values[1:], features.names, features.case_index[1:])
+    fewer = FeatureTable(features.values[1:], features.names, features.case_index[1:], features.perturbed[1:])
     with pytest.raises(TrainingError, match="features: are of 47 lesions"):
         train_baseline_fold(plan, ready.data, fewer, tmp_path, 1)
     prepare_run(tmp_path / "run", plan, ready.split, ready.data, resume=False)
@@ -205,7 +230,7 @@ def test_the_plan_survives_its_file_and_every_field_is_in_its_key() -> None:
         "task": "luminal", "architecture": "radiomics-gb", "recipe": get_recipe("default", bound=6).to_dict(),
         "features": RadiomicsSettings(bins=16).to_dict(), "data_hash": "e", "split_hash": "t", "seed": 22, "folds": 3,
         "test_share": 0.3, "inner_folds": 4, "correlation": 0.9, "search": {"model__C": [2.0]}, "synthetic": False,
-        "groups_hash": "g",
+        "groups_hash": "g", "robust": 0.9,
     }  # fmt: skip
     assert {*other, "classes", "positive"} == {field.name for field in fields(plan)}
     keys = {make_plan(**{name: value}).key() for name, value in other.items()}

@@ -11,7 +11,7 @@ from scipy.stats import f_oneway, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.errors import TrainingError
-from MolSubCore.training.feature_models import BASELINES, FittedModel, UncorrelatedBest, fit_model
+from MolSubCore.training.feature_models import BASELINES, FittedModel, UncorrelatedBest, fit_model, reliability
 
 SVM: dict[str, list[Any]] = {"select__count": [4], "model__C": [1.0], "model__gamma": ["scale"]}
 TREES: dict[str, list[Any]] = {"select__count": [4], "model__max_iter": [20], "model__max_leaf_nodes": [3]}
@@ -146,3 +146,13 @@ def test_too_few_patients_of_a_class_are_told() -> None:
     patients = np.array(["same", "same", *map(str, range(18))])
     with pytest.raises(TrainingError, match=r"training part: has 1 patient of class b"):
         fitted(values, labels, patients)
+
+
+def test_reliability_is_the_published_one() -> None:
+    """Shrout and Fleiss, Psychol Bull 1979;86:420: six targets, four judges, ICC(1,1) = 0.17."""
+    judged = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], np.float64)
+    other = np.repeat(judged[:, :1], 4, axis=1)
+    gaps = np.vstack([judged, np.full(4, np.nan)])
+    measured = np.stack([judged, other, np.ones((6, 4))], axis=2)
+    assert reliability(measured) == pytest.approx([0.17, 1, 0], abs=0.005)
+    assert reliability(gaps[:, :, None]) == pytest.approx(reliability(judged[:, :, None]))

@@ -22,7 +22,13 @@ from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
-from MolSubCore.lesions.radiomics import RadiomicsSettings, lesion_features, radiomics_versions
+from MolSubCore.lesions.radiomics import (
+    PERTURBATIONS,
+    RadiomicsSettings,
+    lesion_features,
+    perturbed_features,
+    radiomics_versions,
+)
 from MolSubCore.tasks import Subtype
 
 SETTINGS = RadiomicsSettings(families=("shape", "stat"))
@@ -57,6 +63,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def assert_same(first: FeatureTable, second: FeatureTable) -> None:
     assert np.array_equal(first.values, second.values, equal_nan=True)
+    assert np.array_equal(first.perturbed, second.perturbed, equal_nan=True)
     assert first.names == second.names
     assert first.case_index.tolist() == second.case_index.tolist()
     assert first.data_hash() == second.data_hash()
@@ -98,6 +105,11 @@ def test_it_holds_what_the_images_give(cohort: Cohort, tmp_path: Path) -> None:
     assert table.names == tuple(rows[0])
     assert np.array_equal(table.values, [list(row.values()) for row in rows], equal_nan=True)
     assert table.case_index.tolist() == [0, 1, 1, 2, 3, 4, 5]
+    mammogram = read_mammogram(cohort.cases[1].image)
+    again = perturbed_features(mammogram, read_lesions(cohort.cases[1].lesion, mammogram), SETTINGS)
+    expected = [[list(row.values()) for row in one] for one in again]
+    assert np.array_equal(table.perturbed[1:3], expected, equal_nan=True)
+    assert table.perturbed.shape == (7, len(PERTURBATIONS), len(table.names))
 
 
 def test_a_second_build_computes_nothing(cohort: Cohort, tmp_path: Path, computed: list[int]) -> None:
@@ -132,7 +144,7 @@ def test_changes_of_mask_settings_and_library_are_noticed(
     two_lesions(cohort, 1)
     second = build_features(cohort, SETTINGS, tmp_path / "cache")
     assert (len(computed), len(second.values)) == (7, len(first.values) + 1)
-    build_features(cohort, dataclasses.replace(SETTINGS, display="full"), tmp_path / "cache")
+    build_features(cohort, dataclasses.replace(SETTINGS, normalisation="none"), tmp_path / "cache")
     assert len(computed) == 13
     newer = radiomics_versions() | {"mirp": "99"}
     monkeypatch.setattr(features_module, "radiomics_versions", lambda: newer)

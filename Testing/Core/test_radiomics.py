@@ -17,8 +17,18 @@ from scipy import ndimage, stats
 from skimage.feature import graycomatrix, graycoprops
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.breast import breast_values
+from MolSubCore.imaging.mammogram import Mammogram, VoiTransform
 from MolSubCore.lesions import radiomics
-from MolSubCore.lesions.radiomics import FAMILIES, RadiomicsSettings, radiomics_versions
+from MolSubCore.lesions.lesion import Box, Lesion, LesionSet
+from MolSubCore.lesions.radiomics import (
+    FAMILIES,
+    PERTURBATIONS,
+    RadiomicsSettings,
+    lesion_features,
+    perturbed_features,
+    radiomics_versions,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -170,6 +180,128 @@ def test_textures_do_not_know_gain_and_offset() -> None:
     assert second["stat_mean"] == pytest.approx(3 * first["stat_mean"] + 500 / BITS, rel=1e-5)
 
 
+#: The digital phantom of the IBSI reference manual (arXiv:1612.07003, section 5.1), -1 beyond the region, and its
+#: published values: of first order and histogram over the volume; of textures in 2D, directions merged per slice, mean
+#: over slices.
+PHANTOM = np.array([
+    [[1, 4, 4, 1, 1], [1, 4, 6, 1, 1], [4, 1, 6, 4, 1], [4, 4, 6, 4, 1]],
+    [[1, 4, 4, 1, 1], [1, 1, 6, 1, 1], [-1, 1, 3, 1, 1], [4, 4, 6, 1, 1]],
+    [[1, 4, 4, -1, -1], [1, 1, 1, 1, 1], [1, 1, -1, 1, 1], [1, 1, 6, 1, 1]],
+    [[1, 4, 4, -1, -1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 6, 1, 1]],
+])  # fmt: skip
+PUBLISHED = {
+    "stat": {"mean": 2.15, "var": 3.05, "skew": 1.08, "kurt": -0.355, "median": 1, "p90": 4, "iqr": 3, "mad": 1.55,
+             "rmad": 1.11, "medad": 1.15, "cov": 0.812, "qcod": 0.6, "energy": 567, "rms": 2.77},
+    "ih": {"mean": 2.15, "var": 3.05, "mode": 1, "entropy": 1.27, "uniformity": 0.512, "max_grad": 8, "max_grad_g": 3,
+           "min_grad": -50, "min_grad_g": 1},
+    "cm": {"joint_max": 0.512, "joint_avg": 2.14, "joint_var": 2.71, "joint_entr": 2.24, "diff_avg": 1.4,
+           "diff_var": 3.06, "sum_avg": 4.29, "energy": 0.352, "contrast": 5.19, "inv_diff": 0.683, "inv_var": 0.0553,
+           "corr": 0.0173, "auto_corr": 5.14, "clust_tend": 5.66, "clust_shade": 6.98, "clust_prom": 80.4,
+           "info_corr1": -0.0341, "info_corr2": 0.263},
+    "rlm": {"sre": 0.661, "lre": 3.51, "lgre": 0.609, "hgre": 9.74, "srlge": 0.311, "lrhge": 16.1, "glnu": 20.5,
+            "rlnu": 21.6, "r_perc": 0.627, "gl_var": 3.37, "rl_var": 0.778, "rl_entr": 2.57},
+    "szm": {"sze": 0.363, "lze": 43.9, "lgze": 0.371, "hgze": 16.4, "szlge": 0.0259, "lzhge": 113, "glnu": 1.41,
+            "zsnu": 1.49, "z_perc": 0.24, "gl_var": 3.97, "zs_var": 21, "zs_entr": 1.93},
+    "ngtdm": {"coarseness": 0.121, "contrast": 0.925, "busyness": 2.99, "complexity": 10.4, "strength": 2.88},
+    "ngldm": {"lde": 0.158, "hde": 19.2, "lgce": 0.702, "hgce": 7.49, "hdhge": 49.5, "glnu": 10.2, "dcnu": 3.96,
+              "gl_var": 2.7, "dc_var": 2.73, "dc_entr": 2.71, "dc_energy": 0.17},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_the_digital_phantom_of_the_standard_has_its_published_values(family: str) -> None:
+    """Six bins leave the phantom's levels 1 to 6 as they are; every slice has the lowest and the highest."""
+    slices = [np.where(one < 0, 9, one) for one in PHANTOM]
+    if family in ("stat", "ih"):
+        parts = [(PHANTOM[PHANTOM > 0][None], np.ones((1, (PHANTOM > 0).sum()), bool))]
+    else:
+        parts = [(values, one > 0) for values, one in zip(slices, PHANTOM, strict=True)]
+    found = [features(values.astype(np.uint16), mask, bins=6, families=(family,)) for values, mask in parts]
+    short = {"ngtdm": "ngt", "ngldm": "ngl"}.get(family, family)
+    for name, published in PUBLISHED[family].items():
+        mean = np.mean([row[f"{short}_{name}"] for row in found])
+        power = {"energy": 2, "var": 2, "mean": 1, "median": 1, "p90": 1, "iqr": 1, "mad": 1, "rmad": 1, "medad": 1,
+                 "rms": 1}.get(name, 0) if family == "stat" else 0  # fmt: skip
+        digits = 2 - math.floor(math.log10(abs(published)))  # published to three digits
+        assert mean * BITS**power == pytest.approx(published, abs=0.51 * 10.0**-digits), name
+
+
+def breast_picture() -> tuple[NDArray[np.uint16], Mask]:
+    """A breast at the left edge, air beside it, and a lesion that is denser."""
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:400, :320]
+    inside = (y - 200) ** 2 / 170**2 + x**2 / 220**2 < 1
+    texture = ndimage.gaussian_filter(rng.normal(0, 900, (400, 320)), 2)
+    mask = np.hypot(y - 180, x - 90) < 30
+    values = np.where(inside, 1500 + texture + 300 * (x < 120) + 500 * mask, 40 + rng.normal(0, 3, (400, 320)))
+    return np.clip(values, 0, BITS).astype(np.uint16), mask
+
+
+def measured(mammogram: Mammogram, mask: Mask) -> dict[str, float]:
+    box = Box(0, mask.shape[0], 0, mask.shape[1])
+    lesions = LesionSet((Lesion("1", box, mask, "mask"),), mammogram.shape)
+    (row,) = lesion_features(mammogram, lesions, RadiomicsSettings())
+    return row
+
+
+def test_windows_polarity_and_units_of_the_file_do_not_matter() -> None:
+    """All features: a hospital, a machine or an export that leaves out the windows does not change them."""
+    stored, mask = breast_picture()
+    plain = Mammogram(stored, value_range=(0.0, float(BITS)))
+    first = measured(plain, mask)
+    assert not any(math.isnan(value) for value in first.values())
+    windows = (
+        VoiTransform("window:0", "linear", 2000.0, 600.0),
+        VoiTransform("window:0", "sigmoid", 1700.0, 900.0),
+        VoiTransform("voi-lut:0", "lut", lut=(np.linspace(0, 1, BITS + 1) ** 3).astype(np.float32)),
+    )
+    for voi in windows:
+        assert measured(dataclasses.replace(plain, voi=(voi,)), mask) == first
+    negative = dataclasses.replace(plain, stored=(BITS - stored).astype(np.uint16), inverted=True)
+    assert measured(negative, mask) == pytest.approx(first, rel=1e-3, abs=1e-3)
+    # By a power of two, which rounds nothing: else a value on the edge of a bin may be in the next one.
+    rescaled = dataclasses.replace(plain, slope=0.5, intercept=-1024.0, value_range=(-1024.0, 0.5 * BITS - 1024))
+    assert measured(rescaled, mask) == pytest.approx(first, rel=1e-6, abs=1e-6)
+
+
+def test_grey_values_are_on_the_breast_s_own_scale() -> None:
+    stored, mask = breast_picture()
+    mammogram = Mammogram(stored, value_range=(0.0, float(BITS)))
+    found = measured(mammogram, mask)
+    inner = breast_values(mammogram)[1]
+    low, middle, high = np.percentile(inner, (25, 50, 75))
+    expected = (stored[mask].mean() - middle) / ((high - low) / 1.349)
+    assert found["stat_mean"] == pytest.approx(expected, rel=1e-5)
+    assert not {"stat_cov", "stat_qcod"} & set(found)  # the scale's zero is one that was put there
+
+
+def test_perturbed_outlines_have_their_areas_and_noise_leaves_the_shape() -> None:
+    picture, mask = grain(120, 120), disc(120, 120, 30)
+    mammogram = Mammogram(picture, slope=1 / BITS, value_range=(0.0, 1.0))
+    lesions = LesionSet((Lesion("1", Box(0, 120, 0, 120), mask, "mask"),), mammogram.shape)
+    chosen = RadiomicsSettings(families=("shape", "stat"))
+    (plain,) = lesion_features(mammogram, lesions, chosen)
+    (rows,) = perturbed_features(mammogram, lesions, chosen)
+    found = dict(zip(PERTURBATIONS, rows, strict=True))
+    assert all(list(row) == list(plain) for row in rows)
+    assert found["grown"]["shape_area"] == pytest.approx(1.15 * plain["shape_area"], rel=0.03)
+    assert found["shrunk"]["shape_area"] == pytest.approx(0.85 * plain["shape_area"], rel=0.03)
+    assert found["grown"]["shape_circularity"] == pytest.approx(1, abs=0.05)
+    for name in ("moved", "noise"):
+        assert found[name]["shape_area"] == plain["shape_area"]
+        assert found[name]["stat_mean"] != plain["stat_mean"]
+    assert found["noise"]["stat_var"] > plain["stat_var"]
+    assert perturbed_features(mammogram, lesions, chosen) == [rows]
+
+
+def test_the_noise_of_a_picture_is_estimated() -> None:
+    rng = np.random.default_rng(5)
+    smooth = np.add.outer(np.linspace(0, 3, 300), np.linspace(0, 2, 300) ** 2)
+    for level in (0.05, 0.4):
+        noisy = (smooth + rng.normal(0, level, smooth.shape)).astype(np.float32)
+        assert radiomics._noise_of(noisy) == pytest.approx(level, rel=0.05)
+
+
 def test_one_disc_on_two_detectors_is_one_disc() -> None:
     """10 mm across, with a slope of grey values, at 0.05 and at 0.1 mm, measured at 0.2 mm."""
     both = []
@@ -263,7 +395,7 @@ def test_without_the_package_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_setting_is_in_the_key() -> None:
     plain = RadiomicsSettings()
-    others = {"version": 2, "display": "full", "together": True, "spacing_mm": 0.1, "bins": 16, "distance": 2,
+    others = {"version": 3, "normalisation": "none", "together": True, "spacing_mm": 0.1, "bins": 16, "distance": 2,
               "families": FAMILIES[:3]}  # fmt: skip
     assert set(others) == {field.name for field in dataclasses.fields(plain)}
     keys = {dataclasses.replace(plain, **{name: value}).key() for name, value in others.items()}
@@ -272,14 +404,28 @@ def test_every_setting_is_in_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"version": 2}, {"colour": 1}, {"bins": 1}, {"families": ["glam"]}, {"families": []}, {"spacing_mm": 0}]
+    "values",
+    [
+        {"version": 1},
+        {"version": 3},
+        {"normalisation": "display"},
+        {"colour": 1},
+        {"bins": 1},
+        {"families": ["glam"]},
+        {"families": []},
+        {"spacing_mm": 0},
+    ],
 )
 def test_settings_of_another_kind_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(MolSubError):
         RadiomicsSettings.from_dict(values)
 
 
-def test_pixels_are_resampled_only_where_all_spacings_are_known() -> None:
+def test_a_cohort_is_measured_in_one_unit() -> None:
+    """One image without a spacing does not put all the others into pixels."""
     known = [{"spacing_source": "PixelSpacing"}, {"spacing_source": "ImagerPixelSpacing"}]
+    unknown = {"spacing_source": "unknown"}
     assert RadiomicsSettings.for_images(known).spacing_mm == 0.1
-    assert RadiomicsSettings.for_images([*known, {"spacing_source": "unknown"}]).spacing_mm is None
+    assert RadiomicsSettings.for_images([unknown, unknown]).spacing_mm is None
+    with pytest.raises(MolSubError, match="1 of 3 are on images without a pixel spacing"):
+        RadiomicsSettings.for_images([*known, unknown])

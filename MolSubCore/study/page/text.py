@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from MolSubCore.errors import counted
+from MolSubCore.evaluation.display_steps import told_steps
 from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.prediction.warnings import spacing_text
@@ -142,6 +143,7 @@ def preprocessing_facts(results: StudyResults) -> Facts:
         ("Recipe", f"{recipe.get('name')}, version {recipe.get('version')}"),
         ("Predictor", "the pixels of the region of interest; lesions were outlined by the users of this software"),
         ("Grey levels", f"{shown}; adaptive histogram equalisation: {clahe if clahe else 'none'}"),
+        *((("Display steps", " ".join(told_steps(steps))),) if (steps := results.cohort.get("display_steps")) else ()),
         ("Region of interest", f"{box}, {margin}, made square ({recipe.get('square')})"),
         (
             "Patch",
