@@ -7,6 +7,7 @@ compared as ranks, which outlast every display.
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,6 +41,11 @@ _RIM = 0.02
 _MOST = 5000
 
 
+#: What `details_of` keeps: the fine structure of a breast on a grid of this side. And by how far each edge of the
+#: breast's box is moved, of 48 pixels, to find a copy that was cropped or padded so that the box is another.
+_GRID, _MOVES = 24, (-3, 0, 3)
+
+
 def look_of(mammogram: Mammogram) -> str:
     """What a picture looks like, for `copies`: thumbnails, which are nobody's to see, as text."""
     picture = Image.fromarray(np.ascontiguousarray(mammogram.stored, np.float32))
@@ -58,6 +64,45 @@ def copies(looks: Sequence[str]) -> list[tuple[int, int]]:
     pairs |= set(_alike(np.stack([_ranks(_in_steps(look)) for look in values]), _ALIKE_IN_STEPS))
     breasts = {n: np.frombuffer(each[size:], np.uint8) for n, each in enumerate(raw) if len(each) > size}
     return sorted(pairs | _same_breasts({n: each.reshape(_BREAST, _BREAST) for n, each in breasts.items()}, pairs))
+
+
+def details_of(look: str, *, moved: bool = False) -> NDArray[np.float32]:
+    """The fine structure of the breast (of the whole picture where no air is seen), coarsely, of length 1.
+
+    Parameters
+    ----------
+    look : str
+        By `look_of`.
+    moved : bool
+        Also mirrored, and with other edges of the breast's box: as a copy may have been cut.
+
+    Returns
+    -------
+    ndarray of float32, shape (1 or 162, 576)
+        Flattened pictures; their scalar products are correlations.
+    """
+    import cv2
+
+    raw, size = base64.b64decode(look), 2 * _THUMB**2
+    if len(raw) > size:
+        ranks = np.frombuffer(raw[size:], np.uint8).reshape(_BREAST, _BREAST)
+    else:
+        whole = _ranks(np.frombuffer(raw[:size], "<u2"))
+        spread = max(float(np.ptp(whole)), 1e-9)
+        ranks = np.round(1 + 254 * (whole - whole.min()) / spread).astype(np.uint8).reshape(_THUMB, _THUMB)
+    pictures = [ranks]
+    if moved:
+        last, edges = _BREAST - 1, list(itertools.product(_MOVES, repeat=2))
+        lines = [np.linspace(first, last + end, _BREAST, dtype=np.float32) for first, end in edges]
+        pictures = [
+            cv2.remap(
+                np.ascontiguousarray(ranks[:, ::way]), *np.meshgrid(columns, rows), cv2.INTER_NEAREST,
+                borderMode=cv2.BORDER_CONSTANT, borderValue=(0,),
+            )
+            for way in (1, -1) for rows in lines for columns in lines
+        ]  # fmt: skip
+    small = [cv2.resize(_detail(each), (_GRID, _GRID), interpolation=cv2.INTER_AREA) for each in pictures]
+    return np.stack([_unit(each) for each in small])
 
 
 def is_copy(first: Mammogram, second: Mammogram, looks: Sequence[str]) -> bool:

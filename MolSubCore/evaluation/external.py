@@ -35,6 +35,7 @@ from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, thresho
 from MolSubCore.evaluation.external_cohort import (
     ExternalCohort,
     OverlapChoice,
+    by_look,
     column_groups,
     named_part,
     patient_levels,
@@ -218,9 +219,17 @@ def _overlap(external: ExternalCohort) -> list[str]:
             "cohort could not be checked."
         )
     else:
+        count = shared[DEVELOPMENT]
         found.append(
-            "Images of the training are recognised by equal pixels only: one that was resaved, cropped or converted "
-            "since is not. Make sure that no patient of the training is here."
+            f"Overlap with the training: {counted(count['images'], 'image')} of "
+            f"{counted(count['patients'], 'patient')}{by_look(count['by_look'])}."
+        )
+        how = "equal pixels or by their look: one that was cut"
+        if not shared["looks_checked"]:
+            how = "equal pixels only: one that was resaved, cut"
+        found.append(
+            f"Images of the training are recognised by {how} or changed much since is not, nor are new images of its "
+            "patients. Make sure that no patient of the training is here."
         )
     for part, what in (
         (DEVELOPMENT, "the model was trained on"),
@@ -334,7 +343,7 @@ class ExternalValidation:
     recalibration : Recalibration or None
     judged : tuple of Scores
         Of lesions of the patients it was not fitted on, before and after; empty without a recalibration.
-    fitted_images : tuple of str
+    fitted_images : dict of str to str
         Hashes of the images that the recalibration was fitted on.
     """
 
@@ -344,7 +353,7 @@ class ExternalValidation:
     levels: dict[str, dict[str, str]]
     recalibration: Recalibration | None = None
     judged: tuple[Scores, ...] = field(default=())
-    fitted_images: tuple[str, ...] = ()
+    fitted_images: dict[str, str] = field(default_factory=dict)
 
 
 def validate_bundle(
@@ -411,8 +420,9 @@ def validate_bundle(
     result["warnings"] += external_warnings(card, external, result)
     draw_evaluation(out / "evaluation.png", result, scores, {})
     write_json(out / "evaluation.json", result)
-    fitted_on = {meta["pixels"] for name, meta in zip(data.study_ids, data.store.meta, strict=True) if name in part}
-    return ExternalValidation(result, external, scores, levels, recalibration, judged, tuple(sorted(fitted_on)))
+    seen = zip(data.study_ids, data.store.meta, strict=True)
+    fitted_on = {meta["pixels"]: meta["look"] for name, meta in seen if name in part}
+    return ExternalValidation(result, external, scores, levels, recalibration, judged, fitted_on)
 
 
 def _result(

@@ -54,7 +54,8 @@ class ExternalCohort:
         Why the image or lesion of a row cannot be used, or a prediction of it means nothing.
     overlap : dict
         ``checked`` (whether the model came with what that needs), ``choice``, and by part of the model's own cohort
-        (`MolSubCore.models.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too.
+        (`MolSubCore.models.fingerprints`) the numbers of ``images`` and ``patients`` that are here, too, and of images
+        ``by_look``, whose pixels are not equal; ``looks_checked``, false for bundles of before.
     notes : tuple of str
         What should be known of the patients' identities.
     remarks : tuple of Problem
@@ -190,13 +191,25 @@ def find_overlap(
     known = read_fingerprints(training.get("fingerprints"))
     images: dict[str, set[str]] = {name: set() for name in (DEVELOPMENT, TEST, RECALIBRATION)}
     patients: dict[str, set[str]] = {name: set() for name in images}
+    near: dict[str, set[str]] = {name: set() for name in images}
     if known:
+        parts: dict[str, str | None] = {}  # of each image; one with several lesions is compared once
         for number, meta in zip(store.case_index.tolist(), store.meta, strict=True):
-            if (part := known.part_of(meta["pixels"])) in images:
-                images[part].add(meta["pixels"])
+            pixels = meta["pixels"]
+            if pixels not in parts:
+                equal = known.part_of(pixels)
+                parts[pixels] = equal or known.part_like(meta["look"])
+                if equal is None and parts[pixels] in near:
+                    near[str(parts[pixels])].add(pixels)
+            if (part := parts[pixels]) in images:
+                images[part].add(pixels)
                 patients[part].add(cohort.cases[number].patient_id)
     told: dict[str, Any] = {"checked": known is not None, "choice": choice}
-    told |= {name: {"images": len(images[name]), "patients": len(patients[name])} for name in images}
+    told["looks_checked"] = known is not None and any(known.sketches.values())
+    told |= {
+        name: {"images": len(images[name]), "patients": len(patients[name]), "by_look": len(near[name])}
+        for name in images
+    }
     seen = patients[DEVELOPMENT] | patients[RECALIBRATION]
     # Bundles of before know the hash of their whole cohort only.
     whole = not known and (training.get("plan") or {}).get("data_hash") == store.data_hash()
@@ -208,9 +221,15 @@ def find_overlap(
         found = (
             f"holds {counted(count, 'image')} of {counted(len(seen), 'patient')} that the model was trained on, of "
             f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would not validate it"
+            f"{by_look(len(near[DEVELOPMENT] | near[RECALIBRATION]))}"
         )
         raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
     return told | {"whole": whole}, seen
+
+
+def by_look(count: int) -> str:
+    """How many images are known by their look only, in brackets; nothing where none is."""
+    return f" ({count} by their look: resaved, displayed otherwise, padded or mirrored)" if count else ""
 
 
 def _subtype(case: Case) -> SubtypeLabel:

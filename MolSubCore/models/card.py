@@ -801,7 +801,12 @@ def check_recalibrated(source: Path, target: Path, *, overwrite: bool = False) -
 
 
 def write_recalibrated(
-    source: Path, target: Path, change: dict[str, Any], *, images: Sequence[str] = (), overwrite: bool = False
+    source: Path,
+    target: Path,
+    change: dict[str, Any],
+    *,
+    images: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a bundle with the weights of `source` and a recalibration, whole or not at all.
 
@@ -811,8 +816,8 @@ def write_recalibrated(
         Folders, or files ending in ``.molsub``.
     change : dict
         ``method``, ``slope`` (above 0), ``intercepts`` and further facts, JSON-ready.
-    images : sequence of str
-        Hashes of the images that it was fitted on, for their fingerprints.
+    images : dict of str to str, optional
+        Hashes and looks of the images that it was fitted on, for their fingerprints.
 
     Raises
     ------
@@ -827,7 +832,7 @@ def write_recalibrated(
     training = dict(card.get("training") or {})
     known = read_fingerprints(training.get("fingerprints"))
     if known and images:
-        training["fingerprints"] = known.with_part(RECALIBRATION, images).to_dict()
+        training["fingerprints"] = known.with_part(RECALIBRATION, images, images.values()).to_dict()
     new = card | {
         "training": training,
         "name": target.stem,

@@ -1,4 +1,4 @@
-"""Which images a model has seen, in a form that a bundle may carry: a keyed hash of each.
+"""Which images a model has seen, in a form that a bundle may carry: a keyed hash and a keyed sketch of each.
 
 An image's fingerprint is the first 8 bytes of HMAC-SHA256 of its `Mammogram.pixel_hash` under a random key that is
 drawn for every run and stored with the fingerprints. What they reveal:
@@ -8,6 +8,23 @@ drawn for every run and stored with the fingerprints. What they reveal:
 - Nothing by comparison: two bundles of one cohort share no fingerprint, because their keys differ.
 - How many images there were. They are sorted, so that their order reveals nothing.
 
+A hash knows no copy that was resaved. For these there is a sketch of 64 bytes: the signs of 512 sums of the breast's
+fine structure on a grid of 24 x 24 (`MolSubCore.cohort.looks.details_of`; ranks, without brightness), with weights +1
+and -1 drawn from the key. Two pictures of correlation r have 1 - arccos(r) / pi of these signs in common (Charikar,
+STOC 2002). What sketches reveal:
+
+- To someone who has the bundle and a copy of an image, resaved, of another size or display: the same.
+- To whoever has the bundle, since the key lies beside it: about what a blurred picture of 24 x 24 pixels of each
+  breast's texture would show, in ranks. Nobody is known by that; two sketches of one picture in two bundles, worked
+  back to such pictures, could be told to be of one. Sketches are sorted, and not next to their hash.
+- A model of which not even that may be known has to be exported without (`fingerprints` taken out of its card).
+
+Measured on 18 real mammograms (153 pairs, some of one woman) and 80 synthetic ones (3,160 pairs): different ones have
+0.72 of the signs in common at most. `_SAME` is 0.74. Of the real ones all copies were found that were saved as 8-bit
+PNG, as JPEG of quality 75, at half size, with a gamma of 0.5, padded by a twelfth, less 20 pixels at each edge,
+mirrored, or half, padded and mirrored together; less 3 % at each edge 16 of 18; through a window that clips a fifth of
+the breast to black 16 of 18. Copies that are cut further are not found.
+
 New images of a known patient have no fingerprint: only the hospital can recognise them.
 """
 
@@ -15,15 +32,25 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from MolSubCore.cohort.looks import details_of
 from MolSubCore.errors import BundleError
 
 _FORMAT = "molsub-fingerprints"
+_VERSION = 2  # the first had no sketches
+_SKETCH, _SIDE = 64, 24
+#: Signs in common from which on two pictures are one; and from which on they are compared with their edges moved.
+_SAME, _PERHAPS = 0.74, 0.58
 _BYTES = 8  # among 10,000 x 10,000 images, a false match has a chance of 5e-12
 
 #: Parts of a cohort: trained or chosen on, kept for the test, and what a recalibration was fitted on.
@@ -39,25 +66,67 @@ class Fingerprints:
     key : bytes
     parts : dict of str to frozenset of bytes
         By `DEVELOPMENT`, `TEST`, `RECALIBRATION`.
+    sketches : dict of str to frozenset of bytes
+        Of the same parts; empty in bundles of before.
     """
 
     key: bytes
     parts: Mapping[str, frozenset[bytes]]
+    sketches: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
 
     def part_of(self, pixel_hash: str) -> str | None:
         """The part that an image is in, or None."""
         own = _fingerprint(self.key, pixel_hash)
         return next((name for name, known in self.parts.items() if own in known), None)
 
-    def with_part(self, name: str, pixel_hashes: Iterable[str]) -> Fingerprints:
-        """A copy with more images in a part."""
+    def part_like(self, look: str) -> str | None:
+        """The part with an image that looks the same, resaved, displayed otherwise, padded or mirrored; or None.
+
+        Parameters
+        ----------
+        look : str
+            `MolSubCore.cohort.looks.look_of`.
+        """
+        if not self._known:
+            return None
+        plain = details_of(look)
+        mirrored = plain.reshape(-1, _SIDE, _SIDE)[:, :, ::-1].reshape(plain.shape)
+        signs = _signs(self._weights, np.concatenate([plain, mirrored]))
+        if max(_in_common(signs, table).max() for table in self._known.values()) < _PERHAPS:
+            return None
+        signs = _signs(self._weights, details_of(look, moved=True))
+        return next((name for name, table in self._known.items() if _in_common(signs, table).max() >= _SAME), None)
+
+    def with_part(self, name: str, pixel_hashes: Iterable[str], looks: Iterable[str] = ()) -> Fingerprints:
+        """A copy with more images in a part: their hashes and looks."""
         more = frozenset(_fingerprint(self.key, one) for one in pixel_hashes)
-        return Fingerprints(self.key, {**self.parts, name: self.parts.get(name, frozenset()) | more})
+        parts = {**self.parts, name: self.parts.get(name, frozenset()) | more}
+        drawn = frozenset(_sketch(self._weights, look) for look in looks)
+        return Fingerprints(self.key, parts, {**self.sketches, name: self.sketches.get(name, frozenset()) | drawn})
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float32]:
+        return _weights_of(self.key)
+
+    @cached_property
+    def _known(self) -> dict[str, NDArray[np.float32]]:
+        """Signs of each part's sketches, +1 and -1, shape (images, 512)."""
+        return {
+            name: np.unpackbits(np.frombuffer(b"".join(sorted(own)), np.uint8).reshape(-1, _SKETCH), axis=1)
+            * np.float32(2)
+            - np.float32(1)
+            for name, own in self.sketches.items()
+            if own
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        parts = {name: base64.b64encode(b"".join(sorted(known))).decode() for name, known in self.parts.items()}
-        return {"format": _FORMAT, "format_version": 1, "key": self.key.hex(), "bytes": _BYTES, "parts": parts}
+        parts, sketches = (
+            {name: base64.b64encode(b"".join(sorted(known))).decode() for name, known in each.items()}
+            for each in (self.parts, self.sketches)
+        )
+        head = {"format": _FORMAT, "format_version": _VERSION, "key": self.key.hex(), "bytes": _BYTES}
+        return head | {"parts": parts, "sketches": sketches}
 
 
 def new_fingerprints() -> Fingerprints:
@@ -76,18 +145,45 @@ def read_fingerprints(content: Any) -> Fingerprints | None:
     if content is None:
         return None
     try:
-        if (content["format"], content["format_version"], content["bytes"]) != (_FORMAT, 1, _BYTES):
+        known = content["format_version"] in (1, _VERSION)
+        if not known or (content["format"], content["bytes"]) != (_FORMAT, _BYTES):
             raise ValueError("another format")
-        parts = {}
-        for name, text in content["parts"].items():
-            data = base64.b64decode(text, validate=True)
-            if len(data) % _BYTES:
-                raise ValueError("cut short")
-            parts[str(name)] = frozenset(data[start : start + _BYTES] for start in range(0, len(data), _BYTES))
-        return Fingerprints(bytes.fromhex(content["key"]), parts)
+        parts = _read_parts(content["parts"], _BYTES)
+        sketches = _read_parts(content["sketches"], _SKETCH) if content["format_version"] == _VERSION else {}
+        return Fingerprints(bytes.fromhex(content["key"]), parts, sketches)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         found = f"have an unexpected form ({type(error).__name__})"
         raise BundleError("fingerprints of the training images", found, "Export the model again") from None
+
+
+def _read_parts(content: Mapping[str, str], size: int) -> dict[str, frozenset[bytes]]:
+    parts = {}
+    for name, text in content.items():
+        data = base64.b64decode(text, validate=True)
+        if len(data) % size:
+            raise ValueError("cut short")
+        parts[str(name)] = frozenset(data[start : start + size] for start in range(0, len(data), size))
+    return parts
+
+
+def _weights_of(key: bytes) -> NDArray[np.float32]:
+    """Weights +1 and -1 of the sums, shape (576, 512): by a hash, since random generators change between versions."""
+    drawn = hashlib.shake_256(b"sketch" + key).digest(_SIDE * _SIDE * _SKETCH)
+    bits = np.unpackbits(np.frombuffer(drawn, np.uint8)).reshape(_SIDE * _SIDE, 8 * _SKETCH)
+    return bits.astype(np.float32) * 2 - 1
+
+
+def _signs(weights: NDArray[np.float32], details: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(details @ weights > 0, np.float32(1), np.float32(-1))
+
+
+def _in_common(signs: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Share of signs that are equal, shape (rows of `signs`, rows of `known`)."""
+    return np.asarray((1 + signs @ known.T / known.shape[1]) / 2)
+
+
+def _sketch(weights: NDArray[np.float32], look: str) -> bytes:
+    return np.packbits(_signs(weights, details_of(look))[0] > 0).tobytes()
 
 
 def _fingerprint(key: bytes, pixel_hash: str) -> bytes:

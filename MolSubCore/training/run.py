@@ -143,13 +143,15 @@ class TrainingData:
         }
 
     def fingerprints(self) -> fingerprints.Fingerprints:
-        """Keyed hashes of the images, those of the test set apart, under a new key."""
-        parts: dict[str, set[str]] = {fingerprints.DEVELOPMENT: set(), fingerprints.TEST: set()}
+        """Keyed hashes and sketches of the images, those of the test set apart, under a new key."""
+        parts: dict[str, dict[str, str]] = {fingerprints.DEVELOPMENT: {}, fingerprints.TEST: {}}
         for partition, entry in zip(self.partitions, self.store.meta, strict=True):
-            parts[fingerprints.TEST if partition == "test" else fingerprints.DEVELOPMENT].add(entry["pixels"])
+            parts[fingerprints.TEST if partition == "test" else fingerprints.DEVELOPMENT][entry["pixels"]] = entry[
+                "look"
+            ]
         found = fingerprints.new_fingerprints()
-        for name, hashes in parts.items():
-            found = found.with_part(name, hashes)
+        for name, images in parts.items():
+            found = found.with_part(name, images, images.values())
         return found
 
     def sides(self) -> NDArray[np.str_]:

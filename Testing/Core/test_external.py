@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -18,7 +19,9 @@ from test_study_page import Page
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
+from MolSubCore.cohort.looks import look_of
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.cohort.table import read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
@@ -26,6 +29,8 @@ from MolSubCore.evaluation.external_page import write_page
 from MolSubCore.evaluation.recalibration import fit_recalibration
 from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import read_json
+from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.models.fingerprints import new_fingerprints, read_fingerprints
@@ -300,8 +305,38 @@ def test_patients_of_the_training_are_counted_refused_left_out_or_kept(
     assert left == len(gone) - (halved in gone)  # a patient is told once: that one under the absent image
     assert result["flow"]["used"]["patients"] == 39 - len(gone)
     assert sum(part["patients"] for part in result["flow"]["left_out"].values()) == 1 + len(gone)
-    assert any("recognised by equal pixels only" in text for text in result["warnings"])
+    assert any("recognised by equal pixels only" in text for text in result["warnings"])  # no sketches here
     assert any("could not be checked" in text for text in found[0].result["warnings"])  # a bundle of before
+
+
+def test_copies_of_the_training_are_found_by_their_look(
+    cohort: Path, found: tuple[ExternalValidation, Path], tmp_path: Path
+) -> None:
+    """The training had JPEGs of this cohort's images, through a window, and images of others."""
+    external = found[0].external
+    kept = dict.fromkeys(external.cohort.cases[number].image for number in external.data.store.case_index.tolist())
+    copied, looks = list(kept)[:12], []
+    for image in copied:
+        pixels = read_mammogram(image).pixels
+        low, high = np.percentile(pixels, (1, 99.8))
+        shown = (255 * np.clip((pixels - low) / (high - low), 0, 1)).astype(np.uint8)
+        coded = cv2.imdecode(cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_GRAYSCALE)
+        looks.append(look_of(Mammogram(coded, value_range=(0.0, 255.0))))
+    others = make_synthetic_cohort(tmp_path / "others", counts={Subtype.TN: 6}, seed=99, image_shape=(256, 208))
+    for case in read_cohort(others).cases:
+        looks.append(look_of(read_mammogram(case.image)))
+    prints = new_fingerprints().with_part("development", ["0" * 64], looks)
+    seen = known(training={"fingerprints": json.loads(json.dumps(prints.to_dict()))})
+    people = {case.patient_id for case in external.cohort.cases if case.image in set(copied)}
+    told = rf"12 images of {len(people)} patients that the model was trained on, .* \(12 by their look: resaved"
+    with pytest.raises(MolSubError, match=told):
+        validated(cohort, tmp_path / "refused", seen)
+    result = validated(cohort, tmp_path / "kept", seen, overlap="keep").result
+    assert result["overlap"]["development"] == {"images": 12, "patients": len(people), "by_look": 12}
+    apart = new_fingerprints().with_part("development", ["0" * 64], looks[12:])
+    none = known(training={"fingerprints": apart.to_dict()})
+    result = validated(cohort, tmp_path / "none", none).result
+    assert any(text.startswith("Overlap with the training: 0 images of 0 patients.") for text in result["warnings"])
 
 
 def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
