@@ -284,8 +284,9 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
         _check_baselines(cohort, split, tasks)
     store = build_store(cohort, recipe, options.cache, progress=show("reading images"))
     identity = check_identities(cohort, store, trust=options.trust_ids)
-    radiomics = RadiomicsSettings.for_images(store.meta, together=recipe.together)
+    radiomics = RadiomicsSettings(together=recipe.together)
     if set(options.models) & set(BASELINES):  # the jobs take them from the cache
+        radiomics = RadiomicsSettings.for_images(store.meta, together=recipe.together)
         show_features = show("radiomics features")
         build_features(cohort, radiomics, options.cache, workers=os.cpu_count() or 1, progress=show_features)
     notes = tuple(note_lines([*identity.notes, *store_notes(cohort, store)]))
