@@ -33,7 +33,7 @@ from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
-from MolSubCore.models.fingerprints import new_fingerprints, read_fingerprints
+from MolSubCore.models.fingerprints import Fingerprints, new_fingerprints, read_fingerprints
 from MolSubCore.prediction.predict import predict
 from MolSubCore.statistics.scores import Scores
 from MolSubCore.tasks import Subtype
@@ -325,7 +325,7 @@ def test_copies_of_the_training_are_found_by_their_look(
     others = make_synthetic_cohort(tmp_path / "others", counts={Subtype.TN: 6}, seed=99, image_shape=(256, 208))
     for case in read_cohort(others).cases:
         looks.append(look_of(read_mammogram(case.image)))
-    prints = new_fingerprints().with_part("development", ["0" * 64], looks)
+    prints = Fingerprints(bytes(range(32)), {}).with_part("development", ["0" * 64], looks)
     seen = known(training={"fingerprints": json.loads(json.dumps(prints.to_dict()))})
     people = {case.patient_id for case in external.cohort.cases if case.image in set(copied)}
     told = rf"12 images of {len(people)} patients that the model was trained on, .* \(12 by their look: resaved"
@@ -333,7 +333,7 @@ def test_copies_of_the_training_are_found_by_their_look(
         validated(cohort, tmp_path / "refused", seen)
     result = validated(cohort, tmp_path / "kept", seen, overlap="keep").result
     assert result["overlap"]["development"] == {"images": 12, "patients": len(people), "by_look": 12}
-    apart = new_fingerprints().with_part("development", ["0" * 64], looks[12:])
+    apart = Fingerprints(bytes(range(32)), {}).with_part("development", ["0" * 64], looks[12:])
     none = known(training={"fingerprints": apart.to_dict()})
     result = validated(cohort, tmp_path / "none", none).result
     assert any(text.startswith("Overlap with the training: 0 images of 0 patients.") for text in result["warnings"])
