@@ -181,6 +181,60 @@ def test_whole_jpegs_of_every_shape_pass(
     assert check_jpeg(stream.getvalue())
 
 
+def scans(stream: bytes) -> list[bytes]:
+    """A progressive file up to its first scan, and each scan with the tables before it; without the end marker."""
+    places, cuts, at = [], [], 2
+    while stream[at + 1] != 0xD9:
+        if stream[at + 1] == 0xDA:
+            cuts.append(places[-1] if places else at)
+        places = [*places, at] if stream[at + 1] == 0xC4 else []
+        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        while stream[at] != 0xFF or stream[at + 1] in (0, *range(0xD0, 0xD8)):
+            at += 1
+    return [stream[first:last] for first, last in zip([0, *cuts], [*cuts, at], strict=True)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    st.integers(1, 100),
+    st.sampled_from([None, 0, 1, 2]),
+    st.booleans(),
+    st.sampled_from([{}, {"restart_marker_blocks": 3}]),
+    st.integers(0, 99),
+)
+def test_a_progressive_jpeg_passes_with_all_of_its_scans_only(
+    shape: tuple[int, int], quality: int, subsampling: int | None, flat: bool, options: dict[str, int], seed: int
+) -> None:
+    """Also of one grey, of which hardly anything but the means is coded; the scans are those of libjpeg's script."""
+    channels = () if subsampling is None else (3,)
+    values = np.random.default_rng(seed).integers(0, 256, (*shape, *channels)).astype(np.uint8)
+    stream, more = io.BytesIO(), {} if subsampling is None else {"subsampling": subsampling}
+    whole = Image.fromarray(np.full_like(values, seed) if flat else values)
+    whole.save(stream, "JPEG", quality=quality, progressive=True, **options, **more)
+    assert not check_jpeg(stream.getvalue())
+    first, *parts = scans(stream.getvalue())
+    assert len(parts) == (6 if subsampling is None else 10)
+    assert b"".join([first, *parts, b"\xff\xd9"]) == stream.getvalue()
+    for lost in range(len(parts)):
+        fewer = [part for number, part in enumerate(parts) if number != lost]
+        for kept in (fewer, parts[: lost + 1]):
+            if kept != parts:
+                with pytest.raises(Damage, match="scan"):
+                    check_jpeg(b"".join([first, *kept, b"\xff\xd9"]))
+
+
+def test_a_progressive_picture_that_was_closed_too_early_is_refused(tmp_path: Path) -> None:
+    """Decoders show what came, and say nothing."""
+    path = tmp_path / "m.jpg"
+    Image.fromarray(breast(8)).save(path, quality=92, progressive=True)
+    assert read_mammogram(path).shape == SHAPE
+    first, *parts = scans(path.read_bytes())
+    path.write_bytes(b"".join([first, *parts[:3], b"\xff\xd9"]))
+    with pytest.raises(ImageError, match=r"m\.jpg: is not a whole picture: scans of its coded data are missing"):
+        read_mammogram(path)
+
+
 @pytest.mark.parametrize("kind", ["lossless", "baseline"])
 def test_streams_longer_than_what_is_looked_at_at_once(kind: str) -> None:
     stream = lossless_jpeg(picture(16, (400, 400)), 16) if kind == "lossless" else baseline_jpeg(picture(8, (700, 700)))

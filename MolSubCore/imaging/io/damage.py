@@ -2,7 +2,8 @@
 
 A stream of Huffman codes (baseline, extended and lossless JPEG) is walked code by code, without decoding the picture:
 it must hold exactly as many samples or blocks as the picture has, and end where they end. Bytes that are lost or
-overwritten shift the codes behind them, so that the numbers no longer agree (ITU T.81 annexes B, F, H).
+overwritten shift the codes behind them, so that the numbers no longer agree (ITU T.81 annexes B, F, H). Of progressive
+JPEG the headers of its scans are looked at: together they must bring every bit of every coefficient (annex G).
 
 JPEG 2000 has no such numbers. Its tile parts must lie one behind the other, and what arithmetic coding never
 makes must not be in them: two bytes above FF8F, and zeros without end (ITU T.800 annexes A, B, C).
@@ -27,6 +28,10 @@ from MolSubCore.imaging.io.limits import MAX_BYTES
 from MolSubCore.imaging.io.native import said_on_stderr
 
 _SEQUENTIAL, _LOSSLESS = (0xC0, 0xC1), 0xC3
+#: With Huffman codes, and with arithmetic coding.
+_PROGRESSIVE = (0xC2, 0xCA)
+#: Of a block.
+_COEFFICIENTS = 64
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _RESTART = range(0xD0, 0xD8)
 #: Bytes looked at in one go; every bit of them has an entry in some tables.
@@ -70,7 +75,7 @@ def check_jpeg(stream: bytes, tables: bytes = b"") -> bool:
     Returns
     -------
     bool
-        False where its process (progressive, arithmetic, JPEG-LS) is none that is looked into.
+        False where its coded data are of a process that is not looked into (progressive, arithmetic, JPEG-LS).
 
     Raises
     ------
@@ -78,6 +83,7 @@ def check_jpeg(stream: bytes, tables: bytes = b"") -> bool:
     """
     frame, huffman, interval = _Frame(), {}, 0  # type: ignore[var-annotated]
     scanned: set[int] = set()
+    lacking: dict[int, list[int | None]] = {}  # of a progressive picture: bits of each coefficient that are to come
     for source in (tables, stream):
         at = 2
         while at + 1 < len(source):
@@ -98,9 +104,10 @@ def check_jpeg(stream: bytes, tables: bytes = b"") -> bool:
                 raise Damage("a segment of its header is cut short")
             at += 2 + length
             if marker in _FRAMES:
-                if marker not in (*_SEQUENTIAL, _LOSSLESS):
+                if marker not in (*_SEQUENTIAL, _LOSSLESS, *_PROGRESSIVE):
                     return False
                 frame = _frame(marker, content)
+                lacking = {name: [None] * _COEFFICIENTS for name in frame.components}
             elif marker == 0xC4:
                 huffman.update(_tables(content))
             elif marker == 0xDD:
@@ -108,14 +115,44 @@ def check_jpeg(stream: bytes, tables: bytes = b"") -> bool:
             elif marker == 0xDA:
                 if not frame.marker:
                     raise Damage("coded data come before its header")
-                at, members = _check_scan(source, at, content, frame, huffman, interval)
+                if frame.marker in _PROGRESSIVE:
+                    at = _end_of_scan(source, at)
+                    members = _note_scan(content, lacking)
+                else:
+                    at, members = _check_scan(source, at, content, frame, huffman, interval)
                 scanned.update(members)
         else:
             if source:
                 raise Damage("its end marker is missing")
     if not frame.marker or scanned != set(frame.components):
         raise Damage("a part of its coded data is missing")
+    if frame.marker in _PROGRESSIVE:
+        if any(bits != 0 for own in lacking.values() for bits in own):
+            raise Damage("scans of its coded data are missing, so that it is coarser than it was")
+        return False
     return True
+
+
+def _note_scan(header: bytes, lacking: dict[int, list[int | None]]) -> list[int]:
+    """Record which bits of which coefficients a progressive scan brings (ITU T.81 G.1.1.1); its components."""
+    members = list(header[1 : 1 + 2 * header[0] : 2]) if header else []
+    if len(header) != 4 + 2 * len(members) or not set(members) <= lacking.keys():
+        raise Damage("the header of a scan is damaged")
+    first, last, bits = header[-3:]
+    before, left = bits >> 4, bits & 15
+    for own in (lacking[name] for name in members):
+        for place in range(first, min(last, _COEFFICIENTS - 1) + 1):
+            if before in (0, own[place]):  # a scan that refines what did not come brings nothing
+                own[place] = left
+    return members
+
+
+def _end_of_scan(stream: bytes, at: int) -> int:
+    """Where the coded data from `at` on end: at a marker that is neither a restart nor a stuffed byte."""
+    found = re.compile(rb"\xff+[^\xff\x00\xd0-\xd7]").search(stream, at)
+    if found is None:
+        raise Damage("its end marker is missing")
+    return found.start()
 
 
 def _frame(marker: int, content: bytes) -> _Frame:
@@ -534,7 +571,7 @@ def _png_bytes(header: bytes) -> int:
 
 
 def _ask_libjpeg(stream: bytes) -> None:
-    """Of processes that are not looked into (progressive): OpenCV's libjpeg prints what it finds wrong."""
+    """Of coded data that are not looked into (progressive): OpenCV's libjpeg prints what it finds wrong."""
     import cv2
     import numpy as np
 
