@@ -62,6 +62,8 @@ _WHOLE = re.compile(r"(\d+)(?:\.0+)?")
 _PARTED = re.compile(r"\d{1,3}(?:[.,'\u2019 ]\d{3})+")
 #: Small Cyrillic and Greek letters that look like Latin ones.
 _LOOK_ALIKES = str.maketrans("авекмнорстухіјѕαβεικνορτυχ", "abekmhopctyxijsabeiknoptux")
+#: Rows that R and NumPy would pass over.
+_COMMENTED = "begins with #, as only rows that are commented out do (R, NumPy); delete the row, or the # if it counts"
 _AGE = re.compile(r"0*(\d{1,3})\s*[Yy]")
 
 
@@ -302,11 +304,16 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     id_place = columns.index("patient_id")
     nameless: list[int] = []
     short: list[int] = []
+    commented: list[int] = []
+    count = 0
     written: dict[str, dict[str, int]] = {}  # by id: its spellings, each with the first row
     for number, cells in rows:
         values = dict(zip(columns, cells, strict=False))
         if not any(clean_cell(cell) for cell in cells):
             continue
+        count += 1
+        begin = clean_cell(cells[0])
+        commented += [number] if begin.startswith("#") and not is_error_value(begin) else []
         nameless += [number] if any(clean_cell(cells[n]) for n in unnamed if n < len(cells)) else []
         short += [number] if len(cells) < len(columns) else []
         wrong = [
@@ -333,7 +340,15 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
                 her2_open.append(number)
             if case.subtype is not None and "enriched" in values["subtype"].casefold():
                 enriched.append(number)
-    notes = [*file.notes, *_cells_unread(nameless, short), *_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
+    notes = [*file.notes, *_cells_unread(nameless, short)]
+    if commented and len(commented) < count:
+        problems = [problem for problem in problems if problem.row not in commented]
+        problems += [Problem(row, columns[0] or "cells", _COMMENTED) for row in commented]
+        cases = [case for case in cases if case.row not in commented]
+    elif commented and columns[0] == "patient_id":
+        text = "every id begins with #: read as a part of the ids, not as rows that are commented out"
+        notes.append(Problem(None, "patient_id", text, 4))
+    notes += [*_normalised(cases), *_alike(cases), *_doubtful_ids(cases)]
     if several := [row for ways in written.values() if len(ways) > 1 for row in ways.values()]:
         text = f"ids of {row_list(several)} differ only in look-alike or invisible characters; read as one"
         notes.append(Problem(None, "patient_id", text, 9))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -868,6 +869,29 @@ def test_western_letters_are_not_taken_for_chinese(tmp_path: Path, name: str) ->
     (case,) = read_cohort(path).cases
     assert case.patient_id == name
     assert case.image.name == f"{name}.dcm"
+
+
+def test_rows_that_are_commented_out_are_no_patients(tmp_path: Path) -> None:
+    """NumPy, as R with its comment.char, reads the other rows alone; a whole column of # is a way to number."""
+    path = tmp_path / "t.csv"
+    rows = [
+        HEADER,
+        ["P1", "a.dcm", "a.png", "tn"],
+        ["#P2", "b.dcm", "b.png", "tn"],
+        ["# P3 has no mask"],
+        ["P4", *ROWS[0][1:]],
+    ]
+    path.write_text(text_of(rows), encoding="utf-8")
+    assert np.genfromtxt(path, str, delimiter=",", skip_header=1)[:, 0].tolist() == ["P1", "P4"]
+    cohort, problems = parse_cohort(path)
+    assert [case.patient_id for case in cohort.cases] == ["P1", "P4"]
+    assert [(problem.row, problem.column) for problem in problems] == [(3, "patient_id"), (4, "patient_id")]
+    assert all("commented out" in problem.text and "delete" in problem.text for problem in problems)
+    with pytest.raises(CohortError, match="row 3, patient_id: begins with #"):
+        read_cohort(save_workbook(tmp_path / "t.xlsx", [list(row) for row in rows]))
+    path.write_text(text_of([HEADER, *[[f"#{n}", f"{n}.dcm", f"{n}.png", "tn"] for n in (12, 13)]]), encoding="utf-8")
+    assert [case.patient_id for case in read_cohort(path).cases] == ["#12", "#13"]
+    assert "every id begins with #" in told(path)
 
 
 def test_codes_of_sites_are_no_dates(tmp_path: Path) -> None:
