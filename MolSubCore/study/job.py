@@ -85,8 +85,10 @@ class StudyJob:
             elif type(options[known.name]) is not (int if known.type == "int" else str):
                 found = f"has the option {known.name} of an unexpected kind ({options[known.name]!r:.80})"
                 raise MolSubError("study-fold", found, "Correct the request")
-        if strange := set(options) - {known.name for known in dataclasses.fields(cls)}:
-            raise MolSubError("study-fold", f"has the unknown option {min(strange)}", "Leave it out")
+        names = [known.name for known in dataclasses.fields(cls)]
+        if strange := set(options) - set(names):
+            found = f"has the unknown option '{min(strange)}'"
+            raise MolSubError("study-fold", found, f"Known options: {', '.join(names)}")
         return cls(**options)
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.agreement import RULES, agreement, consensus
 from MolSubCore.lesions.masks import read_lesions, write_mask
-from MolSubCore.worker.protocol import Progress, require
+from MolSubCore.worker.protocol import Progress, check_options
 
 _MEASURES = ("dice", "jaccard", "hausdorff", "hausdorff_95", "box_iou", "box_kappa")
 
@@ -46,8 +46,12 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         If something cannot be read, does not lie on the image's grid, or has no consensus.
     """
     rule = options.get("consensus")
-    if "pairs" not in options:
+    if options.get("pairs") is None:
+        check_options("agreement", options, "image", "first", "second", optional=("out", "consensus", "pairs"))
         return _one(options, rule)
+    check_options("agreement", options, optional=("pairs", "consensus"))
+    for number, pair in enumerate(options["pairs"], start=1):
+        check_options("agreement", pair, "image", optional=("first", "second", "out"), of=f" of pair {number}")
     items = []
     for number, pair in enumerate(options["pairs"], start=1):
         both = pair.get("first") and pair.get("second")
@@ -58,7 +62,6 @@ def compare(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 def _one(options: Mapping[str, Any], rule: str | None, *, among_others: bool = False) -> dict[str, Any]:
     """One image; among others, an empty consensus is reported in its result and does not end the job."""
-    require("agreement", options, "image", "first", "second")
     if rule and options.get("out"):
         _check_out(Path(options["out"]))
     mammogram = read_mammogram(options["image"])
@@ -83,7 +86,6 @@ def _alone(pair: Mapping[str, Any], rule: str | None) -> dict[str, Any]:
     only = "first" if pair.get("first") else "second" if pair.get("second") else "neither"
     result: dict[str, Any] = {"only": only}
     if only != "neither" and rule in ("union", only):
-        require("agreement", pair, "image")
         mammogram = read_mammogram(pair["image"])
         lesions = read_lesions(pair[only], mammogram)
         result["consensus"] = str(_write(pair, mammogram, consensus(lesions, lesions, "first")))

@@ -17,7 +17,7 @@ from typing import Any
 
 from MolSubCore.errors import MolSubError, reason_of
 from MolSubCore.worker.loading import load
-from MolSubCore.worker.protocol import Progress
+from MolSubCore.worker.protocol import Progress, check_options
 
 #: What a worker needs: distribution and minimum version, as in pyproject.toml (compared by a test).
 NEEDED: Mapping[str, str] = {
@@ -79,6 +79,7 @@ def describe(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``memory_gib``, ``threads``, ``kernel_seconds`` (of a small convolution; null where it failed); ``missing``
         (requirements for pip) and ``problems`` (``problem, remedy``).
     """
+    check_options("environment", options, optional=("device",))
     device = options.get("device") or "auto"
     if device not in ("auto", "cpu", "cuda"):
         raise MolSubError("device", f"unknown value '{device}'", "Choose auto, cpu or cuda")

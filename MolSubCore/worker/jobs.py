@@ -23,7 +23,7 @@ from MolSubCore.files import OVERWRITE, atomic_path, check_free
 from MolSubCore.tasks import Subtype
 from MolSubCore.worker.environment import describe
 from MolSubCore.worker.loading import needs
-from MolSubCore.worker.protocol import Progress, image_pairs, named_images, require, write_array
+from MolSubCore.worker.protocol import Progress, check_options, image_pairs, named_images, write_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,8 @@ _READERS = (
 )
 #: Loads PyTorch.
 _PREDICTION = "MolSubCore.worker.prediction"
+#: Options of whatever predicts.
+_OF_A_PREDICTION = ("classes", "layers", "device", "same_patient", "identified")
 
 
 def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]
     MolSubError
         If it cannot be read or is not a mammogram.
     """
-    require("read-image", options, "path", "out")
+    check_options("read-image", options, "path", "out")
     needs("MolSubCore.worker.cache", *_READERS)
     from MolSubCore.imaging.canonical import canonical_array
     from MolSubCore.worker.cache import cached_mammogram
@@ -132,7 +134,7 @@ def read_lesion_labels(options: Mapping[str, Any], progress: Progress) -> dict[s
     MolSubError
         If the lesions cannot be read, there are none, or they lie on another grid.
     """
-    require("read-lesions", options, "image", "lesions", "out")
+    check_options("read-lesions", options, "image", "lesions", "out")
     needs("MolSubCore.worker.cache", *_READERS)
     from MolSubCore.lesions.masks import read_lesions
     from MolSubCore.worker.cache import cached_mammogram
@@ -199,6 +201,7 @@ def find_images(options: Mapping[str, Any], progress: Progress) -> dict[str, Any
     MolSubError
         If there is no such folder or file.
     """
+    check_options("find-images", options, optional=("path", "paths"))
     needs(*_READERS)
 
     given = options.get("paths") or [options.get("path")]
@@ -258,6 +261,7 @@ def list_library(options: Mapping[str, Any], progress: Progress) -> dict[str, An
     dict
         ``bundles`` (``path, name, card``) and ``problems`` (``path, problem``), by the names of their files.
     """
+    check_options("library-list", options, optional=("folder",))
     from MolSubCore.models.card import library_folder, scan_library
 
     folder = Path(options["folder"]) if options.get("folder") else library_folder()
@@ -291,7 +295,8 @@ def import_checkpoint(options: Mapping[str, Any], progress: Progress) -> dict[st
     """
     from MolSubCore.models.card import check_target, read_card
 
-    require("import-checkpoint", options, "checkpoint", "task", "out")
+    optional = ("architecture", "class_order", "overwrite")
+    check_options("import-checkpoint", options, "checkpoint", "task", "out", optional=optional)
     out, overwrite = Path(options["out"]), bool(options.get("overwrite"))
     check_target(out, overwrite=overwrite, remedy="Choose another name")
     progress(0.0, stage="loading PyTorch")
@@ -331,7 +336,7 @@ def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, A
     """
     from MolSubCore.models.card import check_target, copy_bundle, find_bundle
 
-    require("export-bundle", options, "bundle", "out")
+    check_options("export-bundle", options, "bundle", "out", optional=("overwrite",))
     source, out, overwrite = find_bundle(options["bundle"]), Path(options["out"]), bool(options.get("overwrite"))
     if out.exists() and out.samefile(source):
         raise MolSubError(out, "is the bundle itself", "Choose another place")
@@ -365,7 +370,7 @@ def sample_case(options: Mapping[str, Any], progress: Progress) -> dict[str, Any
     MolSubError
         If the folder cannot be written to.
     """
-    require("sample-case", options, "out")
+    check_options("sample-case", options, "out")
     needs("MolSubCore.cohort.synthetic", "pydicom")
     from MolSubCore.cohort.synthetic import make_synthetic_cohort
 
@@ -405,8 +410,8 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
         ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder; made where it is missing).
         Optional: ``classes`` (``all``, the default, ``predicted``, or names), ``layers`` (null for the architecture's
-        own, or a list of names), ``device``, ``same_patient`` (true where the user confirmed that images without a
-        patient are of one patient).
+        own, or a list of names), ``device``, ``identified`` (show ids of lesions as they are), ``same_patient`` (true
+        where the user confirmed that images without a patient are of one patient).
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``predicted``, ``writing``. The
         event of ``predicted`` holds the whole ``prediction`` with the maps of each image's predicted class only, so
@@ -422,7 +427,7 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     MolSubError
         For anything that cannot be read or does not fit, and if memory runs out.
     """
-    require("predict", options, "bundle", "images", "out")
+    check_options("predict", options, "bundle", "images", "out", optional=_OF_A_PREDICTION)
     progress(0.0, stage="loading model")
     needs(_PREDICTION)
     from MolSubCore.worker.prediction import predict_images
@@ -445,6 +450,7 @@ def warm(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     dict
         Empty.
     """
+    check_options("warm", options, optional=("bundle", "device"))
     progress(0.0, stage="loading PyTorch")
     # Also what the first image and mask would load.
     needs(_PREDICTION, *_READERS, "SimpleITK", "MolSubCore.imaging.io.dicom", "scipy.ndimage")
@@ -464,7 +470,7 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
         ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder to make);
         optional: ``notes`` (warnings of the calling program, which come first in the report), ``identified``,
-        ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``.
+        ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``, ``same_patient``.
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``predicting``, ``writing``.
 
@@ -478,7 +484,8 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     MolSubError
         For anything that cannot be read or does not fit; before any work, if `out` exists.
     """
-    require("report", options, "bundle", "images", "out")
+    optional = (*_OF_A_PREDICTION, "notes", "overwrite")
+    check_options("report", options, "bundle", "images", "out", optional=optional)
     needs(_PREDICTION, "MolSubCore.prediction.write")
     from MolSubCore.prediction.predict import predict
     from MolSubCore.prediction.write import save_prediction

@@ -16,12 +16,12 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.errors import MolSubError, nearest
 from MolSubCore.files import atomic_path
 
 if TYPE_CHECKING:
@@ -147,7 +147,9 @@ def read_request(line: str) -> Request | Cancel:
     """What a program sent; MolSubError where it is not a request."""
     content = _fields(line)
     if isinstance(content.get("cancel"), str):
+        check_options("message", content, optional=("cancel",))
         return Cancel(content["cancel"])
+    check_options("message", content, optional=("id", "job", "options"))
     job, name, options = content.get("job"), content.get("id"), content.get("options", {})
     if not isinstance(job, str) or not isinstance(name, str) or not isinstance(options, dict):
         raise MolSubError("message", "is not a request", "Send id, job and options, or cancel")
@@ -171,19 +173,33 @@ _TEXTS = (
     *("library", "name", "out", "path", "pretrained", "run", "second", "split", "table", "task"),
 )
 _EITHER = ("classes", "export_fold")
+#: What an image of a prediction may have beside its file and its lesions.
+_OF_AN_IMAGE = ("side", "view", "lesion_id")
 
 
-def require(job: str, options: Mapping[str, Any], *names: str) -> None:
-    """Refuse a job that lacks one of these options.
+def check_options(
+    job: str, options: Mapping[str, Any], *needed: str, optional: Iterable[str] = (), of: str = ""
+) -> None:
+    """Refuse a job that has an option it does not know, or lacks one it needs.
+
+    Parameters
+    ----------
+    of : str
+        What has these options, where it is a part of the job: `` of image 2``.
 
     Raises
     ------
     MolSubError
         That names the first one.
     """
-    for name in names:
+    known = sorted({*needed, *optional})
+    for name in sorted(options.keys() - known):
+        near = nearest(name, known)
+        remedy = f"Did you mean {near}? " if near else ""
+        raise MolSubError(job, f"has the unknown option '{name}'{of}", f"{remedy}Known options: {', '.join(known)}")
+    for name in needed:
         if not options.get(name):
-            raise MolSubError(job, f"lacks the option {name}", "Give it")
+            raise MolSubError(job, f"lacks the option {name}{of}", "Give it")
 
 
 def check_kinds(job: str, options: Mapping[str, Any]) -> None:
@@ -248,12 +264,10 @@ def image_pairs(job: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
     Raises
     ------
     MolSubError
-        If one lacks its image or its lesions.
+        If one lacks its image or its lesions, or has a key that is not known.
     """
     for number, entry in enumerate(options["images"], start=1):
-        for name in ("image", "lesions"):
-            if not entry.get(name):
-                raise MolSubError(job, f"lacks the option {name} of image {number}", "Give it")
+        check_options(job, entry, "image", "lesions", optional=_OF_AN_IMAGE, of=f" of image {number}")
     return [(entry["image"], entry["lesions"]) for entry in options["images"]]
 
 

@@ -19,13 +19,12 @@ from MolSubCore.training.loop import Event
 from MolSubCore.training.plan import DEFAULT_ARCHITECTURE, SETTINGS, Plan
 from MolSubCore.training.run import finished_folds
 from MolSubCore.training.session import TrainingOptions
-from MolSubCore.worker.protocol import Progress, require
+from MolSubCore.worker.protocol import Progress, check_options
 
 #: Seconds between two reports of steps.
 _INTERVAL = 0.5
 _METRICS = ("train_loss", "val_loss", "train_auc", "val_auc")
-_OWN = {"table", "run", "task", "resume", "cache", "split", "pretrained", "trust_ids"}
-_OWN |= {"only_folds", "library", "name", "export_fold"}
+_OWN = ("resume", "cache", "split", "pretrained", "trust_ids", "only_folds", "library", "name", "export_fold")
 _SETTINGS = {setting.name: setting for setting in SETTINGS}
 
 #: Shares of the whole job.
@@ -45,7 +44,7 @@ def check(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     dict
         ``counts``, ``problems`` and ``notes`` (row, column, text), and ``usable``: whether there is no problem.
     """
-    require("check-cohort", options, "table")
+    check_options("check-cohort", options, "table", optional=("task", "folds", "trust_ids"))
     report = check_cohort(
         Path(options["table"]),
         task=options.get("task"),
@@ -111,11 +110,7 @@ def train(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _training_options(options: Mapping[str, Any]) -> TrainingOptions:
-    unknown = sorted(set(options) - _OWN - _SETTINGS.keys())
-    if unknown:
-        known = ", ".join(sorted(_OWN | _SETTINGS.keys()))
-        raise MolSubError("train", f"has the unknown option '{unknown[0]}'", f"Known options: {known}")
-    require("train", options, "table", "run", "task")
+    check_options("train", options, "table", "run", "task", optional=(*_OWN, *_SETTINGS))
     run = Path(options["run"])
     return TrainingOptions(
         table=Path(options["table"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.worker import worker as worker_module
+from MolSubCore.worker.jobs import JOBS
 from MolSubCore.worker.protocol import LAST, Cancel, Event, Request, read_event, read_request, request_id
 from MolSubCore.worker.worker import Worker
 
@@ -53,7 +55,15 @@ def test_anything_else_is_refused_in_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{"molsub": 2, "id": "1", "job": "x"}, {"molsub": 1, "id": 1, "job": "x"}, {"molsub": 1}, [1]]
+    "content",
+    [
+        {"molsub": 2, "id": "1", "job": "x"},
+        {"molsub": 1, "id": 1, "job": "x"},
+        {"molsub": 1},
+        [1],
+        {"molsub": 1, "id": "1", "job": "warm", "option": {}},
+        {"molsub": 1, "cancel": "1", "id": "1"},
+    ],
 )
 def test_wrong_messages(content: Any) -> None:  # fmt: skip
     with pytest.raises(MolSubError, match="message"):
@@ -213,13 +223,23 @@ def test_an_id_that_was_cancelled_may_be_used_again() -> None:
     [
         ("study-fold", {}, "study-fold: lacks the option key"),
         ("study-fold", {"key": "k", "study": "s", "task": "tn", "model": "m", "fold": True, "table": "t"}, "fold"),
-        ("study-fold", {"key": "k", "study": "s", "task": "tn", "model": "m", "fold": 1, "table": "t", "x": 1}, "x"),
+        ("study-fold", {"key": "k", "study": "s", "task": "tn", "model": "m", "fold": 1, "table": "t", "x": 1}, "'x'"),
+        ("predict", {"bundle": "b", "out": "{out}", "images": [], "devise": "cuda"}, "'devise'. Did you mean device?"),
+        ("predict", {"bundle": "b", "out": "{out}", "images": [{"image": "a", "lesion": "b"}]}, "'lesion' of image 1"),
+        (
+            "report",
+            {"bundle": "b", "images": [], "outt": "{out}"},
+            "Known options: bundle, classes, device, identified",
+        ),
+        ("agreement", {"pairs": [{"image": "a", "one": "b"}]}, "'one' of pair 1"),
+        ("agreement", {"pairs": [], "out": "{out}"}, "'out'"),
+        ("agreement", {"image": "a", "first": "b", "second": "c", "rule": "union"}, "'rule'"),
         ("predict", {"bundle": "b", "out": "{out}", "images": [{}]}, "lacks the option image of image 1"),
         ("report", {"bundle": "b", "out": "{out}", "images": [{"image": "a"}]}, "lacks the option lesions of image 1"),
         ("agreement", {"pairs": [{"first": "a"}], "consensus": "first"}, "agreement: lacks the option image"),
     ],
 )
-def test_a_request_that_lacks_something_is_bad_input(
+def test_a_request_that_lacks_something_or_has_more_is_bad_input(
     tmp_path: Path, job: str, options: dict[str, Any], told: str
 ) -> None:
     written = io.StringIO()
@@ -227,6 +247,18 @@ def test_a_request_that_lacks_something_is_bad_input(
     Worker(io.StringIO(), written).run(Request("1", job, given))
     values = _events(written)[-1].values
     assert values["bad_input"] and told in values["message"]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_no_job_takes_an_option_that_it_does_not_know(tmp_path: Path, job: str) -> None:
+    """Not even beside all that it needs: a misspelt device would be another one, and nobody would know."""
+    needed = ("bundle", "checkpoint", "first", "image", "lesions", "out", "path", "run", "second", "table", "task")
+    written = io.StringIO()
+    for others in ({}, dict.fromkeys(needed, str(tmp_path / "none"))):
+        Worker(io.StringIO(), written).run(Request("1", job, {**others, "devise": "cuda"}))
+        values = _events(written)[-1].values
+        assert values["bad_input"]
+        assert re.match(rf"{job}: (has the unknown option '(?!device)|lacks the option key)", values["message"])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
