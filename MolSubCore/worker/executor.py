@@ -59,7 +59,7 @@ class WorkerProcess:
     def __init__(self, threads: int) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "MolSubCore", "worker"],
+            [sys.executable, "-m", "MolSubCore", "worker", "--attached"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -7,7 +7,9 @@
     worker -> program   {"molsub": 1, "event": "ready", "pid": 4711}
                         {"molsub": 1, "id": "7", "event": "started" | "progress" | "done" | "failed" | "cancelled", ...}
 
-A worker runs one job at a time, in the order of the requests, and ends when its standard input is closed.
+A worker runs one job at a time, in the order of the requests, and ends when its standard input is closed and all are
+done. With ``--attached`` it cancels them then: for a program that keeps the pipe open as long as it wants the worker,
+so that none is left when the program dies.
 """
 
 from __future__ import annotations

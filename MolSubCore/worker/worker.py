@@ -21,30 +21,39 @@ from MolSubCore.worker.signals import on_end
 class Worker:
     """Reads requests, runs them one after another, writes events.
 
-    Cancelling a job or closing the input interrupts the running job as Ctrl-C does, so that jobs end at a point from
-    which they can resume.
+    Cancelling a job interrupts it as Ctrl-C does, so that jobs end at a point from which they can resume.
+
+    Parameters
+    ----------
+    requests, events : TextIO
+        When the reader of the events is gone, the worker ends, and so does its job.
+    attached : bool
+        Whether the end of the input means that the program that sends the requests is gone or wants no more: the job
+        is cancelled. Else all that was received is done first.
     """
 
-    def __init__(self, requests: TextIO, events: TextIO) -> None:
-        self._requests, self._events = requests, events
+    def __init__(self, requests: TextIO, events: TextIO, *, attached: bool = False) -> None:
+        self._requests, self._events, self._attached = requests, events, attached
         self._queue: queue.Queue[Request | None] = queue.Queue()
         self._lock = threading.Lock()
         self._running = ""
         self._waiting: list[Request] = []
         self._cancelled: list[Request] = []  # of those that wait: a later request may have the same id
         self._ending = False
+        self._failed = False
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # A process started in the background of a shell ignores interrupts, and so every cancel.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def serve(self) -> None:
-        """Run jobs until the input ends."""
+    def serve(self) -> bool:
+        """Run jobs until the input ends; whether no request failed."""
         self._emit("ready", pid=os.getpid())
         threading.Thread(target=self._read, daemon=True).start()
         while (request := self._queue.get()) is not None:
             self.run(request)
             if self._ending:  # the interrupt was for the process, not the job
                 raise KeyboardInterrupt
+        return not self._failed
 
     def end(self, *_signal: Any) -> None:
         """End the job and the process; as a handler of signals, on the main thread."""
@@ -58,10 +67,12 @@ class Worker:
         except (OSError, ValueError):  # the pipe is gone
             pass
         finally:  # even after an error: the worker must not wait for ever
+            if self._attached:
+                with self._lock:
+                    self._cancelled += self._waiting
+                    if self._running:
+                        _thread.interrupt_main()
             self._queue.put(None)
-        with self._lock:
-            if self._running:
-                _thread.interrupt_main()
 
     def _take(self, line: str) -> None:
         """Take a line of the input; report what is wrong with it."""
@@ -69,6 +80,7 @@ class Worker:
             message = read_request(line)
         except Exception as error:
             text, _ = explain_error(error)
+            self._failed = True
             self._emit("failed", request_id(line), message=text, bad_input=True)
             return
         if isinstance(message, Cancel):
@@ -109,6 +121,7 @@ class Worker:
         except Exception as error:
             self._running = ""
             message, code = explain_error(error)
+            self._failed = True
             self._emit("failed", request.id, message=message, bad_input=code == 2)
 
     def _call(self, request: Request) -> Any:
@@ -135,8 +148,10 @@ class Worker:
         try:
             self._events.write(line)
             self._events.flush()
-        except (BrokenPipeError, ValueError):  # nobody listens; the closed input ends the work
-            pass
+        except (BrokenPipeError, ValueError):  # nobody listens
+            if not self._ending:
+                self._ending = True
+                _thread.interrupt_main()
 
 
 def _finite(values: Any) -> Any:
@@ -146,8 +161,8 @@ def _finite(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def serve_standard_streams() -> None:
-    """Serve over standard input and output; what libraries print goes to standard error."""
+def serve_standard_streams(*, attached: bool = False) -> bool:
+    """Serve over standard input and output; what libraries print goes to standard error. The rest as of `Worker`."""
     # Beside another program that computes, spinning threads of GNU OpenMP block each other: a prediction took ten
     # seconds instead of one. Read when PyTorch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -156,6 +171,6 @@ def serve_standard_streams() -> None:
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     # A byte that is not UTF-8 makes one request fail; it does not end the input.
-    worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events)
+    worker = Worker(os.fdopen(0, encoding="utf-8", errors="surrogateescape"), events, attached=attached)
     on_end(worker.end)
-    worker.serve()
+    return worker.serve()

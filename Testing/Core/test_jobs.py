@@ -104,6 +104,21 @@ class _Pipe(io.TextIOBase):
             raise StopIteration
 
 
+#: A worker that waits, and tells so.
+SLEEPER = """
+import sys, time
+from MolSubCore.worker import worker
+def wait(options, progress):
+    end = time.monotonic() + {seconds}
+    while time.monotonic() < end:
+        progress(0.5)
+        time.sleep(0.05)
+worker.JOBS = {{'wait': wait}}
+from MolSubCore.__main__ import main
+sys.exit(main({options}))
+"""
+
+
 def _sleep(options: dict[str, Any], progress: Any) -> str:
     for part in range(1000):
         progress(part / 1000)
@@ -169,8 +184,7 @@ def test_every_request_has_its_last_event(monkeypatch: pytest.MonkeyPatch) -> No
     requests = io.TextIOWrapper(io.BytesIO(b"\n".join(lines) + b"\n"), encoding="utf-8", errors="surrogateescape")
     written = io.StringIO()
     worker = Worker(requests, written)
-    monkeypatch.setattr("_thread.interrupt_main", lambda: None)  # the end of this input comes at once
-    worker.serve()
+    assert not worker.serve()
     assert written.getvalue().isascii()
     last = {event.id: event for event in _events(written) if event.event in LAST}
     assert "not UTF-8" in last["1"].values["message"] and last["1"].values["bad_input"]
@@ -266,15 +280,7 @@ def test_no_job_takes_an_option_that_it_does_not_know(tmp_path: Path, job: str) 
 def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:
     if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         pytest.skip(f"{name} is ignored here, as under nohup")
-    script = (
-        "import sys, time\n"
-        "from MolSubCore.worker import worker\n"
-        "def wait(options, progress):\n"
-        "    time.sleep(60)\n"
-        "worker.JOBS = {'wait': wait}\n"
-        "from MolSubCore.__main__ import main\n"
-        "sys.exit(main(['worker']))\n"
-    )
+    script = SLEEPER.format(seconds=60, options=["worker"])
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         process.stdin.write((Request("1", "wait").line() + Request("2", "wait").line()).encode())
@@ -282,7 +288,8 @@ def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:
         heard = [read_event(process.stdout.readline().decode()).event for _ in range(2)]
         assert heard == ["ready", "started"]
         process.send_signal(getattr(signal, name))
-        assert [read_event(line.decode()).event for line in process.stdout] == ["cancelled"]
+        rest = [read_event(line.decode()).event for line in process.stdout]
+        assert [event for event in rest if event != "progress"] == ["cancelled"]
         assert process.wait(20) == 130
 
 
@@ -310,7 +317,7 @@ def test_a_job_is_cancelled_within_a_moment(how: str, handler: Any, restored_int
         pipe.end()
 
     threading.Thread(target=later).start()
-    Worker(pipe, written).serve()
+    Worker(pipe, written, attached=True).serve()
     events = _events(written)
     assert [event.event for event in events if event.event != "progress"] == ["ready", "started", "cancelled"]
     assert 0 < len([event for event in events if event.event == "progress"]) < 100
@@ -323,7 +330,32 @@ def test_the_process_keeps_its_output_clean() -> None:
         [sys.executable, "-m", "MolSubCore", "worker"], input=lines, capture_output=True, text=True, timeout=120
     )
     events = [read_event(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 2
+    assert [event.event for event in events] == ["ready", "failed", "started", "failed"]
+
+
+@pytest.mark.parametrize("attached", [(), ("--attached",)])
+def test_the_end_of_the_input_cancels_only_for_who_asks_for_it(attached: tuple[str, ...]) -> None:
+    """A file of requests is done to its end; a program that dies leaves no worker behind."""
+    script = SLEEPER.format(seconds=0.5, options=["worker", *attached])
+    lines = Request("1", "wait").line() + Request("2", "wait").line()
+    done = subprocess.run([sys.executable, "-c", script], input=lines, capture_output=True, text=True, timeout=60)
+    last = [(event.id, event.event) for event in map(read_event, done.stdout.splitlines()) if event.event in LAST]
+    assert last == [("1", "cancelled" if attached else "done"), ("2", "cancelled" if attached else "done")]
     assert done.returncode == 0
-    assert events[0].event == "ready"
-    assert events[1].event == "failed"
-    assert {event.event for event in events[2:]} <= {"started", "failed", "cancelled"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+def test_a_worker_whose_output_nobody_reads_ends() -> None:
+    script = SLEEPER.format(seconds=60, options=["worker"])
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(Request("1", "wait").line().encode())
+        process.stdin.flush()
+        assert [read_event(process.stdout.readline().decode()).event for _ in range(3)] == [
+            "ready",
+            "started",
+            "progress",
+        ]
+        process.stdout.close()
+        assert process.wait(20) == 130

@@ -76,7 +76,7 @@ class BlockingWorker:
         self._process = qt.QProcess()
         self._process.setProcessEnvironment(Compat.process_environment(python))
         self._process.setStandardErrorFile(qt.QProcess.nullDevice())
-        self._process.start(python, ["-u", "-m", "MolSubCore", "worker"])
+        self._process.start(python, ["-u", "-m", "MolSubCore", "worker", "--attached"])
 
     def _events(self, end: float) -> list[Any]:
         """What the worker has said, after waiting for it to say anything."""

@@ -258,7 +258,7 @@ class WorkerProcess:
         process.connect("errorOccurred(QProcess::ProcessError)", self._on_process_error)
         self._set_state("starting")
         self._timer.start(START_TIME)
-        process.start(python, ["-u", "-m", "MolSubCore", "worker"])
+        process.start(python, ["-u", "-m", "MolSubCore", "worker", "--attached"])
 
     def kill(self) -> None:
         """End the process at once, whatever it does; its job and those that wait fail."""
