@@ -177,7 +177,7 @@ def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
     OSError
         Of `path`, whatever else could not be made.
     """
-    target = _led_to(Path(path))
+    target = led_to(Path(path))
     try:
         with contextlib.suppress(FileNotFoundError):
             kind = os.stat(path).st_mode  # noqa: PTH116 - also tells a link that leads to itself
@@ -188,7 +188,7 @@ def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
             os.lstat(target)  # a name that is too long, a file in the place of a folder
         above = [target, *target.parents] if not whole else target.parents
         there = next(folder for folder in above if folder.is_dir())
-        probe = hidden_name(there / "probe", "tmp")
+        probe = hidden_name(there / target.name, "tmp")
         probe.mkdir()
         try:
             (probe / target.relative_to(there)).mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def try_place(path: str | os.PathLike[str], *, whole: bool = True) -> None:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
 
 
-def _led_to(path: Path) -> Path:
+def led_to(path: Path) -> Path:
     """Where a link leads; any other path as it is, but absolute."""
     return Path(os.path.realpath(path) if path.is_symlink() else os.path.abspath(path))  # noqa: PTH100
 
@@ -246,7 +246,7 @@ def atomic_folder(
         As `check_free`.
     """
     check_free(Path(path), replaces=replaces, remedy=remedy)
-    target = _led_to(Path(path))
+    target = led_to(Path(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = hidden_name(target, "tmp")
     temporary.mkdir()
@@ -485,10 +485,15 @@ def hidden_name(target: Path, kind: str) -> Path:
 
     `sweep` knows such names again.
     """
-    name, number = target.name, secrets.token_hex(8)
+    name, number = _short(target.name), secrets.token_hex(8)
+    return target.with_name(f".{kind}-{number}{_check_digits(kind, number, name)}-{name}")
+
+
+def _short(name: str) -> str:
+    """What a hidden name keeps of another."""
     while len(os.fsencode(name)) > _NAME_CAP:
         name = name[1:]
-    return target.with_name(f".{kind}-{number}{_check_digits(kind, number, name)}-{name}")
+    return name
 
 
 def _check_digits(kind: str, number: str, name: str) -> str:
@@ -512,14 +517,15 @@ def new_hidden_file(target: Path) -> Path:
     return temporary
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, *, of: str = "") -> None:
     """Remove what killed writers left in a folder; only for whoever holds its lock, when nobody else writes there.
 
-    A former result that was moved aside, and in whose place nothing came, is put back.
+    With `of` only what was to become the file or folder of this name, for whoever holds the lock of that. A former
+    result that was moved aside, and in whose place nothing came, is put back.
     """
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         found = _hidden(entry.name)
-        if found is None or entry.is_symlink():
+        if found is None or entry.is_symlink() or (of and found[1] != _short(of)):
             continue
         former = entry.with_name(found[1])
         if found[0] == "old" and not former.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import platform
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import is_lock_text, sweep
+from MolSubCore.files import is_lock_text, led_to, sweep
 
 _PID_DIGITS = 20
 #: How the system says that another one holds a lock; whatever else it says, it has no locks there.
@@ -56,10 +57,13 @@ class Lock:
     ----------
     path : Path
         A file for the lock alone. It stays there; its content is the number of the process that holds it.
+    of : Path, optional
+        What is locked, for messages; by default the folder that the file is in.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of: Path | None = None) -> None:
         self.path = path
+        self._of = of or path.parent
         self._file: int | None = None
         self._alone = path.with_name(f"{path.name}-held")  # where there are no locks
         self._stands = False  # whether this object made it
@@ -116,7 +120,7 @@ class Lock:
             _patiently(file)
         except OSError as error:
             if error.errno in _TAKEN:
-                raise MolSubError(self.path.parent, f"is in use by {self._holder()}", remedy) from None
+                raise MolSubError(self._of, f"is in use by {self._holder()}", remedy) from None
             self._without_locks(remedy, error)
             return True
         return self._is_there(file)
@@ -149,7 +153,7 @@ class Lock:
                     f"there has no locks ({error.strerror or error})"
                 )
                 way = f"{remedy}; if it no longer runs, remove {self._alone}"
-                raise MolSubError(self.path.parent, found, way) from None
+                raise MolSubError(self._of, found, way) from None
             raise
         self._stands = True
         with contextlib.suppress(OSError):
@@ -163,23 +167,26 @@ class Lock:
                 self._alone.unlink()
             self._stands = False
 
-    def release(self, *, unused: bool = False) -> None:
+    def release(self, *, unused: bool = False, remove: bool = False) -> None:
         """Let others have it.
 
         Parameters
         ----------
         unused : bool
             Whether nothing came of it: where the folder holds nothing else, what was made for the lock goes.
+        remove : bool
+            Whether the file goes in any case, and folders that were made for it if they are empty.
         """
         if self._file is None:
             return
-        if unused and self._new and {entry.name for entry in self.path.parent.iterdir()} <= self._names():
+        alone = unused and self._new and {entry.name for entry in self.path.parent.iterdir()} <= self._names()
+        if remove or alone:
             with contextlib.suppress(OSError):  # before it is unlocked: see _is_there
                 self.path.unlink()
         self._stand_down()
         os.close(self._file)  # which unlocks it
         self._file = None
-        if unused:
+        if unused or remove:
             self._unmake()
 
     def _names(self) -> set[str]:
@@ -250,3 +257,26 @@ def alone_in(folder: Path, *, writes: tuple[str, ...] = ()) -> Iterator[None]:
         lock.release(unused=True)
         raise
     lock.release()
+
+
+@contextlib.contextmanager
+def alone_at(target: Path) -> Iterator[None]:
+    """Keep other processes from making a file or folder that appears whole, while this one works on it.
+
+    From the beginning of the work, so that none is in vain or lost. What killed processes left beside it is removed
+    first. Of a link it is what it leads to.
+
+    Raises
+    ------
+    MolSubError
+        If another process works on it.
+    """
+    place = led_to(target)
+    digits = hashlib.sha256(os.fsencode(place.name)).hexdigest()[:16]
+    lock = Lock(place.with_name(f".molsub-{digits}.lock"), of=target)
+    lock.acquire("Wait for it to end, or choose another --out")
+    try:
+        sweep(place.parent, of=place.name)
+        yield
+    finally:
+        lock.release(remove=True)

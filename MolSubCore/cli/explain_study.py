@@ -83,8 +83,10 @@ def explain_study(options: argparse.Namespace) -> int:
         {"table": options.table, "--model": options.model, "--out": options.out},
         identified=False,
     )
-    bundle = read_bundle(path, device=options.device)
-    with Bar("explaining") as bar:
+    from MolSubCore.lock import alone_at
+
+    with alone_at(out), Bar("explaining") as bar:
+        bundle = read_bundle(path, device=options.device)
         result = explain_cohort(table, bundle, out, plan, overwrite=options.overwrite, command=command, progress=bar)
     for line in _table(result):
         print(line)

@@ -113,9 +113,15 @@ def models_info(options: argparse.Namespace) -> int:
 
 def models_export(options: argparse.Namespace) -> int:
     """``molsub models export``."""
-    from MolSubCore.training.export import export_run
+    from MolSubCore.lock import alone_at
+    from MolSubCore.models.card import check_target
+    from MolSubCore.training.export import check_exportable, export_run
 
-    path = export_run(Path(options.run), Path(options.out), fold=options.fold, overwrite=options.overwrite)
+    run, out = Path(options.run), Path(options.out)
+    check_exportable(run)
+    check_target(out, overwrite=options.overwrite)
+    with alone_at(out):
+        path = export_run(run, out, fold=options.fold, overwrite=options.overwrite)
     print(f"Bundle: {path}")
     return 0
 
@@ -134,16 +140,18 @@ def models_import(options: argparse.Namespace) -> int:
     if order:
         check_class_order(options.task, order)
     check_checkpoint(Path(options.file))
+    from MolSubCore.lock import alone_at
     from MolSubCore.models.published import import_published
 
-    path = import_published(
-        Path(options.file),
-        options.task,
-        Path(options.out),
-        architecture=options.architecture,
-        class_order=order,
-        overwrite=options.overwrite,
-    )
+    with alone_at(Path(options.out)):
+        path = import_published(
+            Path(options.file),
+            options.task,
+            Path(options.out),
+            architecture=options.architecture,
+            class_order=order,
+            overwrite=options.overwrite,
+        )
     print("\n".join(card_lines(read_card(path))))
     print(f"Bundle: {path}")
     return 0

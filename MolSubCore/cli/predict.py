@@ -108,9 +108,12 @@ def predict(options: argparse.Namespace) -> int:
     _check_inputs(options, table, out)
     from MolSubCore.models.bundle import read_bundle
 
-    bundle = read_bundle(path, device=options.device)
     if table is None:
-        return _predict_patient(options, bundle, out, request, command)
+        from MolSubCore.lock import alone_at
+
+        with alone_at(out):
+            return _predict_patient(options, read_bundle(path, device=options.device), out, request, command)
+    bundle = read_bundle(path, device=options.device)
     from MolSubCore.prediction.table import predict_table
 
     with Bar("predicting") as bar:

@@ -19,9 +19,10 @@ from small_disk import mounted
 
 from MolSubCore.__main__ import explain_error, main
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import read_json, sha256_file, write_json
+from MolSubCore.files import hidden_name, read_json, sha256_file, write_json
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.imaging.io.dicom import open_dicom
+from MolSubCore.lock import alone_at
 from MolSubCore.statistics.scores import read_predictions
 
 Breaker = Callable[[Path, Path], tuple[Path, str]]
@@ -280,6 +281,27 @@ def test_a_table_is_not_begun_with_a_wrong_request(
     assert "nocam" in failing(capsys, *command, "--method", "nocam")
     assert "--resume" in failing(capsys, *command, "--overwrite")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_one_result_at_a_time(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Whoever comes second is refused, also with --overwrite; what a killed one left, with names, goes."""
+    image, mask = case(workplace)
+    out = tmp_path / "k8.molsub"
+    arguments = {
+        "predict": ["predict", image, "--lesion", mask, "--model", str(workplace / "m.molsub"), "--layers", "none"],
+        "export": ["models", "export", str(workplace / "run")],
+    }[command]
+    arguments += ["--overwrite", "--out", str(out)]
+    with alone_at(out):
+        assert f"k8.molsub: is in use by process {os.getpid()}. Wait" in failing(capsys, *arguments)
+    left = hidden_name(out, "tmp")
+    left.mkdir()
+    (left / "prediction.json").write_text("MUSTERMANN^ERIKA")
+    assert main(arguments) == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["k8.molsub"]
 
 
 @pytest.mark.parametrize(

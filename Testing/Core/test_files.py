@@ -28,7 +28,7 @@ from MolSubCore.files import (
     write_json,
     write_text,
 )
-from MolSubCore.lock import Lock, alone_in
+from MolSubCore.lock import Lock, alone_at, alone_in
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -320,6 +320,30 @@ def test_leftovers_are_swept_by_whoever_holds_the_lock(tmp_path: Path) -> None:
         kept = {path.name for path in tmp_path.iterdir()}
     assert kept == {*(file.name for file in mine), link.name, "case", ".lock"}
     assert (tmp_path / "case" / "former").is_file()
+
+
+def test_one_at_a_time_makes_a_result_and_removes_what_killed_ones_left(tmp_path: Path) -> None:
+    """Also of a name too long for a hidden one; and never what is to become something else."""
+    for name in ("result", "r" * 240 + ".molsub"):
+        place = tmp_path / name
+        place.mkdir()
+        target = place / name
+        dead, other = hidden_name(target, "tmp"), hidden_name(place / "other", "tmp")
+        for folder in (dead, other):
+            folder.mkdir()
+            (folder / "case.txt").write_text("identified")
+        with alone_at(target):
+            assert not dead.exists()
+            with pytest.raises(MolSubError, match="in use by process") as caught, alone_at(target):
+                pass
+            assert caught.value.subject == str(target)
+            with alone_at(place / "other"):
+                pass
+            target.mkdir()
+        assert {path.name for path in place.iterdir()} == {name}
+    with pytest.raises(RuntimeError), alone_at(tmp_path / "new" / "deeper" / "out"):
+        raise RuntimeError
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_failed_lock_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
