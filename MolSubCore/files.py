@@ -30,6 +30,19 @@ _ESCAPE = re.compile(r"\\udc([89a-f][0-9a-f])")
 _JSON_CAP = 64 << 20
 #: The way out where a command has that option.
 OVERWRITE = "Choose another --out, or add --overwrite"
+#: In which names of files are still met that no UTF-8 locale shows; the commonest first.
+_NAME_ENCODINGS = {
+    "Windows-1252 (Western European)": "cp1252",
+    "Shift-JIS": "cp932",
+    "GB18030": "gb18030",
+    "Big5": "cp950",
+    "Korean (EUC-KR)": "cp949",
+    "Windows-1250 (Central European)": "cp1250",
+    "Windows-1251 (Cyrillic)": "cp1251",
+    "Windows-1253 (Greek)": "cp1253",
+    "Windows-1254 (Turkish)": "cp1254",
+    "DOS (code page 850)": "cp850",
+}
 #: In every folder that is written whole: a list of what this program wrote there.
 MANIFEST = ".molsub-files.json"
 
@@ -725,15 +738,31 @@ def why_missing(path: str | os.PathLike[str]) -> str:
         return " (a path of Windows with its drive or server: give paths relative to the table)"
     if "\ufffd" in text:
         return " (a letter of its name was lost when the table was saved: save it as UTF-8)"
-    folder, name = os.path.split(text)
     with contextlib.suppress(OSError, ValueError):
         if os.path.lexists(path):  # there is something of this very name
             return " (it is a link that leads nowhere)" if os.path.islink(path) else ""  # noqa: PTH114
-        if any(
-            name.casefold() == other.casefold() and name != other
-            for other in (entry.name for entry in Path(folder or ".").iterdir())
-        ):
-            return " (there is one whose name differs in capital and small letters only)"
+        missing = Path(path)
+        while not os.path.lexists(missing.parent):
+            missing = missing.parent
+        what = "one" if missing == Path(path) else "a folder"
+        for other in missing.parent.iterdir():
+            if missing.name.casefold() == other.name.casefold():
+                return f" (there is {what} whose name differs in capital and small letters only)"
+            if encoding := _other_encoding(other.name, missing.name):
+                found = f"there is {what} of this name, but in {encoding}, not in UTF-8"
+                return f" ({found}: rename it, or save the table in that encoding if all names are)"
+    return ""
+
+
+def _other_encoding(found: str, wanted: str) -> str:
+    """The encoding in which the bytes of a file's name, no UTF-8, are the letters that are wanted; or empty."""
+    if not any("\udc80" <= sign <= "\udcff" for sign in found):
+        return ""
+    for name, codec in _NAME_ENCODINGS.items():
+        for form in ("NFC", "NFD"):
+            with contextlib.suppress(UnicodeEncodeError):
+                if unicodedata.normalize(form, wanted).encode(codec) == os.fsencode(found):
+                    return name
     return ""
 
 

@@ -812,6 +812,8 @@ def _read_layers(path: Path, name: str, mammogram: Mammogram) -> Layers:
             return "mask", *_volume(path, kind, mammogram)
     if is_dicom(path):
         return "mask", *read_segmentation(path, mammogram)
+    if name.endswith(".gz"):
+        raise LesionError(path, "is packed (gzip)", "Unpack it; only NIfTI is read packed (.nii.gz)")
     known = ", ".join((*_VOLUMES, *_PICTURES, ".json"))
     raise LesionError(
         path, "is not a lesion file of a known type", f"Use {known}, DICOM SEG, or a box row0,col0,row1,col1"
@@ -1039,7 +1041,10 @@ def _checked_polygon(
     path: Path, name: str, points: NDArray[np.float64], shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], list[str]]:
     """The points of a polygon on the image, and what is doubtful about it; LesionError where it is none."""
-    if points.ndim != 2 or points.shape[1] != 2 or not 3 <= len(points) <= _POINTS_CAP:
+    if points.ndim == 2 and len(points) > _POINTS_CAP:
+        found = f"{name} has {len(points)} points, at most {_POINTS_CAP} are read"
+        raise LesionError(path, found, "Give its corners, or a mask instead")
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         count = len(points) if points.ndim else 0
         raise LesionError(path, f"{name} has {count} points", "Give three or more points, [row, col] each")
     if not np.isfinite(points).all():

@@ -134,7 +134,7 @@ def bare_worker(folder: Path, brought: tuple[str, ...], *requests: Request) -> d
         assert worker.stdin is not None and worker.stdout is not None
         for request in requests:
             worker.stdin.write(request.line())
-        worker.stdin.flush()  # and left open: its end would end the jobs
+        worker.stdin.flush()  # and left open
         while len(told) < len(requests) and (line := worker.stdout.readline()):
             event = read_event(line)
             if event.event in LAST:

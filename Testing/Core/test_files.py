@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,30 @@ def test_why_a_file_is_missing(tmp_path: Path) -> None:
     assert "capital" in why_missing(tmp_path / "a.png")
     assert why_missing(tmp_path / "A.png") == ""
     (tmp_path / "b.png").symlink_to("nowhere")
+    (tmp_path / "Röntgen").mkdir()
+    assert "a folder whose name differs in capital" in why_missing(tmp_path / "röntgen" / "c.png")
+    assert why_missing(tmp_path / "none" / "c.png") == ""
     assert "link that leads nowhere" in why_missing(tmp_path / "b.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes there")
+@pytest.mark.parametrize(
+    ("name", "codec", "told"),
+    [
+        ("Grün é.dcm", "latin-1", "Windows-1252"),
+        ("乳房.dcm", "shift_jis", "Shift-JIS"),
+        ("Маммо.png", "cp1251", "1251"),
+    ],
+)
+def test_a_name_in_another_encoding_is_told(tmp_path: Path, name: str, codec: str, told: str) -> None:
+    """As on disks that came from Windows; the table is UTF-8."""
+    (tmp_path / os.fsdecode(name.encode(codec))).touch()
+    assert told in why_missing(tmp_path / name)
+    assert told in why_missing(tmp_path / unicodedata.normalize("NFD", name))
+    assert why_missing(tmp_path / f"x{name}") == ""
+    (tmp_path / os.fsdecode("Müller".encode(codec, "replace"))).mkdir()
+    if codec == "latin-1":
+        assert "a folder of this name, but in Windows-1252" in why_missing(tmp_path / "Müller" / "a.png")
 
 
 def test_temporary_names_cannot_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

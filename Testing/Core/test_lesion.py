@@ -215,6 +215,16 @@ def test_files_that_hold_no_polygons_are_told_without_pythons_words(tmp_path: Pa
     assert not re.search(r"Error\b|sys\.", str(caught.value))
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(100_001, "has 100001 points, at most 100000 are read. Give its corners"), (2, "Give three or")],
+)
+def test_polygons_of_too_many_or_too_few_points(tmp_path: Path, count: int, words: str) -> None:
+    (tmp_path / "m.json").write_text(json.dumps({"lesions": [{"points": [[1, 2]] * count}]}))
+    with pytest.raises(LesionError, match=words):
+        read_lesions(tmp_path / "m.json", IMAGE)
+
+
 def test_dicom_seg_of_highdicom(tmp_path: Path) -> None:
     import highdicom as hd
     import pydicom

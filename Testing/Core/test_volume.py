@@ -246,7 +246,7 @@ def test_a_header_without_its_data_file_or_with_a_cut_one_is_refused(tmp_path: P
 def test_names_that_hide_the_kind_and_halves_are_refused(tmp_path: Path) -> None:
     content = write(tmp_path / "m.nii", STORED[None]).read_bytes()
     (tmp_path / "m.dat").write_bytes(content)
-    with pytest.raises(ImageError, match=r"Rename it to \.nii"):
+    with pytest.raises(ImageError, match=r"Rename it to end in \.nii"):
         read_mammogram(tmp_path / "m.dat")
     sitk.WriteImage(sitk.GetImageFromArray(STORED[None]), str(tmp_path / "half.img"))
     with pytest.raises(ImageError, match="half of a two-file"):
@@ -272,3 +272,16 @@ def test_rows_and_columns_are_never_exchanged(tmp_path: Path, rows: int, columns
     mammogram = read_mammogram(write(tmp_path / name, stored[None]))
     assert mammogram.shape == (rows, columns)
     assert np.array_equal(mammogram.stored, stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("m.dcm.gz", "Unpack it"), ("m.gz", r"end in \.nii\.gz"), ("m.dat", r"end in \.nii\.")]
+)
+def test_a_packed_file_is_to_be_unpacked_where_it_is_no_nifti(tmp_path: Path, name: str, told: str) -> None:
+    image = tmp_path / "m.nii"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((1, 40, 30), np.uint8)), str(image))
+    content = bytes(128) + b"DICM" + bytes(400) if name.endswith(".dcm.gz") else image.read_bytes()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(ImageError, match=told):
+        read_mammogram(path)

@@ -162,6 +162,22 @@ def test_a_picture_or_volume_with_damage_within(tmp_path: Path, name: str, optio
             pytest.fail(f"read: {what}, {read_mammogram(path)}")
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_tiff_cut_within_its_directory_is_cut_short(tmp_path: Path, compression: str | None) -> None:
+    """Most programs write the directory last."""
+    path = tmp_path / "m.tif"
+    Image.fromarray(breast(8)).save(path, compression=compression)
+    content = path.read_bytes()
+    at = int.from_bytes(content[4:8], "little")
+    for end in range(at, min(len(content), at + 200)):
+        path.write_bytes(content[:end])
+        for read in (read_mammogram, lambda name: read_lesions(name, read_mammogram(tmp_path / "whole.png"))):
+            Image.fromarray(breast(8)).save(tmp_path / "whole.png")
+            with pytest.raises(MolSubError) as caught:
+                read(path)
+            assert "Error" not in str(caught.value)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.tuples(st.integers(1, 70), st.integers(1, 70)),

@@ -587,7 +587,12 @@ def _check_tiff(path: Path, picture: Image.Image) -> None:
     kind = tags.get(_COMPRESSION, _PLAIN)
     if kind not in (_PLAIN, _LZW, _JPEG, *_DEFLATE, _PACKBITS):
         return
-    parts = list(_parts(tags, picture.size))
+    try:
+        parts = list(_parts(tags, picture.size))
+    except KeyError:  # Pillow reads as many of the directory's entries as there are
+        raise Damage("it is cut short, in its directory") from None
+    if not parts:
+        raise Damage("its directory names no part of the picture")
     deep = tags[_TILE_LENGTH] if _TILES in tags else tags.get(_ROWS_PER_STRIP, picture.height)
     longest = max(size for *_, size in parts)
     if any(size <= 0 for *_, size in parts):

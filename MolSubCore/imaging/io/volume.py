@@ -278,8 +278,23 @@ def _check_nifti_name(path: Path) -> None:
     name = path.name.lower()
     if name.endswith((".hdr", ".img", ".img.gz")):
         raise ImageError(path, "is half of a two-file NIfTI or Analyze image", "Save it as one .nii or .nii.gz file")
-    if not name.endswith((".nii", ".nii.gz")):
-        raise ImageError(path, "is gzip or NIfTI by content, but not by name", "Rename it to .nii or .nii.gz")
+    if name.endswith((".nii", ".nii.gz")):
+        return
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    if packed and not _holds_nifti(path):
+        raise ImageError(path, "is packed (gzip), and what is in it is no NIfTI image", "Unpack it, and give that file")
+    raise ImageError(path, "is a NIfTI image by content, but not by name", f"Rename it to end in .nii{'.gz' * packed}")
+
+
+def _holds_nifti(path: Path) -> bool:
+    """Whether a gzip file begins as a NIfTI image does."""
+    try:
+        with gzip.open(path) as stream:
+            head = stream.read(348)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def _nifti_layout(path: Path, head: bytes) -> _NiftiLayout:
