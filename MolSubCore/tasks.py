@@ -6,6 +6,7 @@ The only place where a class order is written. Molecular subtypes follow the pap
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -266,6 +267,32 @@ def get_task(name: str) -> Task:
         raise MolSubError("task", f"unknown value '{name}'", f"Choose one of {', '.join(TASKS)}") from None
 
 
+#: Words of columns that are taken for that of the subtype.
+_MEDICAL = frozenset(
+    (
+        *("benign", "malignant", "normal", "cancer", "carcinoma", "tumour", "tumor", "lesion", "mass", "cyst"),
+        *("fibroadenoma", "calcification", "invasive", "ductal", "lobular", "mucinous", "papillary", "situ"),
+        *("dcis", "idc", "ilc", "nst", "grade", "stage", "low", "high", "intermediate", "mixed", "other"),
+        *("unknown", "molecular", "subtype", "type", "class", "her", "her2", "neu", "equivocal", "borderline"),
+        *(
+            "basal",
+            "like",
+            "non",
+            "nan",
+            "none",
+            "amplified",
+            "status",
+            "receptor",
+            "hormone",
+            "er",
+            "pr",
+            "ki",
+            "intrinsic",
+        ),
+    )
+)
+
+
 @lru_cache(maxsize=1024)  # a column has few different cells
 def _plain(text: str) -> str:
     """A cell in small letters and common spellings; full-width signs and word processors' dashes are plain ones."""
@@ -317,8 +344,20 @@ def parse_subtype(text: object) -> SubtypeLabel:
             remedy = (
                 f"Basal-like is not the same as triple negative: write TN where the receptors are negative. {remedy}"
             )
-        raise MolSubError("subtype", f"unknown value '{text}'", remedy)
+        shown = "(not repeated here: it may be a name)" if _may_be_a_name(str(text)) else f"'{text}'"
+        raise MolSubError("subtype", f"unknown value {shown}", remedy)
     return _BY_ALIAS[key]
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether a cell that is no subtype has a word that is not like one of the field, or a date or number of a person.
+
+    Messages about a table are shared, and columns get shifted.
+    """
+    words = re.findall(r"[^\W\d_]{2,}", _plain(text))
+    known = {word for alias in _BY_ALIAS for word in re.findall(r"[a-z]{2,}", alias)} | _MEDICAL
+    strange = (word for word in words if not difflib.get_close_matches(word, known, n=1, cutoff=0.75))
+    return sum(map(str.isdigit, text)) > 4 or any(strange)
 
 
 def subtype_order(found: Iterable[SubtypeLabel]) -> list[SubtypeLabel]:

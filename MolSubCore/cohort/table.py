@@ -202,6 +202,9 @@ def without_paths(error: Exception, cases: Sequence[Case]) -> str:
     """
     if isinstance(error, MolSubError):
         files = {str(case.image): "its image" for case in cases} | {str(case.mask): "its mask" for case in cases}
+        # What is no box may be a name, or a birth date, where columns were shifted.
+        wrong = [case.box for case in cases if case.box and read_box(case.box) is None]
+        files |= {name: "its box" for box in wrong for name in (box, f"box {box}")}
         subject = files.get(error.subject, "one of its files" if re.search(r"[/\\]", error.subject) else error.subject)
         missing = why_missing(error.subject) if error.problem.startswith("does not exist") else ""
         named = "" if subject == "predict" else f"{subject} "  # the row stands for the command

@@ -71,7 +71,8 @@ def _roc(axes: Axes, result: dict[str, Any], test: Scores, validation: dict[int,
             draw_curve(axes, test.per_patient(), index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=label)
         axes.set_title("ROC per patient, each class against the rest")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
+    if axes.get_legend_handles_labels()[0]:  # of one class there is no curve
+        axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95)
 
 
 def draw_curve(axes: Axes, scores: Scores, index: int, **style: Any) -> None:

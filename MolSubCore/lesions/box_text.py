@@ -9,6 +9,9 @@ from MolSubCore.errors import counted
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?")
 #: What may stand around and between the numbers: EMBED writes ``((330, 180, 390, 240),)``.
 _LOOKS_LIKE_A_BOX = re.compile(r"[\s\d.,;+\-()\[\]{}]*\d[\s\d.,;+\-()\[\]{}]*")
+#: How NumPy 2 prints numbers within a tuple, and numbers with an exponent.
+_NUMPY = re.compile(r"\bnp\.(?:u?int|float)\d+\(")
+_EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d+\b")
 _BETWEEN = re.compile(r"[\s,;()\[\]{}]*")
 
 
@@ -34,10 +37,23 @@ def read_box(text: str) -> tuple[int, int, int, int] | None:
     return row0, col0, row1, col1
 
 
+def is_meant_as_box(text: str) -> bool:
+    """Whether a text is several numbers, as a box is, in whatever form programs print them."""
+    return looks_like_a_box(_EXPONENT.sub("1", _NUMPY.sub("(", text)))
+
+
 def why_no_box(text: str) -> str:
-    """What is wrong with a text that looks like a box and is none."""
-    numbers = _NUMBER.findall(text)
+    """What is wrong with a text that is meant as a box and is none."""
     expected = "expected four whole numbers of pixels, row0,col0,row1,col1"
+    if _NUMPY.search(text):
+        return f"has numbers as NumPy prints them (np.int64(...)), {expected}; convert them with int()"
+    if _EXPONENT.search(text):
+        return f"has a number with an exponent ({_EXPONENT.findall(text)[0]}), {expected}"
+    numbers = _NUMBER.findall(text)
+    shares = [0 <= float(number) <= 1 for number in numbers]
+    if (len(numbers) == 4 and all(shares)) or (len(numbers) == 5 and numbers[0].isdigit() and all(shares[1:])):
+        told = "has shares of the picture, as YOLO writes boxes (centre x, centre y, width, height)"
+        return f"{told}, {expected}"
     if len(numbers) == 8 and "(" not in text and "[" not in text:
         return f"has 8 numbers, {expected}; a decimal comma makes two numbers of one"
     if len(numbers) > 4 and len(numbers) % 4 == 0:

@@ -36,7 +36,7 @@ from MolSubCore.imaging.io.reader import one_line
 from MolSubCore.imaging.io.volume import grid_of, read_slice, slice_array
 from MolSubCore.imaging.mammogram import Grid, Mammogram
 from MolSubCore.imaging.view_text import mask_doubts
-from MolSubCore.lesions.box_text import looks_like_a_box, read_box, why_no_box
+from MolSubCore.lesions.box_text import is_meant_as_box, read_box, why_no_box
 from MolSubCore.lesions.lesion import (
     MOST,
     OTHER_IMAGE,
@@ -1285,7 +1285,7 @@ def check_lesion_source(source: str | os.PathLike[str]) -> None:
     text = os.fspath(source)
     if read_box(text) is not None:
         return
-    if ("," in text or ";" in text) and looks_like_a_box(text):
+    if is_meant_as_box(text) and not os.path.lexists(text):
         raise LesionError(f"box {text}", why_no_box(text), "Give row0,col0,row1,col1")
     if why := why_no_file(text):
         raise LesionError(text, why, "Name the file of one outline, or give a box row0,col0,row1,col1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.__main__ import main
 from MolSubCore.errors import MolSubError, TrainingError
 from MolSubCore.evaluation.evaluate import evaluate_run, summary_lines
-from MolSubCore.evaluation.figures import draw_curve
+from MolSubCore.evaluation.figures import draw_curve, draw_evaluation
 from MolSubCore.files import read_json, write_json
 from MolSubCore.statistics.metrics import auc
 from MolSubCore.statistics.scores import Predictions, Scores, write_predictions
@@ -152,6 +153,11 @@ def test_undefined_is_null_and_says_why(tmp_path: Path) -> None:
     assert found["best_fold"] == 1
     assert any("undefined" in line for line in summary_lines(found))
     assert any("one model" in line for line in summary_lines(found))
+    # As of another cohort, whose figure has no curve at all: nothing is said on the terminal.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = Scores(np.array([two(0.1), two(0.2)]), np.zeros(2, int), np.array(["A", "B"]), np.arange(2))
+        draw_evaluation(tmp_path / "e.png", found, scores, {})
 
 
 def test_five_classes(tmp_path: Path) -> None:

@@ -446,3 +446,19 @@ def test_polygons_that_name_their_image(tmp_path: Path) -> None:
         path.write_text(json.dumps({"lesions": [{"points": SQUARE}], "image": name, "shape": [40, 60]}))
         told = [text for text in read_lesions(path, image).warnings if "names another image file" in text]
         assert len(told) == count
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ("2.38e2,118,283,163", "has a number with an exponent .2.38e2., expected four whole numbers"),
+        ("(np.int64(5), np.int64(6), np.int64(9), np.int64(9))", "as NumPy prints them"),
+        ("0.333 0.433 0.111 0.083", "as YOLO writes boxes"),
+        ("0 0.333 0.433 0.111 0.083", "as YOLO writes boxes"),
+        ("1,2,3", "has 3 numbers"),
+        ("1 2 3", "has 3 numbers"),
+    ],
+)
+def test_boxes_in_other_forms_are_named(box: str, words: str) -> None:
+    with pytest.raises(LesionError, match=words):
+        read_lesions(box, IMAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import io
 import os
 import re
@@ -175,6 +176,30 @@ def test_free_text_of_a_header_is_not_repeated(tmp_path: Path) -> None:
             assert "(a value that DICOM does not define) is not a known mammographic view" in " ".join(said)
         assert said and not re.search("anna|mueller", " ".join(said), re.IGNORECASE), (keywords, said)
     assert maker_name("GE MEDICAL SYSTEMS") == "GE" and maker_name("") == maker_name(None) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("box", "MUSTERMANN, Erika"), ("box", "04.02.1962"), ("box", "Mustermann/Erika"),
+        ("subtype", "Mustermann Erika 04.02.1962"), ("subtype", "TN Frau Mustermann"), ("subtype", "19620204"),
+        ("subtype", "\u5f20\u4e09"),
+    ],
+)  # fmt: skip
+def test_cells_that_may_be_names_are_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, cell: str
+) -> None:
+    """As where columns were shifted against their header; the row and the column are told."""
+    write_dicom(tmp_path / "a.dcm", mammogram_dataset(picture(12), 12))
+    row = {"patient_id": "P1", "image": "a.dcm", "box": "2,2,9,9", "subtype": "TN"} | {column: cell}
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerow(row)
+    assert main(["cohort", "check", str(tmp_path / "t.csv")]) == 2
+    said = "".join(capsys.readouterr())
+    assert f"row 2, {column}: " in said
+    assert not re.search("mustermann|erika|frau|1962|\u5f20", said.replace(str(tmp_path), ""), re.IGNORECASE)
 
 
 def test_rows_are_told_without_paths() -> None:
