@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from MolSubCore.cohort.table_files import is_missing, row_list
 from MolSubCore.errors import MolSubError
@@ -97,9 +98,16 @@ _OF_PATIENTS = re.compile(
 _IMAGE_FILE = re.compile(r".*\.(?:dcm|dicom|png|jpe?g|tiff?|jp2|nii|nii\.gz|nrrd|nhdr|mha|mhd)", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1 << 14)  # asked for in every row
 def plain(column: str) -> str:
     """A column name in the form of the sets above: without accents, words separated by ``_``."""
     return re.sub(r"[^\w]+|_+", "_", without_accents(column.casefold())).strip("_")
+
+
+@lru_cache(maxsize=64)  # the rows of a table have the same columns
+def named(columns: tuple[str, ...], names: frozenset[str]) -> tuple[str, ...]:
+    """Those columns that have one of these names, in any spelling."""
+    return tuple(column for column in columns if plain(column) in names)
 
 
 def is_lesion_id(cell: str) -> bool:

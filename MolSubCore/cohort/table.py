@@ -6,7 +6,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -175,10 +175,10 @@ class Case:
             unknown.append(Problem(self.row, column, text, weight))
         return wrong, unknown
 
-    def _cells(self, columns: Collection[str]) -> list[tuple[str, str]]:
+    def _cells(self, columns: frozenset[str]) -> list[tuple[str, str]]:
         """Columns of these names, in any spelling, with their non-missing cells."""
-        own = self.extra.items()
-        return [(name, cell) for name, cell in own if known_columns.plain(name) in columns and not is_missing(cell)]
+        own = known_columns.named(tuple(self.extra), columns)
+        return [(name, self.extra[name]) for name in own if not is_missing(self.extra[name])]
 
 
 def first_of(problems: Sequence[Problem]) -> str:
@@ -300,6 +300,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     doubled = {name for name, count in Counter(columns).items() if name and count > 1}
     if doubled:
         raise CohortError(path, f"has the {listed('column', sorted(doubled))} twice", "Rename one of each")
+    names = [column_name(cell) for cell in header]
     cases, problems, labels, finder = [], [], [], Finder()
     her2_open: list[int] = []
     enriched: list[int] = []
@@ -325,7 +326,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             if name in needed and not values.get(name, "").strip() and (why := file.why_empty(number, place))
         ]
         case = None
-        if [column_name(cell) for cell in cells] == [column_name(cell) for cell in header]:
+        if len(cells) == len(names) and all(map(_is_named, cells, names)):
             wrong = [Problem(number, "cells", "repeats the header; delete the row")]
         elif not wrong:
             why = file.why_no_id(clean_cell(values.get("patient_id", "")), id_place)
@@ -382,6 +383,10 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             cases = [replace(case, subtype=None) if case.row in kept else case for case in cases]
             problems += [told] if need_subtype else []
     return Cohort(tuple(cases), path, tuple(notes)), problems
+
+
+def _is_named(cell: str, name: str) -> bool:
+    return column_name(cell) == name
 
 
 def _too_many(file: TableFile, cells: Sequence[str], count: int) -> str:

@@ -31,8 +31,9 @@ _SWALLOWS = "has a quotation mark that is not closed or not doubled: the text af
 _CLOSE = 'Close it, or write "" for a mark within a cell (inches), or remove it'
 _HOLDS_ROWS = "has a cell that holds rows of the table; a quotation mark that is not closed may have swallowed them"
 _APART = "Remove the loose quotation mark, and put each row on its own line"
-#: Limits of a table: bytes (of a workbook's parts, unpacked), rows, columns; the last row a sheet can have.
-_SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP, _LAST_ROW = 128 << 20, 32 << 20, 250_000, 1000, 1_048_576
+#: Limits of a table: bytes (of a workbook's parts, unpacked), rows, columns, cells; the last row a sheet can have.
+_SIZE_CAP, _PARTS_CAP, _ROWS_CAP, _COLUMNS_CAP, _LAST_ROW = 128 << 20, 32 << 20, 250_000, 10_000, 1_048_576
+_CELLS_CAP = 10_000_000
 #: Columns of ids, whose numbers are read as displayed in a workbook.
 ID_COLUMNS = frozenset(
     ("patient_id", "patient id", "patient-id", "patientid", "id", "id1", "name", "study_id", "study id", "case_id")
@@ -233,10 +234,17 @@ class TableFile:
             rows = self._text()
         else:
             raise CohortError(path, f"ends in '{suffix}', expected .csv, .tsv or .xlsx", "Save it as one of these")
+        size = 0
         for count, (number, cells) in enumerate(rows):
-            if count > _ROWS_CAP or len(cells) > _COLUMNS_CAP:
-                found = f"has more than {_ROWS_CAP} rows or {_COLUMNS_CAP} columns (row {number})"
-                raise CohortError(path, found, "Give a table, one row per image")
+            size += len(cells)
+            for is_over, found in (
+                (count > _ROWS_CAP, f"{_ROWS_CAP} rows"),
+                (len(cells) > _COLUMNS_CAP, f"{_COLUMNS_CAP} columns (row {number} has {len(cells)})"),
+                (size > _CELLS_CAP, f"{_CELLS_CAP} cells (from row {number} on)"),
+            ):
+                if is_over:
+                    remedy = "Give one row per image, and leave out columns that are not needed"
+                    raise CohortError(path, f"has more than {found}", remedy)
             if self._width or any(map(clean_cell, cells)):  # the header is the first row with anything in it
                 self._width = self._width or len(cells)
                 yield number, cells
@@ -322,6 +330,9 @@ class TableFile:
         except (csv.Error, TypeError) as error:  # TypeError: an impossible sep=
             if len(own) > 1 and '"' in own[0]:
                 raise CohortError(path, f"row {number + 1} {_SWALLOWS}", _CLOSE) from None
+            if "field limit" in str(error):
+                found = f"row {number + 1} has a cell of more than {csv.field_size_limit()} characters"
+                raise CohortError(path, found, "Shorten it, or leave its column out") from None
             raise CohortError(path, f"row {number + 1} cannot be read ({error})", "Save the table again") from None
 
     def _check_quotes(self, number: int, row: list[str], lines: list[str], delimiter: str) -> None:

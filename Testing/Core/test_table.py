@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 from openpyxl.styles import Font
 
+from MolSubCore.cohort import table_files
 from MolSubCore.cohort.table import Cohort, parse_cohort, read_cohort
 from MolSubCore.cohort.table_files import is_misread
 from MolSubCore.errors import CohortError
@@ -869,6 +870,22 @@ def test_western_letters_are_not_taken_for_chinese(tmp_path: Path, name: str) ->
     (case,) = read_cohort(path).cases
     assert case.patient_id == name
     assert case.image.name == f"{name}.dcm"
+
+
+def test_a_table_may_have_thousands_of_columns_and_says_which_limit_is_hit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of radiomics."""
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([[*HEADER, *(f"radiomics_{n}" for n in range(9_996))], [*ROWS[0], *["0.5"] * 9_996]]))
+    assert len(read_cohort(path).cases[0].extra) == 9_996
+    path.write_text(text_of([[*HEADER, "note"], [*ROWS[0], "x" * 480_000]]))
+    with pytest.raises(CohortError, match=r"row 2 has a cell of more than 131072 characters\. Shorten it"):
+        read_cohort(path)
+    path.write_text(text_of([HEADER, *ROWS]))
+    monkeypatch.setattr(table_files, "_CELLS_CAP", 11)
+    with pytest.raises(CohortError, match=r"more than 11 cells \(from row 3 on"):
+        read_cohort(path)
 
 
 def test_rows_that_are_commented_out_are_no_patients(tmp_path: Path) -> None:
