@@ -12,11 +12,12 @@ from MolSubCore.cohort.identity import Sighting, compare_identities, shared_mask
 from MolSubCore.cohort.remarks import image_texts, notes_of, region_texts
 from MolSubCore.cohort.splits import TWO_SUBTYPES, make_split, two_subtypes
 from MolSubCore.cohort.table import Case, Cohort, Problem, parse_cohort, without_paths
-from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.cohort.table_files import note_lines, row_list
 from MolSubCore.errors import CohortError, ImageError, counted
 from MolSubCore.imaging.display import display_step
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import MAY_BE_NEGATIVE, Mammogram, maker_name
+from MolSubCore.lesions.box_text import read_box
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
@@ -55,7 +56,7 @@ class CheckReport:
         lines = [f"{title}: " + ", ".join(f"{k} {v}" for k, v in part.items()) for title, part in self.counts.items()]
         notes = note_lines(self.notes)
         lines += [f"Note: {line}" for line in notes]
-        lines += [f"Problem: {problem}" for problem in self.problems]
+        lines += [f"Problem: {line}" for line in note_lines(self.problems)]
         return [*lines, f"{counted(len(self.problems), 'problem')}, {counted(len(notes), 'note')}."]
 
 
@@ -98,6 +99,7 @@ def check_cohort(
     problems += _patients(cohort)
     notes = [*cohort.notes, *_names(cohort), *shared_masks(cohort.cases)]
     sightings: list[Sighting] = []
+    boxes: list[tuple[int, tuple[int, int, int, int], tuple[int, int]]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
     displays: list[tuple[Case, str, str]] = []
     count = 0
@@ -110,6 +112,8 @@ def check_cohort(
             pictures.add(case, mammogram, lesions, [problem.text for problem in wrong])
         if mammogram is not None:
             sightings.append(sighting_of(case, mammogram, lesions))
+            if case.box and (numbers := read_box(case.box)):
+                boxes.append((case.row, numbers, mammogram.shape))
             problems += case.contradictions(mammogram.laterality, mammogram.view)
             counters["Manufacturers"][maker_name(mammogram.manufacturer)] += 1
             counters["Views"][mammogram.view or case.view or "unknown"] += 1
@@ -118,6 +122,7 @@ def check_cohort(
             displays.append((case, maker_name(mammogram.manufacturer), step))
         if progress:
             progress(number, len(cohort.cases), "")
+    notes += _order(boxes)
     identity = compare_identities(sightings, trust=trust_ids)
     problems += identity.problems
     notes += identity.notes
@@ -175,6 +180,16 @@ def _patients(cohort: Cohort) -> list[Problem]:
 
 def _name(case: Case) -> str:
     return case.subtype.value if case.subtype else "no subtype"
+
+
+def _order(boxes: list[tuple[int, tuple[int, int, int, int], tuple[int, int]]]) -> list[Problem]:
+    """A note where some boxes (of a row: its numbers, its image's shape) do not fit, but all would with x before y."""
+    outside = [row for row, (_, _, row1, col1), (rows, columns) in boxes if row1 > rows or col1 > columns]
+    exchanged = all(col1 <= rows and row1 <= columns for _, (_, _, row1, col1), (rows, columns) in boxes)
+    if not outside or not exchanged:
+        return []
+    text = f"boxes of {row_list(outside)} reach outside their images; all boxes of the table would fit as x before y"
+    return [Problem(None, "box", f"{text} (col0,row0,col1,row1): check the order of all", 9)]
 
 
 def _names(cohort: Cohort) -> list[Problem]:

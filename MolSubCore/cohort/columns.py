@@ -59,6 +59,7 @@ _MEANINGS = {
     "a lesion": _names(
         "mask masks mask_path annotation annotation_path segmentation seg roi box bbox outline contour maske masque"
     ),
+    "an edge of a box": _names("xmin ymin xmax ymax x_min y_min x_max y_max x0 y0 x1 y1 x2 y2 row0 col0 row1 col1"),
     "a subtype": _names("subtype subtypes label labels molecular_subtype molecularsubtype subtyp subtype_name"),
 }
 _BESIDE = _names(

@@ -15,6 +15,7 @@ from pathlib import Path
 from MolSubCore.cohort import columns as known_columns
 from MolSubCore.cohort.table_files import (
     BROKEN,
+    CONTROLS,
     Problem,
     TableFile,
     clean_cell,
@@ -309,7 +310,8 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     nameless: list[int] = []
     short: list[int] = []
     commented: list[int] = []
-    count = 0
+    steering: list[int] = []
+    count = longer = 0
     written: dict[str, dict[str, int]] = {}  # by id: its spellings, each with the first row
     for number, cells in rows:
         values = dict(zip(columns, cells, strict=False))
@@ -318,6 +320,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         count += 1
         begin = clean_cell(cells[0])
         commented += [number] if begin.startswith("#") and not is_error_value(begin) else []
+        steering += [number] if any(CONTROLS.search(cell) for cell in cells if not cell.isprintable()) else []
         nameless += [number] if any(clean_cell(cells[n]) for n in unnamed if n < len(cells)) else []
         short += [number] if len(cells) < len(columns) else []
         wrong = [
@@ -333,6 +336,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             case, wrong = _parse_row(number, values, path.parent, finder, why, need_subtype, need_lesion)
         if any(clean_cell(cell) for cell in cells[len(columns) :]):
             case, wrong = None, [Problem(number, "cells", _too_many(file, cells, len(columns)))]
+            longer += int(len(cells) == len(columns) + 1)
         problems += wrong
         if case is not None:
             cases.append(case)
@@ -344,7 +348,13 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
                 her2_open.append(number)
             if case.subtype is not None and "enriched" in values["subtype"].casefold():
                 enriched.append(number)
+    if count and longer == count:
+        found = "has one cell more in every row than in its header, as R's write.table writes the names of rows"
+        raise CohortError(path, found, "Write it with row.names = FALSE, or name its first column")
     notes = [*file.notes, *_cells_unread(nameless, short)]
+    if steering:
+        text = f"control characters (such as of terminals' colours) in cells of {row_list(steering)} were left out"
+        notes.append(Problem(None, "cells", text, 6))
     if commented and len(commented) < count:
         problems = [problem for problem in problems if problem.row not in commented]
         problems += [Problem(row, columns[0] or "cells", _COMMENTED) for row in commented]

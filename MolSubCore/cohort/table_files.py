@@ -45,6 +45,8 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+#: Control characters, which steer terminals; NUL, tabs and line ends are looked at by themselves.
+CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
 #: Cells that stand for a missing value, in any case.
 _MISSING = frozenset(
     (
@@ -160,7 +162,9 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
 
 
 def clean_cell(text: str) -> str:
-    """A cell as it is compared: NFKC, without invisible characters and surrounding blanks."""
+    """A cell as it is compared: NFKC, without invisible and control characters and surrounding blanks."""
+    if not text.isprintable():
+        text = CONTROLS.sub("", text)
     if text.isascii():
         return text.strip()
     return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip()
@@ -396,6 +400,10 @@ class TableFile:
 
     def _decoded(self) -> str:
         path, data = self.path, self.path.read_bytes()
+        if data.startswith(b"PK\x03\x04"):
+            raise CohortError(path, "is a workbook by its content", "Name it .xlsx")
+        if data.startswith(_OLE):
+            raise CohortError(path, "is a workbook with a password, or from before 2007 (xls)", "Save it as xlsx")
         if max(data.count(b"\n"), data.count(b"\r")) > 4 * _ROWS_CAP:  # a cell may hold several lines
             raise CohortError(path, f"has more than {_ROWS_CAP} rows", "Give a table, one row per image")
         save = "Save it as UTF-8 (in Excel: CSV UTF-8)"

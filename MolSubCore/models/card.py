@@ -396,6 +396,14 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has {error.subject} that {error.problem}", error.remedy) from None
     if not 1 <= len(card["members"]) <= _MEMBERS_CAP:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", _AGAIN)
+    for member in card["members"]:
+        _check_name(path, member["file"])
+    from MolSubCore.lesions.preprocessing import Recipe
+
+    try:
+        Recipe.from_dict(card["recipe"])
+    except MolSubError as error:
+        raise BundleError(path, f"has a {error.subject} that {error.problem}", error.remedy) from None
     card.setdefault("positive", get_task(card["task"]).positive)
     return card
 
@@ -410,6 +418,12 @@ def read_member(path: Path, member: dict[str, str]) -> bytes:
     return data
 
 
+def _check_name(path: Path, name: str) -> None:
+    """Refuse a name of a file that leads out of its bundle (BundleError)."""
+    if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
+        raise BundleError(path, f"names a file outside itself ('{name}')", "Do not use this bundle")
+
+
 def read_entry(path: Path, name: str, cap: int) -> bytes:
     """One file of a bundle as bytes, never extracted; plain names only, no links.
 
@@ -418,8 +432,7 @@ def read_entry(path: Path, name: str, cap: int) -> bytes:
     BundleError
         If it is missing, larger than `cap` bytes, or its name leads out of the bundle.
     """
-    if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
-        raise BundleError(path, f"names a file outside itself ('{name}')", "Do not use this bundle")
+    _check_name(path, name)
     try:
         if path.is_dir():
             file = path / name

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
-from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.cohort.table_files import note_lines, row_list
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import (
     check_free,
@@ -158,6 +159,16 @@ def predict_table(
             results[patient_id] = [case.row for case in cases], read_json(folder / _RESULT)
 
         found: dict[str, list[dict[str, str]]] = {}
+        said: dict[str, tuple[str, list[int]]] = {}  # by kind of failure: its first text, and the rows of all others
+
+        def tell(cases: Sequence[Case], text: str) -> None:
+            """Print a failure; one of a kind, which differs in numbers only, at the end."""
+            kind = re.sub(r"\d+([.,]\d+)*", "#", text)
+            if kind in said:
+                said[kind][1].extend(case.row for case in cases)
+                return
+            said[kind] = text, []
+            print(f"\nmolsub: row{'s' * (len(cases) > 1)} {_numbers(cases)}: {text}.", file=sys.stderr)
 
         def attempt(patient_id: str, number: int = 0) -> None:
             """`make` a patient's result, and its lines of the summary."""
@@ -179,8 +190,7 @@ def predict_table(
                 results.pop(patient_id, None)
                 why = without_paths(error, cases)
                 row |= {"warnings": "", "error": explain_error(error)[0] if identified else why}
-                name = f"row{'s' * (len(cases) > 1)} {row['rows']}"
-                print(f"\nmolsub: {name}: {why}.", file=sys.stderr)
+                tell(cases, why)
                 found[patient_id] = [row]
 
         for number, patient_id in enumerate(patients, start=1):
@@ -194,6 +204,9 @@ def predict_table(
             one | {"case": folders[each].name if each in results else ""} for each in patients for one in found[each]
         ]
         failed = len(patients) - len(results)
+        for text, more in said.values():
+            if more:
+                print(f"\nmolsub: {row_list(more)}, too: {text}.", file=sys.stderr)
         check_unchanged(out / _SUMMARY)  # while the work lasted
         _write_summary(out / _SUMMARY, rows, bundle, identified)
     for told_of in cases_of.changed:

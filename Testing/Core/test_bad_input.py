@@ -271,6 +271,18 @@ def test_a_wrong_option_is_told_before_any_image_is_read(
     assert not cache.exists()
 
 
+def test_failures_of_one_kind_are_two_lines(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first at once, all others at the end, with their rows."""
+    (tmp_path / "t.csv").write_text("patient_id,image,mask\n" + "".join(f"P{n},{n}.dcm,{n}.png\n" for n in range(30)))
+    command = ["predict", str(tmp_path / "t.csv"), "--model", str(workplace / "m.molsub"), "--out", str(tmp_path / "o")]
+    assert main(command) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("molsub: ")]
+    why = "its image does not exist. Check the path."
+    assert told == [f"molsub: row 2: {why}", f"molsub: rows 3-31, too: {why}"]
+
+
 def test_a_table_is_not_begun_with_a_wrong_request(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,6 +138,8 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "outside": (lambda card: card | {"members": [card["members"][0] | {"file": "../x"}]}, "outside itself"),
     "root": (lambda card: card | {"members": [card["members"][0] | {"file": "/etc/passwd"}]}, "outside itself"),
     "windows": (lambda card: card | {"members": [card["members"][0] | {"file": "..\\x"}]}, "outside itself"),
+    "recipe's version": (lambda card: card | {"recipe": card["recipe"] | {"version": 99}}, "is default version 99"),
+    "recipe's display": (lambda card: card | {"recipe": card["recipe"] | {"display": "x"}}, "another display"),
     "no file": (lambda card: card | {"members": [card["members"][0] | {"file": "y"}]}, "has no y"),
 }
 
@@ -149,6 +151,9 @@ def test_broken_cards(copied: Path, name: str) -> None:
     (copied / "bundle.json").write_text(json.dumps(change(card)))
     with pytest.raises(BundleError, match=message):
         read_bundle(copied)
+    if name not in ("architecture", "sha", "no file"):  # what the card alone does not tell
+        with pytest.raises(BundleError, match=message):
+            read_card(copied)
 
 
 def test_a_card_without_a_positive_class_has_the_tasks(copied: Path) -> None:

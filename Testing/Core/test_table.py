@@ -596,6 +596,7 @@ def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_pat
         ("Molecular subtype", "Luminal A", "looks like a subtype"),
         ("pathology", "TNBC", "looks like a subtype"),
         ("bbox", "1 2 3 4", "looks like a lesion"),
+        ("xmin", "12", "looks like an edge of a box"),
         ("annotation", "by reader 2", ""),
         ("age", "50", ""),
         ("grade", "3", ""),
@@ -787,7 +788,20 @@ def test_files_that_are_no_table(tmp_path: Path, name: str) -> None:
 
 # Without signs that a table loses or that are told: NUL, invisible ones, what spreadsheets show in place of values.
 LOST = "\0#\ufffd\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0" + "".join(
-    map(chr, [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
+    map(
+        chr,
+        [
+            *range(1, 9),
+            11,
+            12,
+            *range(14, 32),
+            *range(0x7F, 0x85),
+            *range(0x86, 0xA0),
+            *range(0x180B, 0x1810),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ],
+    )
 )
 cells = st.text(st.characters(codec="utf-8", exclude_characters=LOST, exclude_categories=["Cf", "Cn"]), max_size=12)
 named = st.text(
@@ -886,6 +900,25 @@ def test_a_table_may_have_thousands_of_columns_and_says_which_limit_is_hit(
     monkeypatch.setattr(table_files, "_CELLS_CAP", 11)
     with pytest.raises(CohortError, match=r"more than 11 cells \(from row 3 on"):
         read_cohort(path)
+
+
+def test_control_characters_are_left_out_and_told(tmp_path: Path) -> None:
+    """They would steer terminals, and fonts have no sign for them."""
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([[*HEADER, "centre"], [*ROWS[0], "a\x1b[31mb"], [*ROWS[1], "two\nlines\tand a tab"]]))
+    first, second = read_cohort(path).cases
+    assert (first.extra["centre"], second.extra["centre"]) == ("a[31mb", "two\nlines\tand a tab")
+    assert "control characters (such as of terminals' colours) in cells of row 2 were left out" in told(path)
+
+
+def test_names_of_rows_and_workbooks_of_another_name_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, *([str(n), *row] for n, row in enumerate(ROWS, start=1))]))
+    with pytest.raises(CohortError, match=r"R's write.table writes the names of rows. Write it with row.names = FALSE"):
+        parse_cohort(path)
+    save_workbook(tmp_path / "t.xlsx", [HEADER, *ROWS]).rename(path)
+    with pytest.raises(CohortError, match=r"is a workbook by its content\. Name it"):
+        parse_cohort(path)
 
 
 def test_rows_that_are_commented_out_are_no_patients(tmp_path: Path) -> None:
