@@ -95,9 +95,11 @@ def models_list(options: argparse.Namespace) -> int:
 
 def models_info(options: argparse.Namespace) -> int:
     """``molsub models info``."""
-    from MolSubCore.models.card import card_lines, find_bundle, read_card
+    from MolSubCore.models.card import card_lines, check_recipe, find_bundle, read_card
 
-    card = read_card(find_bundle(options.bundle))
+    path = find_bundle(options.bundle)
+    card = read_card(path)
+    check_recipe(path, card)
     if options.html:
         from MolSubCore.evaluation.model_card import write_model_card
 

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError
-from MolSubCore.models.card import CARD, FORMAT, FORMAT_VERSION, card_bytes, now, read_card, read_member, write_entries
+from MolSubCore.models.card import (
+    CARD,
+    FORMAT,
+    FORMAT_VERSION,
+    card_bytes,
+    check_recipe,
+    now,
+    read_card,
+    read_member,
+    write_entries,
+)
 from MolSubCore.models.device import resolve_device
 from MolSubCore.models.registry import model_without_weights
 from MolSubCore.models.unpickle import is_finite
@@ -162,6 +172,7 @@ def read_bundle(path: str | Path, *, device: str = "cpu") -> Bundle:
     """
     path = Path(path)
     card = read_card(path)
+    check_recipe(path, card)
     target = resolve_device(device)
     return Bundle(card, tuple(_member(path, card, member, target) for member in card["members"]), target)
 

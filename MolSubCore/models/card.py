@@ -398,14 +398,18 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", _AGAIN)
     for member in card["members"]:
         _check_name(path, member["file"])
+    card.setdefault("positive", get_task(card["task"]).positive)
+    return card
+
+
+def check_recipe(path: Path, card: dict[str, Any]) -> None:
+    """Refuse a card whose preprocessing this program does not make (BundleError); needs NumPy, as `read_card` must not."""
     from MolSubCore.lesions.preprocessing import Recipe
 
     try:
         Recipe.from_dict(card["recipe"])
     except MolSubError as error:
         raise BundleError(path, f"has a {error.subject} that {error.problem}", error.remedy) from None
-    card.setdefault("positive", get_task(card["task"]).positive)
-    return card
 
 
 def read_member(path: Path, member: dict[str, str]) -> bytes:
