@@ -403,7 +403,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def check_recipe(path: Path, card: dict[str, Any]) -> None:
-    """Refuse a card whose preprocessing this program does not make (BundleError); needs NumPy, as `read_card` must not."""
+    """Refuse a card whose preprocessing this program does not make (BundleError); unlike `read_card` it needs NumPy."""
     from MolSubCore.lesions.preprocessing import Recipe
 
     try:
