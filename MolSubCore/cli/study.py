@@ -201,11 +201,14 @@ def _run(options: argparse.Namespace, planned: Study, waiting: list[StudyJob]) -
 def _print_results(results: StudyResults) -> None:
     if not results.runs:
         return
+    from MolSubCore.statistics.metrics import over_classes
+
     print(f"\nAUC per patient on the test set, 95 % CI{' - SYNTHETIC COHORT' * bool(results.study['synthetic'])}")
     for (task, model), run in results.runs.items():
         metrics: dict[str, Any] = run.evaluation["test"]["ensemble"]["patient"]["metrics"]
         auc = metrics["auc" if run.positive else "macro auc"]
         text = "undefined" if auc["value"] is None else f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        text += over_classes(auc)
         print(f"{task:10}{model:40}{text}")
 
 

@@ -12,7 +12,7 @@ from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
 from MolSubCore.files import write_json
 from MolSubCore.statistics.intervals import estimates
-from MolSubCore.statistics.metrics import confusion, metric_title
+from MolSubCore.statistics.metrics import confusion, metric_title, over_classes
 from MolSubCore.statistics.scores import Predictions, Scores, ensemble
 from MolSubCore.statistics.thresholds import RULES, choose_threshold
 from MolSubCore.statistics.validation import Validation
@@ -186,5 +186,6 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
         if metric["value"] is None:
             lines.append(f"{metric_title(name):28}{'-':>8}   undefined")
         else:
-            lines.append(f"{metric_title(name):28}{metric['value']:8.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
+            ends = f"{metric['low']:.3f} to {metric['high']:.3f}"
+            lines.append(f"{metric_title(name):28}{metric['value']:8.3f}   {ends}{over_classes(metric)}")
     return lines

@@ -20,8 +20,8 @@ from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.checklists import validation_checklist
 from MolSubCore.report.items import Picture, Record, Table, joined, new_figure
-from MolSubCore.report.page import data_uri, environment, interval, known, number
-from MolSubCore.statistics.metrics import metric_title
+from MolSubCore.report.page import data_uri, environment, estimated, known, number
+from MolSubCore.statistics.metrics import metric_title, over_classes
 from MolSubCore.tasks import get_task, subtype_order
 
 _GREY = "#8a93a0"
@@ -149,10 +149,7 @@ def cell(metric: dict[str, Any] | None, digits: int = 2) -> str:
         return _NONE
     if metric["value"] is None:
         return str(metric.get("why", "undefined")).partition(":")[0]
-    low, high = metric.get("low"), metric.get("high")
-    return (
-        f"{metric['value']:.{digits}f}" if low is None or high is None else interval(metric["value"], low, high, digits)
-    )
+    return estimated(metric, digits)
 
 
 def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:
@@ -241,7 +238,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
                            (dated(card, "own test set, patient"), before)):  # fmt: skip
             if part:
                 ends = {key: part[key] for key in _ENDS}
-                records.append({"metric": name, "part": unit, **ends})
+                records.append({"metric": name, "part": unit, **ends, "classes": part.get("classes")})
     unit = unit_of(here["patient"])
     header = ("", f"Per {unit} (n={here['patient']['n']})", f"Per image (n={here['image']['n']})",
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
@@ -515,6 +512,7 @@ def _cards(result: dict[str, Any]) -> list[dict[str, str]]:
     who = f"{level['n_patients']} patients"
     if result["positive"]:
         who += f", {result['prevalence']['test']['patients'][result['positive']]} {result['positive']}"
+    who += over_classes(metric)
     cards = [
         {"title": "AUC" if result["positive"] else "Macro AUC", **_value(metric), "who": who, "says": _chance(metric)}
     ]

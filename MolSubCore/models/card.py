@@ -703,7 +703,8 @@ def test_summary(model: Mapping[str, Any]) -> list[str]:
         if metric.get("value") is not None:
             low, high = metric.get("low"), metric.get("high")
             interval = "" if low is None or high is None else f" (95 % CI {low:.2f} to {high:.2f})"
-            found.append(f"{title} {metric['value']:.2f}{interval}")
+            classes = f" over {metric['classes']} classes" if metric.get("classes") else ""
+            found.append(f"{title} {metric['value']:.2f}{interval}{classes}")
     return [*found, unit, *([earlier(model)] if earlier(model) else [])] if found else []
 
 

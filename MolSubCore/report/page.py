@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from MolSubCore.errors import without_controls
+from MolSubCore.statistics.metrics import over_classes
 
 _KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
@@ -59,6 +61,11 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     middle, start, end = (number(one, digits) for one in (value, low, high))
     separator = " to " if "-" in middle + start + end else "–"
     return f"{middle} ({start}{separator}{end})"
+
+
+def estimated(metric: Mapping[str, Any], digits: int = 3) -> str:
+    """A metric of an evaluation with its interval; of a macro mean that lacks a class, over how many classes it is."""
+    return interval(metric["value"], metric.get("low"), metric.get("high"), digits) + over_classes(metric)
 
 
 def _shown(value: Any) -> Any:

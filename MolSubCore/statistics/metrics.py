@@ -1,13 +1,15 @@
 """Metrics of a classification, for many weightings of the same units at once.
 
 Weights are how often each unit is counted: all ones for the estimate itself, multiplicities of a
-bootstrap for its interval. What is undefined (0/0, one class only) is NaN, never 0.
+bootstrap for its interval. What is undefined (0/0, one class only) is NaN, never 0; in a macro mean alone a class
+that is never predicted counts with a PPV of 0, as in scikit-learn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,8 +119,7 @@ def compute(
     -------
     dict of str to ndarray, shape (R,)
         ``auc, accuracy, sensitivity, specificity, ppv, npv``; for more classes ``macro auc``, ``accuracy``,
-        ``macro sensitivity`` and so on, then ``auc: <class>`` and so on. A macro mean leaves out classes
-        where the metric is undefined.
+        ``macro sensitivity`` and so on, then ``auc: <class>`` and so on. Every macro mean is over `classes_present`.
     """
     predicted = probabilities.argmax(axis=1)
     shares = {name: ratio.value(weights) for name, ratio in all_ratios(labels, predicted, classes, positive).items()}
@@ -127,19 +128,27 @@ def compute(
         return {"auc": auc(probabilities[:, index], labels == index, weights, fold), **shares}
     per_class = {f"auc: {name}": auc(probabilities[:, n], labels == n, weights, fold) for n, name in enumerate(classes)}
     everything = {**per_class, **shares}
-    macro = {
-        f"macro {metric}": _mean_defined([everything[f"{metric}: {name}"] for name in classes])
-        for metric in ("auc", *RATIOS)
-    }
+    present = [classes[n] for n in classes_present(labels)] or list(classes)
+    macro = {f"macro {metric}": _macro(everything, metric, present) for metric in ("auc", *RATIOS)}
     return {"macro auc": macro.pop("macro auc"), "accuracy": everything.pop("accuracy"), **macro, **everything}
 
 
-def _mean_defined(values: list[Floats]) -> Floats:
-    """Mean over the classes where the metric is defined; NaN where it is nowhere."""
-    table = np.array(values)
-    defined = np.isfinite(table)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(defined, table, 0.0).sum(axis=0) / defined.sum(axis=0)
+def classes_present(labels: NDArray[np.int64]) -> list[int]:
+    """The classes that macro means are over: those with a unit. One that is absent can be neither found nor missed."""
+    return [int(index) for index in np.unique(labels)]
+
+
+#: Shares that are 0/0 where a class is never called, or always: a fault of the model wherever these others are defined.
+_NEVER_CALLED = {"ppv": "sensitivity", "npv": "specificity"}
+
+
+def _macro(everything: dict[str, Floats], metric: str, classes: Sequence[str]) -> Floats:
+    """Mean over classes; NaN where it is undefined in one of them for want of units."""
+    table = np.array([everything[f"{metric}: {name}"] for name in classes])
+    if other := _NEVER_CALLED.get(metric):
+        units = np.isfinite([everything[f"{other}: {name}"] for name in classes])
+        table = np.where(np.isnan(table) & units, 0.0, table)
+    return np.asarray(table.mean(axis=0), np.float64)
 
 
 def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], count: int) -> list[list[int]]:
@@ -152,3 +161,8 @@ def confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], count: in
 def metric_title(name: str) -> str:
     """A metric's name for people: ``macro auc`` becomes ``macro AUC``."""
     return name.replace("auc", "AUC").replace("ppv", "PPV").replace("npv", "NPV")
+
+
+def over_classes(metric: Mapping[str, Any]) -> str:
+    """Over how many classes a macro mean of an evaluation is, where it lacks one: `` over 4 of 5 classes``."""
+    return f" over {metric['classes']} classes" if metric.get("classes") and metric["value"] is not None else ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from MolSubCore.statistics.intervals import effective_count, estimates, multiplicities, newcombe, wilson
-from MolSubCore.statistics.metrics import Ratio, compute
+from MolSubCore.statistics.metrics import Ratio, compute, over_classes
 from MolSubCore.statistics.scores import Scores
 
 BINARY = ("non-TN", "TN")
@@ -245,6 +245,19 @@ def test_one_class_only_of_five() -> None:
     assert found["macro auc"].value is None
     assert found["macro sensitivity"].value == 1.0
     assert (found["macro sensitivity"].low, found["macro sensitivity"].high) == pytest.approx(wilson(1.0, 6))
+    assert found["macro sensitivity"].classes == "1 of 5"
+
+
+def test_a_macro_mean_says_over_how_many_classes_it_is() -> None:
+    rng = np.random.default_rng(3)
+    for label, classes in ((np.arange(40) % 4, "4 of 5"), (np.arange(40) % 5, "")):
+        scores = Scores(rng.dirichlet(np.ones(5), 40), label, np.arange(40).astype(str), np.arange(40))
+        found = estimates(scores, FIVE, None, resamples=20)
+        assert {metric.classes for name, metric in found.items() if name.startswith("macro")} == {classes}
+        assert {metric.classes for name, metric in found.items() if not name.startswith("macro")} == {""}
+        told = {name: metric.to_dict().get("classes", "") for name, metric in found.items()}
+        assert over_classes(found["macro ppv"].to_dict()) == (f" over {classes} classes" if classes else "")
+        assert told["macro auc"] == classes
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from MolSubCore.evaluation.figures import COLOURS, draw_confusion, draw_curve
 from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
 from MolSubCore.report.page import interval, number
 from MolSubCore.statistics.delong import patient_auc
+from MolSubCore.statistics.metrics import classes_present, over_classes
 from MolSubCore.statistics.scores import Predictions, ensemble
 from MolSubCore.study.page.published import published, published_caption
 from MolSubCore.study.page.tables import absence, levels
@@ -92,7 +93,7 @@ def class_roc(results: StudyResults) -> Picture:
             text = f"{label} ({counts[label]}): {_area(entry, part)}"
             draw_curve(axes, scores, index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=text)
         entry = metrics["macro auc"]
-        axes.plot([], [], " ", label=f"macro mean: {_area(entry, part)}")
+        axes.plot([], [], " ", label=f"macro mean: {_area(entry, part)}{over_classes(entry)}")
         axes.set_title(f"{name}: {sum(counts.values())} patients", loc="left", fontsize=11)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95, title="class (patients): AUC", title_fontsize=8)
     caption = "Per patient, AUC with its 95 % CI; validation, used to choose the epoch, without."
@@ -151,7 +152,9 @@ def _view_record(run: RunResult, view: str) -> Record:
     parts = [only(part, part.view == view) if view else part for part in run.test.values()]
     scores = ensemble(parts).per_patient()
     record = {"task": run.task, "model": run.model, "view": view or "all", "patients": len(scores.label)}
-    if run.positive:
+    if run.positive is None:
+        record["classes"] = f"{len(classes_present(scores.label))} of {len(run.classes)}"
+    else:
         record["positives"] = int((scores.label == run.classes.index(run.positive)).sum())
     try:
         area = patient_auc(scores, run.classes, run.positive)
@@ -163,7 +166,7 @@ def _view_record(run: RunResult, view: str) -> Record:
 
 def _view_text(record: Record) -> str:
     text = interval(record["auc"], record["low"], record["high"])
-    events = f", {record['positives']} positive" if "positives" in record else ""
+    events = f", {record['positives']} positive" if "positives" in record else f", {record['classes']} classes"
     return f"{text}; {record['patients']} patients{events}"
 
 

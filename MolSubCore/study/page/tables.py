@@ -9,8 +9,8 @@ import numpy as np
 
 from MolSubCore.errors import counted
 from MolSubCore.report.items import Record, Table, fusion_title, model_title
-from MolSubCore.report.page import interval, number
-from MolSubCore.statistics.metrics import metric_title
+from MolSubCore.report.page import estimated, number
+from MolSubCore.statistics.metrics import metric_title, over_classes
 from MolSubCore.study.page.published import published, published_text
 from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
@@ -33,6 +33,11 @@ _NOTE = (
     "probabilities. Folds share training patients, so their SD gives no confidence interval. Best fold: the one with "
     "the highest validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the "
     "larger probability (0.5)."
+)
+
+_MACRO = (
+    "Macro means are over the classes that have patients in the set; where one has none, the number of classes is "
+    "told. A class that is never predicted counts with a PPV of 0, as in scikit-learn (zero_division=0)."
 )
 
 
@@ -86,6 +91,7 @@ def performance_table(results: StudyResults, key: str, tasks: tuple[str, ...]) -
         rows.append((_heading(run),))
         rows += [_row(run, metric) for metric in _metrics(run)]
         records += [*_records(run), *_published_records(task)]
+        notes += [_MACRO] if run.positive is None else []
         if note := published()["tasks"].get(task, {}).get("note"):
             notes.append(f"Published, {get_task(task).title}: {note}")
     return Table(key, title, "\n".join(notes), _HEADER, tuple(rows), _GROUPS, frozenset({7, 8}), records)
@@ -143,12 +149,11 @@ def over_folds(run: RunResult, part: str, metric: str) -> tuple[float | None, fl
 def _row(run: RunResult, metric: str) -> tuple[str, ...]:
     found = levels(run)
 
-    entry = found["ensemble"][metric]
-    ensemble = interval(entry["value"], entry["low"], entry["high"])
+    ensemble = estimated(found["ensemble"][metric])
 
     def chosen(name: str) -> str:
-        value = found[name][metric]["value"]
-        return "undefined" if value is None else f"{value:.3f}"
+        entry = found[name][metric]
+        return number(entry["value"]) + over_classes(entry)
 
     published_test = published_text(run.task, "test", metric)
     if metric.endswith("auc") and published_test:
@@ -182,6 +187,7 @@ def _records(run: RunResult) -> Iterator[Record]:
                 "metric": metric, "value": entry["value"],
                 **(_NO_INTERVAL if part == "validation" else
                    {"low": entry["low"], "high": entry["high"], "interval": entry["method"]}),
+                "classes": entry.get("classes"),
                 "patients": None if choice == "best fold, validation" else sum(patients.values()),
                 "positives": None if choice == "best fold, validation" else patients.get(run.positive),
             }  # fmt: skip
@@ -240,7 +246,7 @@ def auc_name(run: RunResult) -> str:
 def _auc_cells(run: RunResult) -> list[str]:
     found = levels(run)
     validation, test = (found[name][auc_name(run)] for name in ("out of fold", "ensemble"))
-    return [number(validation["value"], 2), interval(test["value"], test["low"], test["high"], 2)]
+    return [number(validation["value"], 2) + over_classes(validation), estimated(test, 2)]
 
 
 def _auc_records(run: RunResult) -> Iterator[Record]:

@@ -49,7 +49,11 @@ def _finding(results: StudyResults, task: str) -> Finding:
     metric = levels(run)["ensemble"][auc_name(run)]
     counts = run.evaluation["prevalence"]["test"]["patients"]
     who = f"{sum(counts.values())} test patients"
-    who += f", {counts[run.positive]} {run.positive}" if run.positive else f", macro mean of {len(run.classes)} classes"
+    who += (
+        f", {counts[run.positive]} {run.positive}"
+        if run.positive
+        else f", macro mean of {metric.get('classes') or len(run.classes)} classes"
+    )
     if metric["value"] is None:
         return Finding(title, "undefined", "", who, "One class only in the test set.", other)
     ends = f"95 % CI {metric['low']:.2f} to {metric['high']:.2f}"
