@@ -20,7 +20,7 @@ from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.checklists import validation_checklist
 from MolSubCore.report.items import Picture, Record, Table, joined, new_figure
-from MolSubCore.report.page import data_uri, environment, estimated, known, number
+from MolSubCore.report.page import chance_text, data_uri, environment, estimated, known, number
 from MolSubCore.statistics.metrics import metric_title, over_classes
 from MolSubCore.tasks import get_task, subtype_order
 
@@ -513,9 +513,8 @@ def _cards(result: dict[str, Any]) -> list[dict[str, str]]:
     if result["positive"]:
         who += f", {result['prevalence']['test']['patients'][result['positive']]} {result['positive']}"
     who += over_classes(metric)
-    cards = [
-        {"title": "AUC" if result["positive"] else "Macro AUC", **_value(metric), "who": who, "says": _chance(metric)}
-    ]
+    says = chance_text(metric, result["prevalence"]["test"]["patients"])
+    cards = [{"title": "AUC" if result["positive"] else "Macro AUC", **_value(metric), "who": who, "says": says}]
     own = result["calibration_drift"]["here"]["classes"]
     if result["positive"]:
         part = own[result["positive"]]
@@ -534,18 +533,6 @@ def _value(metric: dict[str, Any]) -> dict[str, str]:
     if metric["value"] is None:
         return {"value": "–", "ends": cell(metric)}
     return {"value": f"{metric['value']:.2f}", "ends": f"95 % CI {metric['low']:.2f} to {metric['high']:.2f}"}
-
-
-def _chance(metric: dict[str, Any]) -> str:
-    if metric["value"] is None:
-        return "One class only."
-    if metric["low"] > 0.5:
-        return "Better than chance: the interval lies above 0.5."
-    return (
-        "Worse than chance: the interval lies below 0.5."
-        if metric["high"] < 0.5
-        else ("Not distinguishable from chance: the 95 % CI includes 0.5.")
-    )
 
 
 def _model(result: dict[str, Any], card: dict[str, Any]) -> Facts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -66,6 +67,27 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
 def estimated(metric: Mapping[str, Any], digits: int = 3) -> str:
     """A metric of an evaluation with its interval; of a macro mean that lacks a class, over how many classes it is."""
     return interval(metric["value"], metric.get("low"), metric.get("high"), digits) + over_classes(metric)
+
+
+def chance_text(metric: Mapping[str, Any], patients: Mapping[str, int]) -> str:
+    """How an AUC of an evaluation stands to chance.
+
+    Parameters
+    ----------
+    metric : mapping
+    patients : mapping of str to int
+        Patients of each class.
+    """
+    if metric["value"] is None:
+        return "One class only."
+    fewest, total = min(count for count in patients.values() if count), sum(patients.values())
+    if 2 / math.comb(total, fewest) > 0.05:  # the exact p-value of a perfect ranking
+        return "Too few patients to tell it from chance: a perfect ranking would not be significant either."
+    if metric["low"] > 0.5:
+        return "Better than chance: the interval lies above 0.5."
+    if metric["high"] < 0.5:
+        return "Worse than chance: the interval lies below 0.5."
+    return "Not distinguishable from chance: the 95 % CI includes 0.5."
 
 
 def _shown(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Comparison of models on the same patients: AUC by DeLong, accuracy by McNemar, corrected for multiple comparisons."""
+"""Comparison of models on the same patients: AUC by DeLong or permutation, accuracy by McNemar, adjusted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.statistics.delong import Auc, AucDifference, paired_test, patient_auc
 from MolSubCore.statistics.intervals import Z
+from MolSubCore.statistics.metrics import classes_present
 from MolSubCore.statistics.scores import Scores
 
 Correction = Literal["holm", "bonferroni"]
@@ -63,6 +64,8 @@ class ModelComparison:
     correction : str
         ``holm`` or ``bonferroni``.
     why : str
+    classes : str
+        Of a macro mean where a class is absent: ``4 of 5``.
     """
 
     first: str
@@ -74,6 +77,7 @@ class ModelComparison:
     p_accuracy_adjusted: float | None
     correction: str
     why: str = ""
+    classes: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready copy."""
@@ -163,9 +167,11 @@ def compare_models(
     auc = [paired_test(areas[one], areas[two]) if areas else None for one, two in pairs]
     p_auc = adjust([part.p if part else None for part in auc], correction)
     p_accuracy = adjust([part.p_exact for part in accuracy], correction)
-    count = len(next(iter(patients.values())).label) if patients else 0
+    label = next(iter(patients.values())).label if patients else np.zeros(0, np.int64)
+    present = len(classes_present(label))
+    of_classes = f"{present} of {len(classes)}" if positive is None and present < len(classes) else ""
     return tuple(
-        ModelComparison(*pair, count, auc[n], accuracy[n], p_auc[n], p_accuracy[n], correction, why)
+        ModelComparison(*pair, len(label), auc[n], accuracy[n], p_auc[n], p_accuracy[n], correction, why, of_classes)
         for n, pair in enumerate(pairs)
     )
 
@@ -178,7 +184,7 @@ def _areas(
     counts = np.unique(label if positive is None else label == classes.index(positive), return_counts=True)[1]
     if len(counts) < 2 or counts.min() < 2:
         least = int(counts.min()) if len(counts) > 1 else 0
-        return {}, f"undefined: a class has {counted(least, 'patient')}, DeLong's test needs 2"
+        return {}, f"undefined: a class has {counted(least, 'patient')}, a test of AUCs needs 2"
     return {name: patient_auc(part, classes, positive) for name, part in patients.items()}, ""
 
 

@@ -6,7 +6,10 @@ p of 0.05 or more, or a larger one with |skewness| <= 2 and |excess kurtosis| <=
 Shapiro-Wilk rejects irrelevant deviations in large groups. Variances are equal with a Levene p (around
 the median) of 0.05 or more.
 
-Categorical variables: Pearson's chi-square where every expected count is 5 or more, else likelihood ratio.
+Categorical variables: Pearson's chi-square where every expected count is 5 or more, else Fisher's exact test, of
+larger tables Fisher-Freeman-Halton by tables drawn with the same margins. The paper took the likelihood-ratio
+chi-square below 5, which calls 8 to 9 % of variables without any association significant there
+(Larntz 1978); it can be asked for.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 from scipy.stats.contingency import expected_freq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.oneway import anova_oneway
@@ -32,6 +35,11 @@ ALPHA = 0.05
 _SHAPIRO_MOST = 300
 _SKEWNESS, _KURTOSIS = 2.0, 4.0
 _EXPECTED = 5.0
+#: Tables drawn for a Fisher-Freeman-Halton test, and their random seed: p has a standard error of 0.002 at 0.05.
+_TABLES, _SEED = 9999, 0
+
+#: The test of a table with an expected count below 5.
+SmallCounts = Literal["exact", "likelihood-ratio"]
 
 
 @dataclass(frozen=True)
@@ -51,18 +59,18 @@ class GroupTest:
     Attributes
     ----------
     test : str
-        ``one-way ANOVA``, ``Welch's ANOVA``, ``Kruskal-Wallis``, ``Pearson chi-square``,
-        ``likelihood-ratio chi-square`` or ``none``.
+        ``one-way ANOVA``, ``Welch's ANOVA``, ``Kruskal-Wallis``, ``Pearson chi-square``, ``Fisher's exact test``,
+        ``Fisher-Freeman-Halton``, ``likelihood-ratio chi-square`` or ``none``.
     rule : str
         Why this test, or why none.
     symbol : str
-        ``F``, ``H`` or ``χ2``.
+        ``F``, ``H`` or ``χ2``; empty where the test has no statistic.
     statistic, p, effect : float or None
-        None without a test.
+        None without a test; an exact test has no statistic.
     df : tuple of float
     effect_name : str
         ``partial η2`` (between over total sum of squares; for ranks (H - k + 1) / (n - k), not below 0),
-        or ``Cramer's V`` (from the statistic that is reported).
+        or ``Cramer's V`` (from Pearson's chi-square, whichever the test: from another statistic it may exceed 1).
     pairs_by : str
         The test of the pairs.
     pairs : tuple of Pair
@@ -194,7 +202,9 @@ def _eta_squared(groups: dict[str, Floats]) -> float:
     return between / float(((everything - everything.mean()) ** 2).sum())
 
 
-def compare_categorical(counts: ArrayLike, groups: tuple[str, ...]) -> GroupTest:
+def compare_categorical(
+    counts: ArrayLike, groups: tuple[str, ...], *, small_counts: SmallCounts = "exact"
+) -> GroupTest:
     """Test whether a categorical variable differs between groups.
 
     Parameters
@@ -203,6 +213,8 @@ def compare_categorical(counts: ArrayLike, groups: tuple[str, ...]) -> GroupTest
         Patients; levels and groups without any are left out.
     groups : tuple of str
         Names of the columns.
+    small_counts : {"exact", "likelihood-ratio"}
+        The test where an expected count is below 5.
     """
     table = np.asarray(counts, np.int64)
     if table.ndim != 2 or table.shape[1] != len(groups) or (table < 0).any():
@@ -214,35 +226,62 @@ def compare_categorical(counts: ArrayLike, groups: tuple[str, ...]) -> GroupTest
         return GroupTest("none", "fewer than two groups have values")
     if len(table) < 2:
         return GroupTest("none", "all values are equal")
-    name, statistic, df, p, rule = _chi_square(table)
-    effect = float(np.sqrt(statistic / (table.sum() * (min(table.shape) - 1))))
+
+    def pair(first: Floats, second: Floats) -> float:
+        both = np.stack([first, second], axis=1).astype(np.int64)
+        both = both[both.sum(axis=1) > 0]
+        return 1.0 if len(both) < 2 else _association(both, small_counts).p
+
+    found = _association(table, small_counts)
+    pearson = stats.chi2_contingency(table, correction=False).statistic
+    effect = float(np.sqrt(_not_below_0(pearson) / (table.sum() * (min(table.shape) - 1))))
     columns = dict(zip(names, table.T.astype(np.float64), strict=True))
-    pairs_by = "chi-square tests chosen by the same rule, Bonferroni"
     return GroupTest(
-        name, rule, "χ2", statistic, (float(df),), p, "Cramer's V", effect, pairs_by, _pairs(columns, _chi_square_pair)
-    )
+        found.name, found.rule, "" if found.statistic is None else "χ2", found.statistic, found.df, found.p,
+        "Cramer's V", effect, "tests chosen by the same rule, Bonferroni", _pairs(columns, pair),
+    )  # fmt: skip
 
 
-def _chi_square(table: NDArray[np.int64]) -> tuple[str, float, int, float, str]:
-    """Name, statistic, degrees of freedom, p and the rule, of a table without empty rows and columns."""
+@dataclass(frozen=True)
+class _Association:
+    """A test of a table, and why this one."""
+
+    name: str
+    rule: str
+    p: float
+    statistic: float | None = None
+    df: tuple[float, ...] = ()
+
+
+def _association(table: NDArray[np.int64], small_counts: SmallCounts) -> _Association:
+    """The test of a table without empty rows and columns."""
     least = float(expected_freq(table).min())
-    pearson = least >= _EXPECTED
-    found = stats.chi2_contingency(table, correction=False, lambda_="pearson" if pearson else "log-likelihood")
-    rule = f"the smallest expected count is {least:.2f}, {'not below' if pearson else 'below'} {_EXPECTED:g}"
-    statistic = _not_below_0(found.statistic)
-    return (
-        f"{'Pearson' if pearson else 'likelihood-ratio'} chi-square",
-        statistic,
-        int(found.dof),
-        float(found.pvalue),
-        rule,
+    few = least < _EXPECTED
+    rule = f"the smallest expected count is {least:.2f}, {'below' if few else 'not below'} {_EXPECTED:g}"
+    if few and small_counts == "exact":
+        if table.shape == (2, 2):
+            return _Association("Fisher's exact test", rule, float(stats.fisher_exact(table).pvalue))
+        drawn = f"{rule}; {_TABLES} tables with the same margins, random seed {_SEED}"
+        return _Association("Fisher-Freeman-Halton", drawn, _freeman_halton(table))
+    found = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood" if few else "pearson")
+    name = f"{'likelihood-ratio' if few else 'Pearson'} chi-square"
+    return _Association(name, rule, float(found.pvalue), _not_below_0(found.statistic), (float(found.dof),))
+
+
+def _freeman_halton(table: NDArray[np.int64]) -> float:
+    """P-value by Monte Carlo: the share of tables with these margins that are no more probable (Agresti 1992).
+
+    What `scipy.stats.fisher_exact` gives with a `MonteCarloMethod`, in a tenth of its time.
+    """
+    drawn = stats.random_table(table.sum(axis=1), table.sum(axis=0)).rvs(
+        _TABLES, random_state=np.random.default_rng(_SEED)
     )
 
+    def improbability(tables: NDArray[np.int64]) -> Floats:
+        return np.asarray(special.gammaln(tables + 1.0).sum(axis=(-2, -1)), np.float64)
 
-def _chi_square_pair(first: Floats, second: Floats) -> float:
-    table = np.stack([first, second], axis=1).astype(np.int64)
-    table = table[table.sum(axis=1) > 0]
-    return 1.0 if len(table) < 2 else _chi_square(table)[3]
+    as_extreme = improbability(drawn) >= improbability(table) - 1e-7  # equally probable ones differ by rounding
+    return float((as_extreme.sum() + 1) / (_TABLES + 1))
 
 
 def _pairs(groups: Mapping[str, Floats], test: Callable[[Floats, Floats], float]) -> tuple[Pair, ...]:

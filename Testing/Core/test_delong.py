@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.statistics.delong import auc, macro_auc, paired_test, patient_auc
+from MolSubCore.statistics.delong import FEW, auc, macro_auc, paired_test, patient_auc
 from MolSubCore.statistics.intervals import newcombe
 from MolSubCore.statistics.scores import Scores
 
@@ -43,16 +44,16 @@ def covariance(scores: list[np.ndarray], positive: np.ndarray) -> np.ndarray:
 
 
 @st.composite
-def studies(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two score vectors with many ties, and at least two patients of each class."""
-    positive = [True, True, False, False, *draw(st.lists(st.booleans(), max_size=16))]
+def studies(draw: st.DrawFn, least: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two score vectors with many ties, and so many patients of each class."""
+    positive = [*[True] * least, *[False] * least, *draw(st.lists(st.booleans(), max_size=16))]
     score = st.lists(st.sampled_from([-1.0, 0.0, 0.1, 0.3, 1e6, 7.0]), min_size=len(positive), max_size=len(positive))
     order = draw(st.permutations(range(len(positive))))
     return np.array(draw(score)), np.array(draw(score)), np.array(positive)[order]
 
 
 @settings(deadline=None)
-@given(studies())
+@given(studies(FEW))
 def test_it_is_what_all_pairs_give(drawn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     one, two, positive = drawn
     first, second = auc(one, positive), auc(two, positive)
@@ -71,7 +72,7 @@ def test_it_is_what_all_pairs_give(drawn: tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 @settings(deadline=None)
-@given(studies(), st.sampled_from(["logit", "plain"]))
+@given(st.one_of(studies(), studies(FEW)), st.sampled_from(["logit", "plain"]))
 def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], scale: str) -> None:
     one, two, positive = drawn
     first, second = auc(one, positive), auc(two, positive)
@@ -81,8 +82,7 @@ def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarra
     found = paired_test(first, second)
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert 0 <= found.p <= 1
-    assert np.isfinite(found.z)
-    assert (found.z > 0) - (found.z < 0) == (found.value > 0) - (found.value < 0)
+    assert found.value != 0 or found.p == 1
 
 
 def test_hanley_and_mcneils_radiologist() -> None:
@@ -140,8 +140,6 @@ def test_a_difference_without_variance_is_not_certain() -> None:
     assert found.low == pytest.approx(0.5 - np.sqrt((1 - low) ** 2 + (high_2 - 0.5) ** 2))
     assert found.high == pytest.approx(0.5 + (0.5 - low_2))
     assert 0 < found.p < 0.001
-    few = np.arange(4) < 2
-    assert paired_test(auc(few * 1.0, few), auc(np.zeros(4), few)).p > 0.05
     back = paired_test(auc(EQUAL, POSITIVE), auc(PERFECT, POSITIVE))
     assert (back.low, back.high, back.p) == pytest.approx((-found.high, -found.low, found.p))
     both = paired_test(auc(PERFECT, POSITIVE), auc(PERFECT + np.arange(50) / 1000, POSITIVE))
@@ -154,7 +152,7 @@ def test_a_constant_shift_of_the_components_has_no_variance() -> None:
     shifted = np.arange(5) < 2
     found = paired_test(auc([3.0, 3.0, 2.0, 3.0, 3.0], shifted), auc([0.0, 0.0, 0.0, 2.0, 3.0], shifted))
     assert np.ptp(components(np.array([3.0, 3, 2, 3, 3]), shifted)[1]) > 0
-    assert (found.value, found.deviation, found.method) == (pytest.approx(0.5), 0, "Newcombe, MOVER")
+    assert (found.value, found.deviation) == (pytest.approx(0.5), 0)
     positive = np.arange(1002) < 2
     one = np.where(positive, 5.0, np.arange(1002) % 10)
     assert paired_test(auc(one, positive), auc(-one, positive)).deviation > 0
@@ -163,7 +161,7 @@ def test_a_constant_shift_of_the_components_has_no_variance() -> None:
     spread = expected[0, 0] + expected[1, 1] - 2 * expected[0, 1]
     assert paired_test(auc(one, positive), auc(two, positive)).deviation == pytest.approx(np.sqrt(spread))
     three, four = np.where(positive, 1.0, 0.0), np.where(positive, 0.0, 0.0)
-    assert paired_test(auc(three, positive), auc(four, positive)).method == "Newcombe, MOVER"
+    assert paired_test(auc(three, positive), auc(four, positive)).deviation == 0
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -235,3 +233,78 @@ def test_equal_aucs_are_told_apart_in_5_percent() -> None:
             covered[scale] += interval.low <= truth <= interval.high
     assert 0.03 <= rejected / 2000 <= 0.07
     assert all(0.93 <= count / 2000 <= 0.97 for count in covered.values()), covered
+
+
+def exchanged(first: np.ndarray, second: np.ndarray, labels: np.ndarray, patient: np.ndarray) -> float:
+    """P-value by its definition: the ranks of both models exchanged in every one of the patients' 2^n ways.
+
+    Every pair is looked at; scores have shape (curves, N), labels (curves, N).
+    """
+    ranks = np.array([[stats.rankdata(row) for row in table] for table in (first, second)])
+    names, differences = np.unique(patient), []
+    for signs in product((False, True), repeat=len(names)):
+        swap = np.isin(patient, names[list(signs)])
+        one, two = (np.where(swap, ranks[side], ranks[1 - side]) for side in (1, 0))
+        gaps = []
+        for label, a, b in zip(labels.astype(bool), one, two, strict=True):
+            gaps.append(components(a, label)[0].mean() - components(b, label)[0].mean())
+        differences.append(np.mean(gaps))
+    return float(np.mean(np.abs(differences) >= abs(differences[0]) - 1e-9))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10**6), st.integers(2, 4))
+def test_few_patients_are_tested_by_every_exchange(seed: int, positives: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive = np.arange(7) < positives
+    one, two = rng.integers(0, 9, (2, 7)).astype(float)
+    found = paired_test(auc(one, positive), auc(two, positive))
+    assert found.p == pytest.approx(exchanged(one[None], two[None], positive[None], np.arange(7)))
+    label = np.array([0, 0, 1, 1, 2, 2, 2])
+    first, second = (rng.integers(1, 5, (7, 3)).astype(float) for _ in range(2))
+    if not np.array_equal(macro_auc(first, label).ranks, macro_auc(second, label).ranks):
+        labels = np.arange(3)[:, None] == label
+        expected = exchanged(first.T, second.T, labels, np.arange(7))
+        assert paired_test(macro_auc(first, label), macro_auc(second, label)).p == pytest.approx(expected)
+
+
+def test_both_breasts_of_a_patient_are_exchanged_together() -> None:
+    rng = np.random.default_rng(5)
+    label = np.array([1, 0, 1, 0, 1, 0, 0, 1])
+    patient = np.array(["a", "a", "b", "c", "d", "d", "e", "f"])
+    side = np.array(["L", "R", "L", "L", "L", "R", "R", "L"])
+    shares = rng.uniform(size=(2, 8))
+    models = [Scores(np.stack([1 - s, s], axis=1), label, patient, np.arange(8), side) for s in shares]
+    found = paired_test(*(patient_auc(model, ("no", "yes"), "yes") for model in models))
+    assert found.p == pytest.approx(exchanged(shares[:1], shares[1:], label[None], patient))
+
+
+@pytest.mark.parametrize("positives", [2, 3, 5, 9])
+def test_equal_models_are_told_apart_in_5_percent_however_few_the_patients(positives: int) -> None:
+    """At most 6.5 %, with probabilities of unlike scale; DeLong's own test has 9 to 22 % at two and three patients.
+
+    Two correlated models with an AUC of 0.5 each, and 20 patients of the other class, drawn 300 times: the standard
+    error is 1.3 % at 5 %. The interval of the difference holds 0 in 93.5 % or more.
+    """
+    rng = np.random.default_rng(positives)
+    positive = np.arange(positives + 20) < positives
+    rejected = held = wald = 0
+    for _ in range(300):
+        shared, own, other = rng.normal(size=(3, len(positive)))
+        one, two = auc(shared + own, positive), auc(np.exp(3 * (shared + other)), positive)
+        found = paired_test(one, two)
+        assert found.method in ("permutation, paired", "same ranking")
+        rejected += found.p < 0.05
+        held += found.low <= 0 <= found.high
+        wald += found.deviation > 0 and abs(found.value) / found.deviation > 1.96
+    assert rejected / 300 <= 0.065
+    assert held / 300 >= 0.935
+    if positives < 4:
+        assert wald / 300 > 0.075
+
+
+def test_few_patients_can_show_a_large_difference() -> None:
+    """Nine patients of a class, all of them above all others by one model and none by the other."""
+    positive = np.arange(40) < 9
+    score = np.arange(40, 0, -1.0)
+    assert paired_test(auc(score, positive), auc(-score, positive)).p < 0.01

@@ -12,18 +12,21 @@ from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.report.items import Picture, Record, Table, fusion_title, model_title, new_figure
 from MolSubCore.report.page import interval
 from MolSubCore.statistics.comparison import ModelComparison, compare_models
+from MolSubCore.statistics.delong import FEW
 from MolSubCore.study.page.tables import absence
 from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
 from MolSubCore.training.run_files import FUSION
 
-_HEADER = ("Model", "AUC", "difference (95 %)", "p, DeLong", "adjusted",
+_HEADER = ("Model", "AUC", "difference (95 %)", "p of the AUC", "adjusted",
            "accuracy", "difference (95 %)", "p, McNemar", "adjusted", "mid-p")  # fmt: skip
 
 _NOTE = (
     "Test set, per patient, ensembles of the folds. Difference: {first} minus the other, so above 0 {first} does "
-    "better. AUC: DeLong, paired (several classes: the macro mean); accuracy: McNemar, exact and mid-p, interval "
-    "of Bonett and Price. Adjusted: Holm, over {family}, AUCs and accuracies each by themselves."
+    "better. AUC: DeLong, paired (several classes: the macro mean); below "
+    f"{FEW} patients of a class DeLong's p-value is too small too often, and a permutation test takes its place, "
+    "marked so. Accuracy: McNemar, exact and mid-p, interval of Bonett and Price. Adjusted: Holm, over {family}, AUCs "
+    "and accuracies each by themselves."
 )
 
 
@@ -42,6 +45,7 @@ class Comparison:
                "patients": self.found.patients}  # fmt: skip
         for name in ("first", "second", "value", "low", "high", "p", "method"):
             row[f"auc {name}" if name != "value" else "auc difference"] = getattr(auc, name) if auc else None
+        row["auc classes"] = self.found.classes
         row["auc p adjusted"] = self.found.p_auc_adjusted
         for name in ("first", "second", "value", "low", "high", "only_first", "only_second", "p_exact", "p_mid"):
             label = "difference" if name == "value" else name.replace("_", " ")
@@ -133,12 +137,14 @@ def _task_rows(
     for place, one in enumerate(own):
         auc, accuracy = one.found.auc, one.found.accuracy
         if place == 0:
-            area = f"AUC {auc.first:.3f}, " if auc else ""
+            classes = f" over {one.found.classes} classes" if one.found.classes else ""
+            area = f"AUC {auc.first:.3f}{classes}, " if auc else ""
             yield (f"{get_task(task).title}: {area}accuracy {accuracy.first:.3f} ({one.found.patients} patients)",)
         areas = ("undefined", one.found.why, "", "")
         if auc:
             difference = interval(auc.value, auc.low, auc.high)
-            areas = (f"{auc.second:.3f}", difference, p_text(auc.p), p_text(one.found.p_auc_adjusted))
+            p = p_text(auc.p) + (" (permutation)" if auc.method.startswith("permutation") else "")
+            areas = (f"{auc.second:.3f}", difference, p, p_text(one.found.p_auc_adjusted))
         yield (
             name(one.found.second), *areas,
             f"{accuracy.second:.3f}", interval(accuracy.value, accuracy.low, accuracy.high),
@@ -166,7 +172,10 @@ def forest(results: StudyResults, comparisons: Iterable[Comparison], key: str, *
     axes[0].set_yticks(range(len(lines)), labels, fontsize=9)
     for (_, model), label in zip(lines, axes[0].get_yticklabels(), strict=True):
         label.set_fontweight("normal" if model else "bold")
-    caption = "Test set, 95 % CI, p-value adjusted by Holm. AUC: DeLong, paired; accuracy: McNemar, exact. Per patient."
+    caption = (
+        "Test set, 95 % CI, p-value adjusted by Holm. "
+        f"AUC: DeLong, paired, below {FEW} patients of a class by permutation; accuracy: McNemar, exact. Per patient."
+    )
     return Picture(f"{key}-forest", title, caption, figure)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from MolSubCore.errors import counted
 from MolSubCore.evaluation.display_steps import told_steps
@@ -12,7 +11,8 @@ from MolSubCore.imaging.display import described
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.prediction.warnings import spacing_text
 from MolSubCore.report.items import joined, model_title
-from MolSubCore.report.page import known
+from MolSubCore.report.page import chance_text, known
+from MolSubCore.statistics.delong import FEW
 from MolSubCore.study.page.comparison import Comparison
 from MolSubCore.study.page.published import published
 from MolSubCore.study.page.tables import absence, auc_name, levels
@@ -57,15 +57,7 @@ def _finding(results: StudyResults, task: str) -> Finding:
     if metric["value"] is None:
         return Finding(title, "undefined", "", who, "One class only in the test set.", other)
     ends = f"95 % CI {metric['low']:.2f} to {metric['high']:.2f}"
-    return Finding(title, f"{metric['value']:.2f}", ends, who, _chance(metric) + _extremes(run), other)
-
-
-def _chance(metric: dict[str, Any]) -> str:
-    if metric["low"] > 0.5:
-        return "Better than chance: the interval lies above 0.5."
-    if metric["high"] < 0.5:
-        return "Worse than chance: the interval lies below 0.5."
-    return "Not distinguishable from chance: the 95 % CI includes 0.5."
+    return Finding(title, f"{metric['value']:.2f}", ends, who, chance_text(metric, counts) + _extremes(run), other)
 
 
 def _extremes(run: RunResult) -> str:
@@ -230,7 +222,11 @@ def evaluation_facts(results: StudyResults) -> Facts:
             "Intervals",
             f"95 %; AUC and macro means: logit scale, bootstrap over patients within class ({drawn}); shares: Wilson",
         ),
-        ("Comparisons", "AUC: DeLong, paired; accuracy: McNemar, exact and mid-p; Holm within each task"),
+        (
+            "Comparisons",
+            f"AUC: DeLong, paired, or below {FEW} patients of a class by permutation of the two models' ranks; "
+            "accuracy: McNemar, exact and mid-p; Holm within each task",
+        ),
         ("Calibration", "one temperature, fitted on validation; Brier score, log loss, calibration error, reliability"),
         ("Clinical use", "decision curve; whether any threshold makes sense is not for software to say"),
         ("Heatmaps", "Grad-CAM of the best fold's model on the test set, patients chosen by a stated rule"),
