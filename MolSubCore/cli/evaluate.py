@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cli.parts import EVALUATION_KEPT, TRUST_IDS, Commands, add_command
+from MolSubCore.cli.parts import EVALUATION_KEPT, MISSING, TRUST_IDS, Commands, add_command
 from MolSubCore.cli.progress import Bars
 from MolSubCore.errors import MolSubError
 from MolSubCore.lock import alone_in
@@ -60,6 +60,7 @@ def add_evaluate(commands: Commands) -> None:
         help="patients with images that the model was trained on: refuse the cohort (default), leave these patients "
         "out, or keep them; the page says it",
     )
+    add("--missing", nargs="*", metavar="WORD", help=MISSING)
     add("--trust-ids", action="store_true", help=TRUST_IDS)
     add("--resamples", type=int, default=2000, help="bootstrap resamples (default 2000)")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="device to compute on (default auto)")
@@ -79,6 +80,7 @@ _OF_A_BUNDLE = (
     "cache",
     "overlap",
     "trust_ids",
+    "missing",
 )
 
 
@@ -135,6 +137,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     if target:
         check_recalibrated(path, target)
     from MolSubCore.cohort.pseudonyms import key_advice
+    from MolSubCore.cohort.table_files import NA_WORDS
     from MolSubCore.evaluation.evaluate import summary_lines
     from MolSubCore.evaluation.external import begin, validate_bundle
     from MolSubCore.evaluation.external_page import write_page
@@ -145,7 +148,10 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     begin(out, read_card(path), resume=options.resume)  # before the folder is locked, which would make it
     with alone_in(out, writes=("logits", "results")), Bars() as bars:
         found = validate_bundle(bundle, Path(options.table), out, wanted, progress=bars)
-        page = write_page(found, bundle.card, out, identified=options.identified, progress=bars("drawing"))
+        words = NA_WORDS if options.missing is None else options.missing
+        page = write_page(
+            found, bundle.card, out, identified=options.identified, missing=words, progress=bars("drawing")
+        )
     for line in [*summary_lines(found.result), *_calibration_lines(found)]:
         print(line)
     for warning in found.result["warnings"]:

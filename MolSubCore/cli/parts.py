@@ -22,6 +22,10 @@ CASES_KEPT = "Finished cases of a table are kept; the same command with --resume
 EVALUATION_KEPT = "Predictions on another cohort are kept; the same command with --resume goes on."
 
 TRUST_IDS = "trust the table's patient_id where the images' own Patient IDs contradict it (without it: an error)"
+MISSING = (
+    "words for a missing value in clinical columns, beside a blank cell (default NA, n/a, unknown and the like; none "
+    "and - are values)"
+)
 
 Commands = Any  # argparse's own type for subparsers is private
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MolSubCore import DISCLAIMER
-from MolSubCore.cli.parts import STUDY_KEPT, TRUST_IDS, Commands, add_command
+from MolSubCore.cli.parts import MISSING, STUDY_KEPT, TRUST_IDS, Commands, add_command
 from MolSubCore.cli.progress import Bar, Bars, JobsBar
 from MolSubCore.cli.train import add_settings
 from MolSubCore.errors import MolSubError, counted
@@ -56,6 +56,20 @@ def add_study(commands: Commands) -> None:
         "their library is installed",
     )
     add("--clinical", nargs="+", default=[], metavar="COLUMN", help="columns of the table for late fusion, such as age")
+    add(
+        "--i-know",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="clinical columns that are meant although they tell the subtype, such as her2_ihc; the report says so",
+    )
+    add("--missing", nargs="*", metavar="WORD", help=MISSING)
+    add(
+        "--small-counts",
+        choices=("exact", "likelihood-ratio"),
+        help="test of Table 1 where an expected count is below 5: exact (Fisher, Fisher-Freeman-Halton; default), or "
+        "the paper's likelihood-ratio chi-square, which is significant too often there",
+    )
     add(
         "--dry-run",
         action="store_true",
@@ -132,6 +146,9 @@ def _options(options: argparse.Namespace) -> StudyOptions:
         tasks=tuple(options.tasks),
         models=tuple(options.architectures),
         clinical=tuple(options.clinical),
+        i_know=tuple(options.i_know),
+        missing=None if options.missing is None else tuple(options.missing),
+        small_counts=options.small_counts,
         split=Path(options.split) if options.split else None,
         cache=Path(options.cache) if options.cache else None,
         pretrained=options.pretrained,

@@ -47,14 +47,13 @@ _INVISIBLE = re.compile(
 )
 #: Control characters, which steer terminals; NUL, tabs and line ends are looked at by themselves.
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")
-#: Cells that stand for a missing value, in any case.
-_MISSING = frozenset(
-    (
-        *("na", "n/a", "n.a.", "n.a", "<na>", "n/k", "nan", "nat", "none", "null", "nil", "unknown", "missing"),
-        *("not available", "not known", "(blank)", "(empty)", "unbekannt", "k.a.", "inconnu", "desconocido"),
-        *("sconosciuto", "desconhecido", "未知", "不详", "无"),
-    )
+#: Cells that stand for a missing value wherever they are, in any case.
+NA_WORDS = (
+    *("na", "n/a", "#n/a", "n.a.", "n.a", "<na>", "n/k", "nan", "nat", "null", "unknown", "missing"),
+    *("not available", "not known", "(blank)", "(empty)", "unbekannt", "k.a.", "inconnu", "desconocido"),
+    *("sconosciuto", "desconhecido", "未知", "不详", "?", "."),
 )
+_MISSING = frozenset((*NA_WORDS, "none", "nil", "无"))
 _ONLY_SIGNS = re.compile(r"[?*.\-–—_/\s]*")
 _PATH = 2
 #: Short months as spreadsheets write them, in several languages.
@@ -171,7 +170,10 @@ def clean_cell(text: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell stands for a missing value: empty, ``nan``, ``n/a``, ``unknown``, ``?``, ``--``."""
+    """Whether a cell of a mask, a box, an id or a number says nothing: empty, ``n/a``, ``unknown``, ``none``, ``--``.
+
+    In a clinical column ``none`` and ``-`` are values: see `MolSubCore.evaluation.characteristics.has_value`.
+    """
     return bool(_ONLY_SIGNS.fullmatch(cell)) or cell.strip().casefold() in _MISSING
 
 

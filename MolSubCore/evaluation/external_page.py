@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.cohort.table_files import NA_WORDS
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.characteristics import characteristics, patient_columns
 from MolSubCore.evaluation.drift import MEASURES
@@ -438,7 +439,7 @@ _LIMITS = (
 
 def write_page(
     found: ExternalValidation, card: dict[str, Any], out: Path, *, identified: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    missing: Collection[str] = NA_WORDS, progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:  # fmt: skip
     """Write ``OUT/results/*.csv, *.png, *.svg`` and ``OUT/evaluation.html``; return the path of the page.
 
@@ -450,11 +451,13 @@ def write_page(
         The model bundle's.
     identified : bool
         Whether the patients' own ids may stand in ``results/predictions.csv``.
+    missing : collection of str
+        Words for a missing value in clinical columns.
     """
     folder, result = out / "results", found.result
     folder.mkdir(parents=True, exist_ok=True)
     set_aside_changed(folder, ".csv")
-    tables = [*all_tables(found, card, identified=identified), _characteristics(found)]
+    tables = [*all_tables(found, card, identified=identified), _characteristics(found, missing)]
     made = [table for table in tables if not table.why]
     for table in made:
         table.write(folder)
@@ -571,21 +574,22 @@ def _evaluation(result: dict[str, Any]) -> Facts:
     ]  # fmt: skip
 
 
-def _characteristics(found: ExternalValidation) -> Table:
+def _characteristics(found: ExternalValidation, missing: Collection[str]) -> Table:
     """Characteristics of the patients by subtype, of the columns that the table has."""
     title = "Characteristics of the patients by subtype"
-    cases, columns = patient_columns(found.external.cohort)
-    columns = {name: cells for name, cells in columns.items() if name not in _NOT_CLINICAL}
+    patients = patient_columns(found.external.cohort, missing=missing)
+    cases = patients.cases
+    columns = {name: cells for name, cells in patients.columns.items() if name not in _NOT_CLINICAL}
     group = [case.subtype.value if case.subtype else "" for case in cases]
     present = [label.value for label in subtype_order(case.subtype for case in cases if case.subtype)]
     try:
         order = [name for name in present if name in group]
-        rows = characteristics(group, columns, order=order).table() if columns else []
+        described = characteristics(group, columns, order=order, missing=missing)
     except MolSubError as error:
         return Table("table-1", title, why=error.problem)
-    if len(rows) < 2:
+    if not columns:
         return Table("table-1", title, why="the cohort table has no columns to describe")
-    header, *body = rows
-    note = "Missing values are counted and left out of the tests. P-values are not corrected for the number of rows."
+    header, *body = described.table()
+    note = " ".join([described.note(), patients.note(leave_out=_NOT_CLINICAL)]).strip()
     records = [dict(zip(header, row, strict=True)) for row in body]
     return Table("table-1", title, note, tuple(header), tuple(map(tuple, body)), records=records)

@@ -93,13 +93,16 @@ class GroupTest:
         return asdict(self)
 
 
-def compare_continuous(groups: Mapping[str, ArrayLike]) -> GroupTest:
+def compare_continuous(groups: Mapping[str, ArrayLike], *, means: bool | None = None) -> GroupTest:
     """Test whether a continuous variable differs between groups.
 
     Parameters
     ----------
     groups : mapping of str to array_like
         Known values of each group; empty groups are left out.
+    means : bool or None
+        Whether means are compared, or ranks, where a larger cohort has decided it; None: by the rule of this module.
+        A group of one value, or without spread, leaves ranks alone.
 
     Raises
     ------
@@ -115,13 +118,17 @@ def compare_continuous(groups: Mapping[str, ArrayLike]) -> GroupTest:
         return GroupTest("none", "fewer than two groups have values")
     if np.ptp(np.concatenate(list(known.values()))) == 0:
         return GroupTest("none", "all values are equal")
-    reason = not_normal(known)
+    reason, normal = not_normal(known), "normal in every group"
+    if means is not None:
+        normal, reason = "means as in the whole cohort", "" if means else "ranks as in the whole cohort"
+        if means and (alone := next((name for name, values in known.items() if np.ptp(values) == 0), "")):
+            reason = f"'{alone}' has {counted(len(known[alone]), 'value')} without spread"
     if reason:
         return _kruskal(known, reason)
     p = float(stats.levene(*known.values(), center="median").pvalue)
     if p < ALPHA:
-        return _welch(known, f"normal in every group, variances differ (Levene p = {p:.3g})")
-    return _anova(known, f"normal in every group, variances equal (Levene p = {p:.3g})")
+        return _welch(known, f"{normal}, variances differ (Levene p = {p:.3g})")
+    return _anova(known, f"{normal}, variances equal (Levene p = {p:.3g})")
 
 
 def not_normal(groups: Mapping[str, Floats]) -> str:

@@ -6,13 +6,13 @@ import difflib
 import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
@@ -27,14 +27,16 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 import MolSubCore
-from MolSubCore.cohort.splits import Split
+from MolSubCore.cohort.splits import TEST, Split
 from MolSubCore.cohort.table import Cohort
-from MolSubCore.cohort.table_files import column_name
+from MolSubCore.cohort.table_files import NA_WORDS, column_name
 from MolSubCore.errors import CohortError, MolSubError, TrainingError, counted
-from MolSubCore.evaluation.characteristics import Kind, kind_of, patient_columns
+from MolSubCore.evaluation.characteristics import Kind, has_value, is_number, kind_of, patient_columns
 from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
 from MolSubCore.statistics.scores import Predictions, Scores, by_appearance, read_predictions, write_predictions
 from MolSubCore.statistics.validation import Validation
+from MolSubCore.study.leakage import telling_columns, told_by_name
+from MolSubCore.tasks import SubtypeLabel
 from MolSubCore.training.extras import FEATURES, FLIPS, TTA_TEST, TTA_VALIDATION, Features, read_features
 from MolSubCore.training.plan import derive_seed
 from MolSubCore.training.run_files import (
@@ -346,48 +348,87 @@ def logits_of(model: Pipeline, values: NDArray[Any]) -> Floats:
 #: Inverse strength of the L2 penalty: it only keeps columns that separate the classes from growing without bound.
 STRENGTH = 1.0
 
-#: What the subtype is defined by, in whatever spelling: letters and digits only.
-_DEFINING = re.compile(r"(er|pr|hr|her2|ki67|fish|subtype|oestrogen|estrogen|progesterone)(status|receptor\w*)?")
 
-
-def clinical_values(cohort: Cohort, split: Split, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+def clinical_values(
+    cohort: Cohort,
+    split: Split,
+    columns: Sequence[str],
+    *,
+    i_know: Sequence[str] = (),
+    missing: Collection[str] = NA_WORDS,
+) -> dict[str, dict[str, str]]:
     """Clinical values by study id and column, checked; no image is read.
 
-    Choose what is known before the biopsy. A column that the subtype is defined by (ER, PR, HER2, Ki-67) gives the
-    answer away and is refused.
+    Choose what is known before the biopsy. A column that the subtype is defined by (ER, PR, HER2, Ki-67), or that
+    nearly tells it, gives the answer away and is refused (`MolSubCore.study.leakage`).
 
     Parameters
     ----------
     cohort : Cohort
     split : Split
-        Gives the study ids.
+        Gives the study ids, and the training patients, whose values alone are compared with the subtype.
     columns : sequence of str
         Of the table, in any case.
+    i_know : sequence of str
+        Those of them that are meant although they tell the subtype.
+    missing : collection of str
+        Words for a missing value.
 
     Raises
     ------
     CohortError
         If the table lacks a column, a value is missing, a patient has two values, or a column holds names, dates,
-        remarks or what the subtype is defined by.
+        remarks or what tells the subtype.
     """
-    names = tuple(dict.fromkeys(column_name(name) for name in columns))
-    if telling := [name for name in names if _DEFINING.fullmatch(re.sub(r"[^a-z0-9]", "", name))]:
-        found = f"{telling[0]}: the subtype is defined by it, expected what is known before the biopsy"
-        raise CohortError(cohort.source, found, "Leave it out of --clinical")
-    cases, cells = patient_columns(cohort, names)
-    lacking = [(case.row, name) for n, case in enumerate(cases) for name in names if cells[name][n] == ""]
+    names, meant = (tuple(dict.fromkeys(map(column_name, given))) for given in (columns, i_know))
+    if other := [name for name in meant if name not in names]:
+        found = f"names {other[0]}, which is none of the columns of --clinical"
+        raise CohortError("--i-know", found, "Name it with --clinical, too, or leave it out")
+    by_name = {name: told_by_name(name) for name in names if name not in meant}
+    _refuse_telling(cohort, {name: why for name, why in by_name.items() if why})
+    absent = frozenset(word.casefold() for word in missing)
+    patients = patient_columns(cohort, names, missing=absent)
+    cells = patients.columns
+    numbers = {name for name in names if kind_of(cells[name], name, missing=absent) == "continuous"}
+    lacking = [
+        (case.row, name)
+        for n, case in enumerate(patients.cases)
+        for name in names
+        if not has_value(cells[name][n], absent) or (name in numbers and not is_number(cells[name][n]))
+    ]
     if lacking:
         row, name = lacking[0]
         others = f" (and {counted(len(lacking) - 1, 'more such value')})" if len(lacking) > 1 else ""
         remedy = f"Fill it in, leave {name} out of --clinical, or leave out the patient's rows"
         raise CohortError(cohort.source, f"row {row}, {name}: the clinical value is missing{others}", remedy)
-    usable = patient_columns(cohort)[1]
-    if free := [name for name in names if name not in usable]:
-        found = f"{free[0]}: has {len(set(cells[free[0]]))} different texts for {len(cases)} patients"
-        remedy = "Leave it out of --clinical, or give categories"
-        raise CohortError(cohort.source, f"{found}, expected numbers or a few categories", remedy)
-    ids = [split.study_id(case.patient_id) for case in cases]
+    not_shown = patient_columns(cohort, missing=absent).left_out
+    if refused := [name for name in names if name in not_shown]:
+        found = f"{refused[0]}: {not_shown[refused[0]]}, expected numbers or a few categories"
+        raise CohortError(cohort.source, found, "Leave it out of --clinical, or give categories")
+    telling = telling_columns(*training_values(cohort, split, names, missing=missing))
+    _refuse_telling(cohort, {name: why for name, why in telling.items() if name not in meant})
+    ids = [split.study_id(case.patient_id) for case in patients.cases]
     return {study_id: {name: cells[name][n] for name in names} for n, study_id in enumerate(ids)}
+
+
+def training_values(
+    cohort: Cohort, split: Split, names: Sequence[str], *, missing: Collection[str] = NA_WORDS
+) -> tuple[dict[str, list[str]], list[SubtypeLabel]]:
+    """Columns and subtypes of the patients who are not in the test set."""
+    found = patient_columns(cohort, names, missing=missing)
+    kept = [
+        (n, case.subtype)
+        for n, case in enumerate(found.cases)
+        if case.subtype and split.partition_of(case.patient_id) != TEST
+    ]
+    return {name: [cells[n] for n, _ in kept] for name, cells in found.columns.items()}, [label for _, label in kept]
+
+
+def _refuse_telling(cohort: Cohort, telling: Mapping[str, str]) -> None:
+    if telling:
+        found = "; ".join(f"{name}: {why}" for name, why in telling.items())
+        remedy = f"Leave it out of --clinical, or add --i-know {' '.join(map(quote, telling))} where it is meant"
+        raise CohortError(cohort.source, f"{found}; expected what is known before the biopsy", remedy)
 
 
 def clinical(base: BaseRun, values: Clinical | None) -> Fused:
@@ -415,7 +456,9 @@ def _cross_fitted(base: BaseRun, values: Clinical | None, *, image: bool) -> Fus
     if lost:
         remedy = "Give the values of this very cohort and split"
         raise MolSubError("clinical values", f"lack {len(lost)} of {len(base.patients)} patients", remedy)
-    kinds = {name: kind_of([row[name] for row in values.values()]) for name in next(iter(values.values()))}
+    kinds = {
+        name: kind_of([row[name] for row in values.values()], name, missing=()) for name in next(iter(values.values()))
+    }
     folds = {number: _fold(base, number, values, kinds, image=image) for number in base.folds}
     choices = {
         "model": "logistic regression, L2",

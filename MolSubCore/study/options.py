@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MolSubCore.cohort.splits import read_split
 from MolSubCore.cohort.table import read_cohort
-from MolSubCore.cohort.table_files import column_name
+from MolSubCore.cohort.table_files import NA_WORDS, column_name
 from MolSubCore.errors import CohortError, MolSubError, TrainingError, nearest
 from MolSubCore.files import read_json
 from MolSubCore.lesions.preprocessing import Recipe, get_recipe
@@ -19,6 +19,9 @@ from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.tasks import PAPER_TASKS
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.session import chosen_recipe
+
+if TYPE_CHECKING:
+    from MolSubCore.statistics.group_tests import SmallCounts
 
 #: The paper's architectures; ours after its text only is there for who asks for it.
 PAPER_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "densenet121-cbam-text")
@@ -38,6 +41,12 @@ class StudyOptions:
         Added to those of the study in `out`, whose results stay. Models are architectures and baselines.
     clinical : tuple of str
         Columns of the table for late fusion.
+    i_know : tuple of str
+        Those of them that are meant although they tell the subtype.
+    missing : tuple of str
+        Words that stand for a missing value in clinical columns; those of the stored study, or `NA_WORDS`, if None.
+    small_counts : str
+        ``exact`` or ``likelihood-ratio``: the test of Table 1 where an expected count is below 5.
     split, cache : Path or None
     pretrained : str
         ``kept``, ``auto``, ``none``, or a folder of torchvision's weight files.
@@ -54,6 +63,9 @@ class StudyOptions:
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     clinical: tuple[str, ...] = ()
+    i_know: tuple[str, ...] = ()
+    missing: tuple[str, ...] | None = None
+    small_counts: SmallCounts | None = None
     split: Path | None = None
     cache: Path | None = None
     pretrained: str = ""
@@ -125,6 +137,9 @@ def resolve_options(options: StudyOptions) -> tuple[StudyOptions, Recipe]:
         tasks=_joined(stored.get("tasks", []), options.tasks, list(PAPER_TASKS)),
         models=_joined(stored.get("models", []), options.models, [*PAPER_ARCHITECTURES, *available_baselines()]),
         clinical=_joined(stored.get("clinical", []), options.clinical, []),
+        i_know=_joined(list(stored.get("clinical_i_know", {})), tuple(map(column_name, options.i_know)), []),
+        missing=tuple(stored.get("missing", NA_WORDS)) if options.missing is None else options.missing,
+        small_counts=options.small_counts or stored.get("small_counts", "exact"),
         pretrained=options.pretrained or stored.get("pretrained", "kept"),
         settings=_with_defaults(settings),
     )

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,20 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
-from MolSubCore.cohort.table_files import note_lines
+from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
+from MolSubCore.cohort.table_files import NA_WORDS, note_lines
 from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError, counted
-from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
+from MolSubCore.evaluation.characteristics import Characteristics, PatientColumns, characteristics, patient_columns
 from MolSubCore.evaluation.display_steps import associations, display_steps, shown_images
 from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.radiomics import RadiomicsSettings, radiomics_versions
 from MolSubCore.models.pretrained import read_pretrained, weight_file
 from MolSubCore.models.registry import get_architecture
-from MolSubCore.study.fusion import Clinical, clinical_values
+from MolSubCore.statistics.group_tests import SmallCounts
+from MolSubCore.study.fusion import Clinical, clinical_values, training_values
 from MolSubCore.study.job import StudyJob, job_key
+from MolSubCore.study.leakage import telling_columns
 from MolSubCore.study.options import SHARED, StudyOptions, resolve_options
 from MolSubCore.study.results import run_folder
 from MolSubCore.tasks import Task, get_task, subtype_order
@@ -89,7 +91,14 @@ def find_weights(architectures: Sequence[str], source: str) -> Weights:
 _NOT_CLINICAL = ("synthetic",)
 
 
-def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, Any]:
+def describe_cohort(
+    cohort: Cohort,
+    split: Split,
+    data: TrainingData,
+    *,
+    missing: Collection[str] = NA_WORDS,
+    small_counts: SmallCounts = "exact",
+) -> dict[str, Any]:
     """Content of ``STUDY/cohort.json``.
 
     Parameters
@@ -98,6 +107,8 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
     split : Split
     data : TrainingData
         Of any task.
+    missing, small_counts
+        As in `characteristics`.
 
     Returns
     -------
@@ -105,11 +116,17 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
         ``summary`` of the patches; ``notes``, what is to be reviewed; ``display_steps`` by class and manufacturer;
         ``partitions`` and ``subtypes`` with their numbers of patients and images; ``characteristics`` of the patients
         by subtype (the paper's Table 1), in all, in training and validation, and in the test set; the same as text in
-        ``characteristics_table``.
+        ``characteristics_table``, with its note.
     """
-    patients = patient_columns(cohort)
-    found = {"all": _characteristics(patients, split, None)}
-    found |= {name: _characteristics(patients, split, name == TEST) for name in ("training and validation", TEST)}
+    patients = patient_columns(cohort, missing=missing)
+
+    def describe(test: bool | None, like: Characteristics | None = None) -> Characteristics | None:
+        return _characteristics(patients, split, test, missing=missing, small_counts=small_counts, like=like)
+
+    whole = describe(None)
+    found = {"all": whole}
+    found |= {name: describe(name == TEST, whole) for name in ("training and validation", TEST)}
+    below = [part for part in (whole.note() if whole else "", patients.note(leave_out=_NOT_CLINICAL)) if part]
     return {
         "summary": data.summary(),
         "notes": list(data.notes),
@@ -118,6 +135,7 @@ def describe_cohort(cohort: Cohort, split: Split, data: TrainingData) -> dict[st
         "display_steps": display_steps(shown_images(cohort, data.store)),
         "characteristics": {name: part.to_dict() for name, part in found.items() if part},
         "characteristics_table": {name: part.table() for name, part in found.items() if part},
+        "characteristics_note": " ".join(below),
     }
 
 
@@ -152,17 +170,27 @@ def _partitions(cohort: Cohort, split: Split, data: TrainingData) -> dict[str, A
 
 
 def _characteristics(
-    patients: tuple[list[Case], dict[str, list[str]]], split: Split, test: bool | None
+    patients: PatientColumns,
+    split: Split,
+    test: bool | None,
+    *,
+    missing: Collection[str],
+    small_counts: SmallCounts,
+    like: Characteristics | None,
 ) -> Characteristics | None:
     """Of all patients (None), those of the test set, or the rest; None where there is no column to describe."""
-    cases, columns = patients
+    cases, columns = patients.cases, patients.columns
     kept = [n for n, case in enumerate(cases) if test is None or (split.partition_of(case.patient_id) == TEST) == test]
     chosen = {name: [cells[n] for n in kept] for name, cells in columns.items() if name not in _NOT_CLINICAL}
     order = [subtype.value for subtype in subtype_order(case.subtype for case in cases if case.subtype)]
     group = [str(cases[n].subtype.value) for n in kept]  # type: ignore[union-attr]
     present = [name for name in order if name in group]
     try:
-        return characteristics(group, chosen, order=present) if chosen else None
+        return (
+            characteristics(group, chosen, order=present, missing=missing, small_counts=small_counts, like=like)
+            if chosen
+            else None
+        )
     except MolSubError:  # a part in which a column cannot be compared; the whole cohort's table still says what it can
         if test is None:
             raise
@@ -188,6 +216,8 @@ class Study:
         What the architectures start from.
     clinical : mapping or None
         Values by study id and column.
+    telling : dict of str to str
+        Clinical columns that are meant although they tell the subtype, and how they do.
     jobs : tuple of StudyJob
         Task by task, model by model, fold by fold.
     notes : tuple of str
@@ -204,6 +234,7 @@ class Study:
     clinical: Clinical | None
     jobs: tuple[StudyJob, ...]
     notes: tuple[str, ...] = ()
+    telling: Mapping[str, str] = field(default_factory=dict)
 
     def run_folder(self, task: str, model: str) -> Path:
         """Where a run lies."""
@@ -220,6 +251,9 @@ class Study:
             "models": list(self.options.models),
             **{name: settings[name] for name in SHARED},
             "clinical": list(self.options.clinical),
+            "clinical_i_know": dict(self.telling),
+            "missing": list(self.options.missing or ()),
+            "small_counts": self.options.small_counts,
             "pretrained": self.options.pretrained if self.options.pretrained in ("kept", "auto", "none") else "files",
             "data_hash": first["data_hash"],
             "split_hash": first["split_hash"],
@@ -243,7 +277,14 @@ class Study:
             prepare_run(self.run_folder(task, model), plan, self.split, self.data[task], resume=True)
         if not (out / "split.json").exists():
             write_split(self.split, out / "split.json")
-        write_json(out / "cohort.json", describe_cohort(self.cohort, self.split, next(iter(self.data.values()))))
+        described = describe_cohort(
+            self.cohort,
+            self.split,
+            next(iter(self.data.values())),
+            missing=self.options.missing or (),
+            small_counts=self.options.small_counts or "exact",
+        )
+        write_json(out / "cohort.json", described)
         write_json(out / "study.json", self.content())
 
 
@@ -271,7 +312,7 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     split = _split(options, cohort)
     settings = {**options.settings, "folds": split.folds}
     options = replace(options, settings=settings)
-    clinical = clinical_values(cohort, split, options.clinical) if options.clinical else None
+    clinical, telling = _clinical(options, cohort, split)
     networks = [name for name in options.models if name not in BASELINES]
     weights = find_weights(networks, options.pretrained)
     drafts = {
@@ -293,10 +334,20 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     notes += tuple(associations(display_steps(shown_images(cohort, store))))
     if set(options.models) & set(BASELINES):
         notes += (f"Radiomics features: {radiomics.described()}",)
+    notes += tuple(f"--clinical {name} is used as --i-know says: {why}" for name, why in telling.items())
     data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary, notes) for task in tasks}
     plans = _with_data(drafts, data, radiomics)
     jobs = _jobs(options, plans, weights)
-    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, notes)
+    return Study(options, cohort, split, store, data, plans, weights, clinical, jobs, notes, telling)
+
+
+def _clinical(options: StudyOptions, cohort: Cohort, split: Split) -> tuple[Clinical | None, dict[str, str]]:
+    """The clinical values, and those columns that are meant although they tell the subtype."""
+    missing = NA_WORDS if options.missing is None else options.missing
+    if not options.clinical and not options.i_know:
+        return None, {}
+    values = clinical_values(cohort, split, options.clinical, i_know=options.i_know, missing=missing)
+    return values, telling_columns(*training_values(cohort, split, options.i_know, missing=missing))
 
 
 def _split(options: StudyOptions, cohort: Cohort) -> Split:

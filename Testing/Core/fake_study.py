@@ -18,7 +18,7 @@ from MolSubCore.cohort.splits import Split, make_split, write_split
 from MolSubCore.cohort.synthetic import PAPER_COUNTS
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.evaluation import evaluate
-from MolSubCore.evaluation.characteristics import characteristics, patient_columns
+from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
 from MolSubCore.explain.examples import choose_examples, save_attention
 from MolSubCore.files import read_json, write_json
 from MolSubCore.lesions.preprocessing import get_recipe
@@ -197,16 +197,17 @@ NOTE = "rows 4, 9, box: The lesion lies partly outside the breast: 50.2 % of it 
 
 def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
     """``cohort.json``: counts and characteristics, no identifiers."""
-    cases, columns = patient_columns(found.cohort)
+    patients = patient_columns(found.cohort)
+    cases, columns = patients.cases, patients.columns
     ids = [found.split.study_id(case.patient_id) for case in cases]
     test = np.array([found.split.partition[name] == "test" for name in ids])
     views = {view: int((found.view == view).sum()) for view in ("CC", "MLO")}
-    tables = {}
+    tables: dict[str, Characteristics] = {}
     for name, chosen in (("all", test | True), ("training and validation", ~test), ("test", test)):
         keep = np.flatnonzero(chosen)
         group = [cases[n].subtype.value for n in keep if cases[n].subtype]
         cells = {key: [values[n] for n in keep] for key, values in columns.items()}
-        tables[name] = characteristics(group, cells, order=[s.value for s in Subtype])
+        tables[name] = characteristics(group, cells, order=[s.value for s in Subtype], like=tables.get("all"))
     partitions = {}
     for part in sorted(set(found.partition)):
         rows = np.flatnonzero(found.partition == part)
@@ -230,6 +231,7 @@ def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
         "subtypes": subtypes,
         "characteristics": {name: table.to_dict() for name, table in tables.items()},
         "characteristics_table": {name: table.table() for name, table in tables.items()},
+        "characteristics_note": tables["all"].note(),
     }
 
 

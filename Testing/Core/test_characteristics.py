@@ -22,7 +22,7 @@ def paper_columns() -> dict[str, list[str]]:
 
 
 def test_the_papers_table() -> None:
-    found = characteristics(group_column(), paper_columns(), order=GROUPS)
+    found = characteristics(group_column(), paper_columns(), order=GROUPS, small_counts="likelihood-ratio")
     assert found.sizes == SIZES
     table = {row[0]: row[1:] for row in found.table() if not row[0].startswith("  ")}
     assert table["Characteristic"][:5] == [f"{name} (n={size})" for name, size in zip(GROUPS, SIZES, strict=True)]
@@ -37,7 +37,7 @@ def test_the_papers_table() -> None:
     ]  # fmt: skip
     expected = {
         "T grade": ("likelihood-ratio chi-square: χ2 = 9.390, df = 12, Cramer's V = 0.090", "0.669"),
-        "N grade": ("likelihood-ratio chi-square: χ2 = 14.545, df = 12, Cramer's V = 0.111", "0.267"),
+        "N grade": ("likelihood-ratio chi-square: χ2 = 14.545, df = 12, Cramer's V = 0.110", "0.267"),
         "Clinical stage": ("Pearson chi-square: χ2 = 12.980, df = 8, Cramer's V = 0.129", "0.113"),
         "Nerve invasion": ("Pearson chi-square: χ2 = 9.083, df = 4, Cramer's V = 0.153", "0.059"),
         "Vascular invasion": ("Pearson chi-square: χ2 = 11.968, df = 4, Cramer's V = 0.175", "0.018"),
@@ -66,7 +66,7 @@ def test_missing_values_are_counted_and_left_out() -> None:
     group = ["a"] * 4 + ["b"] * 3 + ["empty"] * 0
     found = characteristics(
         group,
-        {"N": ["0", "", "NA", "3", "1", "unknown", "2"], "side": ["L", "R", "?", "L", "", "n/a", "-"]},
+        {"N": ["0", "", "NA", "3", "1", "unknown", "2"], "side": ["L", "R", "?", "L", "", "n/a", "NA"]},
         order=["a", "b", "empty"],
         kinds={"N": "continuous"},
     )
@@ -107,6 +107,64 @@ def test_kinds_are_told_apart() -> None:
     assert kind_of([str(n % 10) for n in range(99)]) == "categorical"
     assert kind_of([*map(str, range(30)), "many"]) == "categorical"
     assert kind_of(["", "NA"]) == "categorical"
+    assert kind_of([*map(str, range(40, 80)), "-", "none", "NA"]) == "continuous"
+    assert kind_of([str(n) for n in range(41, 49)]) == "continuous"  # eight ages of eight patients
+    assert kind_of([*"12345"]) == "categorical"
+    assert kind_of([str(n) for n in range(30)], "centre no") == "categorical"  # codes
+
+
+def test_none_and_signs_are_levels() -> None:
+    """A trait of 12.5 % is not made one of 50 % by the word that says that there is none."""
+    group = ["A"] * 40 + ["B"] * 40
+    columns = {
+        "calcification": ["none"] * 30 + ["coarse"] * 5 + ["fine"] * 5 + ["none"] * 5 + ["coarse"] * 30 + ["fine"] * 5,
+        "nodes": ["-"] * 30 + ["+"] * 10 + ["-"] * 10 + ["+"] * 29 + ["unknown"],
+    }
+    found = characteristics(group, columns)
+    rows = {row[0].strip(): tuple(row[1:3]) for row in found.table()}
+    assert rows["coarse"] == ("5 (12.5)", "30 (75.0)")
+    assert rows["none"] == ("30 (75.0)", "5 (12.5)")
+    assert rows["-"] == ("30 (75.0)", "10 (25.6)")
+    assert rows["missing"] == ("0", "1")
+    assert "n/a, " in found.note()
+    assert "anything else is a value, also none and - and +" in found.note()
+    other = characteristics(group, columns, missing=("None", "NA"))
+    assert [row.label for row in other.variables[0].rows] == ["coarse", "fine", "missing"]
+    assert other.variables[0].rows[-1].cells == ("30", "5")
+    assert "unknown" in [row.label for row in other.variables[1].rows]
+    assert "one that says None, NA; anything else is a value, also - and +. " in other.note()
+
+
+def test_a_number_that_is_none_is_counted_apart() -> None:
+    ages = [str(30 + n) for n in range(20)]
+    found = characteristics(["a", "b"] * 12, {"age": [*ages, "-", "none", "NA", "-"]}).variables[0]
+    assert found.kind == "continuous"
+    assert [(row.label, row.cells) for row in found.rows[1:]] == [
+        ("no number (-, none)", ("1", "2")), ("missing", ("1", "0"))
+    ]  # fmt: skip
+
+
+def test_a_partition_is_described_as_the_whole_cohort_is() -> None:
+    """Kind, summary and levels; on its own the part of eight would have medians, and two levels."""
+    rng = np.random.default_rng(1)
+    group = ["a", "b"] * 40
+    columns = {
+        "age": [f"{age:.0f}" for age in rng.normal(60, 10, 80)],
+        "grade": rng.permutation(["1"] * 30 + ["2"] * 30 + ["3"] * 20).tolist(),
+        "nodes": [str(value) for value in rng.geometric(0.3, 80)],
+    }
+    whole = characteristics(group, columns, kinds={"nodes": "continuous"})
+    assert [variable.summary for variable in whole.variables] == ["mean ± SD", "n (%)", "median (P25, P75)"]
+    kept = [n for n in range(80) if columns["grade"][n] != "3"][:6]
+    part = {name: [cells[n] for n in kept] for name, cells in columns.items()}
+    found = characteristics([group[n] for n in kept], part, like=whole)
+    for ours, theirs in zip(found.variables, whole.variables, strict=True):
+        assert (ours.kind, ours.summary, ours.levels) == (theirs.kind, theirs.summary, theirs.levels)
+    assert [row.label for row in found.variables[1].rows] == ["1", "2", "3"]
+    assert "ANOVA" in found.variables[0].test.test
+    assert found.variables[2].test.test == "Kruskal-Wallis"
+    ages = [float(columns["age"][n]) for n in kept if group[n] == "a"]
+    assert found.variables[0].rows[0].cells[0] == f"{np.mean(ages):.2f} ± {np.std(ages, ddof=1):.2f}"
 
 
 def test_p_values_for_people() -> None:
@@ -143,10 +201,15 @@ def test_one_row_per_patient(tmp_path: Path) -> None:
         "3,e.png,em.png,TN,,CC,GE,Cleo,",
         "4,f.png,fm.png,TN,70,CC,GE,Dora,",
     )
-    cases, columns = patient_columns(table)
+    found = patient_columns(table)
+    cases, columns = found.cases, found.columns
     assert [case.patient_id for case in cases] == ["1", "2", "3", "4"]
     assert columns == {"age": ["61", "55", "", "70"], "vendor": ["Hologic", "GE", "GE", "GE"]}
-    assert patient_columns(table, ["age"])[1] == {"age": columns["age"]}
+    assert found.left_out["view"] == "differs between the rows of a patient"
+    assert found.note() == (
+        "Columns not shown: view (differs between the rows of a patient); name (tells by its name who a patient is)."
+    )
+    assert patient_columns(table, ["age"]).columns == {"age": columns["age"]}
     with pytest.raises(CohortError, match=r"lacks the column stage; found: age, view"):
         patient_columns(table, ["stage"])
     with pytest.raises(CohortError, match="row 3, view: is 'MLO', row 2 of the same patient has 'CC'"):
@@ -160,8 +223,8 @@ def test_the_table_of_a_cohort_file(tmp_path: Path) -> None:
         for n, age in enumerate(rng.permutation(40).tolist())
         for view in ("CC", "MLO")
     ]
-    cases, columns = patient_columns(cohort(tmp_path, *rows))
-    found = characteristics([case.subtype.value for case in cases if case.subtype], columns)
+    patients = patient_columns(cohort(tmp_path, *rows))
+    found = characteristics([case.subtype.value for case in patients.cases if case.subtype], patients.columns)
     assert found.sizes == (20, 20)
     assert [(part.name, part.kind) for part in found.variables] == [("age", "continuous"), ("vendor", "categorical")]
     assert found.variables[1].test.test == "none"

@@ -40,7 +40,7 @@ def pair(found: GroupTest, first: str, second: str) -> float:
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_papers_categorical_variables(name: str) -> None:
     test, statistic, df, effect, p = PRINTED[name]
-    found = compare_categorical(table(name), GROUPS)
+    found = compare_categorical(table(name), GROUPS, small_counts="likelihood-ratio")
     assert (found.test, found.df) == (test, (df,))
     assert found.statistic == pytest.approx(statistic, abs=5e-4)
     assert f"{found.effect:.{len(effect) - 2}f}" == effect
@@ -89,7 +89,7 @@ def test_the_papers_effect_of_lymph_nodes_follows_from_its_h() -> None:
 @given(st.lists(st.lists(st.integers(0, 30), min_size=3, max_size=3), min_size=2, max_size=4))
 def test_chi_square_from_its_definition(rows: list[list[int]]) -> None:
     counts = np.array(rows)
-    found = compare_categorical(counts, ("a", "b", "c"))
+    found = compare_categorical(counts, ("a", "b", "c"), small_counts="likelihood-ratio")
     used = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
     if min(used.shape) < 2:
         assert (found.test, found.statistic, found.p, found.pairs) == ("none", None, None, ())
@@ -98,11 +98,12 @@ def test_chi_square_from_its_definition(rows: list[list[int]]) -> None:
     if expected.min() >= 5:
         assert found.test == "Pearson chi-square"
         value = ((used - expected) ** 2 / expected).sum()
-        assert found.effect == pytest.approx(association(used, method="cramer"), abs=1e-9)
     else:
         assert found.test == "likelihood-ratio chi-square"
         some = used > 0
         value = 2 * (used[some] * np.log(used[some] / expected[some])).sum()
+    assert found.effect == pytest.approx(association(used, method="cramer"), abs=1e-9)
+    assert 0 <= found.effect <= 1 + 1e-12
     assert found.statistic == pytest.approx(value, abs=1e-9)
     assert found.p == pytest.approx(stats.chi2.sf(value, (used.shape[0] - 1) * (used.shape[1] - 1)), abs=1e-9)
     assert f"{expected.min():.2f}" in found.rule
@@ -113,7 +114,78 @@ def test_chi_square_from_its_definition(rows: list[list[int]]) -> None:
 
 def test_an_expected_count_of_exactly_5_is_enough() -> None:
     assert compare_categorical([[5, 5], [5, 5]], ("a", "b")).test == "Pearson chi-square"
-    assert compare_categorical([[5, 5], [4, 5]], ("a", "b")).test == "likelihood-ratio chi-square"
+    assert compare_categorical([[5, 5], [4, 5]], ("a", "b")).test == "Fisher's exact test"
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.lists(st.integers(0, 6), min_size=3, max_size=3), min_size=2, max_size=3))
+def test_small_tables_are_tested_exactly(rows: list[list[int]]) -> None:
+    """Two by two: the hypergeometric sum. More: within the Monte Carlo error of the sum over all tables."""
+    counts = np.array(rows)
+    used = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
+    found = compare_categorical(counts, ("a", "b", "c"))
+    if min(used.shape) < 2 or stats.contingency.expected_freq(used).min() >= 5:
+        return
+    assert (found.statistic, found.symbol, found.df) == (None, "", ())
+    assert found.effect == pytest.approx(association(used, method="cramer"), abs=1e-9)
+    if used.shape == (2, 2):
+        assert found.test == "Fisher's exact test"
+        law = stats.hypergeom(used.sum(), used[0].sum(), used[:, 0].sum())
+        chances = law.pmf(np.arange(used.sum() + 1))
+        assert found.p == pytest.approx(chances[chances <= law.pmf(used[0, 0]) * (1 + 1e-7)].sum())
+        return
+    assert found.test == "Fisher-Freeman-Halton"
+    method = stats.MonteCarloMethod(n_resamples=9999, rng=np.random.default_rng(1))
+    assert found.p == pytest.approx(stats.fisher_exact(used, method=method).pvalue, abs=0.02)
+    assert compare_categorical(counts, ("a", "b", "c")) == found
+
+
+def test_a_published_table() -> None:
+    """Mehta and Patel 1986, table 6: exact p 0.03929 in the manual of R's fisher.test."""
+    counts = [[1, 2, 2, 1, 1, 0, 1], [2, 0, 0, 2, 3, 0, 0], [0, 1, 1, 1, 2, 7, 3], [1, 1, 2, 0, 0, 0, 1],
+              [0, 1, 1, 1, 1, 0, 0]]  # fmt: skip
+    found = compare_categorical(counts, tuple("abcdefg"))
+    assert found.test == "Fisher-Freeman-Halton"
+    assert found.p == pytest.approx(0.03929, abs=0.006)
+
+
+SIZES_SHARES = [
+    ((15, 15), (0.1, 0.9)),
+    ((20, 20), (0.12, 0.88)),
+    ((8, 12, 5), (0.4, 0.3, 0.2, 0.1)),
+    ((60, 30, 25), (0.5, 0.2, 0.15, 0.1, 0.05)),
+]
+
+
+@pytest.mark.parametrize(("sizes", "shares"), SIZES_SHARES)
+def test_small_counts_keep_the_level(sizes: tuple[int, ...], shares: tuple[float, ...]) -> None:
+    """Variables without association: at most 6.5 % below 0.05. The paper's statistic has 8 to 9 %, and says its name.
+
+    The standard error of a share of 5 % of 300 tables is 1.3 %.
+    """
+    rng, names = np.random.default_rng(2), tuple(map(str, range(len(sizes))))
+    below, paper = [], []
+    for _ in range(300):
+        counts = np.array([rng.multinomial(size, shares) for size in sizes]).T
+        p = compare_categorical(counts, names).p
+        below.append(p is not None and p < 0.05)
+        old = compare_categorical(counts, names, small_counts="likelihood-ratio")
+        paper.append(old.p is not None and old.p < 0.05)
+        assert old.test in ("likelihood-ratio chi-square", "Pearson chi-square", "none")
+    assert np.mean(below) <= 0.065
+    assert np.mean(paper) > np.mean(below)
+
+
+def test_means_or_ranks_as_the_whole_cohort_has_them() -> None:
+    """Seven patients cannot show that they are normal; a group without spread has no variance to compare."""
+    few = {"a": [50.0, 61.0, 55.0], "b": [70.0, 60.0], "c": [48.0, 57.0]}
+    assert compare_continuous(few).test == "Kruskal-Wallis"
+    found = compare_continuous(few, means=True)
+    assert found.test == "one-way ANOVA"
+    assert found.p == pytest.approx(stats.f_oneway(*few.values()).pvalue)
+    assert compare_continuous({"a": normal(30, 0, 1), "b": normal(30, 1, 1)}, means=False).test == "Kruskal-Wallis"
+    alone = compare_continuous(few | {"d": [60.0]}, means=True)
+    assert (alone.test, alone.rule) == ("Kruskal-Wallis", "'d' has 1 value without spread")
 
 
 def normal(size: int, mean: float, deviation: float) -> np.ndarray:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,8 +269,13 @@ def test_no_table_shows_columns_that_tell_who_a_patient_is() -> None:
         Case(n, f"P{n}", Path(f"{n}.dcm"), None, "1,2,3,4", None, dict(cells, grade=str(n % 2))) for n in range(6)
     )
     cohort = Cohort(cases, Path("table.csv"))
-    assert set(patient_columns(cohort)[1]) == set(kept)
-    assert set(patient_columns(cohort, ["hospital"])[1]) == {"hospital"}
+    found = patient_columns(cohort)
+    assert set(found.columns) == set(kept)
+    assert set(found.left_out) == {name.lower() for name in left}
+    assert "centre (tells where a patient was; shown where it has codes" in found.note().replace("hospital, ", "")
+    assert set(patient_columns(cohort, ["hospital"]).columns) == {"hospital"}
+    codes = tuple(replace(case, extra={**case.extra, "centre": f"C{n % 2}"}) for n, case in enumerate(cases))
+    assert patient_columns(Cohort(codes, Path("table.csv"))).columns["centre"] == [f"C{n % 2}" for n in range(6)]
 
 
 @pytest.mark.parametrize(

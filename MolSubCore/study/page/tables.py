@@ -47,15 +47,17 @@ def characteristics_tables(results: StudyResults) -> list[Table]:
     title = "Characteristics of the patients by molecular subtype"
     if not parts:
         return [Table("table-1", f"Table 1. {title}", why="the study has no characteristics of its cohort")]
+    note = str(results.cohort.get("characteristics_note") or "")
     counted = sum(part["patients"] for part in (results.cohort.get("subtypes") or {}).values())
     both = counted - (results.cohort.get("summary") or {}).get("patients", counted)
     more = " Patients with cancers of two subtypes, one in each breast, are in the group of their first row."
     return [
-        _characteristics(n, part, rows, title, more if both > 0 else "") for n, (part, rows) in enumerate(parts.items())
+        _characteristics(n, part, rows, title, note + (more if both > 0 else ""))
+        for n, (part, rows) in enumerate(parts.items())
     ]
 
 
-def _characteristics(order: int, part: str, rows: list[list[str]], title: str, more: str = "") -> Table:
+def _characteristics(order: int, part: str, rows: list[list[str]], title: str, note: str) -> Table:
     key = "table-1" if order == 0 else f"table-1{'abcdefgh'[order - 1]}"
     name = "whole cohort" if part == "all" else part
     if len(rows) < 2:
@@ -63,8 +65,6 @@ def _characteristics(order: int, part: str, rows: list[list[str]], title: str, m
     header, *cells = rows
     body = tuple(tuple(row) for row in cells)
     records = [dict(zip(header, row, strict=True)) for row in cells]
-    note = "Missing values are counted and left out of the tests. P-values are not corrected for the number of rows."
-    note += more
     return Table(key, f"{_number(key)}. {title}: {name}", note, tuple(header), body, records=records)
 
 

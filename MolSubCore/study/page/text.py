@@ -114,12 +114,19 @@ def data_facts(results: StudyResults) -> Facts:
         ("Pixel spacing from", _counts(summary.get("spacing_sources"))),
         ("Pixel spacing", spacing_text(summary.get("spacing_mm"))),
         ("Clinical columns used", joined(clinical) if clinical else "none"),
+        *[("Clinical columns that tell the subtype", told) for told in [_telling(results)] if told],
         ("Missing data", "a row without a usable image, lesion or subtype stops the study before training; missing "
                          "characteristics are counted in Table 1 and left out of its tests"),
         ("Identifiers", "patients have salted ids; no names, ids or paths of files are in this folder, nor the key of "
                         "the ids"),
         ("Hash of images, lesions and labels", known(results.study.get("data_hash"))),
     ]  # fmt: skip
+
+
+def _telling(results: StudyResults) -> str:
+    """The clinical columns that are used although they tell the subtype; empty where there are none."""
+    found: dict[str, str] = results.study.get("clinical_i_know") or {}
+    return "; ".join(f"{name}: {why}" for name, why in found.items())
 
 
 def _counts(found: dict[str, int] | None) -> str:
@@ -255,6 +262,11 @@ def limitations(results: StudyResults) -> Iterator[str]:
     if results.unfinished:
         left = f"{len(results.unfinished)} of {len(study['jobs'])} jobs are not finished"
         yield f"{left}: tables and p-values will change."
+    if told := _telling(results):
+        yield (
+            f"Clinical columns were used that tell the subtype, as the study was told to (--i-know): {told}. What "
+            "fusions with clinical columns reach is no prediction before the biopsy."
+        )
     yield "The test set is of the same cohort as the training set. Performance elsewhere is unknown, and often lower."
     for task, run in _main_runs(results):
         counts = run.evaluation["prevalence"]["test"]["patients"]
