@@ -11,6 +11,9 @@ from command_line import failing
 
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
+from MolSubCore.files import write_json
+from MolSubCore.study.options import StudyOptions, resolve_options
+from MolSubCore.study.plan import describe_cohort, plan_study
 from MolSubCore.tasks import Subtype
 from MolSubCore.worker.executor import check_names
 
@@ -101,6 +104,35 @@ def test_a_missing_clinical_value(cohort: Path, capsys: pytest.CaptureFixture[st
     assert "row 6, age: the clinical value is missing" in line
     line = told(cohort, capsys, table, "--tasks", "luminal", "--folds", "2", "--clinical", "menopause")
     assert "lacks the column menopause" in line
+
+
+def test_a_clinical_column_that_tells_the_subtype(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Refused, or, where it is meant, in the plan and the notes; an earlier study is taken at its word."""
+    content = rows(cohort)
+    table = changed(
+        cohort, "receptor", [row | {"HER2_IHC": "3" if "HER2" in row["subtype"] else "0"} for row in content]
+    )
+    options = ("--tasks", "luminal", "--folds", "2", "--clinical", "age", "her2_ihc")
+    line = told(cohort, capsys, table, *options)
+    assert "her2_ihc: the subtype is defined by it (its name has 'her2'); expected what is known before" in line
+    assert "--i-know her2_ihc" in line
+    out = cohort.parent / "meant"
+    wanted = StudyOptions(
+        table, out, ("luminal",), ("simple-cnn",), ("age", "her2_ihc"), ("HER2_IHC",), missing=("NA", "none"),
+        small_counts="likelihood-ratio", cache=cohort.parent / "cache", pretrained="none", settings={"folds": 2},
+    )  # fmt: skip
+    study = plan_study(wanted)
+    found = study.content()
+    assert found["clinical_i_know"] == {"her2_ihc": "the subtype is defined by it (its name has 'her2')"}
+    assert any("--clinical her2_ihc is used as --i-know says" in note for note in study.notes)
+    write_json(out / "study.json", found)
+    again, _ = resolve_options(StudyOptions(table, out))
+    assert (again.clinical, again.i_know) == (("age", "her2_ihc"), ("her2_ihc",))
+    assert (again.missing, again.small_counts) == (("NA", "none"), "likelihood-ratio")
+    described = describe_cohort(study.cohort, study.split, study.data["luminal"], missing=("NA", "none"))
+    assert "one that says NA, none; anything else is a value, also - and +" in described["characteristics_note"]
+    kinds = [[part["kind"] for part in found["variables"]] for found in described["characteristics"].values()]
+    assert kinds[0] == kinds[1] == kinds[2]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from test_house import ROOT
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.files import read_json
+from MolSubCore.report.page import chance_text
 from MolSubCore.study.page.published import published
 from MolSubCore.study.page.report import write_report
+from MolSubCore.study.page.text import data_facts, limitations
 from MolSubCore.study.results import read_study
 
 MODELS = ("densenet121-cbam", "densenet121", "mob-cbam")
@@ -97,6 +99,30 @@ def test_every_table_and_figure_is_there(folder: Path, page: Page) -> None:
             assert min(picture.size) > 400
             assert np.ptp(np.asarray(picture.convert("L"))) > 200  # something is drawn on it
         assert "<svg" in (results / f"{key}.svg").read_text(encoding="utf-8")[:2000]
+
+
+def test_it_says_what_clinical_columns_tell_the_subtype(folder: Path, page: Page) -> None:
+    why = "the subtype is defined by it (its name has 'her2')"
+    assert "--i-know" not in page.text
+    results = read_study(folder)
+    results.study["clinical_i_know"] = {"her2_ihc": why}
+    assert ("Clinical columns that tell the subtype", f"her2_ihc: {why}") in data_facts(results)
+    assert any(f"(--i-know): her2_ihc: {why}" in line for line in limitations(results))
+
+
+def test_table_1_says_what_is_missing_in_it(page: Page) -> None:
+    assert page.text.count("Missing is a blank cell, or one that says na, n/a, ") == 3
+    assert "anything else is a value, also none and - and +" in page.text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [((3, 3), "Too few patients"), ((3, 4), "Too few patients"), ((3, 5), "Better than chance"), ((0, 9), "One class")],
+)
+def test_nothing_is_better_than_chance_where_no_ranking_could_be(counts: tuple[int, int], said: str) -> None:
+    """Of three and four patients a perfect ranking has an exact p of 2 / 35."""
+    metric = {"value": 1.0 if min(counts) else None, "low": 0.55, "high": 1.0}
+    assert chance_text(metric, dict(zip(("TN", "non-TN"), counts, strict=True))).startswith(said)
 
 
 def test_the_order_is_the_papers(page: Page) -> None:

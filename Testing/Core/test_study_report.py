@@ -134,6 +134,20 @@ def test_comparisons_by_hand(study: StudyResults, file: str) -> None:
             assert int(row["patients"]) == len(one)
 
 
+def test_few_patients_of_a_class_are_compared_by_permutation(study: StudyResults) -> None:
+    """And neither the table nor the summary has DeLong's p-value in its place."""
+    tables = {table.key: table for table in make_tables(study, compare_all(study), calibrate_all(study))}
+    for task in study.tasks:
+        run = study.main_run(task)
+        assert run is not None
+        fewest = min(run.evaluation["prevalence"]["test"]["patients"].values())
+        rows = csv_rows(study.folder / "results" / "supplementary-3.csv", task=task, set="test")
+        assert {row["auc method"] for row in rows} == {"DeLong, paired" if fewest >= 10 else "permutation, paired"}
+    shown = [row for row in tables["supplementary-3"].rows if len(row) > 1]
+    assert 0 < sum("(permutation)" in row[3] for row in shown) < len(shown)
+    assert "below 10 patients of a class" in tables["supplementary-3"].note
+
+
 def test_p_values_are_adjusted_over_both_supplements(study: StudyResults) -> None:
     for task in ("her2", "subtype5"):
         rows = [
