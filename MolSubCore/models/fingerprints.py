@@ -33,25 +33,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from MolSubCore.cohort.looks import details_of
 from MolSubCore.errors import BundleError
+
+if TYPE_CHECKING:
+    from MolSubCore.models.sketches import Sketches
 
 _FORMAT = "molsub-fingerprints"
 _VERSION = 2  # the first had no sketches
-_SKETCH, _SIDE = 64, 24
-#: Signs in common from which on two pictures are one; and from which on they are compared with their edges moved.
-_SAME, _PERHAPS = 0.74, 0.58
+_SKETCH = 64  # bytes
 _BYTES = 8  # among 10,000 x 10,000 images, a false match has a chance of 5e-12
 
 #: Parts of a cohort: trained or chosen on, kept for the test, and what a recalibration was fitted on.
@@ -88,37 +84,20 @@ class Fingerprints:
         look : str
             `MolSubCore.cohort.looks.look_of`.
         """
-        if not self._known:
-            return None
-        plain = details_of(look)
-        mirrored = plain.reshape(-1, _SIDE, _SIDE)[:, :, ::-1].reshape(plain.shape)
-        signs = _signs(self._weights, np.concatenate([plain, mirrored]))
-        if max(_in_common(signs, table).max() for table in self._known.values()) < _PERHAPS:
-            return None
-        signs = _signs(self._weights, details_of(look, moved=True))
-        return next((name for name, table in self._known.items() if _in_common(signs, table).max() >= _SAME), None)
+        return self._sketches.part_like(look) if any(self.sketches.values()) else None
 
     def with_part(self, name: str, pixel_hashes: Iterable[str], looks: Iterable[str] = ()) -> Fingerprints:
         """A copy with more images in a part: their hashes and looks."""
         more = frozenset(_fingerprint(self.key, one) for one in pixel_hashes)
         parts = {**self.parts, name: self.parts.get(name, frozenset()) | more}
-        drawn = frozenset(_sketch(self._weights, look) for look in looks)
+        drawn = frozenset(self._sketches.sketch(look) for look in looks)
         return Fingerprints(self.key, parts, {**self.sketches, name: self.sketches.get(name, frozenset()) | drawn})
 
     @cached_property
-    def _weights(self) -> NDArray[np.float32]:
-        return _weights_of(self.key)
+    def _sketches(self) -> Sketches:
+        from MolSubCore.models.sketches import Sketches  # NumPy: a card is read without it
 
-    @cached_property
-    def _known(self) -> dict[str, NDArray[np.float32]]:
-        """Signs of each part's sketches, +1 and -1, shape (images, 512)."""
-        return {
-            name: np.unpackbits(np.frombuffer(b"".join(sorted(own)), np.uint8).reshape(-1, _SKETCH), axis=1)
-            * np.float32(2)
-            - np.float32(1)
-            for name, own in self.sketches.items()
-            if own
-        }
+        return Sketches(self.key, self.sketches)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -165,26 +144,6 @@ def _read_parts(content: Mapping[str, str], size: int) -> dict[str, frozenset[by
             raise ValueError("cut short")
         parts[str(name)] = frozenset(data[start : start + size] for start in range(0, len(data), size))
     return parts
-
-
-def _weights_of(key: bytes) -> NDArray[np.float32]:
-    """Weights +1 and -1 of the sums, shape (576, 512): by a hash, since random generators change between versions."""
-    drawn = hashlib.shake_256(b"sketch" + key).digest(_SIDE * _SIDE * _SKETCH)
-    bits = np.unpackbits(np.frombuffer(drawn, np.uint8)).reshape(_SIDE * _SIDE, 8 * _SKETCH)
-    return bits.astype(np.float32) * 2 - 1
-
-
-def _signs(weights: NDArray[np.float32], details: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.where(details @ weights > 0, np.float32(1), np.float32(-1))
-
-
-def _in_common(signs: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Share of signs that are equal, shape (rows of `signs`, rows of `known`)."""
-    return np.asarray((1 + signs @ known.T / known.shape[1]) / 2)
-
-
-def _sketch(weights: NDArray[np.float32], look: str) -> bytes:
-    return np.packbits(_signs(weights, details_of(look))[0] > 0).tobytes()
 
 
 def _fingerprint(key: bytes, pixel_hash: str) -> bytes:

@@ -16,7 +16,7 @@ from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import BundleError
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram
-from MolSubCore.models import fingerprints
+from MolSubCore.models import sketches
 from MolSubCore.models.fingerprints import DEVELOPMENT, TEST, Fingerprints, new_fingerprints, read_fingerprints
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -62,9 +62,9 @@ def test_signs_in_common_follow_the_correlation() -> None:
         second = correlation * first + np.sqrt(1 - correlation**2) * other
         shares = []
         for number in range(24):
-            weights = fingerprints._weights_of(bytes([number]) * 32)
-            signs = fingerprints._signs(weights, np.stack([first, second]).astype(np.float32))
-            shares.append(fingerprints._in_common(signs[:1], signs[1:])[0, 0])
+            own = sketches.Sketches(bytes([number]) * 32, {})
+            signs = own._signs(np.stack([first, second]).astype(np.float32))
+            shares.append(sketches._in_common(signs[:1], signs[1:])[0, 0])
         assert np.mean(shares) == pytest.approx(1 - np.arccos(correlation) / np.pi, abs=0.02)
 
 

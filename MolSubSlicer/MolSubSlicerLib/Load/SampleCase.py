@@ -1,7 +1,8 @@
 """The sample case: two synthetic views with the lesion outlined, in Slicer's Sample Data module and in ours.
 
-The files are made by the project's own generator (the worker's job `sample-case`), the same bytes every time, so
-nothing has to be downloaded; the Sample Data module takes them from the project's page where it can be reached.
+The files are made by the project's own generator (the worker's job `sample-case`), the same on every machine but for
+the last bits of some pixels, so nothing has to be downloaded; the Sample Data module takes them from the project's page
+where it can be reached.
 """
 
 from __future__ import annotations
