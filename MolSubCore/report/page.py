@@ -80,8 +80,8 @@ def chance_text(metric: Mapping[str, Any], patients: Mapping[str, int]) -> str:
     """
     if metric["value"] is None:
         return "One class only."
-    fewest, total = min(count for count in patients.values() if count), sum(patients.values())
-    if 2 / math.comb(total, fewest) > 0.05:  # the exact p-value of a perfect ranking
+    divisions = math.factorial(sum(patients.values())) // math.prod(map(math.factorial, patients.values()))
+    if divisions < 40:  # the exact p-value of a perfect ranking, 2 in so many divisions into the classes, is over 0.05
         return "Too few patients to tell it from chance: a perfect ranking would not be significant either."
     if metric["low"] > 0.5:
         return "Better than chance: the interval lies above 0.5."
