@@ -51,7 +51,7 @@ def add_evaluate(commands: Commands) -> None:
         "--recalibration",
         choices=("logistic", "temperature"),
         default="logistic",
-        help="slope and intercept (default), or a temperature alone",
+        help="slope and intercepts (default), or the slope alone, which is 1 / temperature",
     )
     add("--recalibrated", metavar="BUNDLE", help="write the recalibrated model as a new bundle")
     add(
@@ -131,7 +131,7 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     path, target = find_bundle(options.source), Path(options.recalibrated) if options.recalibrated else None
     rows = read_external_table(Path(options.table), read_card(path)["task"]).cases_of()
     column_groups(rows, options.subgroup)
-    named_part(rows, options.recalibrate_on or "")
+    part = named_part(rows, options.recalibrate_on or "")
     if not options.resume:
         check_free(Path(options.out), remedy="Choose another --out, or add --resume to keep what is done")
     if target:
@@ -139,8 +139,10 @@ def _evaluate_bundle(options: argparse.Namespace) -> int:
     from MolSubCore.cohort.pseudonyms import key_advice
     from MolSubCore.cohort.table_files import NA_WORDS
     from MolSubCore.evaluation.evaluate import summary_lines
-    from MolSubCore.evaluation.external import begin, validate_bundle
+    from MolSubCore.evaluation.external import begin, check_part, validate_bundle
     from MolSubCore.evaluation.external_page import write_page
+
+    check_part(rows, part, read_card(path)["task"], options.recalibrate_on)
     from MolSubCore.models.bundle import read_bundle
 
     wanted, out = _external_options(options), Path(options.out)
@@ -214,7 +216,7 @@ def _write_bundle(path: Path, target: Path, found: ExternalValidation) -> Path:
     from MolSubCore.models.card import write_recalibrated
 
     fitted = found.result["recalibration"]
-    kept = ("before", "after")
-    judged = {side: fitted[side]["calibration"] for side in kept}
-    change = {key: value for key, value in fitted.items() if key not in kept} | {"judged": judged}
-    return write_recalibrated(path, target, change, images=found.fitted_images)
+    sides = ("before", "after")
+    judged = {side: fitted[side]["calibration"] for side in sides}
+    change = {key: value for key, value in fitted.items() if key not in (*sides, "thresholds")} | {"judged": judged}
+    return write_recalibrated(path, target, change, thresholds=fitted["thresholds"], images=found.fitted_images)

@@ -24,8 +24,9 @@ Floats = NDArray[np.float64]
 _EDGE = 1e-9
 
 _UNDEFINED = Estimate(None, None, None, "none")
-#: Coefficients and half intervals from here on are of probabilities that hardly differ, or part the patients nearly.
-_SAYS_NOTHING = 1000
+#: From here on a coefficient or half its interval says nothing: of slopes, where the probabilities hardly differ or
+#: part the patients nearly; of intercepts, where no patient's class was in doubt (10 is an odds ratio of 22,000).
+_NO_SLOPE, _NO_INTERCEPT = 1000.0, 10.0
 
 #: The measures of `class_calibration`, with their titles and their value where all is right.
 MEASURES: dict[str, tuple[str, float]] = {
@@ -75,13 +76,18 @@ def _mean(values: Floats) -> Estimate:
     if count < 2:
         return Estimate(value, None, None, "none")
     half = Z * float(values.std(ddof=1)) / np.sqrt(count)
+    if half < 1e-12:  # the same probability for everybody, and the same outcome
+        return Estimate(value, None, None, "none")
     return Estimate(value, max(value - half, 0.0), value + half, "normal over patients")
 
 
 def expected_observed(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
-    """Sum of the probabilities over the number of patients of the class; interval on the log scale (Debray 2017)."""
+    """Sum of the probabilities over the number of patients of the class; interval on the log scale (Debray 2017).
+
+    Undefined where all patients are of the class, or none.
+    """
     observed, count = int(happened.sum()), len(share)
-    if not observed or not share.sum():
+    if observed in (0, count) or not share.sum():
         return _UNDEFINED
     value = float(share.sum()) / observed
     half = Z * np.sqrt((1 - observed / count) / observed)
@@ -101,7 +107,7 @@ def calibration_intercept(share: Floats, happened: NDArray[np.bool_]) -> Estimat
     right = float(special.logit(observed / len(share)))
     value = float(optimize.brentq(excess, right - logit.max() - 1, right - logit.min() + 1))
     information = (special.expit(logit + value) * special.expit(-logit - value)).sum()
-    return _wald(value, float(1 / np.sqrt(information)))
+    return _wald(value, float(1 / np.sqrt(information)), _NO_INTERCEPT)
 
 
 def calibration_slope(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
@@ -120,15 +126,15 @@ def calibration_slope(share: Floats, happened: NDArray[np.bool_]) -> Estimate:
 
     columns = np.column_stack([logit, np.ones(len(logit))])
     fitted = GLM(happened.astype(np.float64), columns, family=Binomial()).fit(maxiter=200)
-    return _wald(float(fitted.params[0]), float(fitted.bse[0])) if fitted.converged else _UNDEFINED
+    return _wald(float(fitted.params[0]), float(fitted.bse[0]), _NO_SLOPE) if fitted.converged else _UNDEFINED
 
 
 def _logit(share: Floats) -> Floats:
     return np.asarray(special.logit(np.clip(share, _EDGE, 1 - _EDGE)), np.float64)
 
 
-def _wald(value: float, error: float) -> Estimate:
+def _wald(value: float, error: float, nothing: float) -> Estimate:
     """A coefficient of a logistic regression with Wald's interval; undefined where that says nothing."""
-    if not (np.isfinite([value, error]).all() and max(abs(value), Z * error) < _SAYS_NOTHING):
+    if not (np.isfinite([value, error]).all() and max(abs(value), Z * error) < nothing):
         return _UNDEFINED
     return Estimate(value, value - Z * error, value + Z * error, "Wald, logistic regression over patients")

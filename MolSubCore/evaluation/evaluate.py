@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from MolSubCore.errors import MolSubError, TrainingError
+from MolSubCore.errors import TrainingError
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.figures import draw_evaluation
+from MolSubCore.evaluation.run_calibration import calibrate_run
 from MolSubCore.files import write_json
+from MolSubCore.models.card import calibration_note
 from MolSubCore.statistics.intervals import estimates
 from MolSubCore.statistics.metrics import confusion, metric_title, over_classes
-from MolSubCore.statistics.scores import Predictions, Scores, ensemble
-from MolSubCore.statistics.thresholds import RULES, choose_threshold
-from MolSubCore.statistics.validation import Validation
+from MolSubCore.statistics.scores import Scores, ensemble
 from MolSubCore.training.run_files import check_weights, finished_plan, fold_numbers, fold_predictions, run_inputs
 
+#: 2: of calibrated probabilities. An evaluation of before is made again.
+FORMAT_VERSION = 2
+
+_UNITS = ("per_image", "per_patient")
 _NOT_AN_INTERVAL = "mean and standard deviation over folds; the folds share training patients: no confidence interval"
 
 
@@ -44,37 +48,49 @@ def evaluate_run(run: Path, *, resamples: int = 2000, seed: int = 0) -> dict[str
         check_weights(run, number)
     classes, positive = tuple(plan["classes"]), plan["positive"]
     validation, test = (fold_predictions(run, plan, part) for part in ("predictions", "test_predictions"))
+    maps = calibrate_run(run, plan, validation, test)
 
-    def levels(scores: Scores) -> dict[str, Any]:
+    def levels(*parts: Scores, fitted_here: bool = False) -> dict[str, Any]:
+        """Of parts that may each have a calibration of its own; where it was fitted on them it cannot be judged."""
+        images, patients = (Scores.pooled([getattr(part, name)() for part in parts]) for name in _UNITS)
+        uncalibrated = Scores.pooled([part.calibrated(None).per_patient() for part in parts])
+        reports = {"uncalibrated": calibration_report(uncalibrated, classes, positive)}
+        if not fitted_here:
+            reports["calibration"] = calibration_report(patients, classes, positive)
         return {
-            "image": evaluation_level(scores.per_image(), classes, positive, resamples, seed),
-            "patient": {
-                **evaluation_level(scores.per_patient(), classes, positive, resamples, seed),
-                "calibration": calibration_report(scores, classes, positive),
-            },
+            "image": evaluation_level(images, classes, positive, resamples, seed),
+            "patient": {**evaluation_level(patients, classes, positive, resamples, seed), **reports},
         }
 
-    folds = {str(n): levels(part.scores()) for n, part in validation.items()}
-    together = ensemble(list(test.values()))
+    own = {n: part.scores().calibrated(maps.folds[n]) for n, part in validation.items()}
+    alone = {n: maps.folds[n].apply(part.scores()) for n, part in test.items()}
+    folds = {str(n): levels(part, fitted_here=True) for n, part in own.items()}
+    together = maps.ensemble.apply(ensemble(list(test.values())))
+    calibrations = maps.to_dict()
     result = {
         "format": "molsub-evaluation",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "task": plan["task"],
         "classes": list(classes),
         "positive": positive,
+        "probabilities": calibration_note({"calibration": calibrations["ensemble"]}),
         "threshold": threshold_text(positive),
         "synthetic": bool(plan.get("synthetic")),
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "patient, within class"},
-        "prevalence": {"validation": prevalence(_pooled(validation), classes), "test": prevalence(together, classes)},
+        "prevalence": {
+            "validation": prevalence(Scores.pooled(list(maps.validation.values())), classes),
+            "test": prevalence(together, classes),
+        },
         "folds": folds,
         "over_folds": _over_folds(folds),
-        "out_of_fold": levels(_pooled(validation)),
-        "test": {"folds": {str(n): levels(part.scores()) for n, part in test.items()}, "ensemble": levels(together)},
-        "thresholds": _all_thresholds(validation, positive),
+        "out_of_fold": levels(*own.values(), fitted_here=True),
+        "test": {"folds": {str(n): levels(part) for n, part in alone.items()}, "ensemble": levels(together)},
+        "calibration": calibrations,
+        "thresholds": maps.thresholds(classes, positive),
         "best_fold": _best_fold(folds, positive),
         "inputs": run_inputs(run, plan),
     }
-    draw_evaluation(run / "evaluation.png", result, together, {n: part.scores() for n, part in validation.items()})
+    draw_evaluation(run / "evaluation.png", result, together, own)
     # Last: a study takes it for the sign that the evaluation is whole.
     write_json(run / "evaluation.json", result)
     return result
@@ -94,10 +110,6 @@ def evaluation_level(
         "metrics": {name: estimate.to_dict() for name, estimate in found.items()},
         "confusion": confusion(scores.label, scores.probabilities.argmax(axis=1), len(classes)),
     }
-
-
-def _pooled(parts: dict[int, Predictions]) -> Scores:
-    return Scores.pooled([part.scores() for part in parts.values()])
 
 
 def threshold_text(positive: str | None) -> str:
@@ -126,26 +138,6 @@ def _over_folds(folds: dict[str, Any]) -> dict[str, Any]:
             if v
         }
     return table
-
-
-def _all_thresholds(validation: dict[int, Predictions], positive: str | None) -> dict[str, Any]:
-    return {
-        "folds": {str(n): _thresholds((part,), positive) for n, part in validation.items()},
-        "out_of_fold": _thresholds(tuple(validation.values()), positive),
-    }
-
-
-def _thresholds(folds: tuple[Predictions, ...], positive: str | None) -> list[dict[str, Any]]:
-    """Thresholds by every rule, chosen on validation predictions; none without a positive class, or of one class."""
-    found = []
-    for rule, share in RULES if positive else ():
-        try:
-            chosen = choose_threshold(Validation(folds), str(positive), rule, share)
-        except MolSubError:
-            continue
-        names = ("rule", "value", "positive", "sensitivity", "specificity")
-        found.append({name: getattr(chosen, name) for name in names} | {"patients": len(chosen.patients)})
-    return found
 
 
 def _best_fold(folds: dict[str, Any], positive: str | None) -> int:
@@ -180,6 +172,7 @@ def summary_lines(evaluation: dict[str, Any]) -> list[str]:
             if unit_of(level) == "breast"
             else []
         ),
+        evaluation["probabilities"],
         f"{f'per {unit_of(level)}':28}{'value':>8}   95 % CI",
     ]
     for name, metric in level["metrics"].items():

@@ -301,7 +301,8 @@ def _curves_of(
 ) -> Callable[[NDArray[np.float32]], Curves]:
     def score(patches: NDArray[np.float32]) -> NDArray[np.float64]:
         inputs = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last)
-        found = np.concatenate([bundle.probabilities(part)[:, index].cpu().numpy() for part in inputs.split(8)])
+        found = np.concatenate([bundle.probabilities(part).cpu().numpy() for part in inputs.split(8)])
+        found = (item.calibrate(found) if item.calibrate else found)[:, index]
         return found if plan.target == "logit" else special.logit(np.clip(found, _LEAST, 1 - _LEAST))
 
     patch = _inputs(item, bundle)[0, 0].cpu().numpy()

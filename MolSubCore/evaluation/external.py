@@ -28,10 +28,11 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.store import Progress
+from MolSubCore.cohort.table import Case
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError, counted
 from MolSubCore.evaluation.drift import calibration_report
-from MolSubCore.evaluation.evaluate import evaluation_level, prevalence, threshold_text, unit_of
+from MolSubCore.evaluation.evaluate import FORMAT_VERSION, evaluation_level, prevalence, threshold_text, unit_of
 from MolSubCore.evaluation.external_cohort import (
     ExternalCohort,
     OverlapChoice,
@@ -43,7 +44,6 @@ from MolSubCore.evaluation.external_cohort import (
     read_external_table,
 )
 from MolSubCore.evaluation.figures import draw_evaluation
-from MolSubCore.evaluation.recalibration import Method, Recalibration, fit_recalibration
 from MolSubCore.evaluation.subgroups import subgroup_rows
 from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.io.content import content_hash
@@ -58,10 +58,13 @@ from MolSubCore.models.card import (
     patient_level,
 )
 from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
+from MolSubCore.prediction.calibrated import calibration_of
 from MolSubCore.prediction.provenance import program
 from MolSubCore.prediction.warnings import unlike_spacing
+from MolSubCore.statistics.calibration import CalibrationMap, Method, fit_calibration, mapped, too_few
 from MolSubCore.statistics.scores import Scores
 from MolSubCore.statistics.thresholds import Threshold
+from MolSubCore.tasks import get_task
 
 if TYPE_CHECKING:  # table and names are checked before PyTorch is loaded
     from MolSubCore.models.bundle import Bundle
@@ -152,7 +155,7 @@ def _write_block(folder: Path, keys: list[str], known: dict[str, NDArray[np.floa
 
 
 def probabilities(bundle: Bundle, logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The bundle's own probabilities of lesions, shape (N, classes), from the members' logits."""
+    """Probabilities of lesions as the bundle's networks give them, shape (N, classes), from the members' logits."""
     import torch
 
     return np.asarray(bundle.to_probabilities(torch.from_numpy(logits)).numpy(), np.float64)
@@ -203,7 +206,7 @@ def external_warnings(card: dict[str, Any], external: ExternalCohort, result: di
         found.append("The model came without thresholds of its training; only 0.5 is shown.")
     if why := result["calibration_drift"]["why"]:
         found.append(why)
-    elif result["calibration_drift"]["validation"] is None:
+    elif not any(result["calibration_drift"][part] for part in ("validation", "test")):
         found.append("The model came without the calibration of its training, so a drift cannot be seen.")
     return found + _recalibration(result["recalibration"], result["classes"])
 
@@ -294,6 +297,7 @@ class ExternalOptions:
     recalibrate_on : str
         ``COLUMN=VALUE``: the patients that a recalibration is fitted on; none where empty.
     method : {"logistic", "temperature"}
+        Slope and intercepts, or the slope alone.
     resamples, seed : int
         Of the bootstrap.
     resume : bool
@@ -337,12 +341,13 @@ class ExternalValidation:
         Content of ``evaluation.json``.
     external : ExternalCohort
     scores : Scores
-        Of lesions, by the model as it is.
+        Of lesions, calibrated as the model is.
     levels : dict
         Level of each patient in every subgroup.
-    recalibration : Recalibration or None
+    recalibration : CalibrationMap or None
+        Of the patients' probabilities by the model as it is.
     judged : tuple of Scores
-        Of lesions of the patients it was not fitted on, before and after; empty without a recalibration.
+        Per patient, of those it was not fitted on, before and after; empty without a recalibration.
     fitted_images : dict of str to str
         Hashes of the images that the recalibration was fitted on.
     """
@@ -351,7 +356,7 @@ class ExternalValidation:
     external: ExternalCohort
     scores: Scores
     levels: dict[str, dict[str, str]]
-    recalibration: Recalibration | None = None
+    recalibration: CalibrationMap | None = None
     judged: tuple[Scores, ...] = field(default=())
     fitted_images: dict[str, str] = field(default_factory=dict)
 
@@ -386,7 +391,8 @@ def validate_bundle(
     salt = begin(out, card, resume=options.resume)
     rows = read_external_table(table, card["task"])
     column_groups(rows.cases_of(), options.subgroups)
-    named_part(rows.cases_of(), options.recalibrate_on)
+    wanted = named_part(rows.cases_of(), options.recalibrate_on)
+    check_part(rows.cases_of(), wanted, card["task"], options.recalibrate_on)
     external = read_external(
         rows,
         card,
@@ -398,16 +404,28 @@ def validate_bundle(
     )
     levels = patient_levels(external, options.subgroups)
     part = named_part(external.cases_of(), options.recalibrate_on)
+    check_part(external.cases_of(), part, card["task"], options.recalibrate_on)
     logits = external_logits(bundle, external.data.store, out, salt, progress=steps("predicting"))
     data = external.data
     case = np.asarray(data.store.case_index).astype(np.int64)
-    scores = Scores(probabilities(bundle, logits), data.labels, np.array(data.study_ids), case, data.sides())
+    scores = Scores(
+        *(probabilities(bundle, logits), data.labels, np.array(data.study_ids), case, data.sides()),
+        calibrate=calibration_of(card),
+    )
     result = _result(bundle, external, scores, levels, options)
-    recalibration: Recalibration | None = None
+    recalibration: CalibrationMap | None = None
     judged: tuple[Scores, ...] = ()
     if part:
-        recalibration, judged = _recalibrate(scores, tuple(card["classes"]), part, options.method)
+        inside = np.array([str(name) in part for name in scores.patient])
+        fitting, rest = (scores.select(chosen).per_patient() for chosen in (inside, ~inside))
+        recalibration = fit_calibration(fitting, tuple(card["classes"]), options.method)
+        judged = (rest, recalibration.apply(rest).per_patient())
         result["recalibration"] = _judgement(recalibration, judged, card, options)
+        after = fitting.calibrated(recalibration)
+        result["recalibration"]["thresholds"] = [
+            moved_threshold(entry, tuple(card["classes"]), recalibration, after)
+            for entry in card.get("thresholds") or []
+        ]
     result["made"] = {
         "date": now(),
         "command": options.command,
@@ -442,15 +460,16 @@ def _result(
     summary, trained = external.data.summary(), card.get("metrics") or {}
     return {
         "format": "molsub-evaluation",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "kind": KIND,
         "intended_use": DISCLAIMER,
         "task": card["task"],
         "classes": list(classes),
         "positive": positive,
+        "probabilities": calibration_note(card),
         "threshold": threshold_text(positive),
         "synthetic": bool(card.get("synthetic")) or summary["synthetic"],
-        "model": {**model_summary(card), "calibration": calibration_note(card)},
+        "model": model_summary(card),
         "bootstrap": {"resamples": options.resamples, "seed": options.seed, "unit": "patient, within class"},
         "flow": external.flow,
         "overlap": external.overlap,
@@ -483,18 +502,47 @@ def _applied(entry: dict[str, Any], classes: tuple[str, ...], scores: Scores) ->
     return {**entry, "here": {name: found.to_dict() for name, found in threshold.apply(scores).items()}}
 
 
-def _recalibrate(
-    scores: Scores, classes: tuple[str, ...], part: set[str], method: Method
-) -> tuple[Recalibration, tuple[Scores, ...]]:
-    """Fit on a part; the others before and after."""
-    inside = np.array([str(name) in part for name in scores.patient])
-    fitted_on, rest = scores.select(inside), scores.select(~inside)
-    found = fit_recalibration(fitted_on, classes, method)
-    return found, (rest, found.apply(rest))
+def check_part(cases: dict[str, list[Case]], part: set[str], task: str, named: str) -> None:
+    """MolSubError where the patients that a recalibration is to be fitted on are too few of a class."""
+    if not part:
+        return
+    known = get_task(task)
+    # Of a patient with a cancer of another class in each breast, both count.
+    pairs = {(name, known.class_of[case.subtype]) for name in part for case in cases[name] if case.subtype}
+    labels = [label for _, label in pairs]
+    if why := too_few({name: labels.count(name) for name in known.classes}):
+        remedy = "Name a part with more patients, or leave --recalibrate-on out"
+        raise MolSubError("recalibration", f"cannot be fitted on {named}: {why}", remedy)
+
+
+def moved_threshold(
+    entry: dict[str, Any], classes: tuple[str, ...], change: CalibrationMap, scores: Scores
+) -> dict[str, Any]:
+    """A threshold of a card after a recalibration, with what it gives on the patients that this was fitted on.
+
+    It calls the same patients as before: threshold and probabilities go through one map, which rises.
+
+    Parameters
+    ----------
+    entry : dict
+        Of the card's thresholds.
+    classes : tuple of str
+        Two.
+    change : CalibrationMap
+    scores : Scores
+        Of these patients, recalibrated.
+    """
+    value, index = float(entry["value"]), classes.index(entry["positive"])
+    moved = entry | {"before_recalibration": value, "patients": len(set(scores.patient.tolist()))}
+    if 0 < value < 1:  # at 0 everybody is positive, above 1 nobody, with any calibration
+        shares = np.array([[value, 1 - value] if index == 0 else [1 - value, value]])
+        moved["value"] = float(mapped(shares, change.slope, change.intercepts)[0, index])
+    here = _applied(moved, classes, scores)["here"]
+    return moved | {name: here[name]["value"] for name in ("sensitivity", "specificity")}
 
 
 def _judgement(
-    found: Recalibration, judged: tuple[Scores, ...], card: dict[str, Any], options: ExternalOptions
+    found: CalibrationMap, judged: tuple[Scores, ...], card: dict[str, Any], options: ExternalOptions
 ) -> dict[str, Any]:
     """What was fitted, and the patients it was not fitted on before and after it."""
     classes, positive = tuple(card["classes"]), card.get("positive")

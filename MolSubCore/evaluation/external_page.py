@@ -21,7 +21,7 @@ from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.checklists import validation_checklist
 from MolSubCore.report.items import Picture, Record, Table, joined, new_figure
-from MolSubCore.report.page import chance_text, data_uri, environment, estimated, known, number
+from MolSubCore.report.page import chance_text, data_uri, environment, estimated, interval, known, number
 from MolSubCore.statistics.metrics import metric_title, over_classes
 from MolSubCore.tasks import get_task, subtype_order
 
@@ -38,33 +38,32 @@ def reliability_figure(result: dict[str, Any]) -> Picture:
     drift = result["calibration_drift"]
     for key, (colour, line, label) in _STYLES.items():
         if drift[key]:
-            _curve(axes[0], drift[key]["overall"], colour, line, label)
-    _dress(axes[0], "All patients, model as received", drift["here"]["overall"]["of"])
+            plot_reliability(axes[0], drift[key]["overall"], colour, line, label)
+    dress_reliability(axes[0], "All patients, model as received", drift["here"]["overall"]["of"])
     if fitted:
         for key, colour, label in (("before", _GREY, "as received"), ("after", COLOURS[1], "recalibrated")):
-            _curve(axes[1], fitted[key]["calibration"]["overall"], colour, "o-", label)
+            plot_reliability(axes[1], fitted[key]["calibration"]["overall"], colour, "o-", label)
         text = f"{fitted['judged_on']} patients without {fitted['fitted_on']}"
-        _dress(axes[1], text, drift["here"]["overall"]["of"])
+        dress_reliability(axes[1], text, drift["here"]["overall"]["of"])
     caption = f"Patients in {drift['here']['overall']['binning']}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", title, caption, figure, width=1000 if fitted else 560)
 
 
-def curves_figure(drift: dict[str, dict[str, Any] | None], synthetic: bool, earlier: str = "") -> Picture:
-    """Predicted and observed shares on the parts of a model's own cohort; `earlier` tells what came after them."""
+def curves_figure(reports: dict[str, dict[str, Any]], synthetic: bool, earlier: str = "") -> Picture:
+    """Predicted and observed shares in reports by their titles; `earlier` tells what came after them."""
     figure = new_figure(5.4, 5.7, "Reliability", synthetic=synthetic)
     axes, of = figure.subplots(), ""
-    for key, part in drift.items():
-        if part:
-            colour, line, label = _STYLES[key]
-            _curve(axes, part["overall"], colour, line, label)
-            of = part["overall"]["of"]
+    for place, (title, part) in enumerate(reports.items()):
+        plot_reliability(axes, part["overall"], (_GREY, *COLOURS)[place], "o-", title)
+        of = part["overall"]["of"]
     when = f", {earlier}" if earlier else ""
-    _dress(axes, f"Per patient{when}", of)
+    dress_reliability(axes, f"Per patient{when}", of)
     caption = f"Patients in bins of equal numbers{when}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", "Reliability", caption, figure, width=560)
 
 
-def _curve(axes: Axes, part: dict[str, Any], colour: str, line: str, label: str) -> None:
+def plot_reliability(axes: Axes, part: dict[str, Any], colour: str, line: str, label: str) -> None:
+    """Draw the points of a reliability figure, from a `Calibration` as JSON."""
     spots = part["bins"]
     spread = [[p["observed"] - p["low"] for p in spots], [p["high"] - p["observed"] for p in spots]]
     where = [p["predicted"] for p in spots], [p["observed"] for p in spots]
@@ -73,7 +72,8 @@ def _curve(axes: Axes, part: dict[str, Any], colour: str, line: str, label: str)
     axes.errorbar(*where, yerr=spread, fmt=line, color=colour, label=text, **faint)  # type: ignore[arg-type]
 
 
-def _dress(axes: Axes, title: str, of: str) -> None:
+def dress_reliability(axes: Axes, title: str, of: str) -> None:
+    """Diagonal, titles and limits of a reliability figure."""
     axes.plot([0, 1], [0, 1], color="#c4cad2", linewidth=1, linestyle="--", zorder=0)
     axes.set_title(title, loc="left", fontsize=10.5)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", ylabel="observed share")
@@ -161,7 +161,31 @@ def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE)
     ]
 
 
-def _measure_records(name: str, parts: Mapping[str, Mapping[str, Any] | None]) -> list[Record]:
+def overall_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:
+    """Rows of log loss and calibration error, from `Calibration` as JSON; Brier's score of all classes, too."""
+    texts = [
+        ("Brier score", lambda part: number(part["brier"]) if part["of"] == "likeliest class" else ""),
+        ("Log loss", lambda part: number(part["log_loss"]) if "log_loss" in part else _NONE),
+        ("Calibration error", _error_text),
+    ]
+    rows = [(title, "0", *(text(part) if part else absent for part in parts)) for title, text in texts]
+    return [row for row in rows if any(row[2:])]
+
+
+#: What stands beside every calibration error.
+ERROR_NOTE = "Calibration error: behind it what a model with right probabilities would have with as many patients."
+
+
+def _error_text(part: Mapping[str, Any]) -> str:
+    """A calibration error, never alone: with its interval and what right probabilities would have."""
+    if "ece_expected" not in part:  # of a bundle of before
+        return number(part["ece"]) if "ece" in part else _NONE
+    low, high = part.get("ece_low"), part.get("ece_high")
+    value = number(part["ece"]) if low is None or high is None else interval(part["ece"], low, high, 2)
+    return f"{value}; {part['ece_expected']:.2f} if all were right"
+
+
+def measure_records(name: str, parts: Mapping[str, Mapping[str, Any] | None]) -> list[Record]:
     """Records of `MEASURES` of one class, for each part that there is."""
     return [
         {"class": name, "part": key, "measure": measure, **{end: part[measure][end] for end in _ENDS}}
@@ -245,6 +269,7 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
               f"Per patient (n={own.get('n', '?')})")  # fmt: skip
     note = (
         f"95 % CIs in brackets. A {unit}'s probabilities are the means over lesions and views. "
+        f"{result['probabilities']} "
         f"Called by {result['threshold']}; the thresholds of the training are below."
     )
     groups = (("", 1), ("Here", 2), (dated(card, "The model's own test set"), 1))
@@ -254,7 +279,9 @@ def performance_table(result: dict[str, Any], card: dict[str, Any]) -> Table:
 def drift_table(result: dict[str, Any]) -> Table:
     """Calibration in the training's validation and test set, and here."""
     drift = result["calibration_drift"]
-    parts = [("validation", "Validation"), ("test", "Own test set"), ("here", "Here")]
+    titles = {"validation": "Validation", "test": "Own test set", "here": "Here"}
+    # Bundles of before have the calibration of their validation, which no calibration was fitted on.
+    parts = [(key, title) for key, title in titles.items() if drift[key] or key == "test"]
     absent = "not comparable" if drift["why"] else _NONE
     rows: list[tuple[str, ...]] = []
     records: list[Record] = []
@@ -265,17 +292,16 @@ def drift_table(result: dict[str, Any]) -> Table:
         counts = [f"{part['observed']} of {part['patients']}" if part else absent for part in own.values()]
         rows.append(("Patients of the class", "", *counts))
         rows += measure_rows(list(own.values()), absent)
-        records += _measure_records(name, own)
+        records += measure_records(name, own)
     rows.append(("All together" if len(drift["here"]["classes"]) > 1 else "Further measures",))
-    for measure, title in (("log_loss", "Log loss"), ("ece", "Expected calibration error")):
-        values = [number(drift[key]["overall"][measure]) if drift[key] else absent for key, _ in parts]
-        rows.append((title, "0", *values))
+    rows += overall_rows([(drift[key] or {}).get("overall") for key, _ in parts], absent)
     header = ("", "Ideal", *(title for _, title in parts))
     note = (
         "Slope below 1: the probabilities are too extreme; intercept above 0: too low on average; expected / observed "
-        "above 1: the class is predicted more often than it is there. Validation: patients that the fold's model did "
-        "not train on, but by whom its best epoch was chosen."
+        f"above 1: the class is predicted more often than it is there. {ERROR_NOTE}"
     )
+    if drift["validation"]:
+        note += " Validation: patients that the fold's model did not train on, but by whom its best epoch was chosen."
     if drift["why"]:
         note += f" {drift['why']}"
     return Table("calibration-drift", "Calibration, in the training and here", note, header, tuple(rows),
@@ -304,7 +330,7 @@ def thresholds_table(result: dict[str, Any]) -> Table:
     groups = (("", 2), ("Validation (chosen there)", 1), ("Here, with Wilson's 95 % CIs", 5))
     note = f"{result['positive']} is called at the threshold or above. None was chosen on this cohort."
     if any("before_recalibration" in one for one in result["thresholds"]):
-        note += " They were carried over to the recalibrated probabilities."
+        note += " They were moved with the recalibration; what is beside them is of the patients it was fitted on."
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
 
 
@@ -368,18 +394,17 @@ def recalibration_table(result: dict[str, Any]) -> Table:
         rows.append((f"{name} against the rest",))
         parts = {label: fitted[label]["calibration"]["classes"][name] for label in ("before", "after")}
         rows += measure_rows(list(parts.values()))
-        records += _measure_records(name, parts)
+        records += measure_records(name, parts)
     rows.append(("All together",))
-    for measure, text in (("brier", "Brier score"), ("log_loss", "Log loss"), ("ece", "Expected calibration error")):
-        rows.append((text, "0", *(number(side["calibration"]["overall"][measure]) for side in sides)))
+    rows += overall_rows([side["calibration"]["overall"] for side in sides])
     for name in _main(fitted["before"]["metrics"]):
         rows.append((_title(name), "", *(cell(side["metrics"][name]) for side in sides)))
     header = ("", "Ideal", "As received", "Recalibrated")
     shift = ", ".join(f"{value:+.3f}" for value in fitted["intercepts"])
     note = (
         f"Fitted ({fitted['method']}) on {fitted['patients']} patients with {fitted['fitted_on']}: slope "
-        f"{fitted['slope']:.3f} of the log probabilities, intercepts of the classes {shift}. Tested on the other "
-        f"{fitted['judged_on']} patients, none of whom was used to fit it."
+        f"{fitted['slope']:.3f} of the log of a patient's probabilities, intercepts of the classes {shift}. Tested on "
+        f"the other {fitted['judged_on']} patients, none of whom was used to fit it. {ERROR_NOTE}"
     )
     return Table("recalibration", title, note, header, tuple(rows), records=records)
 
@@ -564,7 +589,7 @@ def _evaluation(result: dict[str, Any]) -> Facts:
         change = f"{fitted['method']}, fitted on {where}, tested on the rest"
     return [
         ("Outcome", "the class of the molecular subtype in the cohort table"),
-        ("Unit of analysis", "the patient: the mean of the probabilities of all its lesions and views"),
+        ("Unit of analysis", "the patient: the mean of the probabilities of its lesions and views, then calibrated"),
         ("Classification", f"{result['threshold']}; other thresholds are those chosen on the training's validation"),
         ("Intervals", "95 %; AUC and macro means: logit scale, bootstrap over patients within class "
                       f"({bootstrap['resamples']} resamples); shares: Wilson; slope and intercept: Wald"),

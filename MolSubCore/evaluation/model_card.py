@@ -8,9 +8,17 @@ from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import MolSubError
-from MolSubCore.evaluation.external_page import cell, curves_figure, measure_rows
+from MolSubCore.evaluation.external_page import ERROR_NOTE, cell, curves_figure, measure_rows, overall_rows
 from MolSubCore.files import try_place, write_text
-from MolSubCore.models.card import card_rows, earlier, monai_metadata, patient_level
+from MolSubCore.models.card import (
+    calibration_note,
+    card_rows,
+    earlier,
+    earlier_note,
+    monai_metadata,
+    patient_level,
+    shares_note,
+)
 from MolSubCore.prediction.warnings import spacing_text
 from MolSubCore.report.items import Table
 from MolSubCore.report.page import environment, known, number
@@ -38,8 +46,8 @@ def write_model_card(card: dict[str, Any], out: Path) -> Path:
         raise MolSubError(out, "exists already", "Choose another name, or remove it")
     try_place(out)
     tables = (_metrics(card), _calibration(card), _thresholds(card), _recalibration(card))
-    drift = {part: _stored(card, part) for part in ("validation", "test")}
-    figure = curves_figure(drift, bool(card.get("synthetic")), earlier(card)) if any(drift.values()) else None
+    reports = _reports(card)
+    figure = curves_figure(reports, bool(card.get("synthetic")), earlier(card)) if reports else None
     content = {
         "card": card,
         "task": get_task(card["task"]).title,
@@ -68,7 +76,7 @@ def _use(card: dict[str, Any]) -> Facts:
     return [
         *card_rows(card),
         ("Input", "mammograms of one patient with the lesion outlined by a person"),
-        ("Output", "a probability for each class: the mean over lesions and views"),
+        ("Output", "a probability for each class: of the mean over lesions and views, calibrated as said above"),
         ("Not for", "patients without an outlined lesion, tomosynthesis, screening, any decision about a patient"),
     ]
 
@@ -93,9 +101,15 @@ def _training(card: dict[str, Any]) -> Facts:
     return rows
 
 
-def _stored(card: dict[str, Any], part: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = patient_level(card, part).get("calibration")
-    return found
+def _reports(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Reports of the calibration that the card has, by their titles."""
+    places = (("validation", "uncalibrated"), ("test", "uncalibrated"), ("validation", "calibration"),
+              ("test", "calibration"))  # fmt: skip
+    found = {(part, key): patient_level(card, part).get(key) for part, key in places}
+    whole = any(found[part, "uncalibrated"] for part in ("validation", "test"))  # else of a bundle of before
+    names = {"validation": "Validation", "test": "Test set"}
+    when = {"uncalibrated": ", before", "calibration": ", calibrated" if whole else ""}
+    return {f"{names[part]}{when[key]}": report for (part, key), report in found.items() if report}
 
 
 def _metrics(card: dict[str, Any]) -> Table:
@@ -111,22 +125,34 @@ def _metrics(card: dict[str, Any]) -> Table:
         f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )
     note = "95 % CIs in brackets. Validation patients were used to choose the epoch: their figures are optimistic."
-    if earlier(card):
-        note += f" All are from {earlier(card)} below; it hardly changes ranks, and with them the AUC."
+    if card.get("calibration"):
+        note += " They were used to fit the calibration, too, which all but the AUC of two classes depend on."
+    note = " ".join(filter(None, [note, earlier_note(card)]))
     return Table("metrics", title, note, ("", *counts), tuple(rows))
 
 
 def _calibration(card: dict[str, Any]) -> Table:
-    parts = [_stored(card, part) for part in ("validation", "test")]
-    title = "Calibration per patient"
-    if not any(parts):
+    reports, fitted, title = _reports(card), card.get("calibration"), "Calibration per patient"
+    if not reports:
         return Table("calibration", title, why="the bundle has none")
     rows: list[tuple[str, ...]] = []
-    for name in next(part for part in parts if part)["classes"]:
+    for name in next(iter(reports.values()))["classes"]:
         rows.append((f"{name} against the rest",))
-        rows += measure_rows([part["classes"].get(name) if part else None for part in parts])
-    note = f"Of the probabilities {earlier(card)} below." if earlier(card) else ""
-    return Table("calibration", title, note, ("", "Ideal", "Validation", "Test set"), tuple(rows))
+        rows += measure_rows([report["classes"].get(name) for report in reports.values()])
+    rows.append(("All together",))
+    rows += overall_rows([report["overall"] for report in reports.values()])
+    notes = [ERROR_NOTE] if "ece_expected" in next(iter(reports.values()))["overall"] else []
+    if fitted:
+        shift = ", ".join(f"{value:+.3f}" for value in fitted["intercepts"])
+        notes.append(
+            f"{calibration_note({'calibration': fitted})} Slope {fitted['slope']:.3f} of the log of a patient's "
+            f"probabilities, intercepts of the classes {shift}. {shares_note(fitted)}"
+        )
+        if fitted["method"] != "prior" and fitted.get("fitted_on"):
+            notes.append(f"Fitted on {fitted['fitted_on']}.")
+    if earlier(card):
+        notes.append(f"Of the probabilities {earlier(card)} below.")
+    return Table("calibration", title, " ".join(notes), ("", "Ideal", *reports), tuple(rows))
 
 
 def _thresholds(card: dict[str, Any]) -> Table:
@@ -139,8 +165,14 @@ def _thresholds(card: dict[str, Any]) -> Table:
     note = (
         "Sensitivity and specificity are those on validation, where the threshold was chosen, and therefore optimistic."
     )
-    if card.get("recalibration"):
-        note += " The thresholds were carried over to the recalibrated probabilities."
+    if change := card.get("recalibration"):
+        note = (
+            "The thresholds were moved with the recalibration; sensitivity and specificity are those of its patients."
+        )
+        if not change.get("acts_on"):  # of before
+            note = (
+                "Thresholds were carried over to the recalibrated probabilities; what is beside them is of validation."
+            )
     return Table("thresholds", title, note, header, tuple(rows))
 
 

@@ -32,6 +32,7 @@ from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import RoiGeometry
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import get_architecture
+from MolSubCore.statistics.calibration import CalibrationMap
 from MolSubCore.statistics.scores import Predictions, read_predictions
 
 RULE = (
@@ -40,6 +41,9 @@ RULE = (
 )
 
 VIEWS = ("CC", "MLO")
+
+#: 2: of calibrated probabilities.
+ATTENTION_VERSION = 2
 
 #: Largest difference from the run's own probabilities: another precision may cause it, other weights would exceed it.
 _SAME = 0.05
@@ -106,7 +110,8 @@ def write_attention(
     fold = int(evaluation["best_fold"])
     predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
     names = tuple(layers or get_architecture(plan["architecture"]).default_layers)
-    examples = choose_examples(predictions)
+    calibrate = CalibrationMap.from_dict(evaluation["calibration"]["folds"][str(fold)])
+    examples = choose_examples(predictions, calibrate)
     patches: list[NDArray[Any]] = []
     raw: list[dict[str, NDArray[np.float32]]] = []
     row_of = {
@@ -115,9 +120,10 @@ def write_attention(
     recipe, model = Recipe.from_dict(plan["recipe"]), load_model(fold).eval()
     for example in examples:
         for view in example["views"]:
+            stored = predictions.probabilities()[view.pop("row")]
             row = row_of[view.pop("case"), view["lesion"]]
             maps = _explain(model, recipe, store.patches[row], names, predictions.classes.index(example["class"]))
-            _check_same(run, maps, view["probabilities"])
+            _check_same(run, maps, stored)
             view |= {"patch": len(patches), "blind": [maps.blind[name][0] for name in names]}
             view["geometry"] = store.meta[row]["geometry"]
             view["outline"] = None if cohort is None else _outline(cohort, int(store.case_index[row]), view["geometry"])
@@ -137,7 +143,12 @@ def save_attention(
     run: Path, record: dict[str, Any], patches: NDArray[np.uint8], maps: dict[str, NDArray[np.float32]]
 ) -> dict[str, Any]:
     """Write both files, the record last; return it, complete."""
-    head = {"format": "molsub-attention", "format_version": 1, "intended_use": DISCLAIMER, "method": "gradcam"}
+    head = {
+        "format": "molsub-attention",
+        "format_version": ATTENTION_VERSION,
+        "intended_use": DISCLAIMER,
+        "method": "gradcam",
+    }
     whole = head | {"rule": RULE} | record
     arrays = {f"map-{number}": maps[name] for number, name in enumerate(record["layers"])}
     with atomic_path(run / "attention.npz") as temporary:
@@ -167,20 +178,22 @@ def read_attention(run: Path) -> Attention | None:
         raise MolSubError(run / "attention.npz", problem, remedy) from None
 
 
-def choose_examples(predictions: Predictions) -> list[dict[str, Any]]:
+def choose_examples(predictions: Predictions, calibrate: CalibrationMap | None = None) -> list[dict[str, Any]]:
     """One entry per class by `RULE`: its patient and the first lesion of each of its views.
 
     Parameters
     ----------
     predictions : Predictions
         Of one model on the test set.
+    calibrate : CalibrationMap, optional
+        Of this model; probabilities of single views go through it, too.
 
     Returns
     -------
     list of dict
         A class without a correctly classified patient has no views.
     """
-    scores, both = predictions.scores().per_patient(), _with_both_views(predictions)
+    scores, both = predictions.scores().calibrated(calibrate).per_patient(), _with_both_views(predictions)
     right = scores.probabilities.argmax(axis=1) == scores.label
     examples: list[dict[str, Any]] = []
     for index, name in enumerate(predictions.classes):
@@ -195,7 +208,7 @@ def choose_examples(predictions: Predictions) -> list[dict[str, Any]]:
             chosen = ranked[(len(ranked) - 1) // 2]
             entry |= {"study_id": str(scores.patient[chosen]), "chosen_from": len(ranked)}
             entry["probability"] = float(scores.probabilities[chosen, index])
-            entry["views"] = _views(predictions, str(scores.unit[chosen]))
+            entry["views"] = _views(predictions, str(scores.unit[chosen]), calibrate)
     return examples
 
 
@@ -204,9 +217,10 @@ def _with_both_views(predictions: Predictions) -> set[str]:
     return set.intersection(*seen)
 
 
-def _views(predictions: Predictions, unit: str) -> list[dict[str, Any]]:
+def _views(predictions: Predictions, unit: str, calibrate: CalibrationMap | None) -> list[dict[str, Any]]:
     """The first lesion of each view of a patient, or of one breast of theirs: CC, MLO, then any other."""
-    probabilities = predictions.probabilities()
+    network = predictions.probabilities()
+    probabilities = calibrate(network) if calibrate else network
     found: dict[str, dict[str, Any]] = {}
     rows = np.flatnonzero(predictions.scores().unit == unit)
     for row in sorted(rows, key=lambda n: (predictions.case[n], n)):
@@ -217,6 +231,7 @@ def _views(predictions: Predictions, unit: str) -> list[dict[str, Any]]:
                 "view": view,
                 "laterality": str(predictions.laterality[row]),
                 "case": int(predictions.case[row]),
+                "row": int(row),
                 "lesion": str(predictions.lesion[row]),
                 "probabilities": dict(zip(predictions.classes, probabilities[row].tolist(), strict=True)),
                 "predicted": predictions.classes[int(probabilities[row].argmax())],
@@ -232,8 +247,8 @@ def _explain(model: nn.Module, recipe: Recipe, patch: NDArray[Any], layers: tupl
     return explain(model, inputs, layers, [index])
 
 
-def _check_same(run: Path, maps: Maps, stored: dict[str, float]) -> None:
-    if np.abs(softmax(maps.logits.astype(np.float64)) - np.array(list(stored.values()))).max() > _SAME:
+def _check_same(run: Path, maps: Maps, stored: NDArray[np.float64]) -> None:
+    if np.abs(softmax(maps.logits.astype(np.float64)) - stored).max() > _SAME:
         problem = "has predictions that differ from those of its model"
         raise MolSubError(run, problem, "Give the model and the patches that it was trained with")
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.models.device import whole_float32
 from MolSubCore.models.registry import resolve_layer
 
 #: A map that adds less than this to its class's logit (to first order, summed over the map) carries no evidence,
@@ -123,7 +124,7 @@ def explain(
     model: nn.Module,
     inputs: Tensor,
     layers: Sequence[str],
-    classes: Sequence[int] | None = None,
+    classes: Sequence[int] | Callable[[NDArray[np.float32]], Sequence[int]] | None = None,
     *,
     target: Target = "logit",
 ) -> Maps:
@@ -140,8 +141,8 @@ def explain(
     layers : sequence of str
         Dotted names of layers that give one tensor (1, C, h, w), or one that the model's own ``feature_map``
         brings into this form (a vision transformer's tokens).
-    classes : sequence of int, optional
-        The class with the largest logit when None.
+    classes : sequence of int, or callable, optional
+        Or what chooses them by the logits, shape (classes,); the class with the largest one when None.
     target : {'logit', 'log-odds'}
         See `target_score`.
 
@@ -157,17 +158,18 @@ def explain(
     names = tuple(dict.fromkeys(layers))
     kept: dict[str, Tensor] = {}
     feature_map = feature_map_of(model)
-    with frozen(model), _kept_outputs(model, names, kept), torch.enable_grad():
+    with frozen(model), _kept_outputs(model, names, kept), torch.enable_grad(), whole_float32():
         logits = model(inputs)[0]
         _check(names, {name: feature_map(output) for name, output in kept.items()})
-        chosen = tuple(classes) if classes is not None else (int(logits.argmax()),)
+        values = logits.detach().float().cpu().numpy()
+        wanted = classes(values) if callable(classes) else classes
+        chosen = tuple(wanted) if wanted is not None else (int(values.argmax()),)
         activations = [kept[name] for name in names]
         gradients = [
             torch.autograd.grad(target_score(logits, index, target), activations,
                                 retain_graph=index != chosen[-1] or len(set(chosen)) > 1, allow_unused=True)
             for index in chosen
         ]  # fmt: skip
-    values = logits.detach().float().cpu().numpy()
     raw = {
         name: _maps(feature_map(kept[name]), [None if one[n] is None else feature_map(one[n]) for one in gradients])
         .cpu()

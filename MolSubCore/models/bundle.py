@@ -27,7 +27,7 @@ from MolSubCore.models.card import (
     read_member,
     write_entries,
 )
-from MolSubCore.models.device import resolve_device
+from MolSubCore.models.device import resolve_device, whole_float32
 from MolSubCore.models.registry import model_without_weights
 from MolSubCore.models.unpickle import is_finite
 from MolSubCore.tasks import get_task
@@ -53,17 +53,19 @@ class Bundle:
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Normalised patches (N, 1, size, size) to logits (members, N, classes), float32."""
-        return torch.stack([model(inputs.to(self.device)).float() for model in self.models])
+        with whole_float32():
+            return torch.stack([model(inputs.to(self.device)).float() for model in self.models])
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
-        """Logits (members, N, classes) to probabilities (N, classes): mean of the members' softmax.
+        """Logits (members, N, classes) to probabilities (N, classes) of single lesions: mean of the members' softmax.
 
-        A temperature in the card divides the logits first; a recalibration changes the mean
-        (`MolSubCore.models.card`).
+        They are not calibrated yet: `MolSubCore.prediction.calibrated` does that to a patient's mean. Bundles of before
+        say otherwise: a temperature in the card divides the logits, and a recalibration that acts on no patient changes
+        the probabilities of each lesion.
         """
         scaled = logits.double() / float(self.card.get("temperature") or 1.0)
         found = torch.softmax(scaled, dim=-1).mean(dim=0)
-        if change := self.card.get("recalibration"):
+        if (change := self.card.get("recalibration")) and not change.get("acts_on"):
             logs = found.clamp_min(torch.finfo(torch.float64).tiny).log()
             intercepts = torch.tensor(change["intercepts"], dtype=torch.float64, device=found.device)
             found = torch.softmax(float(change["slope"]) * logs + intercepts, dim=-1)
@@ -85,6 +87,7 @@ def write_bundle(
     dropout: float,
     training: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
+    calibration: dict[str, Any] | None = None,
     thresholds: Sequence[dict[str, Any]] = (),
     vendors: Sequence[str] = (),
     synthetic: bool = False,
@@ -107,8 +110,11 @@ def write_bundle(
         The preprocessing recipe, whole.
     training, metrics : dict, optional
         What is known about the training; metrics on its validation and test sets.
+    calibration : dict, optional
+        `MolSubCore.statistics.calibration.CalibrationMap.to_dict`, of the mean over members, lesions and views.
     thresholds : sequence of dict
-        Chosen on validation: ``rule, value, positive, sensitivity, specificity, patients``.
+        Of the calibrated probability, chosen on validation: ``rule, value, positive, sensitivity, specificity,
+        patients``.
     vendors : sequence of str
         Manufacturers in the training cohort.
 
@@ -132,7 +138,7 @@ def write_bundle(
         "class_order_source": class_order_source,
         "recipe": recipe,
         "dropout": dropout,
-        "temperature": None,
+        "calibration": calibration,
         "recalibration": None,
         "thresholds": list(thresholds),
         "members": [{"file": name, "sha256": hashlib.sha256(blob).hexdigest()} for name, blob in blobs.items()],

@@ -121,11 +121,14 @@ _OF_CLASS = _record(
     brier=_metric(_number_in(-1e-6, 2)), slope=_metric(_number_in(-1e15, 1e15)),
     intercept=_metric(_number_in(-1e15, 1e15)), expected_observed=_metric(_number_in(-1e9, 1e9)),
 )  # fmt: skip
-_OVERALL = _record({"bins": _list_of(_BIN), "brier": _number_in(0, 2), "patients": _AMOUNT, "of": _TEXT})
+_OVERALL = _record(
+    {"bins": _list_of(_BIN), "brier": _number_in(0, 2), "patients": _AMOUNT, "of": _TEXT},
+    log_loss=_number_in(0, 1e4), ece=_SHARE, ece_low=_SHARE, ece_high=_SHARE, ece_expected=_SHARE,
+)  # fmt: skip
 _CALIBRATION = _record({"classes": _mapping_of(_OF_CLASS), "overall": _OVERALL})
 _LEVEL = _record(
     {}, n=_COUNT, n_patients=_COUNT, metrics=_mapping_of(_METRIC), confusion=_list_of(_list_of(_AMOUNT)),
-    calibration=_CALIBRATION,
+    calibration=_CALIBRATION, uncalibrated=_CALIBRATION,
 )  # fmt: skip
 _PART = _record({}, image=_LEVEL, patient=_LEVEL)
 _COUNTS = _mapping_of(_COUNT)
@@ -134,6 +137,17 @@ _COHORT = _record(
     displays=_COUNTS, spacing_sources=_COUNTS, spacing_mm=_range_in(0, 100), roi_side_px=_range_in(0, 1e6),
     synthetic=_TRUTH,
 )  # fmt: skip
+_SHARES = _mapping_of(_SHARE)
+_INTERVAL = _optional(_range_in(-1e9, 1e9))
+#: A `MolSubCore.statistics.calibration.CalibrationMap`; recalibrations of before act on single lesions and say less.
+_MAP_NEEDS: dict[str, Shape] = {
+    "method": _TEXT, "intercepts": _list_of(_number_in(-100, 100)), "slope": _number_in(0.01, 100),
+}  # fmt: skip
+_MAP_HAS: dict[str, Shape] = {
+    "acts_on": _is(lambda value: value == "patient"), "patients": _COUNT, "fitted_on": _TEXT, "why": _TEXT,
+    "counts": _COUNTS, "seen": _SHARES, "own": _SHARES, "at_bound": _TRUTH, "slope_interval": _INTERVAL,
+    "intercept_intervals": _list_of(_INTERVAL), "members": _COUNT, "test_patients": _COUNT,
+}  # fmt: skip
 _JUDGED = _record({}, before=_record({"classes": _mapping_of(_OF_CLASS)}), after=_record({}))
 _RECIPE = _record(
     {"name": _TEXT, "bound": _number_in(0, 2000), "bound_unit": _is(lambda value: value in ("px", "mm"))},
@@ -155,12 +169,10 @@ CARD_CHECKS: dict[str, Shape] = {
     "dropout": _is(lambda value: _is_number(value) and 0 <= value < 1),
     "members": _list_of(_record({"file": _TEXT, "sha256": _TEXT})),
     "temperature": _optional(_number_in(0.01, 100)),
-    "recalibration": _optional(
-        _record(
-            {"method": _TEXT, "intercepts": _list_of(_number_in(-100, 100)), "slope": _number_in(0.01, 100)},
-            patients=_COUNT, fitted_on=_TEXT, judged_on=_COUNT, judged=_JUDGED,
-        )
-    ),
+    "calibration": _optional(_record(
+        {**_MAP_NEEDS, "acts_on": _MAP_HAS["acts_on"], "why": _TEXT, "patients": _COUNT}, **_MAP_HAS
+    )),
+    "recalibration": _optional(_record(_MAP_NEEDS, **_MAP_HAS, judged_on=_COUNT, judged=_JUDGED)),
     "thresholds": _list_of(
         _record(
             {"rule": _TEXT, "positive": _TEXT, "value": _number_in(-0.01, 1.01), "sensitivity": _SHARE,
@@ -260,8 +272,9 @@ def check_classes(path: Path, card: dict[str, Any]) -> None:
     if card.get("positive", task.positive) != task.positive:
         found = f"has the positive class '{card['positive']}', expected '{task.positive}' of task {task.name}"
         raise BundleError(path, found, _AGAIN)
-    if (change := card.get("recalibration")) and len(change["intercepts"]) != len(classes):
-        raise BundleError(path, "has a recalibration for another number of classes", _AGAIN)
+    for name in ("calibration", "recalibration"):
+        if (change := card.get(name)) and len(change["intercepts"]) != len(classes):
+            raise BundleError(path, f"has a {name} for another number of classes", _AGAIN)
     if any(one["positive"] not in classes for one in card.get("thresholds", ())):
         raise BundleError(path, "has a threshold for an unknown class", _AGAIN)
 
@@ -602,21 +615,49 @@ def earlier_note(card: dict[str, Any]) -> str:
     """`earlier` as a sentence, with its effect on the figures; empty where there is no recalibration."""
     if not earlier(card):
         return ""
-    # Unchanged for one lesion in one view of two classes; a mean over views can change the order of two patients.
-    ranks = " The AUC depends on ranks only, which a recalibration hardly changes." if card.get("positive") else ""
+    # Of before: of single lesions, whose mean can change the order of two patients.
+    does = "leaves as they are" if card["recalibration"].get("acts_on") else "hardly changes"
+    ranks = f" The AUC depends on ranks only, which a recalibration {does}." if card.get("positive") else ""
     return f"Figures of the model's own validation and test set are from {earlier(card)}.{ranks}"
 
 
 def calibration_note(card: Mapping[str, Any]) -> str:
     """Whether a model's probabilities can be taken as frequencies, in a sentence."""
-    temperature = card.get("temperature")
+    temperature, own = card.get("temperature"), card.get("calibration")
     if change := card.get("recalibration"):
         named = change.get("fitted_on") or "a part"
         how, patients = f"{change.get('method') or 'a'} recalibration", change.get("patients", "some")
         return f"Calibrated by {how} on {patients} patients of another cohort ({named})."
+    if isinstance(own, str):  # of a prediction of before, which has the sentence
+        return own
+    if own and own["method"] != "prior":
+        doubt = ", who do not determine it: a number lies at the end of its range" if own.get("at_bound") else ""
+        return f"Calibrated on {own['patients']} patients of the training cohort{doubt}."
+    if own:
+        corrected = "; corrected for oversampling" if shares_note(own) else ""
+        return f"Not calibrated: {own['why']}{corrected}."
     if temperature:
         return f"Calibrated by temperature {temperature:.2f}."
     return "Not calibrated: 0.8 does not mean eight cases in ten."
+
+
+def result_note(card: Mapping[str, Any]) -> str:
+    """`calibration_note`, and how single views are shown beside their mean."""
+    note = calibration_note(card)
+    maps = (card.get(name) for name in ("calibration", "recalibration"))
+    if any(isinstance(one, dict) and one.get("acts_on") for one in maps):
+        note += " It acts on the mean over views; a view alone is shown through the same map."
+    return note
+
+
+def shares_note(calibration: Mapping[str, Any] | None) -> str:
+    """Shares of the classes in training, and of the patients, in a sentence; empty where they are nearly the same."""
+    seen, own = (calibration or {}).get("seen"), (calibration or {}).get("own")
+    if not (seen and own) or max(abs(seen[name] - own[name]) for name in seen) < 0.01:
+        return ""
+    names = list(seen)[-1:] if len(seen) == 2 else list(seen)  # of two classes one says it all
+    shares = (", ".join(f"{100 * part[name]:.0f} % {name}" for name in names) for part in (seen, own))
+    return "Training saw {}; the cohort has {}.".format(*shares)
 
 
 def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
@@ -635,7 +676,7 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
         ("Preprocessing", f"{recipe['name']}, margin {recipe['bound']:g} {recipe['bound_unit']}"),
         ("Trained on", trained_on(card)),
         ("Manufacturers in training", ", ".join(makers) or "not recorded"),
-        ("Probabilities", calibration_note(card)),
+        ("Probabilities", " ".join(filter(None, [calibration_note(card), shares_note(card.get("calibration"))]))),
         ("Created", str(card.get("created") or "not recorded")),
     ]
 
@@ -823,6 +864,7 @@ def write_recalibrated(
     target: Path,
     change: dict[str, Any],
     *,
+    thresholds: Sequence[dict[str, Any]] = (),
     images: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -833,7 +875,10 @@ def write_recalibrated(
     source, target : Path
         Folders, or files ending in ``.molsub``.
     change : dict
-        ``method``, ``slope`` (above 0), ``intercepts`` and further facts, JSON-ready.
+        `MolSubCore.statistics.calibration.CalibrationMap.to_dict` and further facts, JSON-ready. It acts on the
+        patients' probabilities after the calibration of the bundle itself.
+    thresholds : sequence of dict
+        The bundle's thresholds, moved with the recalibration.
     images : dict of str to str, optional
         Hashes and looks of the images that it was fitted on, for their fingerprints.
 
@@ -855,7 +900,7 @@ def write_recalibrated(
         "training": training,
         "name": target.stem,
         "recalibration": change,
-        "thresholds": [_moved(one, card["classes"], change) for one in card.get("thresholds", ())],
+        "thresholds": list(thresholds),
         "version": version,
         "changelog": {version: text, **(card.get("changelog") or {})},
         "made_of": {"name": card.get("name"), "created": card.get("created")},
@@ -872,13 +917,3 @@ def _next_version(version: str) -> str:
         return f"{int(parts[0])}.{int(parts[1]) + 1}.0"
     except (ValueError, IndexError):
         return "1.1.0"
-
-
-def _moved(threshold: dict[str, Any], classes: list[str], change: dict[str, Any]) -> dict[str, Any]:
-    """A threshold after recalibration: exact for one lesion in one view, approximate for a mean of views."""
-    value, (first, second) = float(threshold["value"]), change["intercepts"]
-    if not 0 < value < 1:
-        return threshold
-    shift = second - first if classes.index(threshold["positive"]) == 1 else first - second
-    logit = float(change["slope"]) * math.log(value / (1 - value)) + shift
-    return threshold | {"value": 1 / (1 + math.exp(-logit)), "before_recalibration": value}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -25,6 +27,17 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise MolSubError("device", "is cuda, and PyTorch sees no GPU", "Install the GPU's driver, or use --device cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextlib.contextmanager
+def whole_float32() -> Iterator[None]:
+    """Convolutions with all bits of float32; TensorFloat-32, a GPU's default, has 13 fewer, and other results."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def has_native_bf16() -> bool:

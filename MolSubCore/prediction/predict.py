@@ -29,6 +29,7 @@ from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import class_indices
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
+from MolSubCore.prediction.calibrated import calibration_of
 from MolSubCore.prediction.provenance import made_of
 from MolSubCore.prediction.result import ImageAndLesion, LesionPrediction, Prediction
 from MolSubCore.prediction.warnings import bundle_warnings, image_warnings
@@ -101,6 +102,7 @@ def predict(
         if values and len(values) != len(images):
             raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
     items: list[LesionPrediction] = []
+    calibrate = calibration_of(bundle.card)
     warnings = [*bundle_warnings(bundle.card), *doubts]
     mammograms: list[Mammogram] = []
     looks: list[str] = []
@@ -127,13 +129,13 @@ def predict(
         rois = extract_rois(mammogram, lesions, recipe)
         warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
         for index, roi in enumerate(rois):
-            probabilities, maps = predict_roi(bundle, roi, chosen, wanted, method, target)
+            network, maps = predict_roi(bundle, roi, chosen, wanted, method, target)
             name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
             items.append(
                 LesionPrediction(
-                    label, name, *place, mammogram, lesions, roi, probabilities, maps, files,
+                    label, name, *place, mammogram, lesions, roi, network, maps, files,
                     mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
-                    first, means_nothing(mammogram, lesions, roi),
+                    first, means_nothing(mammogram, lesions, roi), calibrate,
                 )
             )  # fmt: skip
     for same in again.values():
@@ -332,6 +334,8 @@ def predict_roi(
 ) -> tuple[NDArray[np.float64], Maps | None]:
     """Probabilities and maps of one ROI; with one member and Grad-CAM both come from one forward pass.
 
+    Without `classes` the maps are of the class with the largest calibrated probability.
+
     Parameters
     ----------
     bundle : Bundle
@@ -344,17 +348,28 @@ def predict_roi(
     Returns
     -------
     probabilities : ndarray of float64, shape (classes,)
+        As the networks give them, not calibrated.
     maps : Maps or None
         None without layers.
     """
-    inputs = to_input(roi.patch[None], roi.recipe, bundle.device)
+    inputs, calibrate = to_input(roi.patch[None], roi.recipe, bundle.device), calibration_of(bundle.card)
+
+    def largest(probabilities: NDArray[np.float64]) -> list[int]:
+        shown = calibrate(probabilities[None])[0] if calibrate else probabilities
+        return [int(shown.argmax())]
+
     if not layers:
         return bundle.probabilities(inputs)[0].double().cpu().numpy(), None
     if len(bundle.models) == 1 and method == "gradcam":
-        maps = explain(bundle.models[0], inputs, layers, classes, target=target)
-        return bundle.to_probabilities(torch.as_tensor(maps.logits)[None, None])[0].double().numpy(), maps
+
+        def of_logits(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+            return np.asarray(bundle.to_probabilities(torch.as_tensor(logits)[None, None])[0].double().numpy())
+
+        wanted = (lambda logits: largest(of_logits(logits))) if classes is None else classes
+        maps = explain(bundle.models[0], inputs, layers, wanted, target=target)
+        return of_logits(maps.logits), maps
     probabilities = bundle.probabilities(inputs)[0].double().cpu().numpy()
-    shown = [int(probabilities.argmax())] if classes is None else classes
+    shown = largest(probabilities) if classes is None else classes
     if method == "gradcam":
         parts = [explain(model, inputs, layers, shown, target=target) for model in bundle.models]
     else:

@@ -15,6 +15,7 @@ from MolSubCore.explain.gradcam import Maps
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import Roi
+from MolSubCore.prediction.calibrated import Calibrate, calibration_of
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
 Side = Literal["L", "R"]
@@ -37,7 +38,8 @@ class LesionPrediction:
     lesions : LesionSet
         All lesions of the image.
     roi : Roi
-    probabilities : ndarray of float64, shape (classes,)
+    network : ndarray of float64, shape (classes,)
+        Probabilities as the model's networks give them, in the mean over its members: what a result is the mean of.
     maps : Maps or None
         Heatmaps at layer resolution; None when no layer was asked for.
     files : ImageAndLesion
@@ -50,6 +52,8 @@ class LesionPrediction:
         Number of the first image with these pixels, or of which this is a copy: one that is given twice counts once.
     means_nothing : str
         Why the probabilities mean nothing; empty where they may.
+    calibrate : callable, optional
+        Of the model, from `MolSubCore.prediction.calibrated.calibration_of`.
     """
 
     image: str
@@ -59,13 +63,19 @@ class LesionPrediction:
     mammogram: Mammogram
     lesions: LesionSet
     roi: Roi
-    probabilities: NDArray[np.float64]
+    network: NDArray[np.float64]
     maps: Maps | None
     files: ImageAndLesion
     breast: Side | None = None
     lesion_id: str = ""
     picture: int = 0
     means_nothing: str = ""
+    calibrate: Calibrate | None = None
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probabilities of this lesion alone, as they are shown, shape (classes,)."""
+        return self.network if self.calibrate is None else self.calibrate(self.network[None])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +91,15 @@ class Result:
     items : tuple of LesionPrediction
         All of it, also those that mean nothing.
     classes : tuple of str
+    calibrate : callable, optional
+        Of the model.
     """
 
     breast: Side | None
     lesion_id: str
     items: tuple[LesionPrediction, ...]
     classes: tuple[str, ...]
+    calibrate: Calibrate | None = None
 
     @property
     def title(self) -> str:
@@ -101,13 +114,18 @@ class Result:
 
     @property
     def probabilities(self) -> dict[str, float] | None:
-        """Probability per class: mean over the lesions of an image, then over the images; None where none counts."""
+        """Probability per class: mean over the lesions of an image, then over the images, calibrated.
+
+        None where none counts.
+        """
         by_image: dict[int, list[NDArray[np.float64]]] = {}
         for item in self.counted:
-            by_image.setdefault(item.picture, []).append(item.probabilities)
+            by_image.setdefault(item.picture, []).append(item.network)
         if not by_image:
             return None
         mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
+        if self.calibrate:
+            mean = self.calibrate(mean[None])[0]
         return dict(zip(self.classes, map(float, mean), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,7 +172,8 @@ class Prediction:
         found: dict[tuple[Side | None, str], list[LesionPrediction]] = {}
         for item in self.items:
             found.setdefault((item.breast, item.lesion_id), []).append(item)
-        return tuple(Result(*key, tuple(items), tuple(self.classes)) for key, items in found.items())
+        classes, calibrate = tuple(self.classes), calibration_of(self.bundle_card)
+        return tuple(Result(*key, tuple(items), classes, calibrate) for key, items in found.items())
 
     @property
     def patient(self) -> dict[str, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -69,6 +69,9 @@ class Scores:
     fold : ndarray of int, shape (N,), optional
         Number of the model that each row is by, where different patients are by different models: ranks of scores
         are compared within a model only.
+    calibrate : callable, optional
+        What makes of mean probabilities, shape (N, classes), those that are reported. `per_image` and `per_patient`
+        take the mean of what the networks give, and then apply it.
     """
 
     probabilities: NDArray[np.float64]
@@ -77,6 +80,7 @@ class Scores:
     case: NDArray[np.int64]
     breast: NDArray[np.str_] | None = None
     fold: NDArray[np.int64] | None = None
+    calibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     @cached_property
     def unit(self) -> NDArray[np.str_]:
@@ -97,11 +101,23 @@ class Scores:
         """Some rows, by their positions or a mask."""
         breast = None if self.breast is None else self.breast[rows]
         fold = None if self.fold is None else self.fold[rows]
-        return Scores(self.probabilities[rows], self.label[rows], self.patient[rows], self.case[rows], breast, fold)
+        probabilities, label, patient, case = (
+            column[rows] for column in (self.probabilities, self.label, self.patient, self.case)
+        )
+        return Scores(probabilities, label, patient, case, breast, fold, self.calibrate)
+
+    def calibrated(self, calibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None) -> Scores:
+        """The same rows, with another `calibrate`."""
+        return replace(self, calibrate=calibrate)
 
     @classmethod
     def pooled(cls, parts: Sequence[Scores]) -> Scores:
-        """All rows of several, each by a model of its own: the folds of a cross-validation."""
+        """All rows of several, each by a model of its own: the folds of a cross-validation.
+
+        ValueError where they are not calibrated alike: the means are to be pooled then, not the rows.
+        """
+        if len({part.calibrate for part in parts}) > 1:
+            raise ValueError("the rows of scores with different calibrations cannot be pooled")
         breasts = [part.breast for part in parts if part.breast is not None]
         return cls(
             np.concatenate([part.probabilities for part in parts]),
@@ -110,16 +126,20 @@ class Scores:
             np.concatenate([part.case for part in parts]),
             np.concatenate(breasts) if len(breasts) == len(parts) else None,
             np.repeat(np.arange(len(parts)), [len(part.label) for part in parts]),
+            parts[0].calibrate,
         )
 
     def per_image(self) -> Scores:
-        """Mean over the lesions of each image."""
-        return self._mean_by(self.case)
+        """Mean over the lesions of each image, calibrated."""
+        return self._mean_by(self.case)._applied(self.calibrate)
 
     def per_patient(self) -> Scores:
-        """Mean over the images of each patient, an image being the mean of its lesions; of each breast (`unit`)."""
-        images = self.per_image()
-        return images._mean_by(images.unit)
+        """Mean over the images of each patient or breast (`unit`), which are means of their lesions; calibrated."""
+        images = self._mean_by(self.case)
+        return images._mean_by(images.unit)._applied(self.calibrate)
+
+    def _applied(self, calibrate: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None) -> Scores:
+        return replace(self, probabilities=calibrate(self.probabilities)) if calibrate else self
 
     def _mean_by(self, key: NDArray[np.generic]) -> Scores:
         first, group = by_appearance(key)

@@ -12,7 +12,7 @@ from MolSubCore.errors import MolSubError
 from MolSubCore.statistics.intervals import Estimate, wilson
 from MolSubCore.statistics.metrics import Ratio, ratios
 from MolSubCore.statistics.scores import Scores
-from MolSubCore.statistics.validation import Validation, refuse_fitted
+from MolSubCore.statistics.validation import refuse_fitted
 
 Rule = Literal["youden", "sensitivity", "specificity"]
 
@@ -71,15 +71,19 @@ def _estimate(share: Ratio) -> Estimate:
     return Estimate(value, *wilson(value, count), "Wilson over patients")
 
 
-def choose_threshold(validation: Validation, positive: str, rule: Rule = "youden", at_least: float = 0.9) -> Threshold:
-    """Choose a threshold on validation scores, folds pooled, one score per patient.
+def choose_threshold(
+    validation: Scores, classes: tuple[str, ...], positive: str, rule: Rule = "youden", at_least: float = 0.9
+) -> Threshold:
+    """Choose a threshold on the scores of validation patients, one per patient.
 
     Candidates lie half-way between neighbouring scores, so that a score that comes out a little different on
     another machine is called the same; below all of them everybody is positive, above all of them nobody.
 
     Parameters
     ----------
-    validation : Validation
+    validation : Scores
+        Calibrated as the patients will be that it is applied to.
+    classes : tuple of str
     positive : str
     rule : {"youden", "sensitivity", "specificity"}
         Largest sensitivity + specificity (of equal ones the lowest threshold, which misses fewest); or the best
@@ -92,23 +96,30 @@ def choose_threshold(validation: Validation, positive: str, rule: Rule = "youden
     MolSubError
         If the validation set has one class only, or `at_least` is not from 0 to 1.
     """
-    if positive not in validation.classes:
-        raise MolSubError("positive", f"unknown class '{positive}'", f"Choose one of {', '.join(validation.classes)}")
+    if positive not in classes:
+        raise MolSubError("positive", f"unknown class '{positive}'", f"Choose one of {', '.join(classes)}")
     if not 0 <= at_least <= 1:
         raise MolSubError(rule, f"is {at_least}, expected a share from 0 to 1", "Choose another")
-    part, index = validation.scores(), validation.classes.index(positive)
+    part, index = validation.per_patient(), classes.index(positive)
     actual = part.label == index
     if actual.all() or not actual.any():
         raise MolSubError("validation", "has one class only, a threshold needs both", "Use fewer folds")
     candidates, sensitivity, specificity = _candidates(part.probabilities[:, index], actual)
     if rule == "youden":
-        best, text = int(np.argmax(np.round(sensitivity + specificity, 12))), "largest Youden index"
+        best = int(np.argmax(np.round(sensitivity + specificity, 12)))
     elif rule == "sensitivity":
-        best, text = int(np.flatnonzero(sensitivity >= at_least)[-1]), f"sensitivity of at least {at_least:g}"
+        best = int(np.flatnonzero(sensitivity >= at_least)[-1])
     else:
-        best, text = int(np.flatnonzero(specificity >= at_least)[0]), f"specificity of at least {at_least:g}"
+        best = int(np.flatnonzero(specificity >= at_least)[0])
     found = float(sensitivity[best]), float(specificity[best])
-    return Threshold(float(candidates[best]), positive, index, f"{text} on validation", *found, validation.patients)
+    patients = frozenset(str(name) for name in part.patient)
+    return Threshold(float(candidates[best]), positive, index, rule_text(rule, at_least), *found, patients)
+
+
+def rule_text(rule: Rule, at_least: float) -> str:
+    """A rule in words."""
+    text = "largest Youden index" if rule == "youden" else f"{rule} of at least {at_least:g}"
+    return f"{text} on validation"
 
 
 def _candidates(

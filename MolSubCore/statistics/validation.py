@@ -1,4 +1,4 @@
-"""The validation predictions of a run: the only thing that a temperature or a threshold may be fitted on.
+"""The validation predictions of a run: the only thing that a calibration or a threshold may be fitted on.
 
 What is fitted keeps the ids of its patients and cannot be applied to any of them, so that nothing fitted on a
 test set can be reported on it.
@@ -7,7 +7,7 @@ test set can be reported on it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -49,10 +49,6 @@ class Validation:
         """One row per patient, folds pooled."""
         parts = [fold.scores().per_patient() for fold in self.folds if len(fold.label)]
         return Scores.pooled(parts)
-
-    def scaled(self, temperature: float) -> Validation:
-        """The same with all logits divided by a temperature."""
-        return Validation(tuple(replace(fold, logits=fold.logits / temperature) for fold in self.folds))
 
 
 def refuse_fitted(fitted_on: frozenset[str], patients: Iterable[object], what: str) -> None:

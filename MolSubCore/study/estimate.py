@@ -15,10 +15,10 @@ import torch
 
 from MolSubCore.models.pretrained import NO_PRETRAINED
 from MolSubCore.study.plan import Study
-from MolSubCore.training.data import epoch_order
 from MolSubCore.training.loop import Event, FoldTrainer, PatchSet
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import initial_model
+from MolSubCore.training.sampling import epoch_order
 
 #: Steps that are timed after a first one, which sets things up.
 _STEPS = 3

@@ -9,8 +9,8 @@ from torch import nn
 
 from MolSubCore.cohort.table import without_paths
 from MolSubCore.errors import explain_error, is_output_error
-from MolSubCore.evaluation.evaluate import evaluate_run
-from MolSubCore.explain.examples import write_attention
+from MolSubCore.evaluation.evaluate import FORMAT_VERSION, evaluate_run
+from MolSubCore.explain.examples import ATTENTION_VERSION, write_attention
 from MolSubCore.files import read_json
 from MolSubCore.models.registry import build_model
 from MolSubCore.study.fusion import FUSIONS, make_fusions
@@ -63,9 +63,10 @@ def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyR
 
 
 def bring_up_to_date(run: Path) -> None:
-    """Evaluate a finished run, unless its evaluation was made of the same predictions."""
-    evaluation = run / "evaluation.json"
-    if not evaluation.exists() or read_json(evaluation).get("inputs") != run_inputs(run, read_plan(run)):
+    """Evaluate a finished run, unless its evaluation was made of the same predictions, and in the same way."""
+    file, wanted = run / "evaluation.json", (FORMAT_VERSION, run_inputs(run, read_plan(run)))
+    found = read_json(file) if file.exists() else {}
+    if (found.get("format_version"), found.get("inputs")) != wanted:
         evaluate_run(run)
 
 
@@ -86,7 +87,8 @@ def _fuse(study: Study, run: Path) -> list[str]:
 
 def _attention(study: Study, run: Path) -> list[str]:
     file = run / "attention.json"
-    if file.exists() and read_json(file).get("inputs") == read_json(run / "evaluation.json").get("inputs"):
+    made, wanted = read_json(file) if file.exists() else {}, read_json(run / "evaluation.json").get("inputs")
+    if (made.get("format_version"), made.get("inputs")) == (ATTENTION_VERSION, wanted):
         return []
     plan = Plan.from_dict(read_json(run / "plan.json"))
 

@@ -43,10 +43,12 @@ from MolSubCore.training.run_files import (
     FROZEN,
     FUSION,
     FUSION_TITLES,
+    SHARES,
     check_written,
     finished_plan,
     fold_predictions,
     frozen,
+    training_shares,
 )
 
 Floats = NDArray[np.float64]
@@ -545,7 +547,7 @@ def _facts(model: Pipeline, names: list[str], patients: int) -> dict[str, Any]:
 
 
 #: Raised whenever the code behind a fusion gives other numbers: what an older one made is then made again.
-_VERSION = 1
+_VERSION = 2
 #: What the evaluation adds to a derived run.
 _LATER = ("evaluation.json", "evaluation.png")
 
@@ -566,6 +568,9 @@ class Fusion:
         What it reads of every fold beside the predictions.
     clinical : bool
         Whether it uses the clinical values.
+    as_trained : bool
+        Whether the network's probabilities are averaged as they are, so that the shares of the classes in its training
+        are in them. A regression has those of the patients it was fitted on.
     """
 
     title: str
@@ -574,6 +579,7 @@ class Fusion:
     unit: str = "patient"
     files: tuple[str, ...] = ()
     clinical: bool = False
+    as_trained: bool = False
 
 
 FUSIONS: Mapping[str, Fusion] = MappingProxyType(
@@ -584,8 +590,9 @@ FUSIONS: Mapping[str, Fusion] = MappingProxyType(
             flips,
             unit="lesion",
             files=(TTA_VALIDATION, TTA_TEST),
+            as_trained=True,
         ),
-        "views-mean": Fusion(FUSION_TITLES["views-mean"], "a patient with two views", views_mean),
+        "views-mean": Fusion(FUSION_TITLES["views-mean"], "a patient with two views", views_mean, as_trained=True),
         "views-learned": Fusion(
             FUSION_TITLES["views-learned"],
             "features from the study's jobs, a patient with CC and MLO",
@@ -676,12 +683,15 @@ def _write(folder: Path, base: BaseRun, name: str, fused: Fused, inputs: str) ->
         | {package: version(package) for package in ("numpy", "scipy", "scikit-learn")},
     }
     remedy = "Choose another folder for the study, or remove it"
+    validation = {number: fold.validation for number, fold in base.folds.items()}
     with atomic_folder(folder, replaces="plan.json", remedy=remedy, also=_LATER) as temporary:
         for number, fold in fused.folds.items():
             for file, part in zip(FROZEN, (fold.validation, fold.test), strict=True):
                 write_predictions(temporary / f"fold-{number}" / file, part)
             place = temporary / f"fold-{number}"
-            write_json(place / "done.json", {**fold.facts, "sha256": frozen(place)})
+            shares = training_shares(base.folder, base.plan, number, validation) if FUSIONS[name].as_trained else None
+            facts = {SHARES: shares.to_dict(base.classes)} if shares else {}
+            write_json(place / "done.json", {**fold.facts, **facts, "sha256": frozen(place)})
         write_json(temporary / "plan.json", plan)
 
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from MolSubCore.errors import TrainingError
+from MolSubCore.evaluation.evaluate import FORMAT_VERSION
 from MolSubCore.files import read_json
+from MolSubCore.statistics.calibration import CalibrationMap
 from MolSubCore.statistics.scores import Predictions, Scores, ensemble
-from MolSubCore.statistics.validation import Validation
 from MolSubCore.training.run_files import FUSION, fold_numbers, fold_predictions, missing_folds, read_plan
 
 #: Between task and model in a run's folder name.
@@ -68,15 +70,23 @@ class RunResult:
         """The model that a fusion starts from; the model itself where it is none."""
         return self.model.partition(FUSION)[0]
 
+    def calibration(self, fold: int | None = None) -> CalibrationMap:
+        """That of the ensemble, or of one fold's model, as the evaluation fitted it."""
+        found = self.evaluation["calibration"]
+        patients = (part.study_id.tolist() for part in self.validation.values())
+        entry = found["ensemble"] if fold is None else found["folds"][str(fold)]
+        return CalibrationMap.from_dict(entry, frozenset(chain.from_iterable(patients)))
+
     @cached_property
     def ensemble(self) -> Scores:
-        """The test set by all folds together."""
-        return ensemble(list(self.test.values()))
+        """The test set by all folds together, calibrated."""
+        return self.calibration().apply(ensemble(list(self.test.values())))
 
     @cached_property
     def out_of_fold(self) -> Scores:
-        """One row per validation patient, each by the model that did not train on it."""
-        return Validation(tuple(self.validation.values())).scores()
+        """One row per validation patient, each by the model that did not train on it, calibrated."""
+        parts = {number: part.scores().calibrated(self.calibration(number)) for number, part in self.validation.items()}
+        return Scores.pooled([part.per_patient() for part in parts.values()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +193,8 @@ def _read_run(folder: Path, task: str, model: str) -> RunResult | None:
     if missing_folds(folder, plan):
         return None
     evaluation = read_json(folder / "evaluation.json")
+    if evaluation.get("format_version") != FORMAT_VERSION:  # of before; the study's next start evaluates it again
+        return None
     if plan["task"] != task or evaluation.get("task") != task or len(evaluation["folds"]) != len(fold_numbers(plan)):
         found = f"holds a run of the task {plan['task']}, evaluated for {evaluation.get('task')}"
         raise TrainingError(folder, f"{found}, {len(evaluation['folds'])} folds", "Remove it and run the study again")

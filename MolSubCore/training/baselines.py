@@ -30,7 +30,8 @@ from MolSubCore.tasks import get_task
 from MolSubCore.training.feature_models import BASELINES, Baseline, FittedModel, fit_model, reliability
 from MolSubCore.training.plan import derive_seed
 from MolSubCore.training.run import TrainingData, unfinished_fold
-from MolSubCore.training.run_files import frozen
+from MolSubCore.training.run_files import SHARES, frozen
+from MolSubCore.training.sampling import class_shares
 
 __all__ = ["BASELINES", "BaselinePlan", "get_baseline", "train_baseline_fold"]
 
@@ -181,7 +182,9 @@ def _train(plan: BaselinePlan, data: TrainingData, features: FeatureTable, folde
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
     names = [features.names[column] for column in robust]
     summary = _summary(model, names, fold, len(training.indices)) | {"features_hash": features.data_hash()}
-    write_json(folder / "done.json", summary | {"sha256": frozen(folder)})
+    rows = data.predictions(training, np.zeros((len(training), 1)), ()).scores()
+    shares = class_shares(rows, len(plan.classes), 1.0).to_dict(plan.classes)
+    write_json(folder / "done.json", summary | {SHARES: shares, "sha256": frozen(folder)})
 
 
 def _summary(model: FittedModel, names: list[str], fold: int, rows: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
     Raises
     ------
     TrainingError
-        If the run is not finished, not evaluated, has no such fold, or is of a baseline or a fusion.
+        If the run is not finished, not evaluated by this version, has no such fold, or is of a baseline or a fusion.
     """
     content = check_exportable(run)
     check_target(out, overwrite=overwrite)
@@ -63,7 +63,8 @@ def export_run(run: Path, out: Path, *, fold: str = "best", overwrite: bool = Fa
             "fingerprints": read_json(images) if images.is_file() else None,
         },
         metrics=_metrics(evaluation, folds),
-        thresholds=_thresholds(evaluation, folds),
+        calibration=_of_exported(evaluation["calibration"], folds),
+        thresholds=_of_exported(evaluation["thresholds"], folds),
         vendors=[name for name in cohort["manufacturers"] if name != "unknown"],
         synthetic=plan.synthetic,
         overwrite=overwrite,
@@ -99,6 +100,9 @@ def check_exportable(run: Path) -> dict[str, Any]:
         raise TrainingError(run, found, "Choose the run of an architecture")
     if not (run / "evaluation.json").exists():
         raise TrainingError(run, "has no evaluation.json", "Finish it with molsub train ... --resume first")
+    if "calibration" not in read_json(run / "evaluation.json"):
+        found = "was evaluated by an older version, which fitted no calibration"
+        raise TrainingError(run, found, "Evaluate it again: molsub evaluate RUN")
     return content
 
 
@@ -127,8 +131,6 @@ def _metrics(evaluation: dict[str, Any], folds: list[int]) -> dict[str, Any]:
     return {"test": part, "validation": validation, "prevalence": evaluation.get("prevalence")}
 
 
-def _thresholds(evaluation: dict[str, Any], folds: list[int]) -> list[dict[str, Any]]:
-    """Those chosen on the validation of what is exported; none of a run whose evaluation is older than they are."""
-    known = evaluation.get("thresholds") or {"folds": {}, "out_of_fold": []}
-    found: list[dict[str, Any]] = known["out_of_fold"] if len(folds) > 1 else known["folds"].get(str(folds[0]), [])
-    return found
+def _of_exported(parts: dict[str, Any], folds: list[int]) -> Any:
+    """The ensemble's calibration or thresholds, or the one fold's."""
+    return parts["ensemble"] if len(folds) > 1 else parts["folds"][str(folds[0])]

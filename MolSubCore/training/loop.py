@@ -27,10 +27,11 @@ from MolSubCore.errors import TrainingError, reason_of
 from MolSubCore.files import atomic_path, write_text
 from MolSubCore.imaging.io.native import native_name
 from MolSubCore.lesions.preprocessing import Recipe
-from MolSubCore.models.device import to_input
-from MolSubCore.training.data import draw_transforms, epoch_order, warp
+from MolSubCore.models.device import to_input, whole_float32
+from MolSubCore.training.data import draw_transforms, warp
 from MolSubCore.training.plan import Plan, derive_seed
 from MolSubCore.training.run_files import WEIGHTS
+from MolSubCore.training.sampling import epoch_order
 
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
@@ -125,18 +126,21 @@ class PatchSet:
 
 
 def autocast(plan: Plan) -> contextlib.AbstractContextManager[Any]:
-    """The plan's precision as a context."""
+    """The plan's precision as a context, of the training steps alone."""
     return torch.autocast(plan.device, torch.bfloat16, enabled=plan.precision == "bf16")
 
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, data: PatchSet, plan: Plan, recipe: Recipe) -> NDArray[np.float32]:
-    """Logits of every patch, shape (N, classes), in the order of `data`; the model is left in eval mode."""
+    """Logits of every patch, shape (N, classes), in the order of `data`; the model is left in eval mode.
+
+    In float32 whatever the precision of the training: these are the logits of the bundle that is made of the model.
+    """
     model.eval()
     parts = []
     for start in range(0, len(data), plan.batch_size):
         batch = data.indices[start : start + plan.batch_size]
-        with autocast(plan):
+        with whole_float32():
             parts.append(model(to_input(data.patches[batch], recipe, plan.device)).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty((0, len(plan.classes)), np.float32)
 

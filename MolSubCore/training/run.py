@@ -48,7 +48,8 @@ from MolSubCore.tasks import get_task
 from MolSubCore.training.image_list import image_list, regrouped, told_changes, write_image_list
 from MolSubCore.training.loop import Event, FoldTrainer, Listener, PatchSet, predict_logits
 from MolSubCore.training.plan import Plan, derive_seed
-from MolSubCore.training.run_files import written_hashes
+from MolSubCore.training.run_files import SHARES, written_hashes
+from MolSubCore.training.sampling import class_shares
 
 AfterFold = Callable[[nn.Module, Plan, "TrainingData", int, Path], None]
 
@@ -351,9 +352,11 @@ def _train_fold(
     for name, part in (("predictions", validation), ("test_predictions", test)):
         logits = predict_logits(model, part, plan, recipe)
         write_predictions(folder / f"{name}.csv", data.predictions(part, logits, plan.classes))
+    rows = data.predictions(training, np.zeros((len(training), 1)), ()).scores()
+    shares = class_shares(rows, len(plan.classes), plan.oversampling)
     if after:
         after(model, plan, data, fold, folder)
-    write_json(folder / "done.json", summary | {"sha256": written_hashes(folder)})
+    write_json(folder / "done.json", summary | {SHARES: shares.to_dict(plan.classes), "sha256": written_hashes(folder)})
     if listener:
         listener(Event("fold", fold, values=summary))
 

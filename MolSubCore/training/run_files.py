@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from MolSubCore.errors import TrainingError, listed
 from MolSubCore.files import read_json, sha256_file
-from MolSubCore.statistics.scores import Predictions, read_predictions
-from MolSubCore.statistics.validation import Validation
+from MolSubCore.statistics.calibration import ClassShares
+from MolSubCore.statistics.scores import Predictions, Scores, read_predictions
+from MolSubCore.training.sampling import class_shares
 
 #: Between a model's name and the kind of a fusion made of its run.
 FUSION = "+"
@@ -33,6 +35,8 @@ FUSION_TITLES = {
 #: A fold's predictions of its validation part and of the test set: written once, and then never changed.
 FROZEN = ("predictions.csv", "test_predictions.csv")
 WEIGHTS = "best.safetensors"
+#: Key of a fold's ``done.json``: shares of the classes in its training part.
+SHARES = "class_shares"
 _ALSO_KEPT = (WEIGHTS, "tta_predictions.csv", "tta_test_predictions.csv", "features.npz")
 
 
@@ -139,6 +143,17 @@ def fold_predictions(
     return found
 
 
-def read_validation(run: Path) -> Validation:
-    """Read ``RUN/fold-*/predictions.csv`` of every fold in the plan; test predictions are never opened."""
-    return Validation(tuple(fold_predictions(run, read_plan(run), "predictions").values()))
+def training_shares(
+    run: Path, plan: dict[str, Any], number: int, validation: Mapping[int, Predictions]
+) -> ClassShares | None:
+    """Shares of the classes that a fold's training saw, and those of its patients.
+
+    Runs of before did not record them: they follow from the other folds' validation parts; with one fold they are not
+    known.
+    """
+    classes = tuple(plan["classes"])
+    if recorded := read_json(run / f"fold-{number}" / "done.json").get(SHARES):
+        return ClassShares.from_dict(recorded, classes)
+    others = [part.scores() for n, part in validation.items() if n != number]
+    rate = plan.get("oversampling") or 1.0  # radiomics and fusions weight the classes as they are
+    return class_shares(Scores.pooled(others), len(classes), rate) if others else None

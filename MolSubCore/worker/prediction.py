@@ -19,7 +19,7 @@ from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import Roi, RoiGeometry
 from MolSubCore.models.bundle import Bundle
-from MolSubCore.models.card import calibration_note, model_summary
+from MolSubCore.models.card import model_summary
 from MolSubCore.prediction.predict import check_request, predict, predict_roi
 from MolSubCore.prediction.result import LesionPrediction, Prediction
 from MolSubCore.worker.cache import cached_bundle, forget, mammogram_of
@@ -85,9 +85,7 @@ def _content(prediction: Prediction, out: Path, name: str) -> dict[str, Any]:
             for one in prediction.results
         ],
         "patient": None if prediction.only_result is None else {"probabilities": prediction.only_result},
-        "temperature": card.get("temperature"),
-        "recalibration": card.get("recalibration"),
-        "calibration": calibration_note(card),
+        **{name: card.get(name) for name in ("temperature", "calibration", "recalibration")},
         "metrics": card.get("metrics") or {},
         "warnings": list(prediction.warnings),
         "items": [_item(item, prediction.classes, out / f"{name}-{n}.npy") for n, item in enumerate(prediction.items)],

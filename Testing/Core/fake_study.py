@@ -246,7 +246,7 @@ def write_blobs(run: Path, seed: int) -> None:
     maps: dict[str, list[np.ndarray]] = {name: [] for name in layers}
     for example in examples:
         for view in example["views"]:
-            del view["case"]
+            del view["case"], view["row"]
             centre = rng.uniform(90, 134, 2)
             blob = _blob(224, centre, 26.0)
             texture = 0.35 + 0.5 * gaussian_filter(rng.normal(size=(224, 224)), 4)

@@ -6,6 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pydicom
 import torch
@@ -13,6 +14,7 @@ import torch
 from MolSubCore.evaluation.external import ExternalOptions, ExternalValidation, validate_bundle
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import Bundle
+from MolSubCore.statistics import calibration
 
 CARD: dict[str, Any] = {
     "format": "molsub-bundle", "name": "known", "architecture": "simple-cnn", "task": "tn", "positive": "TN",
@@ -63,6 +65,10 @@ def as_negative(image: Path) -> Path:
     return negative
 
 
-def validated(cohort: Path, out: Path, bundle: Known | None = None, **options: Any) -> ExternalValidation:
+def validated(
+    cohort: Path, out: Path, bundle: Known | None = None, *, least: int = 2, **options: Any
+) -> ExternalValidation:
+    """A validation; a recalibration is fitted on `least` patients of each class, to save images."""
     wanted = {"resamples": 200, "cache": cohort.parents[1] / "cache", "subgroups": ("centre",), **options}
-    return validate_bundle(bundle or known(), cohort, out, ExternalOptions(**wanted))
+    with patch.object(calibration, "LEAST", least):
+        return validate_bundle(bundle or known(), cohort, out, ExternalOptions(**wanted))

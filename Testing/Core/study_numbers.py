@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
+
+from MolSubCore.files import read_json
 
 
 def csv_rows(file: Path, **wanted: str) -> list[dict[str, str]]:
@@ -36,13 +39,31 @@ def per_patient(table: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(["study_id", "case"]).mean().groupby("study_id").mean().sort_index()
 
 
+def calibrated(table: pd.DataFrame, fitted: dict[str, Any]) -> pd.DataFrame:
+    """Patients' probabilities after ``p ** slope * exp(intercept)``, made to sum to 1."""
+    shares = table.drop(columns="label") ** fitted["slope"] * np.exp(fitted["intercepts"])
+    return pd.concat([table[["label"]], shares.div(shares.sum(axis=1), axis=0)], axis=1)
+
+
+def fitted_of(run: Path) -> dict[str, Any]:
+    """The calibrations of a run, by ``folds`` and ``ensemble``."""
+    found: dict[str, Any] = read_json(run / "evaluation.json")["calibration"]
+    return found
+
+
 def fold_table(run: Path, fold: int, name: str = "predictions") -> pd.DataFrame:
-    return per_patient(probabilities(run / f"fold-{fold}" / f"{name}.csv"))
+    table = per_patient(probabilities(run / f"fold-{fold}" / f"{name}.csv"))
+    return calibrated(table, fitted_of(run)["folds"][str(fold)])
+
+
+def network_table(run: Path, folds: int) -> pd.DataFrame:
+    """The test set as the networks give it, in the mean over folds."""
+    parts = [probabilities(run / f"fold-{fold}" / "test_predictions.csv") for fold in range(1, folds + 1)]
+    return per_patient(pd.concat(parts).groupby(["study_id", "case"]).mean().reset_index())
 
 
 def ensemble_table(run: Path, folds: int) -> pd.DataFrame:
-    parts = [probabilities(run / f"fold-{fold}" / "test_predictions.csv") for fold in range(1, folds + 1)]
-    return per_patient(pd.concat(parts).groupby(["study_id", "case"]).mean().reset_index())
+    return calibrated(network_table(run, folds), fitted_of(run)["ensemble"])
 
 
 def pooled_table(run: Path, folds: int) -> pd.DataFrame:

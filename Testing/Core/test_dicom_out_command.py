@@ -41,7 +41,8 @@ def test_results_lie_beside_the_prediction(workplace: Path, tmp_path: Path, caps
 
 def test_one_layer_is_a_map_of_one_frame(workplace: Path, tmp_path: Path) -> None:
     out = tmp_path / "result"
-    assert main(arguments(workplace, out, "--dicom", "--identified", "--layers", "features.12")) == 0
+    more = ("--layers", "features.12", "--classes", "Luminal")
+    assert main(arguments(workplace, out, "--dicom", "--identified", *more)) == 0
     (path,) = (out / "dicom").glob("map_*.dcm")
     assert complaints(path) == []
     (frame,) = read_parametric_map(path)

@@ -83,9 +83,12 @@ def test_the_intercept_of_overconfident_models_is_the_root(spread: float) -> Non
         for _ in range(200):
             middle = (low + high) / 2
             low, high = (middle, high) if special.expit(clipped + middle).sum() < happened.sum() else (low, middle)
-        assert found.value == pytest.approx(low, abs=1e-5)
         share = special.expit(clipped + low)
         error = 1 / np.sqrt((share * (1 - share)).sum())
+        if max(abs(low), 1.96 * error) > 10:  # odds off by more than 22,000: nothing is said
+            assert found.value is None
+            continue
+        assert found.value == pytest.approx(low, abs=1e-5)
         assert found.high - found.low == pytest.approx(2 * 1.959964 * error, rel=1e-4)
 
 
@@ -129,6 +132,15 @@ def test_what_has_no_slope(happened: list[bool]) -> None:
     # A network that gives everybody the same probability, but for the last digits.
     nearly = 0.47 + 1e-9 * np.array([1, 2, 3, 4])
     assert calibration_slope(nearly, np.array([True, False, True, False])).value is None
+
+
+def test_what_says_nothing_is_undefined_and_no_interval_has_no_width() -> None:
+    """Sure and right of 10 patients: an intercept of 0 with an interval of -13859 to 13859."""
+    happened = np.arange(10) < 5
+    assert calibration_intercept(np.where(happened, 1.0, 0.0), happened).value is None
+    assert expected_observed(np.full(4, 0.5), np.full(4, True)).value is None
+    same = class_calibration(binary_scores([0.5] * 6, [0, 1] * 3), BINARY, "TN")
+    assert (same["brier"]["value"], same["brier"]["low"]) == (0.25, None)
 
 
 def test_certain_probabilities_have_numbers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -26,7 +27,6 @@ from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.external_page import write_page
-from MolSubCore.evaluation.recalibration import fit_recalibration
 from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import read_json
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -35,8 +35,11 @@ from MolSubCore.models.bundle import read_bundle
 from MolSubCore.models.card import read_card
 from MolSubCore.models.fingerprints import Fingerprints, new_fingerprints, read_fingerprints
 from MolSubCore.prediction.predict import predict
-from MolSubCore.statistics.scores import Scores
+from MolSubCore.statistics import calibration
+from MolSubCore.statistics.calibration import CalibrationMap, fit_calibration
+from MolSubCore.statistics.scores import ensemble
 from MolSubCore.tasks import Subtype
+from MolSubCore.training.run_files import fold_predictions
 
 COUNTS = {Subtype.LUMINAL_A: 16, Subtype.HER2_HR_NEGATIVE: 8, Subtype.TN: 16}
 SECRET = "Q7ZSECRET"
@@ -179,8 +182,8 @@ def test_the_recalibration_sees_its_part_only(cohort: Path, found: tuple[Externa
     result, scores = found[0].result["recalibration"], found[0].scores
     levels = found[0].levels["centre"]
     inside = np.array([levels[str(name)] == "A" for name in scores.patient])
-    parts = [getattr(scores, name)[inside] for name in ("probabilities", "label", "patient", "case")]
-    again = fit_recalibration(Scores(*parts), ("TN", "non-TN"))
+    with patch.object(calibration, "LEAST", 2):
+        again = fit_calibration(scores.select(inside), ("TN", "non-TN"))
     assert (result["slope"], result["intercepts"]) == (again.slope, list(again.intercepts))
     assert found[0].recalibration is not None
     judged = {str(name) for name in found[0].judged[1].patient}
@@ -222,6 +225,7 @@ def test_it_goes_on_and_takes_new_rows(cohort: Path, tmp_path: Path) -> None:
      ({"recalibrate_on": "synthetic=yes"}, "names 39 of the 39 patients"),
      ({"recalibrate_on": "view=CC"}, "in some of their rows only"),
      ({"recalibrate_on": "centre"}, "expected COLUMN=VALUE"),
+     ({"recalibrate_on": "centre=A", "least": 20}, r"on centre=A: too few patients \(11 non-TN, 8 TN, at least 20"),
      ({"resamples": 0}, "is 0, expected 1")],
 )  # fmt: skip
 def test_what_is_refused_leaves_nothing(cohort: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -348,7 +352,11 @@ def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "that the model was trained on" in failing(capsys, *command)
     assert not (tmp_path / "v").exists()
     command += ["--overlap", "keep"]
-    assert main([*command, "--recalibrate-on", "laterality=L", "--recalibrated", str(new)]) == 0
+    command += ["--recalibrate-on", "laterality=L", "--recalibrated", str(new)]
+    assert "cannot be fitted on laterality=L: too few patients (" in failing(capsys, *command)
+    assert not (tmp_path / "v").exists()
+    with patch.object(calibration, "LEAST", 1):
+        assert main(command) == 0
     printed = capsys.readouterr().out
     assert "External validation, task luminal" in printed
     assert "the model was trained on: on them the figures do not validate the model" in printed
@@ -368,10 +376,18 @@ def test_the_commands(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert share == pytest.approx(float(first["recalibrated p:Luminal"]), abs=1e-5)
     card = read_card(workplace / "m.molsub")
     drift = read_json(tmp_path / "v" / "evaluation.json")["calibration_drift"]
-    assert drift["validation"] == card["metrics"]["validation"]["patient"]["calibration"]
-    assert [one["value"] for one in card["thresholds"]] == [
-        one["value"] for one in read_json(workplace / "run" / "evaluation.json")["thresholds"]["out_of_fold"]
-    ]
+    assert (drift["validation"], drift["test"]) == (None, card["metrics"]["test"]["patient"]["calibration"])
+    evaluation = read_json(workplace / "run" / "evaluation.json")
+    assert card["calibration"] == evaluation["calibration"]["ensemble"]
+    assert card["thresholds"] == evaluation["thresholds"]["ensemble"]
+    # Of the test patients the bundle says what the run says, calibrated.
+    plan = read_json(workplace / "run" / "plan.json")
+    members = list(fold_predictions(workplace / "run", plan, "test_predictions").values())
+    own = ensemble(members).calibrated(CalibrationMap.from_dict(card["calibration"])).per_patient()
+    line_of = {number: line for line in lines for number in line["rows"].split()}
+    assert len(own.case) == 3
+    for case, share in zip(own.case.tolist(), own.probabilities[:, 1].tolist(), strict=True):
+        assert float(line_of[str(case + 2)]["p:Luminal"]) == pytest.approx(share, abs=1e-6)
 
 
 def test_what_does_not_go_together(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

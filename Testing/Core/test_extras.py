@@ -137,13 +137,12 @@ def test_passes_are_counted_and_files_that_exist_are_kept(tmp_path: Path) -> Non
     assert [(tmp_path / name).read_bytes() for name in names] == first
 
 
-def test_half_precision_and_features_beyond_it(tmp_path: Path) -> None:
+def test_features_are_float32_whatever_the_training_was_and_may_be_large(tmp_path: Path) -> None:
     model, data = prepared("simple-cnn"), make_data("simple-cnn")
     write_extras(model, make_plan("simple-cnn", precision="bf16"), data, 1, tmp_path / "bf16")
     write_extras(model, make_plan("simple-cnn"), data, 1, tmp_path / "fp32")
-    half, full = (read_features(tmp_path / name / "features.npz").values.astype(float) for name in ("bf16", "fp32"))
-    assert half == pytest.approx(full, abs=0.03 * np.abs(full).max())
-    assert not np.array_equal(half, full)
+    half, full = (read_features(tmp_path / name / "features.npz").values for name in ("bf16", "fp32"))
+    assert np.array_equal(half, full)
     inner = model.classifier[0]
     inner.weight.mul_(1e7)
     try:

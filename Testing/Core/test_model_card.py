@@ -72,9 +72,18 @@ def test_info_as_json_and_as_a_page(workplace: Path, tmp_path: Path, capsys: pyt
     assert (page.open, page.scripts) == ([], 0)
     assert all(name.startswith("data:") for name in page.resources)
     accuracy = metrics["accuracy"]
-    for words in ("Calibration slope", "Intended use", "non-Luminal, Luminal", "largest Youden index", "SYNTHETIC",
+    for words in ("Calibration slope", "Intended use", "non-Luminal, Luminal", "disagree is not known", "SYNTHETIC",
                   f"{accuracy['value']:.2f}", "0: non-Luminal, 1: Luminal", "12"):  # fmt: skip
         assert words in page.text, words
+    one, other = (
+        tmp_path / "one.molsub",
+        tmp_path / "one.html",
+    )  # of one network, which needs no others to agree with it
+    assert main(["models", "export", str(workplace / "run"), "--out", str(one), "--fold", "1"]) == 0
+    assert main(["models", "info", str(one), "--html", str(other)]) == 0
+    for words in ("largest Youden index", "too few patients", "if all were right", "Test set, calibrated"):
+        assert words in Page(other).text, words
+    capsys.readouterr()
     assert main(["models", "info", bundle]) == 0
     printed = capsys.readouterr().out
     assert f"accuracy {accuracy['value']:.2f} (95 % CI {accuracy['low']:.2f} to {accuracy['high']:.2f})" in printed

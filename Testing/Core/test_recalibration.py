@@ -1,125 +1,30 @@
-"""Recalibration: known miscalibrations come out, it is what scikit-learn fits, and it never meets its own patients."""
+"""Recalibrated bundles: the map acts on the patient's mean, thresholds move with it; older bundles are as they were."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from predicted import BINARY, make_predictions
+from predicted import BINARY, binary_scores
 from scipy import special
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from tiny_network import randomised
 
 from MolSubCore.errors import BundleError, MolSubError
-from MolSubCore.evaluation.recalibration import fit_recalibration, recalibrated
+from MolSubCore.evaluation.external import moved_threshold
 from MolSubCore.files import write_json
 from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.lesions.roi import Roi, RoiGeometry
 from MolSubCore.models.bundle import read_bundle, write_bundle
-from MolSubCore.models.card import calibration_note, read_card, write_recalibrated
+from MolSubCore.models.card import calibration_note, read_card, result_note, write_recalibrated
 from MolSubCore.models.registry import build_model
-from MolSubCore.statistics.calibration import fit_temperature
-from MolSubCore.statistics.scores import Predictions, Scores
-from MolSubCore.statistics.validation import Validation
-
-FIVE = ("Luminal A", "Luminal B", "HER2+/HR+", "HER2+/HR-", "TN")
-
-
-def drawn(seed: int, count: int, classes: tuple[str, ...], scale: float, shift: list[float]) -> Predictions:
-    """Labels from softmax(logits); the logits are then multiplied and shifted."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 1.5, (count, len(classes)))
-    share = special.softmax(logits, axis=1).cumsum(axis=1)
-    label = (rng.random((count, 1)) > share[:, :-1]).sum(axis=1)
-    return make_predictions(scale * logits + np.array(shift), label, [f"P{n}" for n in range(count)], classes)
-
-
-def views_of(found: Predictions, patients: int) -> Scores:
-    """The rows as views of patients, two or three each, with one patient's label."""
-    patient = np.sort(np.arange(len(found.label)) % patients)
-    first = np.searchsorted(patient, np.arange(patients))
-    names = np.array([f"P{n}" for n in patient])
-    return Scores(found.probabilities(), found.label[first][patient], names, np.arange(len(patient)))
-
-
-def test_a_known_miscalibration_is_undone() -> None:
-    """Logits times 2, and 1 too high for TN: slope 1/2, intercept -1/2."""
-    found = fit_recalibration(drawn(1, 20_000, BINARY, 2.0, [0.0, 1.0]).scores(), BINARY)
-    assert found.slope == pytest.approx(0.5, rel=0.03)
-    assert found.intercepts == pytest.approx((0.0, -0.5), abs=0.075)  # 3.5 standard errors
-    assert not found.at_bound
-    assert found.loss_after < found.loss_before
-    five = fit_recalibration(drawn(2, 8000, FIVE, 2.0, [0, 1, -1, 0.5, 0]).scores(), FIVE)
-    assert five.slope == pytest.approx(0.5, rel=0.05)
-    assert five.intercepts == pytest.approx((0, -0.5, 0.5, -0.25, 0), abs=0.12)
-
-
-def test_it_is_logistic_regression() -> None:
-    scores = drawn(3, 400, BINARY, 1.6, [0.0, -0.7]).scores()
-    found = fit_recalibration(scores, BINARY)
-    logit = special.logit(scores.probabilities[:, 1])[:, None]
-    model = LogisticRegression(C=np.inf, tol=1e-12, max_iter=2000).fit(logit, scores.label)
-    assert found.slope == pytest.approx(float(model.coef_[0, 0]), rel=1e-4)
-    assert found.intercepts[1] == pytest.approx(float(model.intercept_[0]), abs=1e-4)
-    changed = recalibrated(scores.probabilities, found.slope, found.intercepts)
-    assert found.loss_after == pytest.approx(log_loss(scores.label, changed), abs=1e-9)
-    assert found.loss_before == pytest.approx(log_loss(scores.label, scores.probabilities), abs=1e-9)
-
-
-@pytest.mark.parametrize("classes", [BINARY, FIVE])
-def test_the_slope_alone_is_a_temperature(classes: tuple[str, ...]) -> None:
-    predictions = drawn(4, 500, classes, 2.2, [0.0] * len(classes))
-    found = fit_recalibration(predictions.scores(), classes, "temperature")
-    assert found.slope == pytest.approx(1 / fit_temperature(Validation((predictions,))).value, rel=1e-4)
-    assert found.intercepts == (0.0,) * len(classes)
-
-
-@pytest.mark.parametrize("method", ["logistic", "temperature"])
-def test_with_several_views_nothing_nearby_is_better(method: Any) -> None:
-    """The patients' own likelihood, computed anew from `Scores.per_patient` at 300 other values."""
-    scores = views_of(drawn(5, 260, BINARY, 3.0, [0.0, 0.8]), 110)
-    found = fit_recalibration(scores, BINARY, method)
-
-    def loss_of(part: Scores) -> float:
-        patients = part.per_patient()
-        return float(log_loss(patients.label, patients.probabilities))
-
-    def at(slope: float, shift: float) -> float:
-        changed = recalibrated(scores.probabilities, slope, (0.0, shift))
-        return loss_of(Scores(changed, scores.label, scores.patient, scores.case))
-
-    assert found.loss_after == pytest.approx(at(found.slope, found.intercepts[1]), abs=1e-9)
-    rng = np.random.default_rng(6)
-    for scale, move in rng.normal(0, 1, (300, 2)):
-        shift = found.intercepts[1] + (0.5 * move if method == "logistic" else 0)
-        assert found.loss_after <= at(found.slope * np.exp(0.5 * scale), shift) + 1e-9
-
-
-def test_never_on_its_own_patients() -> None:
-    scores = drawn(7, 60, BINARY, 2.0, [0.0, 0.0]).scores()
-    found = fit_recalibration(scores, BINARY)
-    with pytest.raises(MolSubError, match="fitted on 60 of these patients"):
-        found.apply(scores)
-    others = Scores(scores.probabilities, scores.label, np.array([f"Q{n}" for n in range(60)]), scores.case)
-    assert found.apply(others).probabilities.sum(axis=1) == pytest.approx(np.ones(60))
-    assert "P1" not in json.dumps(found.to_dict())
-
-
-def test_what_cannot_be_fitted() -> None:
-    one = drawn(8, 30, BINARY, 1.0, [0.0, 0.0])
-    same = make_predictions(one.logits, np.zeros(30), list(one.study_id))
-    with pytest.raises(MolSubError, match="none of TN"):
-        fit_recalibration(same.scores(), BINARY)
-    with pytest.raises(MolSubError, match="none of TN"):
-        fit_recalibration(same.scores(), BINARY, "temperature")
-    with pytest.raises(MolSubError, match="is by 'beta'"):
-        fit_recalibration(one.scores(), BINARY, "beta")  # type: ignore[arg-type]
-    parted = make_predictions(np.array([[2.0, 0], [1, 0], [0, 1], [0, 2]]), np.array([0, 0, 1, 1]), list("abcd"))
-    assert fit_recalibration(parted.scores(), BINARY).at_bound
+from MolSubCore.prediction.calibrated import calibration_of
+from MolSubCore.prediction.predict import predict_roi
+from MolSubCore.statistics.calibration import fit_calibration
+from MolSubCore.statistics.scores import Scores
 
 
 @pytest.fixture(scope="module")
@@ -133,31 +38,96 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         thresholds=[threshold])  # fmt: skip
 
 
-CHANGE = {"method": "logistic", "slope": 0.5, "intercepts": [0.0, -0.75], "patients": 40, "fitted_on": "centre=A"}
+CHANGE = {"method": "logistic", "slope": 0.5, "intercepts": [0.0, -0.75], "patients": 40, "fitted_on": "centre=A",
+          "acts_on": "patient", "why": ""}  # fmt: skip
+PATCHES = torch.randn((5, 1, 224, 224), generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(shares: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Of two classes: a line of the log-odds."""
+    second = special.expit(slope * special.logit(shares[:, 1]) + intercept)
+    return np.stack([1 - second, second], axis=1)
 
 
 def test_the_new_bundle_gives_the_recalibrated_probabilities(bundle: Path, tmp_path: Path) -> None:
+    """After its own calibration, if it has one."""
     before = bundle.read_bytes()
     new = read_bundle(write_recalibrated(bundle, tmp_path / "new", CHANGE))
     assert bundle.read_bytes() == before
-    patches = torch.randn((5, 1, 224, 224), generator=torch.Generator().manual_seed(1))
-    old = read_bundle(bundle).probabilities(patches).numpy()
-    assert new.probabilities(patches).numpy() == pytest.approx(recalibrated(old, 0.5, (0.0, -0.75)), abs=1e-12)
-    assert not np.allclose(old, new.probabilities(patches).numpy())
+    old = read_bundle(bundle).probabilities(PATCHES).numpy()
+    assert np.array_equal(new.probabilities(PATCHES).numpy(), old)  # single lesions are left alone
+    calibrate = calibration_of(new.card)
+    assert calibrate is not None
+    assert calibrate(old) == pytest.approx(by_hand(old, 0.5, -0.75), abs=1e-12)
+    own = CHANGE | {"slope": 2.0, "intercepts": [0.0, 1.0]}
+    both = calibration_of(new.card | {"calibration": own})
+    assert both is not None
+    assert both(old) == pytest.approx(by_hand(by_hand(old, 2.0, 1.0), 0.5, -0.75), abs=1e-12)
+    assert calibration_of(read_card(bundle)) is None
     card = read_card(tmp_path / "new")
     assert (card["name"], card["version"], card["made_of"]["name"]) == ("new", "1.1.0", "old")
     assert list(card["changelog"]) == ["1.1.0", "1.0.0"]
     assert "40 patients of another cohort (centre=A)" in calibration_note(card)
+    assert "acts on the mean over views" in result_note(card)
     assert card["members"] == read_card(bundle)["members"]
 
 
-def test_thresholds_call_the_same_lesions(bundle: Path, tmp_path: Path) -> None:
-    write_recalibrated(bundle, tmp_path / "new.molsub", CHANGE)
-    (old,), (new,) = (read_card(path)["thresholds"] for path in (bundle, tmp_path / "new.molsub"))
-    share = np.random.default_rng(2).random(500)
-    changed = recalibrated(np.stack([1 - share, share], axis=1), 0.5, (0.0, -0.75))[:, 1]
-    assert ((share >= old["value"]) == (changed >= new["value"])).all()
-    assert new["before_recalibration"] == old["value"]
+def test_bundles_of_before_give_the_numbers_they_gave(bundle: Path) -> None:
+    """A temperature divides the logits; a recalibration that acts on no patient changes every lesion."""
+    plain = read_bundle(bundle)
+    logits = plain.logits(PATCHES)
+    old = {name: value for name, value in CHANGE.items() if name not in ("acts_on", "why")}
+    plain.card.update(temperature=2.0, recalibration=old)
+    mean = special.softmax(logits.double().numpy() / 2.0, axis=-1).mean(axis=0)
+    assert plain.probabilities(PATCHES).numpy() == pytest.approx(by_hand(mean, 0.5, -0.75), abs=1e-12)
+    assert calibration_of(plain.card) is None
+    assert "acts on the mean" not in result_note(plain.card)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_class_that_is_explained_is_the_calibrated_one(bundle: Path, members: int) -> None:
+    whole = read_bundle(bundle)
+    recipe = get_recipe("default")
+    geometry = RoiGeometry(0, 224, 0, 224, 224, (224, 224))
+    roi = Roi(PATCHES[0, 0].numpy().astype(recipe.patch_dtype), geometry, "1", recipe)
+    for index in (0, 1):
+        card = whole.card | {"calibration": CHANGE | {"intercepts": [0.0, (-50.0, 50.0)[index]]}}
+        found, maps = predict_roi(replace(whole, card=card, models=whole.models[:members]), roi, ["features.0"], None)
+        assert maps is not None
+        assert maps.classes == (index,)
+        assert found.min() > 0.01  # as the networks give them
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_moved_thresholds_call_the_same_patients(seed: int) -> None:
+    """With several views, of which none is near the patient's mean; and what stands beside them is what they give."""
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(300), rng.integers(1, 4, 300))
+    label = (rng.random(300) < 0.4).astype(int)
+    share = special.expit(2 * (label[patient] - 0.5) + 2.5 * rng.normal(size=len(patient)))
+    names = np.array([f"P{n}" for n in patient])
+    scores = Scores(np.stack([1 - share, share], axis=1), label[patient], names, np.arange(len(patient))).per_patient()
+    change = fit_calibration(scores, BINARY)
+    after = scores.calibrated(change).per_patient()
+    for value in (*rng.random(20), 0.0, 1.5):
+        entry = {"rule": "r", "value": float(value), "positive": "TN", "sensitivity": 0.1, "specificity": 0.1}
+        moved = moved_threshold(entry, BINARY, change, after)
+        called = after.probabilities[:, 1] >= moved["value"]
+        assert np.array_equal(called, scores.probabilities[:, 1] >= value)
+        assert moved["sensitivity"] == pytest.approx(called[label == 1].mean())
+        assert moved["specificity"] == pytest.approx((~called)[label == 0].mean())
+        assert (moved["before_recalibration"], moved["patients"]) == (value, 300)
+
+
+def test_views_one_by_one_would_call_others() -> None:
+    """Why it acts on the mean: recalibrated before it, patients change sides of the moved threshold."""
+    rng = np.random.default_rng(0)
+    share = special.expit(3 * rng.normal(size=(400, 2)))
+    change = fit_calibration(binary_scores(share[:, 0].tolist(), (rng.random(400) < share[:, 0] ** 2).tolist()), BINARY)
+    views = [change(np.stack([1 - one, one], axis=1))[:, 1] for one in share.T]
+    entry = {"rule": "r", "value": 0.5, "positive": "TN", "sensitivity": 0.1, "specificity": 0.1}
+    moved = moved_threshold(entry, BINARY, change, binary_scores([0.5, 0.5], [0, 1]))["value"]
+    assert (np.array(np.mean(views, axis=0) >= moved) != (share.mean(axis=1) >= 0.5)).mean() > 0.02
 
 
 def test_what_is_not_written(bundle: Path, tmp_path: Path) -> None:
@@ -173,6 +143,9 @@ def test_what_is_not_written(bundle: Path, tmp_path: Path) -> None:
     ("key", "value", "words"),
     [("recalibration", {"method": "logistic", "slope": -1, "intercepts": [0, 0]}, "'recalibration.slope'"),
      ("recalibration", {"method": "logistic", "slope": 1, "intercepts": [0]}, "another number of classes"),
+     ("calibration", {"method": "logistic", "slope": 1, "intercepts": [0, 0]}, "'calibration.acts_on'"),
+     ("calibration", CHANGE | {"intercepts": [0, 0, 0]}, "a calibration for another number of classes"),
+     ("calibration", CHANGE | {"seen": {"TN": 7}}, "'calibration.seen.TN'"),
      ("recalibration", {"method": "logistic", "slope": "1", "intercepts": [0, 0]}, "'recalibration.slope'"),
      ("thresholds", [{"rule": "x"}], r"'thresholds\[0\].positive'"),
      ("thresholds", [{"rule": "x", "positive": "A", "value": 0.5, "sensitivity": 1, "specificity": 1}],
@@ -186,8 +159,8 @@ def test_broken_cards(bundle: Path, tmp_path: Path, key: str, value: Any, words:
 
 
 def test_bundles_of_before_are_read(bundle: Path, tmp_path: Path) -> None:
-    """Those made before there were recalibrations, thresholds and versions."""
-    new = {"recalibration", "thresholds", "version", "changelog"}
+    """Those made before there were calibrations, recalibrations, thresholds and versions."""
+    new = {"calibration", "recalibration", "thresholds", "version", "changelog"}
     card = {key: value for key, value in read_card(bundle).items() if key not in new}
     write_json(tmp_path / "bundle.json", card)
     assert read_card(tmp_path) == card

@@ -15,6 +15,7 @@ from PIL import Image
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.files import read_json
 from MolSubCore.imaging.mammogram import Mammogram, Person
+from MolSubCore.models.bundle import Bundle
 from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.report import prediction_facts
 from MolSubCore.prediction.result import Prediction
@@ -42,14 +43,37 @@ def view(seed: int, side: str | None = "L", **changes: Any) -> Mammogram:
     return replace(Mammogram(drawn, value_range=(0, 4095), laterality=side, view="CC", person=name), **changes)
 
 
-def predicted(*views: Mammogram, **options: Any) -> Prediction:
+def predicted(*views: Mammogram, bundle: Bundle | None = None, **options: Any) -> Prediction:
     images = dict(enumerate(views))
     pairs = [(str(n), BOX) for n in images]
-    return predict(pairs, known(), layers=[], read=lambda path: images[int(str(path))], **options)
+    return predict(pairs, bundle or known(), layers=[], read=lambda path: images[int(str(path))], **options)
 
 
 def alone(mammogram: Mammogram) -> float:
     return predicted(mammogram).patient["TN"]
+
+
+def test_the_mean_of_the_views_is_calibrated_and_a_view_alone_shown_likewise(tmp_path: Path) -> None:
+    """TN, the first class, by hand: its log-odds times 2, less 1. In files and report, too."""
+    views = [view(1), view(2)]
+    shares = [alone(each) for each in views]
+    fitted = {"method": "logistic", "slope": 2.0, "intercepts": [0.0, 1.0], "acts_on": "patient", "why": "",
+              "patients": 60}  # fmt: skip
+    found = predicted(*views, bundle=known(calibration=fitted))
+
+    def by_hand(share: float) -> float:
+        odds = (share / (1 - share)) ** 2 / np.e
+        return float(odds / (1 + odds))
+
+    assert found.patient["TN"] == pytest.approx(by_hand(np.mean(shares)))
+    assert [float(item.probabilities[0]) for item in found.items] == pytest.approx([by_hand(share) for share in shares])
+    assert [float(item.network[0]) for item in found.items] == pytest.approx(shares)
+    assert found.patient["TN"] != pytest.approx(np.mean([by_hand(share) for share in shares]), abs=1e-4)
+    result = read_json(save_prediction(found, tmp_path / "out") / "prediction.json")
+    assert result["results"][0]["probabilities"] == found.patient
+    assert [image["probabilities"]["TN"] for image in result["images"]] == pytest.approx(list(map(by_hand, shares)))
+    note = prediction_facts(result, found.bundle_card).note
+    assert "Calibrated on 60 patients of the training cohort. It acts on the mean over views" in note
 
 
 def test_left_and_right_are_never_averaged() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from MolSubCore.training.data import epoch_order
+from MolSubCore.statistics.scores import Scores
+from MolSubCore.training.sampling import class_shares, epoch_order
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,16 @@ def test_equal_classes_are_left_alone() -> None:
 def test_epochs_differ() -> None:
     labels = np.repeat([0, 1], [30, 10])
     assert not np.array_equal(epoch_order(labels, 1.5, 1), epoch_order(labels, 1.5, 2))
+
+
+@pytest.mark.parametrize(("counts", "rate"), [([658, 104], 1.7), ([200, 301, 107, 50, 104], 1.5), ([30, 30], 1.5)])
+def test_the_shares_seen_are_those_of_many_epochs(counts: list[int], rate: float) -> None:
+    """And the patients' own shares count each once, whatever the number of their views."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    views = np.arange(len(labels)) % 3 + 1
+    rows = np.repeat(np.arange(len(labels)), views)
+    names, zeros = np.array([f"P{n}" for n in rows]), np.zeros((len(rows), len(counts)))
+    found = class_shares(Scores(zeros, labels[rows], names, np.arange(len(rows))), len(counts), rate)
+    assert found.own == pytest.approx((np.array(counts) / sum(counts)).tolist())
+    epochs = [np.bincount(labels[rows][epoch_order(labels[rows], rate, seed)]) for seed in range(60)]
+    assert found.seen == pytest.approx((np.sum(epochs, axis=0) / np.sum(epochs)).tolist(), abs=0.004)

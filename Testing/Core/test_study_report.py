@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from fake_study import make_fake_study
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, roc_curve
+from sklearn.metrics import confusion_matrix, log_loss
 from statsmodels.stats.multitest import multipletests
 from study_numbers import (
     area,
     csv_rows,
     csv_value,
     ensemble_table,
+    fitted_of,
     fold_area,
     fold_table,
     hits,
-    per_patient,
+    network_table,
     pooled_table,
 )
 
-from MolSubCore.study.page.report import calibrate_all, compare_all, make_tables, write_tables
+from MolSubCore.files import read_json
+from MolSubCore.study.page.report import compare_all, main_runs, make_tables, write_tables
 from MolSubCore.study.results import StudyResults, read_study
 
 MAIN = "densenet121-cbam"
@@ -39,7 +39,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
         folder, models=MODELS, fusions={MAIN: FUSIONS}, patients=200, folds=FOLDS, resamples=20, attention=False
     )
     results = read_study(folder)
-    write_tables(results, make_tables(results, compare_all(results), calibrate_all(results)))
+    write_tables(results, make_tables(results, compare_all(results), main_runs(results)))
     return results
 
 
@@ -81,12 +81,13 @@ def test_shares_by_hand(study: StudyResults, task: str, part: str, choice: str) 
     run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / table_of(task)
     table = (ensemble_table if part == "test" else pooled_table)(run, FOLDS)
     (tn, fp), (fn, tp) = confusion_matrix(table["label"].astype(int), table[1] > table[0])
-    expected = {
-        "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp), "ppv": tp / (tp + fp), "npv": tn / (tn + fn)
-    }  # fmt: skip
-    for metric, value in expected.items():
-        found = csv_value(file, task=task, set=part, choice=choice, metric=metric, source="this study")
-        assert found == pytest.approx(value), metric
+    expected = {"sensitivity": (tp, fn), "specificity": (tn, fp), "ppv": (tp, fp), "npv": (tn, fn)}
+    for metric, (right, wrong) in expected.items():
+        (row,) = csv_rows(file, task=task, set=part, choice=choice, metric=metric, source="this study")
+        if right + wrong == 0:  # a rare class may reach 0.5 in nobody
+            assert row["value"] == ""
+        else:
+            assert float(row["value"]) == pytest.approx(right / (right + wrong)), metric
     (row,) = csv_rows(file, task=task, set=part, choice=choice, metric="auc", source="this study")
     assert int(row["positives"]) == tp + fn
 
@@ -136,7 +137,7 @@ def test_comparisons_by_hand(study: StudyResults, file: str) -> None:
 
 def test_few_patients_of_a_class_are_compared_by_permutation(study: StudyResults) -> None:
     """And neither the table nor the summary has DeLong's p-value in its place."""
-    tables = {table.key: table for table in make_tables(study, compare_all(study), calibrate_all(study))}
+    tables = {table.key: table for table in make_tables(study, compare_all(study), main_runs(study))}
     for task in study.tasks:
         run = study.main_run(task)
         assert run is not None
@@ -161,34 +162,40 @@ def test_p_values_are_adjusted_over_both_supplements(study: StudyResults) -> Non
             assert [float(row[adjusted]) for row in rows] == pytest.approx(list(expected))
 
 
-def scaled(run: Path, temperature: float, name: str, fold: int) -> pd.DataFrame:
-    """Probability of class 1 with a temperature, per patient."""
-    table = pd.read_csv(run / f"fold-{fold}" / f"{name}.csv")
-    first, second = (table[column] for column in table if column.startswith("logit:"))
-    share = 1 / (1 + np.exp((first - second) / temperature))
-    frame = pd.DataFrame({"study_id": table["study_id"], "case": table["case"], "label": table["label"], 1: share})
-    return per_patient(frame)
-
-
-def test_thresholds_come_from_validation_and_are_applied_to_test(study: StudyResults) -> None:
+def test_thresholds_are_those_of_the_evaluation_applied_to_test(study: StudyResults) -> None:
     for task in ("luminal", "tn", "her2"):
-        run, folder = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results"
-        temperature = float(csv_rows(folder / "calibration.csv", task=task)[0]["temperature"])
-        threshold = csv_value(folder / "thresholds.csv", "threshold", task=task, rule="largest Youden index",
-                              metric="sensitivity")  # fmt: skip
-        tables = [scaled(run, temperature, "predictions", fold) for fold in range(1, FOLDS + 1)]
-        label = np.concatenate([table["label"] for table in tables])
-        share = np.concatenate([table[1] for table in tables])
-        false, true, _ = roc_curve(label, share)
-        called = share >= threshold
-        youden = called[label == 1].mean() - called[label == 0].mean()
-        assert youden == pytest.approx((true - false).max())  # the largest of all thresholds, on validation
-        test = [scaled(run, temperature, "test_predictions", fold) for fold in range(1, FOLDS + 1)]
-        mean, truth = np.mean([table[1] for table in test], axis=0), test[0]["label"] == 1
-        for metric, value in (("sensitivity", (mean >= threshold)[truth].mean()),
-                              ("specificity", (mean < threshold)[~truth].mean())):  # fmt: skip
-            found = csv_value(folder / "thresholds.csv", task=task, rule="largest Youden index", metric=metric)
-            assert found == pytest.approx(value)
+        run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / "thresholds.csv"
+        table = ensemble_table(run, FOLDS)
+        truth, share = table["label"] == 1, table[1]
+        for entry in read_json(run / "evaluation.json")["thresholds"]["ensemble"]:
+            rule = entry["rule"].removesuffix(" on validation")
+            wanted = {"task": task, "rule": rule, "metric": "sensitivity"}
+            assert csv_value(file, "threshold", **wanted) == entry["value"]
+            assert csv_value(file, "validation specificity", **wanted) == entry["specificity"]
+            for metric, value in (("sensitivity", (share >= entry["value"])[truth].mean()),
+                                  ("specificity", (share < entry["value"])[~truth].mean())):  # fmt: skip
+                assert csv_value(file, **wanted | {"metric": metric}) == pytest.approx(value)
+
+
+def test_calibration_before_and_after(study: StudyResults) -> None:
+    """Log loss, Brier's score and E/O by scikit-learn and by hand, and what was applied and seen."""
+    for task in ("tn", "subtype5"):
+        run, file = study.folder / "runs" / f"{task}--{MAIN}", study.folder / "results" / "calibration.csv"
+        fitted = fitted_of(run)["ensemble"]
+        for part, table in (("uncalibrated", network_table(run, FOLDS)), ("calibration", ensemble_table(run, FOLDS))):
+            shares, label = table.drop(columns="label").to_numpy(), table["label"].astype(int).to_numpy()
+            last = shares.shape[1] - 1
+            (row,) = [row for row in csv_rows(file, task=task, part=part) if row["log_loss"]]
+            assert float(row["log_loss"]) == pytest.approx(log_loss(label, shares))
+            happened = np.eye(last + 1)[label]
+            brier = ((shares - happened) ** 2).sum(axis=1).mean() / (2 if task == "tn" else 1)
+            assert float(row["brier"]) == pytest.approx(brier)
+            assert float(row["slope"]) == fitted["slope"]
+            assert float(row["intercept TN"]) == fitted["intercepts"][last]
+            assert float(row["seen share TN"]) == fitted["seen"]["TN"] > fitted["own"]["TN"] + 0.02
+            assert 0 <= float(row["ece_low"]) < float(row["ece"]) < float(row["ece_high"])
+            wanted = {"task": task, "part": part, "class": "TN", "measure": "expected_observed"}
+            assert csv_value(file, **wanted) == pytest.approx(shares[:, last].sum() / (label == last).sum())
 
 
 def test_views_and_partitions(study: StudyResults) -> None:

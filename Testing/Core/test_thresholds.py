@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +13,9 @@ from scipy import stats
 from sklearn.metrics import roc_curve
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.files import write_json
 from MolSubCore.statistics.decision_curve import THRESHOLDS, decision_curve
-from MolSubCore.statistics.scores import Predictions, Scores, write_predictions
+from MolSubCore.statistics.scores import Scores
 from MolSubCore.statistics.thresholds import Rule, choose_threshold
-from MolSubCore.statistics.validation import Validation
-from MolSubCore.training.run_files import read_validation
 
 
 @st.composite
@@ -42,8 +37,7 @@ def shares(score: list[float], label: list[int], threshold: float) -> tuple[floa
 @given(patients(), st.sampled_from(["youden", "sensitivity", "specificity"]), st.integers(0, 20))
 def test_no_other_threshold_is_better(drawn: tuple[list[float], list[int]], rule: Rule, twentieths: int) -> None:
     score, label = drawn
-    validation = Validation((binary_predictions(score, label, [f"V{n}" for n in range(len(label))]),))
-    found = choose_threshold(validation, "TN", rule, at_least=twentieths / 20)
+    found = choose_threshold(binary_scores(score, label), BINARY, "TN", rule, at_least=twentieths / 20)
     sensitivity, specificity = shares(score, label, found.value)
     assert (found.sensitivity, found.specificity) == (sensitivity, specificity)
     others = [shares(score, label, (n + 0.5) / 20) for n in range(20)]
@@ -65,41 +59,31 @@ def test_equal_youden_indices_are_equal_in_spite_of_rounding() -> None:
     """2/3 + 3/6 is 1/3 + 5/6, but not in floating point; the lower threshold misses fewer."""
     label = [1, 0, 0, 0, 1, 0, 0, 1, 0]
     score = [(n + 1) / 10 for n in range(9)]
-    found = choose_threshold(Validation((binary_predictions(score, label, list("abcdefghi")),)), "TN")
+    found = choose_threshold(binary_scores(score, label), BINARY, "TN")
     assert (found.sensitivity, found.specificity) == (2 / 3, 3 / 6)
     assert found.value == pytest.approx(0.45)
 
 
-def example(prefix: str, seed: int, count: int = 60) -> Predictions:
+def example(prefix: str, seed: int, count: int = 60) -> Scores:
     rng = np.random.default_rng(seed)
     label = (np.arange(count) % 3 == 0).astype(int)
     score = 1 / (1 + np.exp(-rng.normal(label * 1.5)))
-    return binary_predictions(score.tolist(), label.tolist(), [f"{prefix}{n}" for n in range(count)])
+    return binary_predictions(score.tolist(), label.tolist(), [f"{prefix}{n}" for n in range(count)]).scores()
 
 
-def test_test_labels_are_never_seen(tmp_path: Path) -> None:
-    """Only validation goes in; files of a run's test set may hold anything; its patients are refused."""
-    assert next(iter(inspect.signature(choose_threshold).parameters)) == "validation"
-    folds = (example("A", 1), example("B", 2))
-    plan = {"task": "tn", "architecture": "simple-cnn", "folds": 2, "positive": "TN"}
-    write_json(tmp_path / "plan.json", plan | {"classes": list(folds[0].classes)})
-    for n, fold in enumerate(folds, 1):
-        write_predictions(tmp_path / f"fold-{n}" / "predictions.csv", fold)
-        (tmp_path / f"fold-{n}" / "test_predictions.csv").write_text("nonsense")
-    assert choose_threshold(read_validation(tmp_path), "TN") == choose_threshold(Validation(folds), "TN")
-    test = example("T", 3)
-    cheating = choose_threshold(Validation((test,)), "TN")
+def test_it_meets_none_of_its_patients() -> None:
+    threshold, test = choose_threshold(example("A", 1), BINARY, "TN"), example("T", 3)
+    assert set(threshold.apply(test)) == {"accuracy", "sensitivity", "specificity", "ppv", "npv"}
     with pytest.raises(MolSubError, match="fitted on 60 of these"):
-        cheating.apply(test.scores())
-    threshold = choose_threshold(Validation(folds), "TN")
-    with pytest.raises(MolSubError, match="fitted on"):
-        threshold.apply(folds[1].scores())
+        choose_threshold(test, BINARY, "TN").apply(test)
+    with pytest.raises(MolSubError, match="fitted on 1 of these"):
+        threshold.apply(Scores.pooled([test, example("A", 2).select(np.array([0]))]))
 
 
 def test_applied_it_counts_patients_with_scipys_wilson() -> None:
-    threshold = choose_threshold(Validation((example("A", 1),)), "TN", "sensitivity", 0.8)
+    threshold = choose_threshold(example("A", 1), BINARY, "TN", "sensitivity", 0.8)
     test = example("T", 5, 80)
-    score, label = test.probabilities()[:, 1], test.label
+    score, label = test.probabilities[:, 1], test.label
     called = score >= threshold.value
     counts = {
         "accuracy": (called == label).tolist(),
@@ -108,42 +92,42 @@ def test_applied_it_counts_patients_with_scipys_wilson() -> None:
         "ppv": (label[called] == 1).tolist(),
         "npv": (label[~called] == 0).tolist(),
     }
-    found = threshold.apply(test.scores())
+    found = threshold.apply(test)
     assert list(found) == list(counts)
     for name, right in counts.items():
         interval = stats.binomtest(sum(right), len(right)).proportion_ci(method="wilson")
         expected = (sum(right) / len(right), interval.low, interval.high)
         assert (found[name].value, found[name].low, found[name].high) == pytest.approx(expected), name
     twice = Scores(
-        np.repeat(test.probabilities(), 2, axis=0), np.repeat(label, 2), np.repeat(test.study_id, 2), np.arange(160)
+        np.repeat(test.probabilities, 2, axis=0), np.repeat(label, 2), np.repeat(test.patient, 2), np.arange(160)
     )
     assert threshold.apply(twice) == found
 
 
 def test_a_share_without_patients_is_undefined() -> None:
-    threshold = choose_threshold(Validation((example("A", 1),)), "TN")
+    threshold = choose_threshold(example("A", 1), BINARY, "TN")
     found = threshold.apply(binary_scores([0.01, 0.02], [0, 0]))
     assert (found["sensitivity"].value, found["ppv"].value, found["specificity"].value) == (None, None, 1.0)
 
 
 def test_what_cannot_be_chosen_on() -> None:
-    one_class = Validation((binary_predictions([0.2, 0.3], [0, 0], ["a", "b"]),))
+    one_class = binary_scores([0.2, 0.3], [0, 0])
     for arguments, words in (
         ((one_class, "TN"), "one class only"),
         ((one_class, "HER2"), "unknown class"),
-        ((Validation((example("A", 1),)), "TN", "sensitivity", 1.2), "is 1.2"),
+        ((example("A", 1), "TN", "sensitivity", 1.2), "is 1.2"),
     ):
         with pytest.raises(MolSubError, match=words):
-            choose_threshold(*arguments)  # type: ignore[arg-type]
+            choose_threshold(arguments[0], BINARY, *arguments[1:])  # type: ignore[arg-type]
 
 
 def test_neighbouring_numbers_keep_apart() -> None:
     """No number lies between them: the threshold is then the upper one."""
     low = 0.3
     high = float(np.nextafter(low, 1))
-    logits = Validation((binary_predictions([low, high], [0, 1], ["a", "b"]),))
-    scores = logits.scores().probabilities[:, 1]
-    found = choose_threshold(logits, "TN")
+    part = binary_predictions([low, high], [0, 1], ["a", "b"]).scores()
+    scores = part.probabilities[:, 1]
+    found = choose_threshold(part, BINARY, "TN")
     if scores[0] < scores[1]:
         assert (found.sensitivity, found.specificity) == (1, 1)
     assert shares(scores.tolist(), [0, 1], found.value) == (found.sensitivity, found.specificity)

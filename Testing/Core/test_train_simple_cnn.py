@@ -17,12 +17,17 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from MolSubCore.__main__ import main
+from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.cohort.table import read_cohort
 from MolSubCore.files import read_json, write_json
+from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.models.bundle import read_bundle
+from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.statistics.scores import read_predictions
 from MolSubCore.tasks import Subtype
+from MolSubCore.training.plan import Plan
 
 OPTIONS = ["--task", "luminal", "--folds", "2", "--epochs", "1", "--test-share", "0.25", "--threads", "1"]
 
@@ -145,3 +150,23 @@ def test_a_training_that_diverges_says_so(
     assert "fold 1: diverged in epoch 1 at step 1" in line
     assert "Choose a learning rate below 0.0001" in line
     assert not (tmp_path / "run" / "fold-1" / "done.json").exists()
+
+
+def test_a_run_trained_in_bfloat16_says_what_its_bundle_says(place: Path, tmp_path: Path) -> None:
+    """Training steps are of half precision, predictions of single precision, in run and bundle alike."""
+    (table,) = map(str, (place / "cohort").glob("*.csv"))
+    common = ["train", table, "--out", str(tmp_path / "run"), "--cache", str(place / "cache"), *OPTIONS]
+    assert main([*common, "--architecture", "simple-cnn", "--precision", "bf16"]) == 0
+    assert read_json(tmp_path / "run" / "plan.json")["precision"] == "bf16"
+    assert main(["models", "export", str(tmp_path / "run"), "--out", str(tmp_path / "m.molsub"), "--fold", "1"]) == 0
+    bundle = read_bundle(tmp_path / "m.molsub")
+    plan = Plan.from_dict(read_json(tmp_path / "run" / "plan.json"))
+    recipe = Recipe.from_dict(plan.recipe)
+    store = build_store(read_cohort(Path(table)), recipe, place / "cache")
+    for name in ("predictions", "test_predictions"):
+        rows = read_predictions(tmp_path / "run" / "fold-1" / f"{name}.csv")
+        place_of = {int(number): n for n, number in enumerate(store.case_index)}
+        for row, number in enumerate(rows.case.tolist()):
+            patch = to_input(np.asarray(store.patches[place_of[number]])[None], recipe, "cpu")
+            alone = bundle.probabilities(patch).numpy()[0]
+            assert alone == pytest.approx(rows.probabilities()[row], abs=1e-6)

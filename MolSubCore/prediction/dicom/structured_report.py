@@ -31,7 +31,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
 from MolSubCore import DISCLAIMER, __version__
-from MolSubCore.models.card import calibration_note
+from MolSubCore.models.card import calibration_note, result_note
 from MolSubCore.prediction.dicom.codes import (
     BREAST,
     CALIBRATION,
@@ -238,6 +238,6 @@ def _predicted(values: dict[str, float]) -> list[QualitativeEvaluation]:
 def _texts(prediction: Prediction) -> list[tuple[CodedConcept, str]]:
     return [
         (INTENDED_USE, DISCLAIMER),
-        (CALIBRATION, calibration_note(prediction.bundle_card)),
+        (CALIBRATION, result_note(prediction.bundle_card)),
         *((WARNING, text) for text in prediction.warnings),
     ]

@@ -1,4 +1,7 @@
-"""Calibration, thresholds chosen on validation, and decision curves of the study's main model."""
+"""Calibration, thresholds chosen on validation, and decision curves of the study's main model.
+
+All of it stands in the evaluations of the runs; nothing is fitted or chosen here.
+"""
 
 from __future__ import annotations
 
@@ -7,124 +10,119 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from MolSubCore.errors import MolSubError
+from MolSubCore.evaluation.external_page import (
+    ERROR_NOTE,
+    dress_reliability,
+    measure_records,
+    measure_rows,
+    overall_rows,
+    plot_reliability,
+)
 from MolSubCore.evaluation.figures import COLOURS
+from MolSubCore.models.card import calibration_note, shares_note
 from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
 from MolSubCore.report.page import interval, number
-from MolSubCore.statistics.calibration import Calibration, Temperature, bin_count, calibration, fit_temperature
 from MolSubCore.statistics.decision_curve import DecisionCurve, decision_curve
 from MolSubCore.statistics.intervals import Estimate
-from MolSubCore.statistics.scores import Scores, ensemble
-from MolSubCore.statistics.thresholds import RULES, Threshold, choose_threshold
-from MolSubCore.statistics.validation import Validation
+from MolSubCore.statistics.thresholds import RULES, Threshold, rule_text
 from MolSubCore.study.page.tables import absence
 from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
 
-_MEASURES = ("brier", "log_loss", "ece")
 _GREY = "#8a93a0"
+#: Keys of the reports of an evaluation, and what their probabilities are called.
+_SIDES = {"uncalibrated": "As the networks give them", "calibration": "Calibrated"}
 
 
-@dataclass(frozen=True, eq=False)
-class Calibrated:
-    """A run with a temperature fitted on its validation part, and both kinds of test probabilities.
-
-    Attributes
-    ----------
-    run : RunResult
-    temperature : Temperature
-    validation : Validation
-        Scaled.
-    scores : Scores
-        The test set by all folds, each scaled.
-    before, after : Calibration
-        On the test set.
-    """
-
-    run: RunResult
-    temperature: Temperature
-    validation: Validation
-    scores: Scores
-    before: Calibration
-    after: Calibration
+def main_runs(results: StudyResults) -> tuple[RunResult, ...]:
+    """The main model's run on every task that is finished."""
+    return tuple(run for task in results.tasks if (run := results.main_run(task)))
 
 
-def calibrate(run: RunResult) -> Calibrated:
-    """Fit on validation, look at the test set."""
-    validation = Validation(tuple(run.validation.values()))
-    temperature = fit_temperature(validation)
-    scores = ensemble([temperature.apply(part) for part in run.test.values()])
-    bins = bin_count(len(scores.per_patient().label))
-    before, after = (
-        calibration(part, run.classes, run.positive, bins=bins, binning="count") for part in (run.ensemble, scores)
-    )
-    return Calibrated(run, temperature, validation.scaled(temperature.value), scores, before, after)
+def _reports(run: RunResult) -> dict[str, dict[str, Any]]:
+    """Calibration of the ensemble on the test set, by the keys of `_SIDES`."""
+    level = run.evaluation["test"]["ensemble"]["patient"]
+    return {key: level[key] for key in _SIDES}
 
 
-def calibrate_all(results: StudyResults) -> tuple[Calibrated, ...]:
-    """The main model on every task that is finished."""
-    return tuple(calibrate(run) for task in results.tasks if (run := results.main_run(task)))
-
-
-def calibration_table(results: StudyResults, found: tuple[Calibrated, ...]) -> Table:
-    """Temperatures, and Brier score, log loss and calibration error before and after."""
+def calibration_table(results: StudyResults, runs: tuple[RunResult, ...]) -> Table:
+    """What was fitted, and how far the test set's probabilities are from what happened, before and after."""
     title = f"Calibration of {model_title(results.main)}, test set"
-    if not found:
+    if not runs:
         return Table("calibration", title, why=absence(results, results.tasks))
-    rows, records = [], []
-    for one in found:
-        fitted = one.temperature
-        bound = " (at the end of the range: validation does not determine it)" if fitted.at_bound else ""
-        pairs = [(getattr(one.before, name), getattr(one.after, name)) for name in _MEASURES]
-        cells = [f"{before:.3f} → {after:.3f}" for before, after in pairs]
-        rows.append((get_task(one.run.task).title, f"{fitted.value:.2f}{bound}", str(one.after.patients), *cells))
-        records += _calibration_records(one)
-    header = ("Task", "Temperature", "Patients", "Brier score", "Log loss", "Calibration error")
+    rows: list[tuple[str, ...]] = []
+    records: list[Record] = []
+    for run in runs:
+        fitted, reports = run.evaluation["calibration"]["ensemble"], _reports(run)
+        rows.append((f"{get_task(run.task).title}. {calibration_note({'calibration': fitted})} {shares_note(fitted)}",))
+        rows.append(("Slope that was applied", "", "", _applied(fitted["slope"], fitted["slope_interval"])))
+        intercepts = zip(
+            run.classes, fitted["intercepts"], fitted["intercept_intervals"] or _no_interval(run), strict=True
+        )
+        rows += [(f"Intercept of {name}", "", "", _applied(value, ends)) for name, value, ends in list(intercepts)[1:]]
+        for name in reports["calibration"]["classes"]:
+            if not run.positive:
+                rows.append((f"{name} against the rest",))
+            parts = {key: report["classes"][name] for key, report in reports.items()}
+            rows += measure_rows(list(parts.values()))
+            records += [{"task": run.task, "model": run.model, **record} for record in measure_records(name, parts)]
+        if not run.positive:
+            rows.append(("All classes together",))
+        rows += overall_rows([report["overall"] for report in reports.values()])
+        records += _records(run, reports)
+    header = ("", "Ideal", *_SIDES.values())
     note = (
-        "Before → after. The temperature divides the logits; it is fitted on the validation predictions of all "
-        "folds, never on the test set, which each fold's model then predicts with it. Brier: 0 is best; of two "
-        "classes 0.25 is what 0.5 for everybody gives, of five classes (sum over classes) 0.8 what equal shares give."
+        "Per patient, 95 % CIs in brackets. The patient's probability p, the mean over networks, lesions and views, "
+        "becomes softmax(slope log p + intercepts). What was seen in training in other shares than in the cohort is "
+        "corrected first; slope and intercepts are fitted on validation, never on the test set, with scores that the "
+        f"ensemble would give these patients. Their intervals do not contain the uncertainty of that step. {ERROR_NOTE}"
     )
     return Table("calibration", title, note, header, tuple(rows), records=records)
 
 
-def _calibration_records(one: Calibrated) -> list[Record]:
-    fitted = one.temperature
+def _no_interval(run: RunResult) -> list[None]:
+    return [None] * len(run.classes)
+
+
+def _applied(value: float, ends: list[float] | None) -> str:
+    return interval(value, ends[0], ends[1], 2) if ends else number(value, 2)
+
+
+def _records(run: RunResult, reports: dict[str, dict[str, Any]]) -> list[Record]:
+    """Rows of the csv: overall measures and points of the reliability figure, with what was fitted."""
+    fitted = run.evaluation["calibration"]["ensemble"]
+    shared = {"task": run.task, "model": run.model, "slope": fitted["slope"], "fitted patients": fitted["patients"]}
+    for name, value in zip(run.classes, fitted["intercepts"], strict=True):
+        shared[f"intercept {name}"] = value
+    for name in run.classes:
+        shared |= {f"{part} share {name}": (fitted[part] or {}).get(name) for part in ("seen", "own")}
     records: list[Record] = []
-    for name, part in (("before", one.before), ("after", one.after)):
-        shared = {"task": one.run.task, "model": one.run.model, "temperature": fitted.value, "probabilities": name}
-        totals = {measure: getattr(part, measure) for measure in _MEASURES}
-        records.append({**shared, "patients": part.patients, **totals, "of": part.of, "binning": part.binning})
+    for key, report in reports.items():
+        part = report["overall"]
+        own = {**shared, "part": key, "patients": part["patients"]}
+        names = ("brier", "log_loss", "ece", "ece_low", "ece_high", "ece_expected", "of", "binning")
+        records.append({**own, **{name: part[name] for name in names}})
         records += [
-            {**shared, "patients": point.patients, "bin": n + 1, "predicted": point.predicted,
-             "observed": point.observed, "low": point.low, "high": point.high}
-            for n, point in enumerate(part.bins)
+            {**own, "patients": point["patients"], "bin": n + 1, "predicted": point["predicted"],
+             "observed": point["observed"], "low": point["low"], "high": point["high"]}
+            for n, point in enumerate(part["bins"])
         ]  # fmt: skip
     return records
 
 
-def reliability_figure(results: StudyResults, found: tuple[Calibrated, ...]) -> Picture:
+def reliability_figure(results: StudyResults, runs: tuple[RunResult, ...]) -> Picture:
     """Predicted and observed shares on the test set, before and after."""
     title = f"Reliability of {model_title(results.main)}, test set"
-    if not found:
+    if not runs:
         return Picture("reliability", title, why=absence(results, results.tasks))
-    figure = new_figure(3.7 * len(found) + 0.4, 4.5, title, synthetic=bool(results.study.get("synthetic")))
-    for one, axes in zip(found, figure.subplots(1, len(found), squeeze=False)[0], strict=True):
-        axes.plot([0, 1], [0, 1], color="#c4cad2", linewidth=1, linestyle="--")
-        for part, colour, label in ((one.before, _GREY, "as it is"), (one.after, COLOURS[0], "with temperature")):
-            spots = part.bins
-            spread = [[p.observed - p.low for p in spots], [p.high - p.observed for p in spots]]
-            where = [p.predicted for p in spots], [p.observed for p in spots]
-            faint = {"elinewidth": 1.0, "capsize": 2, "markersize": 5, "linewidth": 1.4}
-            axes.errorbar(
-                *where, yerr=spread, fmt="o-", color=colour, label=f"{label}: Brier {part.brier:.3f}", **faint
-            )
-        axes.set_title(get_task(one.run.task).title, loc="left", fontsize=10.5)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", ylabel="observed share")
-        axes.set_xlabel(f"predicted probability, {one.after.of}")
-        axes.legend(loc="upper left", fontsize=8, framealpha=0.9)
-        axes.spines[["top", "right"]].set_visible(False)
-    caption = f"Patients in {found[0].after.binning}; bars are Wilson's 95 % CIs of the observed share."
+    figure = new_figure(3.7 * len(runs) + 0.4, 4.5, title, synthetic=bool(results.study.get("synthetic")))
+    for run, axes in zip(runs, figure.subplots(1, len(runs), squeeze=False)[0], strict=True):
+        reports = {key: report["overall"] for key, report in _reports(run).items()}
+        for (key, part), colour in zip(reports.items(), (_GREY, COLOURS[0]), strict=True):
+            plot_reliability(axes, part, colour, "o-", _SIDES[key].lower())
+        dress_reliability(axes, get_task(run.task).title, reports["calibration"]["of"])
+    binning = _reports(runs[0])["calibration"]["overall"]["binning"]
+    caption = f"Patients in {binning}; bars are Wilson's 95 % CIs of the observed share."
     return Picture("reliability", title, caption, figure)
 
 
@@ -139,16 +137,24 @@ class Chosen:
     why: str = ""
 
 
-def choose_all(found: tuple[Calibrated, ...]) -> tuple[Chosen, ...]:
+def choose_all(runs: tuple[RunResult, ...]) -> tuple[Chosen, ...]:
     """The thresholds of every binary task, by every rule."""
     result = []
-    for one in found:
-        for rule, share in RULES if one.run.positive else ():
-            try:
-                threshold = choose_threshold(one.validation, str(one.run.positive), rule, share)
-                result.append(Chosen(one.run.task, rule, threshold, threshold.apply(one.scores)))
-            except MolSubError as error:
-                result.append(Chosen(one.run.task, rule, None, {}, error.problem))
+    for run in (run for run in runs if run.positive):
+        fitted = run.evaluation["calibration"]["ensemble"]
+        found = {entry["rule"]: entry for entry in run.evaluation["thresholds"]["ensemble"]}
+        why = fitted["why"] if not found and fitted["why"] else "validation has one class only"
+        for rule, share in RULES:
+            name = rule_text(rule, share)
+            if (entry := found.get(name)) is None:
+                result.append(Chosen(run.task, rule, None, {}, why))
+                continue
+            index = run.classes.index(str(run.positive))
+            patients = run.calibration().patients
+            threshold = Threshold(
+                entry["value"], str(run.positive), index, name, entry["sensitivity"], entry["specificity"], patients
+            )
+            result.append(Chosen(run.task, rule, threshold, threshold.apply(run.ensemble)))
     return tuple(result)
 
 
@@ -180,17 +186,15 @@ def thresholds_table(results: StudyResults, found: tuple[Chosen, ...]) -> Table:
     header = ("Rule", "Threshold", "sensitivity / specificity", "Sensitivity", "Specificity", "PPV", "NPV", "Accuracy")
     groups = (("", 2), ("Validation (chosen there)", 1), ("Test, with Wilson's 95 % CIs", 5))
     note = (
-        "A patient is called positive when the probability, with the temperature above, is the threshold or more. "
-        "What is reached on validation is flattering: the threshold was chosen there."
+        "A patient is called positive when the calibrated probability is the threshold or more. Thresholds were chosen "
+        "on the validation patients' scores as the ensemble would give them; what they reach there flatters a little."
     )
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
 
 
-def curves(found: tuple[Calibrated, ...]) -> dict[str, DecisionCurve]:
+def curves(runs: tuple[RunResult, ...]) -> dict[str, DecisionCurve]:
     """Decision curves of the binary tasks."""
-    return {
-        one.run.task: decision_curve(one.scores, one.run.classes, one.run.positive) for one in found if one.run.positive
-    }
+    return {run.task: decision_curve(run.ensemble, run.classes, run.positive) for run in runs if run.positive}
 
 
 def decision_table(results: StudyResults, found: dict[str, DecisionCurve]) -> Table:
@@ -221,7 +225,7 @@ def decision_figure(results: StudyResults, found: dict[str, DecisionCurve]) -> P
     for (task, curve), axes in zip(found.items(), figure.subplots(1, len(found), squeeze=False)[0], strict=True):
         _decision(axes, task, curve)
     caption = (
-        "Net benefit of acting on the model (probabilities with temperature), of acting on everybody, and on nobody. "
+        "Net benefit of acting on the model (calibrated probabilities), of acting on everybody, and on nobody. "
         "Only where the blue line is highest would the model help, and only if an action at that threshold makes "
         "sense at all."
     )

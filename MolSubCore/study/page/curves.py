@@ -114,7 +114,9 @@ def confusions(results: StudyResults) -> Picture:
     for run, axes in zip(runs, figure.subplots(1, len(runs), width_ratios=widths, squeeze=False)[0], strict=True):
         draw_confusion(axes, run.evaluation)
         axes.set_title(get_task(run.task).title, fontsize=11)  # in the place of the one that is there
-    caption = "Patients; shares are of the true class. The class with the largest probability of the ensemble."
+    caption = (
+        "Patients; shares are of the true class. The class with the largest calibrated probability of the ensemble."
+    )
     return Picture("confusion", title, caption, figure)
 
 
@@ -150,7 +152,7 @@ def views_table(results: StudyResults) -> Table:
 
 def _view_record(run: RunResult, view: str) -> Record:
     parts = [only(part, part.view == view) if view else part for part in run.test.values()]
-    scores = ensemble(parts).per_patient()
+    scores = ensemble(parts).calibrated(run.calibration()).per_patient()
     record = {"task": run.task, "model": run.model, "view": view or "all", "patients": len(scores.label)}
     if run.positive is None:
         record["classes"] = f"{len(classes_present(scores.label))} of {len(run.classes)}"

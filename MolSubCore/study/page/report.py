@@ -14,13 +14,12 @@ from MolSubCore.report.page import environment
 from MolSubCore.study.page import text
 from MolSubCore.study.page.attention import all_attention
 from MolSubCore.study.page.calibration import (
-    Calibrated,
-    calibrate_all,
     calibration_table,
     choose_all,
     curves,
     decision_figure,
     decision_table,
+    main_runs,
     reliability_figure,
     thresholds_table,
 )
@@ -35,7 +34,7 @@ from MolSubCore.study.page.comparison import (
 from MolSubCore.study.page.curves import binary_roc, class_roc, confusions, many, views_table
 from MolSubCore.study.page.flow import flow_figure, flow_table
 from MolSubCore.study.page.tables import characteristics_tables, models_table, performance_table
-from MolSubCore.study.results import StudyResults
+from MolSubCore.study.results import RunResult, StudyResults
 
 Progress = Callable[[int, int, str], None]
 
@@ -56,9 +55,7 @@ _SECTIONS = {
 }
 
 
-def make_tables(
-    results: StudyResults, comparisons: tuple[Comparison, ...], calibrated: tuple[Calibrated, ...]
-) -> list[Table]:
+def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs: tuple[RunResult, ...]) -> list[Table]:
     """Every table of a study; those that cannot be made say why."""
     return [
         flow_table(results),
@@ -70,14 +67,14 @@ def make_tables(
         comparison_table(results, comparisons, "supplementary-3", variants=False),
         comparison_table(results, comparisons, "supplementary-4", variants=True),
         views_table(results),
-        calibration_table(results, calibrated),
-        thresholds_table(results, choose_all(calibrated)),
-        decision_table(results, curves(calibrated)),
+        calibration_table(results, runs),
+        thresholds_table(results, choose_all(runs)),
+        decision_table(results, curves(runs)),
     ]
 
 
 def make_figures(
-    results: StudyResults, comparisons: tuple[Comparison, ...], calibrated: tuple[Calibrated, ...]
+    results: StudyResults, comparisons: tuple[Comparison, ...], runs: tuple[RunResult, ...]
 ) -> list[Callable[[], list[Picture]]]:
     """Every figure of a study, each drawn when it is called for."""
     return [
@@ -88,8 +85,8 @@ def make_figures(
         lambda: all_attention(results),
         lambda: [forest(results, comparisons, "supplementary-3", variants=False)],
         lambda: [forest(results, comparisons, "supplementary-4", variants=True)],
-        lambda: [reliability_figure(results, calibrated)],
-        lambda: [decision_figure(results, curves(calibrated))],
+        lambda: [reliability_figure(results, runs)],
+        lambda: [decision_figure(results, curves(runs))],
     ]
 
 
@@ -106,9 +103,9 @@ def write_report(results: StudyResults, *, progress: Progress | None = None) -> 
     progress : callable, optional
         ``progress(done, total, what)``.
     """
-    comparisons, calibrated = compare_all(results), calibrate_all(results)
-    tables = write_tables(results, make_tables(results, comparisons, calibrated))
-    makers = make_figures(results, comparisons, calibrated)
+    comparisons, runs = compare_all(results), main_runs(results)
+    tables = write_tables(results, make_tables(results, comparisons, runs))
+    makers = make_figures(results, comparisons, runs)
     pictures: list[tuple[Picture, str]] = []
     for number, make in enumerate(makers, start=1):
         pictures += [(picture, picture.write(results.folder / "results")) for picture in make()]

@@ -27,12 +27,12 @@ _GROUPS = (("", 1), ("Validation (used to choose the epoch)", 3), ("Test", 3), (
 _NO_INTERVAL: Record = {"low": None, "high": None, "interval": "none: used to choose the epoch"}
 
 _NOTE = (
-    "Per patient: the mean of the probabilities of all lesions and views; in brackets 95 % CIs. Out of fold: "
-    "every validation patient by the model that did not train on it, patients of different folds not compared with "
-    "each other; these patients chose the epoch, so there is no interval. Ensemble: the mean of all folds' "
+    "Per patient: the mean of the probabilities of all lesions and views, calibrated; in brackets 95 % CIs. Out of "
+    "fold: every validation patient by the model that did not train on it, patients of different folds not compared "
+    "with each other; these patients chose the epoch, so there is no interval. Ensemble: the mean of all folds' "
     "probabilities. Folds share training patients, so their SD gives no confidence interval. Best fold: the one with "
     "the highest validation AUC, the paper's choice, which is optimistic on validation. Positive is the class with the "
-    "larger probability (0.5)."
+    "larger calibrated probability (0.5), which a rare class seldom reaches; for other thresholds see their own table."
 )
 
 _MACRO = (

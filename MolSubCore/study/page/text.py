@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from MolSubCore.errors import counted
 from MolSubCore.evaluation.display_steps import told_steps
 from MolSubCore.imaging.display import described
+from MolSubCore.models.card import shares_note
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.prediction.warnings import spacing_text
 from MolSubCore.report.items import joined, model_title
 from MolSubCore.report.page import chance_text, known
+from MolSubCore.statistics.calibration import LEAST
 from MolSubCore.statistics.delong import FEW
 from MolSubCore.study.page.comparison import Comparison
 from MolSubCore.study.page.published import published
@@ -164,8 +166,9 @@ def split_facts(results: StudyResults) -> Facts:
         ("Unit", "the patient: all images of a patient lie in one partition"),
         ("Division", f"a test set, and {folds} of the rest; one division for all tasks"),
         ("Stratified by", "the molecular subtype"),
-        ("Test set", "never used to choose a model, an epoch, a temperature or a threshold; from the same cohort, so "
-                     "setting, eligibility, outcome and predictors are those of the training patients"),
+        ("Test set", "never used to choose a model, an epoch, a calibration or a threshold, but for how far the "
+                     "networks disagree on its patients, which needs no classes; from the same cohort, so setting, "
+                     "eligibility, outcome and predictors are those of the training patients"),
         ("Seed", known(study.get("seed"))),
         ("Hash of the division", known(study.get("split_hash"))),
     ]  # fmt: skip
@@ -201,6 +204,9 @@ def model_facts(results: StudyResults) -> Facts:
     sampling = {run.task: run.plan.get("oversampling") for _, run in _main_runs(results)}
     rates = ", ".join(f"{task} {known(rate)}" for task, rate in sampling.items())
     facts.append(("Oversampling of rare classes", rates or "not recorded"))
+    seen = {run.task: shares_note(run.evaluation["calibration"]["ensemble"]) for _, run in _main_runs(results)}
+    told = " ".join(f"{get_task(task).title}: {note}" for task, note in seen.items() if note)
+    facts.append(("Classes seen in training", told or "in the shares of the cohort, or not recorded"))
     augmentation = plan.get("augmentation") or {}
     facts.append(
         ("Augmentation", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in augmentation.items()) or "not recorded")
@@ -222,9 +228,12 @@ def evaluation_facts(results: StudyResults) -> Facts:
     bootstrap = run.evaluation.get("bootstrap", {}) if run else {}
     drawn = f"{bootstrap['resamples']} resamples" if "resamples" in bootstrap else "resamples"
     return [
-        ("Unit of analysis", "the patient: the mean of the softmax probabilities of all its lesions and views"),
-        ("Test set", "the mean of the probabilities of all folds' models (ensemble)"),
-        ("Classification", "the largest probability; other thresholds are chosen on validation only"),
+        (
+            "Unit of analysis",
+            "the patient: the mean of the softmax probabilities of all its lesions and views, calibrated",
+        ),
+        ("Test set", "the mean of the probabilities of all folds' models (ensemble), calibrated"),
+        ("Classification", "the largest calibrated probability; other thresholds are chosen on validation only"),
         (
             "Intervals",
             f"95 %; AUC and macro means: logit scale, bootstrap over patients within class ({drawn}); shares: Wilson",
@@ -234,7 +243,12 @@ def evaluation_facts(results: StudyResults) -> Facts:
             f"AUC: DeLong, paired, or below {FEW} patients of a class by permutation of the two models' ranks; "
             "accuracy: McNemar, exact and mid-p; Holm within each task",
         ),
-        ("Calibration", "one temperature, fitted on validation; Brier score, log loss, calibration error, reliability"),
+        (
+            "Calibration",
+            "correction of the classes' shares seen in training, then slope and intercepts of the patient's log "
+            f"probabilities, fitted on validation where every class has {LEAST} patients; slope, intercept, "
+            "expected / observed, Brier score, log loss, calibration error, reliability",
+        ),
         ("Clinical use", "decision curve; whether any threshold makes sense is not for software to say"),
         ("Heatmaps", "Grad-CAM of the best fold's model on the test set, patients chosen by a stated rule"),
     ]
@@ -246,7 +260,8 @@ _FEW = 30
 _ALWAYS = (
     "Validation patients chose the epoch: their figures are optimistic, the best fold's most, and have no intervals.",
     "Out of fold, each patient is predicted by a model trained on others; AUCs compare patients of one fold only.",
-    "Temperatures and thresholds are fitted on single models' validation, and applied to the ensemble of all folds.",
+    "No patient was left out of all folds: calibration and thresholds of the ensemble rest on single networks' "
+    "validation scores, drawn together by how far the networks disagree on the test set. That is an estimate.",
     "P-values are adjusted within a task, not over tasks. One above 0.05 does not show that models are equal.",
     "Heatmaps show where a score reacts, not why, and methods of this kind have failed tests of their faithfulness.",
     "The models need a lesion that somebody outlined; how outlines differ between readers was not measured.",

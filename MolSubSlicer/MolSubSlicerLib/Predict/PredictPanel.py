@@ -188,10 +188,10 @@ def _lesion(item: dict[str, Any]) -> int:
 
 def result_note(prediction: dict[str, Any]) -> str:
     """What the probabilities are, and how good the model was on its test set."""
-    from MolSubCore.models.card import calibration_note, test_summary
+    from MolSubCore.models import card
 
-    note = calibration_note(prediction)
-    measured = test_summary(prediction)
+    note = card.result_note(prediction)
+    measured = card.test_summary(prediction)
     if measured:
         note += " " + _("On its test set: {metrics}.").format(metrics=", ".join(measured))
     return note
