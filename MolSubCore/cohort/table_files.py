@@ -53,7 +53,7 @@ NA_WORDS = (
     *("not available", "not known", "(blank)", "(empty)", "unbekannt", "k.a.", "inconnu", "desconocido"),
     *("sconosciuto", "desconhecido", "未知", "不详", "?", "."),
 )
-_MISSING = frozenset((*NA_WORDS, "none", "nil", "无"))
+_MISSING = frozenset((*NA_WORDS, "none", "nil", "无")) - {"#n/a"}  # which is told as an error value of a spreadsheet
 _ONLY_SIGNS = re.compile(r"[?*.\-–—_/\s]*")
 _PATH = 2
 #: Short months as spreadsheets write them, in several languages.

@@ -26,7 +26,7 @@ from MolSubCore.worker.executor import run_slurm
 from MolSubCore.worker.protocol import Event
 
 #: So many that a job told to end after its first ones is far from its last.
-EPOCHS = 8
+EPOCHS = 60  # long enough for a cancel to arrive on a fast machine
 POLL = 0.2
 
 Act = Callable[[StudyJob, Event], None]
