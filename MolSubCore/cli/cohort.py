@@ -150,7 +150,9 @@ def cohort_check(options: argparse.Namespace) -> int:
 
 
 def _displays(report: CheckReport) -> list[str]:
-    """Display steps by class and manufacturer, with tests."""
+    """Display steps by class and manufacturer, with tests; nothing where all images are shown by one."""
+    if len({step for _, _, step in report.displays}) < 2:
+        return []
     from MolSubCore.evaluation.display_steps import Shown, associations, display_steps, told_steps
 
     images = [

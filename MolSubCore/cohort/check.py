@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 Purpose = Literal["train", "predict", "outline"]
 
 
+#: Problems are corrected row by row; so many of one kind have one cause.
+_TOGETHER = 10
+
+
 @dataclass(frozen=True)
 class CheckReport:
     """What `check_cohort` found.
@@ -56,7 +60,7 @@ class CheckReport:
         lines = [f"{title}: " + ", ".join(f"{k} {v}" for k, v in part.items()) for title, part in self.counts.items()]
         notes = note_lines(self.notes)
         lines += [f"Note: {line}" for line in notes]
-        lines += [f"Problem: {line}" for line in note_lines(self.problems)]
+        lines += [f"Problem: {line}" for line in note_lines(self.problems, together=_TOGETHER)]
         return [*lines, f"{counted(len(self.problems), 'problem')}, {counted(len(notes), 'note')}."]
 
 

@@ -612,6 +612,10 @@ _SUFFIX = re.compile(
 )
 
 
+#: More ids that differ only at their end are numbers that are counted up.
+_OF_ONE_WOMAN = 6
+
+
 def _with_suffix(cases: Sequence[Case]) -> list[Problem]:
     """Patients whose ids differ only in a side or an exam at their end: one woman under two ids leaks."""
     groups: dict[tuple[str, str], dict[str, int]] = {}
@@ -625,8 +629,8 @@ def _with_suffix(cases: Sequence[Case]) -> list[Problem]:
     told = {"side": "a side", "exam": "an exam", "year": "a year"}
     notes = []
     for kind, what in told.items():
-        rows = [row for (own, _), ids in groups.items() if own == kind and len(ids) > 1 for row in ids.values()]
-        if rows:
+        few = [ids for (own, _), ids in groups.items() if own == kind and 1 < len(ids) <= _OF_ONE_WOMAN]
+        if rows := [row for ids in few for row in ids.values()]:
             text = (
                 f"ids of {row_list(rows)} differ only in {what} at their end; if one woman has several, give her one id"
             )

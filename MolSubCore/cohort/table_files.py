@@ -136,8 +136,16 @@ def row_list(rows: Iterable[int], most: int = 12) -> str:
     return f"row{'s' if len(numbers) != 1 else ''} {', '.join(parts)}{more}"
 
 
-def note_lines(notes: Iterable[Problem]) -> list[str]:
+def note_lines(notes: Iterable[Problem], *, together: int = 2) -> list[str]:
     """Notes as lines: those of one kind in one line with their rows, the most important first.
+
+    Parameters
+    ----------
+    together : int
+        Fewer of one kind are a line each.
+
+    Notes
+    -----
 
     Texts that differ only in numbers are of one kind; the first one is shown. For notes about several rows together,
     such as copies of one picture, the others' rows are listed, too.
@@ -147,6 +155,9 @@ def note_lines(notes: Iterable[Problem]) -> list[str]:
         kinds.setdefault((note.column, re.sub(r"\d+([.,]\d+)*", "#", note.text)), []).append(note)
     lines = []
     for group in sorted(kinds.values(), key=lambda own: (-own[0].weight, own[0].row or 0)):
+        if len(group) < together:
+            lines += [printable(str(note), 1200) for note in group]
+            continue
         rows = [note.row for note in group if note.row]
         first = group[0]
         text = first.text

@@ -248,7 +248,8 @@ def _overlap(external: ExternalCohort) -> list[str]:
         elif shared["choice"] == "leave-out":
             found.append(f"{numbers} that {what} were found; these patients were left out.")
         else:
-            found.append(f"{numbers} {what}: on them the figures do not validate the model.")
+            sure = f"look like images that {what}" if count["by_look"] == count["images"] else what
+            found.append(f"{numbers} {sure}: on them the figures do not validate the model (see --overlap).")
     return found
 
 

@@ -216,7 +216,11 @@ def find_overlap(
     if whole and choice != "keep":
         found = "is the cohort that the model was trained on: its figures would not validate it"
         raise CohortError(cohort.source, found, "Give another cohort, or add --overlap keep to see them all the same")
-    if seen and choice == "refuse":
+    # What only looks the same is told, and left out where that is asked for: it may be another picture after all.
+    if {*images[DEVELOPMENT], *images[RECALIBRATION]} - {
+        *near[DEVELOPMENT],
+        *near[RECALIBRATION],
+    } and choice == "refuse":
         count = len(images[DEVELOPMENT] | images[RECALIBRATION])
         found = (
             f"holds {counted(count, 'image')} of {counted(len(seen), 'patient')} that the model was trained on, of "

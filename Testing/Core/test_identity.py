@@ -396,9 +396,7 @@ def test_the_commands_refuse_a_leak_and_can_be_told_to_go_on(
     monkeypatch.setenv("MOLSUB_CACHE", str(leak.parent / "cache"))
     assert main(["cohort", "check", str(leak)]) == 2
     printed = capsys.readouterr().out
-    assert printed.count("of one patient by the Patient ID") == 1
-    assert "(also rows 4-5; 6-7; 8-9; 10-11; 12-13)" in printed
-    assert "6 problems" in printed
+    assert printed.count("of one patient by the Patient ID") == 6
     assert "SECRET" not in printed
     assert main(["cohort", "check", str(leak), "--trust-ids"]) == 0
     (note,) = [line for line in capsys.readouterr().out.splitlines() if "The table was trusted" in line]

@@ -576,9 +576,10 @@ def test_several_exams_of_one_breast_in_one_mean_are_told(
         (("017-2021", "017-2023"), ""),  # a number within a year
         (("P1_L", "P2_R"), ""),
         (("PAL", "PAR"), ""),
+        (tuple(f"STUDY-{number}" for number in range(2001, 2012)), ""),  # counted up
     ],
 )
-def test_ids_of_breasts_and_exams_of_one_woman_are_told(tmp_path: Path, ids: tuple[str, str], what: str) -> None:
+def test_ids_of_breasts_and_exams_of_one_woman_are_told(tmp_path: Path, ids: tuple[str, ...], what: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text_of([HEADER, *[[name, f"i{n}", "m", "TN"] for n, name in enumerate(ids)]]))
     words = f"differ only in {what} at their end; if one woman has several, give her one id"
