@@ -26,7 +26,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.study.options import PAPER_ARCHITECTURES, StudyOptions
-from MolSubCore.study.page.report import calibrate_all, compare_all, make_tables, write_tables
+from MolSubCore.study.page.report import compare_all, main_runs, make_tables, write_tables
 from MolSubCore.study.plan import plan_study
 from MolSubCore.study.results import read_study
 from MolSubCore.tasks import Subtype
@@ -50,7 +50,8 @@ def filled_cache(folder: Path, table: Path) -> Path:
     count = len(cohort.cases)
     np.lib.format.open_memmap(pack / "patches.npy", "w+", np.float16, (count, recipe.size, recipe.size)).flush()
     place = {"row_start": 0, "row_stop": 200, "col_start": 0, "col_stop": 200}
-    same = {"lesion": "1", "spacing_source": "unknown", "geometry": place, "warnings": []}
+    same = {"lesion": "1", "spacing_source": "unknown", "spacing_mm": None, "geometry": place, "manufacturer": None,
+            "display": "percentile-3", "warnings": {"image": [], "lesion": []}}  # fmt: skip
     meta = [{**same, "view": case.extra["view"], "pixels": str(n)}
             for n, case in enumerate(cohort.cases)]  # fmt: skip
     content = json.dumps({"case_index": list(range(count)), "meta": meta, "sha256": "0" * 64})
@@ -95,7 +96,7 @@ def test_merge(benchmark: BenchmarkFixture, tmp_path: Path, way: str) -> None:
             evaluate_quickly(run, 2000)
         results = read_study(study)
         assert len(results.runs) == 36
-        write_tables(results, make_tables(results, compare_all(results), calibrate_all(results)))
+        write_tables(results, make_tables(results, compare_all(results), main_runs(results)))
 
     benchmark.pedantic(merge, rounds=3 if kept else 1)
     if kept:
