@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -51,7 +52,8 @@ def filled_cache(folder: Path, table: Path) -> Path:
     np.lib.format.open_memmap(pack / "patches.npy", "w+", np.float16, (count, recipe.size, recipe.size)).flush()
     place = {"row_start": 0, "row_stop": 200, "col_start": 0, "col_stop": 200}
     same = {"lesion": "1", "spacing_source": "unknown", "spacing_mm": None, "geometry": place, "manufacturer": None,
-            "display": "percentile-3", "warnings": {"image": [], "lesion": []}}  # fmt: skip
+            "display": "percentile-3", "look": base64.b64encode(bytes(3 * 48 * 48)).decode(),
+            "warnings": {"image": [], "lesion": []}}  # fmt: skip
     meta = [{**same, "view": case.extra["view"], "pixels": str(n)}
             for n, case in enumerate(cohort.cases)]  # fmt: skip
     content = json.dumps({"case_index": list(range(count)), "meta": meta, "sha256": "0" * 64})
