@@ -136,6 +136,11 @@ def row_list(rows: Iterable[int], most: int = 12) -> str:
     return f"row{'s' if len(numbers) != 1 else ''} {', '.join(parts)}{more}"
 
 
+def kind_of(text: str) -> str:
+    """A text without its numbers: texts that differ in nothing else are of one kind."""
+    return re.sub(r"\d+([.,]\d+)*", "#", text)
+
+
 def note_lines(notes: Iterable[Problem], *, together: int = 2) -> list[str]:
     """Notes as lines: those of one kind in one line with their rows, the most important first.
 
@@ -152,7 +157,7 @@ def note_lines(notes: Iterable[Problem], *, together: int = 2) -> list[str]:
     """
     kinds: dict[tuple[str, str], list[Problem]] = {}
     for note in notes:
-        kinds.setdefault((note.column, re.sub(r"\d+([.,]\d+)*", "#", note.text)), []).append(note)
+        kinds.setdefault((note.column, kind_of(note.text)), []).append(note)
     lines = []
     for group in sorted(kinds.values(), key=lambda own: (-own[0].weight, own[0].row or 0)):
         if len(group) < together:

@@ -217,15 +217,13 @@ def find_overlap(
         found = "is the cohort that the model was trained on: its figures would not validate it"
         raise CohortError(cohort.source, found, "Give another cohort, or add --overlap keep to see them all the same")
     # What only looks the same is told, and left out where that is asked for: it may be another picture after all.
-    if {*images[DEVELOPMENT], *images[RECALIBRATION]} - {
-        *near[DEVELOPMENT],
-        *near[RECALIBRATION],
-    } and choice == "refuse":
-        count = len(images[DEVELOPMENT] | images[RECALIBRATION])
+    found_here, alike = (of[DEVELOPMENT] | of[RECALIBRATION] for of in (images, near))
+    if found_here - alike and choice == "refuse":
         found = (
-            f"holds {counted(count, 'image')} of {counted(len(seen), 'patient')} that the model was trained on, of "
-            f"{len({case.patient_id for case in cohort.cases})} patients: on them its figures would not validate it"
-            f"{by_look(len(near[DEVELOPMENT] | near[RECALIBRATION]))}"
+            f"holds {counted(len(found_here), 'image')} of {counted(len(seen), 'patient')} that the model was trained "
+            f"on, of {len({case.patient_id for case in cohort.cases})} patients: on them its figures would not "
+            "validate it"
+            f"{by_look(len(alike))}"
         )
         raise CohortError(cohort.source, found, "Add --overlap leave-out to evaluate the others, or --overlap keep")
     return told | {"whole": whole}, seen

@@ -144,13 +144,13 @@ def all_tables(found: ExternalValidation, card: dict[str, Any], *, identified: b
     ]
 
 
-def cell(metric: dict[str, Any] | None, digits: int = 2) -> str:
+def cell(metric: dict[str, Any] | None, digits: int = 2, *, ends: bool = True) -> str:
     """A metric of an evaluation for people."""
     if metric is None:
         return _NONE
     if metric["value"] is None:
         return str(metric.get("why", "undefined")).partition(":")[0]
-    return estimated(metric, digits)
+    return estimated(metric, digits, ends=ends)
 
 
 def measure_rows(parts: Sequence[Mapping[str, Any] | None], absent: str = _NONE) -> list[tuple[str, ...]]:

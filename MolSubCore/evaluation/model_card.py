@@ -119,8 +119,7 @@ def _metrics(card: dict[str, Any]) -> Table:
         return Table("metrics", title, why="the bundle has none")
     validation, test = (part.get("metrics") or {} for part in parts)
     # Validation patients chose the epoch: an interval would claim what it cannot.
-    chosen = {name: metric | {"low": None, "high": None} for name, metric in validation.items()}
-    rows = [(metric_title(name), cell(chosen.get(name)), cell(test.get(name))) for name in names]
+    rows = [(metric_title(name), cell(validation.get(name), ends=False), cell(test.get(name))) for name in names]
     counts = (
         f"{title} (n = {part.get('n', '?')})" for title, part in zip(("Validation", "Test set"), parts, strict=True)
     )

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
 from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
-from MolSubCore.cohort.table_files import note_lines, row_list
+from MolSubCore.cohort.table_files import kind_of, note_lines, row_list
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import (
     check_free,
@@ -163,7 +162,7 @@ def predict_table(
 
         def tell(cases: Sequence[Case], text: str) -> None:
             """Print a failure; one of a kind, which differs in numbers only, at the end."""
-            kind = re.sub(r"\d+([.,]\d+)*", "#", text)
+            kind = kind_of(text)
             if kind in said:
                 said[kind][1].extend(case.row for case in cases)
                 return

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from MolSubCore.cohort.table_files import row_list
+from MolSubCore.cohort.table_files import kind_of, row_list
 from MolSubCore.errors import printable
 from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
@@ -112,7 +112,7 @@ def warning_lines(cases: Sequence[tuple[Sequence[int], Mapping[str, Any]]]) -> l
         for warning in result["warnings"]:
             text = re.sub(rf"^Image (?:{labels})(?:, lesion \d+)?: ", "", warning)
             unnamed = re.sub(rf"\b(?:{labels})(?![\w.])", "", text)
-            kind = re.sub(r"\d+([.,]\d+)*", "#", unnamed)
+            kind = kind_of(unnamed)
             kinds.setdefault(kind, {}).setdefault(number, text)
             numbers_of.setdefault(kind, set()).add(unnamed)
     lines = []

@@ -64,9 +64,13 @@ def interval(value: float | None, low: float | None, high: float | None, digits:
     return f"{middle} ({start}{separator}{end})"
 
 
-def estimated(metric: Mapping[str, Any], digits: int = 3) -> str:
-    """A metric of an evaluation with its interval; of a macro mean that lacks a class, over how many classes it is."""
-    return interval(metric["value"], metric.get("low"), metric.get("high"), digits) + over_classes(metric)
+def estimated(metric: Mapping[str, Any], digits: int = 3, *, ends: bool = True) -> str:
+    """A metric of an evaluation with its interval; of a macro mean that lacks a class, over how many classes it is.
+
+    Without `ends` there is no interval: as of patients that chose the epoch.
+    """
+    low, high = (metric.get("low"), metric.get("high")) if ends else (None, None)
+    return interval(metric["value"], low, high, digits) + over_classes(metric)
 
 
 def chance_text(metric: Mapping[str, Any], patients: Mapping[str, int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,9 +11,9 @@ from matplotlib.axes import Axes
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.figures import COLOURS, draw_confusion, draw_curve
 from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
-from MolSubCore.report.page import interval, number
+from MolSubCore.report.page import estimated, interval
 from MolSubCore.statistics.delong import patient_auc
-from MolSubCore.statistics.metrics import classes_present, over_classes
+from MolSubCore.statistics.metrics import classes_present
 from MolSubCore.statistics.scores import Predictions, ensemble
 from MolSubCore.study.page.published import published, published_caption
 from MolSubCore.study.page.tables import absence, levels
@@ -47,7 +46,7 @@ def binary_roc(results: StudyResults) -> Picture:
             ("ensemble", "test", run.ensemble.per_patient(), COLOURS[0], 2.4),
         ):
             entry, counts = metrics[name]["auc"], run.evaluation["prevalence"][part]["patients"]
-            text = f"{part}, AUC {_area(entry, part)}\n"
+            text = f"{part}, AUC {estimated(entry, 2, ends=part == 'test')}\n"
             text += f"{sum(counts.values())} patients, {counts[run.positive]} {run.positive}"
             draw_curve(axes, scores, index, color=colour, linewidth=width, label=text)
         axes.legend(loc="lower right", fontsize=8.5, framealpha=0.95, labelspacing=0.8)
@@ -59,13 +58,6 @@ def binary_roc(results: StudyResults) -> Picture:
         f"its 95 % CI over patients. {published_caption(list(BINARY))}"
     )
     return Picture("figure-2", title, caption, figure)
-
-
-def _area(metric: dict[str, Any], part: str) -> str:
-    """An AUC, on the test set with its interval: validation patients chose the epoch."""
-    if part == "validation":
-        return number(metric["value"], 2)
-    return interval(metric["value"], metric["low"], metric["high"], 2)
 
 
 def many(results: StudyResults) -> str:
@@ -90,10 +82,10 @@ def class_roc(results: StudyResults) -> Picture:
         metrics, counts = levels(run)[choice], run.evaluation["prevalence"][part]["patients"]
         for index, label in enumerate(run.classes):
             entry = metrics[f"auc: {label}"]
-            text = f"{label} ({counts[label]}): {_area(entry, part)}"
+            text = f"{label} ({counts[label]}): {estimated(entry, 2, ends=part == 'test')}"
             draw_curve(axes, scores, index, color=COLOURS[index % len(COLOURS)], linewidth=2, label=text)
         entry = metrics["macro auc"]
-        axes.plot([], [], " ", label=f"macro mean: {_area(entry, part)}{over_classes(entry)}")
+        axes.plot([], [], " ", label=f"macro mean: {estimated(entry, 2, ends=part == 'test')}")
         axes.set_title(f"{name}: {sum(counts.values())} patients", loc="left", fontsize=11)
         axes.legend(loc="lower right", fontsize=8, framealpha=0.95, title="class (patients): AUC", title_fontsize=8)
     caption = "Per patient, AUC with its 95 % CI; validation, used to choose the epoch, without."

@@ -9,8 +9,8 @@ import numpy as np
 
 from MolSubCore.errors import counted
 from MolSubCore.report.items import Record, Table, fusion_title, model_title
-from MolSubCore.report.page import estimated, number
-from MolSubCore.statistics.metrics import metric_title, over_classes
+from MolSubCore.report.page import estimated
+from MolSubCore.statistics.metrics import metric_title
 from MolSubCore.study.page.published import published, published_text
 from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
@@ -152,8 +152,7 @@ def _row(run: RunResult, metric: str) -> tuple[str, ...]:
     ensemble = estimated(found["ensemble"][metric])
 
     def chosen(name: str) -> str:
-        entry = found[name][metric]
-        return number(entry["value"]) + over_classes(entry)
+        return estimated(found[name][metric], ends=False)
 
     published_test = published_text(run.task, "test", metric)
     if metric.endswith("auc") and published_test:
@@ -246,7 +245,7 @@ def auc_name(run: RunResult) -> str:
 def _auc_cells(run: RunResult) -> list[str]:
     found = levels(run)
     validation, test = (found[name][auc_name(run)] for name in ("out of fold", "ensemble"))
-    return [number(validation["value"], 2) + over_classes(validation), estimated(test, 2)]
+    return [estimated(validation, 2, ends=False), estimated(test, 2)]
 
 
 def _auc_records(run: RunResult) -> Iterator[Record]:
