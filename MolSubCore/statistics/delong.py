@@ -1,4 +1,6 @@
-"""DeLong's variance of an AUC, its interval, and tests of two AUCs (DeLong, DeLong and Clarke-Pearson 1988).
+"""DeLong's variance of an AUC, and tests of two AUCs (DeLong, DeLong and Clarke-Pearson 1988).
+
+The interval of one AUC is that of `MolSubCore.statistics.intervals`, wherever it stands.
 
 Computed by ranks (Sun and Xu 2014), n log n. The unit of analysis is the patient: every function takes one score
 per patient, and `patient_auc` makes these from the scores of images.
@@ -9,18 +11,15 @@ DeLong's variance of two or three patients is hardly known: its test finds a dif
 of a permutation test, which exchanges the two models' ranks of a patient (Bandos, Rockette and Gur 2005), and the
 interval of the difference has Student's t of the smallest class in the place of the normal.
 
-Where nothing varies DeLong's variance is 0 and would claim certainty. Then, and only then:
-
-- the interval of one AUC is Newcombe's (2006), which has a width even at 0 and 1;
-- a difference has the interval that follows from both Newcombe intervals as if they were independent
-  (MOVER, Zou and Donner 2008), and its p-value from the half width on the side of 0;
-- two models that rank all patients alike differ by 0 with the interval 0 to 0 and p = 1.
+Where nothing varies DeLong's variance is 0 and would claim certainty. Then, and only then, a difference has the
+interval that follows from both Newcombe intervals (2006) as if they were independent (MOVER, Zou and Donner 2008), and
+its p-value from the half width on the side of 0. Two models that rank all patients alike differ by 0 with the interval
+0 to 0 and p = 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -70,27 +69,6 @@ class Auc:
     def variance(self) -> float:
         """DeLong's variance; 0 where the placements do not vary."""
         return float(self.influence @ self.influence) if _varies(self.influence, self.sizes) else 0.0
-
-    def interval(self, scale: Literal["logit", "plain"] = "logit") -> AucInterval:
-        """The 95 % CI, on the logit scale (never outside 0 to 1) or plain (cut at 0 and 1)."""
-        deviation = self.variance**0.5
-        if deviation == 0 or not 0 < self.value < 1:
-            return AucInterval(*_newcombe(self), "Newcombe")
-        if scale == "plain":
-            low, high = np.clip([self.value - Z * deviation, self.value + Z * deviation], 0, 1)
-            return AucInterval(float(low), float(high), "DeLong")
-        half = Z * deviation / (self.value * (1 - self.value))
-        low, high = special.expit(special.logit(self.value) + np.array([-half, half]))
-        return AucInterval(float(low), float(high), "DeLong, logit")
-
-
-@dataclass(frozen=True)
-class AucInterval:
-    """The ends of a 95 % CI, and how they were found."""
-
-    low: float
-    high: float
-    method: str
 
 
 @dataclass(frozen=True)

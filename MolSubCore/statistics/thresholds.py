@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.errors import MolSubError
-from MolSubCore.statistics.intervals import Estimate, wilson
+from MolSubCore.statistics.intervals import Estimate, share_estimate
 from MolSubCore.statistics.metrics import Ratio, ratios
 from MolSubCore.statistics.scores import Scores
 from MolSubCore.statistics.validation import refuse_fitted
@@ -60,15 +60,7 @@ class Threshold:
         called = (part.probabilities[:, self.index] >= self.value).astype(np.int64)
         everyone = np.ones(len(actual), bool)
         shares = {"accuracy": Ratio(actual == called, everyone), **ratios(actual, called, 1)}
-        return {name: _estimate(share) for name, share in shares.items()}
-
-
-def _estimate(share: Ratio) -> Estimate:
-    count = int(share.among.sum())
-    if count == 0:
-        return Estimate(None, None, None, "none")
-    value = float(share.counted.sum() / count)
-    return Estimate(value, *wilson(value, count), "Wilson over patients")
+        return {name: share_estimate(share, part.patient) for name, share in shares.items()}
 
 
 def choose_threshold(

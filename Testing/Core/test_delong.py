@@ -72,13 +72,10 @@ def test_it_is_what_all_pairs_give(drawn: tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 @settings(deadline=None)
-@given(st.one_of(studies(), studies(FEW)), st.sampled_from(["logit", "plain"]))
-def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], scale: str) -> None:
+@given(st.one_of(studies(), studies(FEW)))
+def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     one, two, positive = drawn
     first, second = auc(one, positive), auc(two, positive)
-    interval = first.interval(scale)  # type: ignore[arg-type]
-    assert 0 <= interval.low <= first.value <= interval.high <= 1
-    assert interval.low < interval.high
     found = paired_test(first, second)
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert 0 <= found.p <= 1
@@ -86,18 +83,16 @@ def test_every_answer_is_defined_and_in_order(drawn: tuple[np.ndarray, np.ndarra
 
 
 def test_hanley_and_mcneils_radiologist() -> None:
-    """The table of 1982, table I, as Stata's manual analyses it: 0.8932, 0.0307, 0.83295 to 0.95339."""
+    """The table of 1982, table I, as Stata's manual analyses it: 0.8932, 0.0307."""
     normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
     rating = np.concatenate([np.repeat(np.arange(5), counts) for counts in (normal, abnormal)])
     found = auc(rating, np.repeat([False, True], [58, 51]))
-    interval = found.interval("plain")
     assert round(found.value, 4) == 0.8932
     assert round(found.variance**0.5, 4) == 0.0307
-    assert (round(interval.low, 5), round(interval.high, 5)) == (0.83295, 0.95339)
 
 
 @pytest.mark.parametrize(("positives", "negatives"), [(2, 2), (7, 30), (40, 11)])
-def test_the_logit_interval_of_two_scores_only(positives: int, negatives: int) -> None:
+def test_the_variance_of_two_scores_only(positives: int, negatives: int) -> None:
     """A yes/no score: AUC is (sensitivity + specificity) / 2, with the variances of two binomials (n - 1)."""
     hits, spared = positives // 2, negatives // 2
     score = np.array([1] * hits + [0] * (positives - hits) + [0] * spared + [1] * (negatives - spared))
@@ -107,9 +102,6 @@ def test_the_logit_interval_of_two_scores_only(positives: int, negatives: int) -
     variance = (one * (1 - one) / (positives - 1) + two * (1 - two) / (negatives - 1)) / 4
     assert found.value == pytest.approx(value)
     assert found.variance == pytest.approx(variance)
-    half = 1.959963984540054 * np.sqrt(variance) / (value * (1 - value))
-    ends = [1 / (1 + np.exp(-(np.log(value / (1 - value)) + side * half))) for side in (-1, 1)]
-    assert tuple(vars(found.interval()).values()) == (pytest.approx(ends[0]), pytest.approx(ends[1]), "DeLong, logit")
 
 
 POSITIVE = np.arange(50) < 20
@@ -117,12 +109,9 @@ PERFECT, WORST, EQUAL = POSITIVE * 1.0, POSITIVE * -1.0, np.zeros(50)
 
 
 @pytest.mark.parametrize(("score", "value"), [(PERFECT, 1.0), (WORST, 0.0), (EQUAL, 0.5)])
-def test_no_variance_has_newcombes_width(score: np.ndarray, value: float) -> None:
+def test_where_nothing_varies_the_variance_is_nothing(score: np.ndarray, value: float) -> None:
     found = auc(score, POSITIVE)
     assert (found.value, found.variance) == (value, 0.0)
-    interval = found.interval()
-    assert (interval.low, interval.high) == pytest.approx(newcombe(value, 20, 30))
-    assert interval.method == "Newcombe"
 
 
 def test_one_ranking_twice_is_no_difference() -> None:
@@ -222,17 +211,11 @@ def test_equal_aucs_are_told_apart_in_5_percent() -> None:
     rng = np.random.default_rng(7)
     positive = np.arange(120) < 40
     rejected = 0
-    covered = {"logit": 0, "plain": 0}
-    truth = stats.norm.cdf(1 / np.sqrt(2))
     for _ in range(2000):
         shared, own, _ = rng.normal(size=(3, 120)) * np.sqrt([[0.5], [0.5], [1.0]])
         one, two = auc(positive + shared + own, positive), auc(positive + shared - own, positive)
         rejected += paired_test(one, two).p < 0.05
-        for scale in ("logit", "plain"):
-            interval = one.interval(scale)  # type: ignore[arg-type]
-            covered[scale] += interval.low <= truth <= interval.high
     assert 0.03 <= rejected / 2000 <= 0.07
-    assert all(0.93 <= count / 2000 <= 0.97 for count in covered.values()), covered
 
 
 def exchanged(first: np.ndarray, second: np.ndarray, labels: np.ndarray, patient: np.ndarray) -> float:

@@ -8,11 +8,10 @@ from dataclasses import fields, replace
 import numpy as np
 from matplotlib.axes import Axes
 
-from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.figures import COLOURS, draw_confusion, draw_curve
 from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
 from MolSubCore.report.page import estimated, interval
-from MolSubCore.statistics.delong import patient_auc
+from MolSubCore.statistics.intervals import estimates
 from MolSubCore.statistics.metrics import classes_present
 from MolSubCore.statistics.scores import Predictions, ensemble
 from MolSubCore.study.page.published import published, published_caption
@@ -138,7 +137,7 @@ def views_table(results: StudyResults) -> Table:
         found = [_view_record(run, view) for view in (*views, "")]
         rows.append((get_task(run.task).title, *(_view_text(record) for record in found)))
         records += found
-    note = "Ensemble of the folds, per patient with such a view; DeLong's 95 % CI on the logit scale."
+    note = "Ensemble of the folds, per patient with such a view; 95 % CIs as everywhere (Evaluation)."
     return Table("views", title, note, ("Task", *views, "all views"), tuple(rows), records=records)
 
 
@@ -150,12 +149,10 @@ def _view_record(run: RunResult, view: str) -> Record:
         record["classes"] = f"{len(classes_present(scores.label))} of {len(run.classes)}"
     else:
         record["positives"] = int((scores.label == run.classes.index(run.positive)).sum())
-    try:
-        area = patient_auc(scores, run.classes, run.positive)
-    except MolSubError as error:
-        return record | {"auc": None, "low": None, "high": None, "why": error.problem}
-    ends = area.interval()
-    return record | {"auc": area.value, "low": ends.low, "high": ends.high}
+    drawn = run.evaluation["bootstrap"]
+    found = estimates(scores, run.classes, run.positive, resamples=int(drawn["resamples"]), seed=int(drawn["seed"]))
+    area = found["auc" if run.positive else "macro auc"].to_dict()
+    return record | {"auc": area.pop("value"), **area}
 
 
 def _view_text(record: Record) -> str:
