@@ -63,6 +63,7 @@ bench: $(READY)
 	$(BIN)/python Testing/Benchmarks/table.py build/benchmarks.json | tee build/benchmarks.md
 
 evidence: $(READY)
+	$(BIN)/python Testing/Evidence/levels.py
 	$(BIN)/python Testing/Evidence/evidence.py
 
 # Pictures of the Slicer module: of the synthetic case into Resources/Screenshots; of a real mammogram, where there

@@ -262,24 +262,49 @@ def test_a_macro_mean_says_over_how_many_classes_it_is() -> None:
         assert told["macro auc"] == classes
 
 
+def coverage_of_shares(patients: int, images: int, share: float, cohorts: int, seed: int) -> dict[str, float]:
+    """Share of cohorts whose intervals per image hold the truth; images of a patient share half of their variance.
+
+    `share` of the patients are positive, on average, and each has `images`; sensitivity and specificity are 0.79.
+    """
+    rng, deviation, true = np.random.default_rng(seed), np.sqrt(0.5), float(stats.norm.cdf(0.8))
+    right = {"sensitivity": true, "specificity": true, "accuracy": true}
+    right["ppv"] = share * true / (share * true + (1 - share) * (1 - true))
+    right["npv"] = (1 - share) * true / ((1 - share) * true + share * (1 - true))
+    held: dict[str, list[bool]] = {name: [] for name in right}
+    patient = np.repeat(np.arange(patients), images)
+    for _ in range(cohorts):
+        label = (rng.random(patients) < share)[patient].astype(np.int64)
+        value = 1.6 * (label - 0.5) + rng.normal(0, deviation, patients)[patient]
+        called = (value + rng.normal(0, deviation, len(patient)) > 0).astype(np.int64)
+        for name, ratio in all_ratios(label, called, BINARY, "TN").items():
+            found = share_estimate(ratio, patient)
+            if found.low is not None and found.high is not None:
+                held[name].append(found.low <= right[name] <= found.high)
+    return {name: float(np.mean(values)) for name, values in held.items()}
+
+
+def coverage_of_auc(patients: int, images: int, share: float, cohorts: int, seed: int) -> float:
+    """The same of the AUC per patient, among cohorts with two patients or more of either class."""
+    rng, deviation = np.random.default_rng(seed), np.sqrt(0.5)
+    right, held = float(stats.norm.cdf(1.6 / np.sqrt(2 * (0.5 + 0.5 / images)))), []
+    patient = np.repeat(np.arange(patients), images)
+    for number in range(cohorts):
+        label = (rng.random(patients) < share).astype(np.int64)
+        value = 1.6 * (label - 0.5) + rng.normal(0, deviation, patients)
+        value = 0.5 + (value[patient] + rng.normal(0, deviation, len(patient))) / 40  # far from 0 and 1
+        if not 2 <= label.sum() <= patients - 2:
+            continue
+        units = np.stack([1 - value, value], axis=1), label[patient], patient.astype(str), np.arange(len(patient))
+        found = estimates(Scores(*units).per_patient(), BINARY, "TN", resamples=300, seed=number)["auc"]
+        held.append(found.low <= right <= found.high)
+    return float(np.mean(held))
+
+
 def test_shares_of_images_hold_their_level_in_small_cohorts() -> None:
     """12 to 120 patients with 1 to 6 images, 10 to 50 % positive: PPV and NPV with the normal quantile held 0.88."""
-    rng, deviation, true = np.random.default_rng(1), np.sqrt(0.5), float(stats.norm.cdf(0.8))
     for patients, images, share in ((12, 6, 0.3), (40, 6, 0.1), (40, 2, 0.5), (120, 4, 0.3)):
-        right = {"sensitivity": true, "specificity": true, "accuracy": true}
-        right["ppv"] = share * true / (share * true + (1 - share) * (1 - true))
-        right["npv"] = (1 - share) * true / ((1 - share) * true + share * (1 - true))
-        held: dict[str, list[bool]] = {name: [] for name in right}
-        patient = np.repeat(np.arange(patients), images)
-        for _ in range(400):
-            label = (rng.random(patients) < share)[patient].astype(np.int64)
-            value = 1.6 * (label - 0.5) + rng.normal(0, deviation, patients)[patient]
-            called = (value + rng.normal(0, deviation, len(patient)) > 0).astype(np.int64)
-            for name, ratio in all_ratios(label, called, BINARY, "TN").items():
-                found = share_estimate(ratio, patient)
-                if found.low is not None and found.high is not None:
-                    held[name].append(found.low <= right[name] <= found.high)
-        covered = {name: np.mean(values) for name, values in held.items()}
+        covered = coverage_of_shares(patients, images, share, 400, 1)
         assert all(one >= 0.91 for one in covered.values()), (patients, images, share, covered)
         # Of 12 patients the shares are lumpy.
         assert patients == 12 or 0.93 <= np.mean(list(covered.values())) <= 0.98, covered
@@ -331,14 +356,25 @@ def test_an_auc_out_of_fold_counts_pairs_of_one_fold_by_hand() -> None:
     assert found != pytest.approx(estimates(replace(scores, fold=None), BINARY, "TN", resamples=50)["auc"].value)
 
 
-def test_an_auc_out_of_fold_is_that_of_the_models_whatever_their_offsets() -> None:
-    """True AUC of normal scores 1.19 apart: 0.80. Pairs across folds, 1 apart in offset, would give 0.74."""
+def out_of_fold(cohorts: int) -> tuple[float, float, float]:
+    """Mean AUC out of fold, share of intervals that hold the true one of 0.80, and the mean of pairs across folds.
+
+    Five networks whose log-odds are offset by a standard normal; 40 patients a fold.
+    """
     rng, true = np.random.default_rng(0), stats.norm.cdf(1.19 / 2**0.5)
-    covered, values = 0, []
-    for _ in range(200):
+    covered, values, pooled = 0, [], []
+    for _ in range(cohorts):
         scores = fold_scores(rng, tuple(rng.normal(size=5)), 40, 1.19)
         found = estimates(scores, BINARY, "TN", resamples=200)["auc"]
         covered += found.low <= true <= found.high
         values.append(found.value)
-    assert np.mean(values) == pytest.approx(true, abs=0.01)
-    assert 0.90 <= covered / 200 <= 0.99
+        pooled.append(estimates(replace(scores, fold=None), BINARY, "TN", resamples=1)["auc"].value)
+    return float(np.mean(values)), covered / cohorts, float(np.mean(pooled))
+
+
+def test_an_auc_out_of_fold_is_that_of_the_models_whatever_their_offsets() -> None:
+    """True AUC of normal scores 1.19 apart: 0.80. Pairs across folds, 1 apart in offset, give 0.74."""
+    mean, covered, pooled = out_of_fold(200)
+    assert mean == pytest.approx(stats.norm.cdf(1.19 / 2**0.5), abs=0.01)
+    assert 0.90 <= covered <= 0.99
+    assert pooled < 0.76
