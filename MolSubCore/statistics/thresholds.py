@@ -54,13 +54,27 @@ class Threshold:
         MolSubError
             If the threshold was chosen on one of the patients.
         """
-        refuse_fitted(self.patients, scores.patient, "threshold")
-        part = scores.per_patient()
-        actual = (part.label == self.index).astype(np.int64)
-        called = (part.probabilities[:, self.index] >= self.value).astype(np.int64)
+        part, actual, called = self._called(scores)
         everyone = np.ones(len(actual), bool)
         shares = {"accuracy": Ratio(actual == called, everyone), **ratios(actual, called, 1)}
         return {name: share_estimate(share, part.patient) for name, share in shares.items()}
+
+    def counts(self, scores: Scores) -> NDArray[np.int64]:
+        """Patients by class and call, shape (2, 2): true and false positives, then false and true negatives.
+
+        Raises
+        ------
+        MolSubError
+            As `apply`.
+        """
+        _, actual, called = self._called(scores)
+        return np.array([[((called == c) & (actual == a)).sum() for a in (1, 0)] for c in (1, 0)], np.int64)
+
+    def _called(self, scores: Scores) -> tuple[Scores, NDArray[np.int64], NDArray[np.int64]]:
+        refuse_fitted(self.patients, scores.patient, "threshold")
+        part = scores.per_patient()
+        actual = (part.label == self.index).astype(np.int64)
+        return part, actual, (part.probabilities[:, self.index] >= self.value).astype(np.int64)
 
 
 def choose_threshold(

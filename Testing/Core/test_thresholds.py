@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicted import BINARY, binary_predictions, binary_scores
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import roc_curve
 
 from MolSubCore.errors import MolSubError
 from MolSubCore.statistics.decision_curve import THRESHOLDS, decision_curve
 from MolSubCore.statistics.scores import Scores
-from MolSubCore.statistics.thresholds import Rule, choose_threshold
+from MolSubCore.statistics.thresholds import Rule, Threshold, choose_threshold
 
 
 @st.composite
@@ -78,6 +78,16 @@ def test_it_meets_none_of_its_patients() -> None:
         choose_threshold(test, BINARY, "TN").apply(test)
     with pytest.raises(MolSubError, match="fitted on 1 of these"):
         threshold.apply(Scores.pooled([test, example("A", 2).select(np.array([0]))]))
+
+
+@given(patients())
+def test_the_cross_tabulation_counts_every_patient_once(drawn: tuple[list[float], list[int]]) -> None:
+    score, label = drawn
+    threshold = Threshold(0.4, "TN", 1, "", 0.0, 0.0, frozenset())
+    (hits, alarms), (missed, spared) = threshold.counts(binary_scores(score, label)).tolist()
+    pairs = [(s >= 0.4, y == 1) for s, y in zip(score, label, strict=True)]
+    found = [pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))]
+    assert [hits, alarms, missed, spared] == found
 
 
 def test_applied_it_counts_patients_with_scipys_wilson() -> None:
@@ -147,9 +157,36 @@ def test_net_benefit_is_a_loop_over_patients(drawn: tuple[list[float], list[int]
             all_worth += 1 if y else -harm
         assert found.model[n] == pytest.approx(worth / count, abs=1e-12)
         assert found.treat_all[n] == pytest.approx(all_worth / count, abs=1e-12)
+        (low, high), (less, more) = found.model_ends[n], found.gain_ends[n]
+        assert low <= found.model[n] + 1e-12 <= high + 2e-12
+        assert less <= found.model[n] - found.treat_all[n] + 1e-12 <= more + 2e-12
     assert set(found.treat_none) == {0.0}
     assert found.model[0] == found.treat_all[0] == pytest.approx(found.prevalence)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_net_benefits_hold_their_level() -> None:
+    """20, 60 and 200 patients of whom a fifth is positive: two normal scores 1.5 apart, in log-odds.
+
+    At threshold 0 a net benefit is a share of patients, with Wilson's interval.
+    """
+    rng, levels = np.random.default_rng(4), np.array([0.1, 0.2, 0.4])
+    harm, cut = levels / (1 - levels), special.logit(levels)
+    middle = special.logit(0.2)  # log-odds of a patient: normal, of mean middle +- 0.75 * 1.5 and deviation 1.5
+    hits, alarms = stats.norm.sf((cut - middle - 1.125) / 1.5), stats.norm.sf((cut - middle + 1.125) / 1.5)
+    benefit, gain = 0.2 * hits - 0.8 * alarms * harm, -0.2 * (1 - hits) + 0.8 * (1 - alarms) * harm
+    for patients in (20, 60, 200):
+        held = np.zeros((2, 3))
+        for _ in range(400):
+            label = (rng.random(patients) < 0.2).astype(int)
+            score = special.expit(middle + np.where(label, 1.125, -1.125) + rng.normal(0, 1.5, patients))
+            found = decision_curve(binary_scores(score.tolist(), label.tolist()), BINARY, "TN", levels.tolist())
+            for part, ends, right in zip(held, (found.model_ends, found.gain_ends), (benefit, gain), strict=True):
+                part += [low <= value <= high for (low, high), value in zip(ends, right, strict=True)]
+        assert ((held / 400 >= 0.92) & (held / 400 <= 0.99)).all(), (patients, held / 400)
+    whole = decision_curve(binary_scores([0.5] * 50, [1] * 10 + [0] * 40), BINARY, "TN", [0.0]).model_ends[0]
+    expected = stats.binomtest(10, 50).proportion_ci(method="wilson")
+    assert whole == pytest.approx((expected.low, expected.high))
 
 
 def test_closed_forms_of_a_decision_curve() -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from MolSubCore.evaluation.external_page import (
     ERROR_NOTE,
@@ -20,7 +22,7 @@ from MolSubCore.evaluation.external_page import (
 )
 from MolSubCore.evaluation.figures import COLOURS
 from MolSubCore.models.card import calibration_note, shares_note
-from MolSubCore.report.items import Picture, Record, Table, model_title, new_figure
+from MolSubCore.report.items import Picture, Record, Table, joined, model_title, new_figure
 from MolSubCore.report.page import interval, number
 from MolSubCore.statistics.decision_curve import DecisionCurve, decision_curve
 from MolSubCore.statistics.intervals import Estimate
@@ -30,6 +32,7 @@ from MolSubCore.study.results import RunResult, StudyResults
 from MolSubCore.tasks import get_task
 
 _GREY = "#8a93a0"
+_CELLS = ("true positives", "false positives", "false negatives", "true negatives")
 #: Keys of the reports of an evaluation, and what their probabilities are called.
 _SIDES = {"uncalibrated": "As the networks give them", "calibration": "Calibrated"}
 
@@ -128,12 +131,13 @@ def reliability_figure(results: StudyResults, runs: tuple[RunResult, ...]) -> Pi
 
 @dataclass(frozen=True)
 class Chosen:
-    """A threshold of a task and what it gives on the test set; `why` there is none."""
+    """A threshold of a task, what it gives on the test set, and its counts there; `why` there is none."""
 
     task: str
     rule: str
     threshold: Threshold | None
     test: dict[str, Estimate]
+    counts: NDArray[np.int64] | None = None
     why: str = ""
 
 
@@ -147,14 +151,15 @@ def choose_all(runs: tuple[RunResult, ...]) -> tuple[Chosen, ...]:
         for rule, share in RULES:
             name = rule_text(rule, share)
             if (entry := found.get(name)) is None:
-                result.append(Chosen(run.task, rule, None, {}, why))
+                result.append(Chosen(run.task, rule, None, {}, why=why))
                 continue
             index = run.classes.index(str(run.positive))
             patients = run.calibration().patients
             threshold = Threshold(
                 entry["value"], str(run.positive), index, name, entry["sensitivity"], entry["specificity"], patients
             )
-            result.append(Chosen(run.task, rule, threshold, threshold.apply(run.ensemble)))
+            applied, counts = threshold.apply(run.ensemble), threshold.counts(run.ensemble)
+            result.append(Chosen(run.task, rule, threshold, applied, counts))
     return tuple(result)
 
 
@@ -192,6 +197,28 @@ def thresholds_table(results: StudyResults, found: tuple[Chosen, ...]) -> Table:
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
 
 
+def cross_table(results: StudyResults, found: tuple[Chosen, ...]) -> Table:
+    """The test set's patients by the model's call at each threshold and by the reference standard."""
+    title = f"Cross-tabulation of {model_title(results.main)} and the reference standard, test set"
+    made = [(one.task, one.threshold, one.counts) for one in found if one.threshold and one.counts is not None]
+    if not made:
+        return Table("cross-tabulation", title, why=absence(results, results.tasks))
+    rows: list[tuple[str, ...]] = []
+    records: list[Record] = []
+    for task in dict.fromkeys(name for name, _, _ in made):
+        positive, classes = get_task(task).positive, get_task(task).classes
+        rows.append((f"{get_task(task).title}. Positive: {positive}; negative: {joined(set(classes) - {positive})}",))
+        for threshold, counts in ((one, many) for name, one, many in made if name == task):
+            rule, cells = threshold.rule.removesuffix(" on validation"), counts.ravel().tolist()
+            rows.append((rule, number(threshold.value), *map(str, cells)))
+            facts = {"task": task, "model": results.main, "rule": rule, "threshold": threshold.value}
+            records.append(facts | dict(zip(_CELLS, cells, strict=True)))
+    groups = (("", 2), ("Called positive", 2), ("Called negative", 2))
+    header = ("Rule", "Threshold", *("Reference positive", "Reference negative") * 2)
+    note = "Patients, or breasts of patients with both. The reference standard is the subtype of the cohort table."
+    return Table("cross-tabulation", title, note, header, tuple(rows), groups, records=records)
+
+
 def curves(runs: tuple[RunResult, ...]) -> dict[str, DecisionCurve]:
     """Decision curves of the binary tasks."""
     return {run.task: decision_curve(run.ensemble, run.classes, run.positive) for run in runs if run.positive}
@@ -204,15 +231,23 @@ def decision_table(results: StudyResults, found: dict[str, DecisionCurve]) -> Ta
         return Table("decision-curve", title, why=absence(results, results.tasks))
     rows, records = [], []
     for task, curve in found.items():
-        columns = zip(curve.thresholds, curve.model, curve.treat_all, curve.treat_none, strict=True)
-        own = [dict(zip(("threshold", "model", "treat all", "treat none"), row, strict=True)) for row in columns]
-        records += [{"task": task, "patients": curve.patients, "prevalence": curve.prevalence, **row} for row in own]
-        for row in own:
-            if row["threshold"] in (0.1, 0.2, 0.3, 0.5):
-                cells = [f"{row[name]:.3f}" for name in ("model", "treat all", "treat none")]
-                rows.append((get_task(task).title, f"{row['threshold']:.0%}", *cells))
-    header = ("Task", "Threshold probability", "Model", "All positive", "None positive")
-    note = "True positives per patient, less false ones weighted by the odds of the threshold (Vickers and Elkin 2006)."
+        shared = {"task": task, "patients": curve.patients, "prevalence": curve.prevalence}
+        for n, threshold in enumerate(curve.thresholds):
+            model, everyone, none = curve.model[n], curve.treat_all[n], curve.treat_none[n]
+            (low, high), (gain_low, gain_high) = curve.model_ends[n], curve.gain_ends[n]
+            records.append(
+                {**shared, "threshold": threshold, "model": model, "low": low, "high": high, "treat all": everyone,
+                 "treat none": none, "gain": model - everyone, "gain low": gain_low, "gain high": gain_high}
+            )  # fmt: skip
+            if threshold in (0.1, 0.2, 0.3, 0.5):
+                cells = (interval(model, low, high), f"{everyone:.3f}", f"{none:.3f}")
+                gain = interval(model - everyone, gain_low, gain_high)
+                rows.append((get_task(task).title, f"{threshold:.0%}", *cells, gain))
+    header = ("Task", "Threshold probability", "Model", "All positive", "None positive", "Model less all positive")
+    note = (
+        "True positives per patient, less false ones weighted by the odds of the threshold (Vickers and Elkin 2006), "
+        "with 95 % CIs over patients. Every threshold has its own: they are not for choosing one."
+    )
     return Table("decision-curve", title, note, header, tuple(rows), records=records)
 
 
@@ -227,7 +262,7 @@ def decision_figure(results: StudyResults, found: dict[str, DecisionCurve]) -> P
     caption = (
         "Net benefit of acting on the model (calibrated probabilities), of acting on everybody, and on nobody. "
         "Only where the blue line is highest would the model help, and only if an action at that threshold makes "
-        "sense at all."
+        "sense at all. Band: 95 % CI of the model at each threshold."
     )
     return Picture("decision-curve-figure", title, caption, figure)
 
@@ -235,6 +270,8 @@ def decision_figure(results: StudyResults, found: dict[str, DecisionCurve]) -> P
 def _decision(axes: Axes, task: str, curve: DecisionCurve) -> None:
     axes.plot(curve.thresholds, curve.treat_all, color=_GREY, linewidth=1.3, label=f"all {curve.positive}")
     axes.plot(curve.thresholds, curve.treat_none, color="#222222", linewidth=1.3, linestyle="--", label="none")
+    low, high = zip(*curve.model_ends, strict=True)
+    axes.fill_between(curve.thresholds, low, high, color=COLOURS[0], alpha=0.16, linewidth=0)
     axes.plot(curve.thresholds, curve.model, color=COLOURS[0], linewidth=2.2, label="model")
     top = max(max(curve.model), curve.prevalence, 0.01) * 1.15
     axes.set(xlim=(0, 1), ylim=(-0.35 * top, top), xlabel="threshold probability", ylabel="net benefit per patient")

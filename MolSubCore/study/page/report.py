@@ -16,6 +16,7 @@ from MolSubCore.study.page.attention import all_attention
 from MolSubCore.study.page.calibration import (
     calibration_table,
     choose_all,
+    cross_table,
     curves,
     decision_figure,
     decision_table,
@@ -57,6 +58,7 @@ _SECTIONS = {
 
 def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs: tuple[RunResult, ...]) -> list[Table]:
     """Every table of a study; those that cannot be made say why."""
+    chosen = choose_all(runs)
     return [
         flow_table(results),
         *characteristics_tables(results),
@@ -68,7 +70,8 @@ def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs
         comparison_table(results, comparisons, "supplementary-4", variants=True),
         views_table(results),
         calibration_table(results, runs),
-        thresholds_table(results, choose_all(runs)),
+        thresholds_table(results, chosen),
+        cross_table(results, chosen),
         decision_table(results, curves(runs)),
     ]
 
