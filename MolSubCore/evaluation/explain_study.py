@@ -26,9 +26,10 @@ from MolSubCore.explain.faithfulness import (
     weight_randomisation,
 )
 from MolSubCore.explain.figures import draw_explanations
-from MolSubCore.explain.gradcam import Target
+from MolSubCore.explain.gradcam import Maps, Target
 from MolSubCore.files import OVERWRITE, atomic_folder, write_json
 from MolSubCore.imaging.io.content import content_hash
+from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.roi import means_nothing
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import bundle_hash, model_summary, now
@@ -153,7 +154,7 @@ def explain_cohort(
     left_out: list[dict[str, str]] = []
     doubts: list[tuple[list[int], dict[str, Any]]] = []
     sanity: list[dict[str, dict[str, float]]] = []
-    faithful, randomised = (_evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
+    faithful, randomised = (evenly(len(patients), wanted) for wanted in (plan.faithful, plan.randomised))
     with atomic_folder(out, replaces="explanations.json" if overwrite else None, remedy=OVERWRITE) as folder:
         for number, cases in enumerate(patients.values()):
             try:
@@ -211,7 +212,7 @@ def _telling(items: Sequence[LesionPrediction]) -> tuple[list[LesionPrediction],
     return counted, nothing
 
 
-def _evenly(count: int, wanted: int) -> set[int]:
+def evenly(count: int, wanted: int) -> set[int]:
     """`wanted` of `count` places at equal distances, all of them if there are no more."""
     return set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()) if wanted else set()
 
@@ -220,12 +221,12 @@ def _inputs(item: LesionPrediction, bundle: Bundle) -> torch.Tensor:
     return to_input(item.roi.patch[None], item.roi.recipe, bundle.device)
 
 
-def _regions(item: LesionPrediction, plan: ExplanationPlan) -> Regions:
-    spacing = item.mammogram.spacing
-    rim = (plan.rim_px, plan.rim_px)
+def rim_of(mammogram: Mammogram, plan: ExplanationPlan) -> tuple[float, float]:
+    """Width of the rim in pixels of the image, along rows and columns."""
+    spacing = mammogram.spacing
     if spacing.row_mm and spacing.col_mm:
-        rim = (plan.rim_mm / spacing.row_mm, plan.rim_mm / spacing.col_mm)
-    return make_regions(item.lesions, item.roi.geometry, rim)
+        return plan.rim_mm / spacing.row_mm, plan.rim_mm / spacing.col_mm
+    return plan.rim_px, plan.rim_px
 
 
 def _rows(
@@ -238,15 +239,33 @@ def _rows(
 ) -> list[Row]:
     """One row for `CENTRED`, then one per layer: the predicted class's map of one lesion."""
     assert item.maps is not None
-    maps, regions = item.maps, _regions(item, plan)
-    index, classes = maps.classes[0], bundle.card["classes"]
+    index, classes = item.maps.classes[0], bundle.card["classes"]
     own = get_task(bundle.card["task"]).class_of.get(subtype) if subtype else None
     right = None if own is None else own == classes[index]
     shared = {"patient": patient + 1, "image": item.image, "lesion": item.roi.lesion, "class": classes[index],
               "correct": right, "rim": "mm" if item.mammogram.spacing.row_mm else "px"}  # fmt: skip
-    size = item.roi.geometry.patch_size
     place = (patient + 1, item.image_index, item.lesion_index)
     curves = _curves_of(item, bundle, index, plan, derive_seed(plan.seed, *place)) if faithful else None
+    regions = make_regions(item.lesions, item.roi.geometry, rim_of(item.mammogram, plan))
+    return lesion_rows(shared, item.maps, regions, item.roi.geometry.patch_size, curves)
+
+
+def lesion_rows(
+    shared: Row,
+    maps: Maps,
+    regions: Regions,
+    size: int,
+    curves: Callable[[NDArray[np.float32]], Curves] | None = None,
+) -> list[Row]:
+    """One row for `CENTRED`, then one per layer, each compared with it; `shared` stands in all of them.
+
+    Parameters
+    ----------
+    maps : Maps
+        Of one class of one patch of `size` pixels.
+    curves : callable, optional
+        As of `map_measures`.
+    """
     middle = map_measures(centred(size), regions, curves)
     rows = [{**shared, "layer": CENTRED, "blind": False, **middle}]
     for layer in maps.layers:
@@ -299,13 +318,31 @@ def map_measures(
 def _curves_of(
     item: LesionPrediction, bundle: Bundle, index: int, plan: ExplanationPlan, seed: int
 ) -> Callable[[NDArray[np.float32]], Curves]:
+    def probability(inputs: torch.Tensor) -> NDArray[np.float64]:
+        found = bundle.probabilities(inputs).cpu().numpy()
+        return (item.calibrate(found) if item.calibrate else found)[:, index]
+
+    return curves_of(probability, _inputs(item, bundle), plan, seed)
+
+
+def curves_of(
+    probability: Callable[[torch.Tensor], NDArray[np.float64]], inputs: torch.Tensor, plan: ExplanationPlan, seed: int
+) -> Callable[[NDArray[np.float32]], Curves]:
+    """What gives the deletion and insertion curves of a map of one patch.
+
+    Parameters
+    ----------
+    probability : callable
+        Normalised patches (N, 1, size, size) to the probability of the class, shape (N,).
+    inputs : Tensor, shape (1, 1, size, size)
+    """
+
     def score(patches: NDArray[np.float32]) -> NDArray[np.float64]:
-        inputs = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last)
-        found = np.concatenate([bundle.probabilities(part).cpu().numpy() for part in inputs.split(8)])
-        found = (item.calibrate(found) if item.calibrate else found)[:, index]
+        batches = torch.from_numpy(patches[:, None]).contiguous(memory_format=torch.channels_last).split(8)
+        found = np.concatenate([probability(part) for part in batches])
         return found if plan.target == "logit" else special.logit(np.clip(found, _LEAST, 1 - _LEAST))
 
-    patch = _inputs(item, bundle)[0, 0].cpu().numpy()
+    patch = inputs[0, 0].cpu().numpy()
     return lambda heat: deletion_insertion(score, patch, heat, steps=plan.steps, controls=plan.controls, seed=seed)
 
 
@@ -319,18 +356,34 @@ def _sanity(item: LesionPrediction, bundle: Bundle, plan: ExplanationPlan) -> di
 def _result(
     rows: list[Row], sanity: list[dict[str, dict[str, float]]], bundle: Bundle, plan: ExplanationPlan
 ) -> dict[str, Any]:
-    layers = list(dict.fromkeys(row["layer"] for row in rows if row["layer"] != CENTRED))
-    groups = ["all", "correctly classified", *bundle.card["classes"]]
+    summary = summarise(rows, bundle.card["classes"], sanity)
     return {
         "format": "molsub-explanations",
         "format_version": 2,
         "intended_use": DISCLAIMER,
         "model": model_summary(bundle.card),
-        "plan": {**vars(plan), "layers": layers},
+        "plan": {**vars(plan), "layers": list(summary["layers"])},
         "lesions": len({(row["patient"], row["image"], row["lesion"]) for row in rows}),
         "patients": len({row["patient"] for row in rows}),
         "interval": "95 % CI of the mean over patients (each the mean of its lesions), by Student's t; from "
         f"{_FEWEST} patients on",
+        **summary,
+    }
+
+
+def summarise(rows: list[Row], classes: Sequence[str], sanity: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Means over patients of `MEASURES`: ``reference``, ``layers`` by group, and ``weight_randomisation`` by stage.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `lesion_rows`.
+    sanity : list of dict
+        From `MolSubCore.explain.faithfulness.weight_randomisation`, of some lesions.
+    """
+    layers = list(dict.fromkeys(row["layer"] for row in rows if row["layer"] != CENTRED))
+    groups = ["all", "correctly classified", *classes]
+    return {
         "reference": {CENTRED: _groups(rows, CENTRED, groups)},
         "layers": {layer: _groups(rows, layer, groups) for layer in layers},
         "weight_randomisation": {

@@ -1,9 +1,9 @@
-"""Examples with heatmaps of a run: correctly classified test patients, chosen by a rule and not by their looks.
+"""Examples with heatmaps of a run: test patients that it classifies rightly, and wrongly, chosen by rules.
 
 ::
 
     RUN/attention.npz     patches, and each layer's maps at the layer's resolution
-    RUN/attention.json    the rule, and of every example its class, probabilities, views and lesion outline
+    RUN/attention.json    the rules, and of every example its class, probabilities, views and lesion outline
 """
 
 from __future__ import annotations
@@ -40,10 +40,17 @@ RULE = (
     "this model classifies correctly by the mean over all views; patients with both a CC and an MLO view are preferred."
 )
 
+#: Misclassified patients of each class that are shown.
+FAILURES = 2
+FAILURE_RULE = (
+    f"For each class, the {FAILURES} test patients of it to whom this model gives the largest probability of another "
+    "class, by the mean over all views; the heatmaps are of the class that the model chose."
+)
+
 VIEWS = ("CC", "MLO")
 
-#: 2: of calibrated probabilities.
-ATTENTION_VERSION = 2
+#: 2: of calibrated probabilities. 3: with patients that are classified wrongly.
+ATTENTION_VERSION = 3
 
 #: Largest difference from the run's own probabilities: another precision may cause it, other weights would exceed it.
 _SAME = 0.05
@@ -59,7 +66,7 @@ class Attention:
         Content of ``attention.json``.
     patches : ndarray of uint8, shape (N, size, size)
     maps : dict of str to ndarray of float32, shape (N, h, w)
-        Raw Grad-CAM of each layer, for the true class.
+        Raw Grad-CAM of each layer, for the true class; of failures for the class that the model chose.
     """
 
     record: dict[str, Any]
@@ -86,7 +93,7 @@ def write_attention(
     cohort: Cohort | None = None,
     layers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Choose one test patient of every class by `RULE`, explain its views, write both files; return the record.
+    """Choose test patients of every class by both rules, explain their views, write both files; return the record.
 
     Parameters
     ----------
@@ -111,18 +118,19 @@ def write_attention(
     predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
     names = tuple(layers or get_architecture(plan["architecture"]).default_layers)
     calibrate = CalibrationMap.from_dict(evaluation["calibration"]["folds"][str(fold)])
-    examples = choose_examples(predictions, calibrate)
+    examples, failures = choose_examples(predictions, calibrate), choose_failures(predictions, calibrate)
     patches: list[NDArray[Any]] = []
     raw: list[dict[str, NDArray[np.float32]]] = []
     row_of = {
         (int(case), lesion): n for n, (case, lesion) in enumerate(zip(store.case_index, store.lesion, strict=True))
     }
     recipe, model = Recipe.from_dict(plan["recipe"]), load_model(fold).eval()
-    for example in examples:
+    for example in [*examples, *failures]:
+        index = predictions.classes.index(example.get("predicted", example["class"]))
         for view in example["views"]:
             stored = predictions.probabilities()[view.pop("row")]
             row = row_of[view.pop("case"), view["lesion"]]
-            maps = _explain(model, recipe, store.patches[row], names, predictions.classes.index(example["class"]))
+            maps = _explain(model, recipe, store.patches[row], names, index)
             _check_same(run, maps, stored)
             view |= {"patch": len(patches), "blind": [maps.blind[name][0] for name in names]}
             view["geometry"] = store.meta[row]["geometry"]
@@ -133,7 +141,7 @@ def write_attention(
     shape = (0, recipe.size, recipe.size)
     record = {"task": plan["task"], "architecture": plan["architecture"], "fold": fold, "layers": list(names),
               "classes": list(predictions.classes), "synthetic": bool(plan.get("synthetic")),
-              "examples": examples, "inputs": evaluation.get("inputs")}  # fmt: skip
+              "examples": examples, "failures": failures, "inputs": evaluation.get("inputs")}  # fmt: skip
     pictures = np.stack(patches).astype(np.uint8) if patches else np.zeros(shape, np.uint8)
     found = {name: np.concatenate([one[name] for one in raw]) if raw else np.zeros(shape, np.float32) for name in names}
     return save_attention(run, record, pictures, found)
@@ -149,12 +157,20 @@ def save_attention(
         "intended_use": DISCLAIMER,
         "method": "gradcam",
     }
-    whole = head | {"rule": RULE} | record
+    whole = head | {"rule": RULE, "failure_rule": FAILURE_RULE} | record
     arrays = {f"map-{number}": maps[name] for number, name in enumerate(record["layers"])}
     with atomic_path(run / "attention.npz") as temporary:
         np.savez_compressed(temporary, patches=patches, **arrays)  # type: ignore[arg-type]
     write_json(run / "attention.json", whole)
     return whole
+
+
+def has_attention(run: Path) -> bool:
+    """Whether both files are there, and of these predictions."""
+    file = run / "attention.json"
+    made = read_json(file) if file.is_file() else {}
+    wanted = (ATTENTION_VERSION, read_json(run / "evaluation.json").get("inputs"))
+    return (made.get("format_version"), made.get("inputs")) == wanted
 
 
 def read_attention(run: Path) -> Attention | None:
@@ -210,6 +226,23 @@ def choose_examples(predictions: Predictions, calibrate: CalibrationMap | None =
             entry["probability"] = float(scores.probabilities[chosen, index])
             entry["views"] = _views(predictions, str(scores.unit[chosen]), calibrate)
     return examples
+
+
+def choose_failures(predictions: Predictions, calibrate: CalibrationMap | None = None) -> list[dict[str, Any]]:
+    """Entries as those of `choose_examples` by `FAILURE_RULE`, with ``predicted``; ``probability`` is of that class.
+
+    A class without a wrongly classified patient has none.
+    """
+    scores = predictions.scores().calibrated(calibrate).per_patient()
+    chosen, found = scores.probabilities.argmax(axis=1), []
+    for index, name in enumerate(predictions.classes):
+        wrong = np.flatnonzero((scores.label == index) & (chosen != index))
+        ranked = sorted(wrong, key=lambda n: (-scores.probabilities[n].max(), scores.case[n]))
+        for n in ranked[:FAILURES]:
+            entry = {"class": name, "predicted": predictions.classes[int(chosen[n])], "wrong": len(wrong)}
+            entry |= {"study_id": str(scores.patient[n]), "probability": float(scores.probabilities[n].max())}
+            found.append(entry | {"views": _views(predictions, str(scores.unit[n]), calibrate)})
+    return found
 
 
 def _with_both_views(predictions: Predictions) -> set[str]:

@@ -10,9 +10,10 @@ from torch import nn
 from MolSubCore.cohort.table import without_paths
 from MolSubCore.errors import explain_error, is_output_error
 from MolSubCore.evaluation.evaluate import FORMAT_VERSION, evaluate_run
-from MolSubCore.explain.examples import ATTENTION_VERSION, write_attention
+from MolSubCore.explain.examples import has_attention, write_attention
 from MolSubCore.files import read_json
 from MolSubCore.models.registry import build_model
+from MolSubCore.study.faithfulness import is_measured, write_faithfulness
 from MolSubCore.study.fusion import FUSIONS, make_fusions
 from MolSubCore.study.plan import Study
 from MolSubCore.study.results import SEPARATOR, StudyResults, read_study
@@ -58,7 +59,7 @@ def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyR
     for task in results.tasks:
         run = study.run_folder(task, results.main)
         if results.main_run(task) is not None and results.main not in BASELINES:
-            notes += _attention(study, run)
+            notes += _heatmaps(study, run)
     return results, notes, failures
 
 
@@ -85,11 +86,8 @@ def _fuse(study: Study, run: Path) -> list[str]:
     return notes
 
 
-def _attention(study: Study, run: Path) -> list[str]:
-    file = run / "attention.json"
-    made, wanted = read_json(file) if file.exists() else {}, read_json(run / "evaluation.json").get("inputs")
-    if (made.get("format_version"), made.get("inputs")) == (ATTENTION_VERSION, wanted):
-        return []
+def _heatmaps(study: Study, run: Path) -> list[str]:
+    """Examples of a run's heatmaps, and how far they can be believed; notes of what could not be made."""
     plan = Plan.from_dict(read_json(run / "plan.json"))
 
     def load(fold: int) -> nn.Module:
@@ -98,10 +96,16 @@ def _attention(study: Study, run: Path) -> list[str]:
         load_checkpoint(run / f"fold-{fold}" / WEIGHTS, model)
         return model.to(plan.device)
 
-    try:
-        write_attention(run, study.store, load, cohort=study.cohort)
-    except Exception as error:
-        if is_output_error(error):
-            raise
-        return [f"{run.name}: no examples with heatmaps, {without_paths(error, study.cohort.cases)}"]
-    return []
+    notes = []
+    for what, made, make in (
+        ("examples with heatmaps", has_attention, lambda: write_attention(run, study.store, load, cohort=study.cohort)),
+        ("test of the heatmaps", is_measured, lambda: write_faithfulness(run, study.store, load, study.cohort)),
+    ):
+        try:
+            if not made(run):
+                make()
+        except Exception as error:
+            if is_output_error(error):
+                raise
+            notes.append(f"{run.name}: no {what}, {without_paths(error, study.cohort.cases)}")
+    return notes

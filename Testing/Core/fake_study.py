@@ -19,7 +19,8 @@ from MolSubCore.cohort.synthetic import PAPER_COUNTS
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.characteristics import Characteristics, characteristics, patient_columns
-from MolSubCore.explain.examples import choose_examples, save_attention
+from MolSubCore.evaluation.explain_study import CENTRED, MEASURES, summarise
+from MolSubCore.explain.examples import choose_examples, choose_failures, save_attention
 from MolSubCore.files import read_json, write_json
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.registry import ARCHITECTURES
@@ -172,6 +173,7 @@ def make_fake_study(
                     evaluate_quickly(run, resamples)
                     if attention and name in ARCHITECTURES and order == 0:
                         write_blobs(run, seed)
+                        write_tests(run, seed)
     write_split(found.split, folder / "split.json")
     write_json(folder / "cohort.json", cohort_record(found, synthetic))
     jobs = [
@@ -242,9 +244,9 @@ def write_blobs(run: Path, seed: int) -> None:
     plan = read_json(run / "plan.json")
     predictions = read_predictions(run / f"fold-{fold}" / "test_predictions.csv")
     layers = ARCHITECTURES["densenet121-cbam"].default_layers
-    examples, patches = choose_examples(predictions), []
+    examples, failures, patches = choose_examples(predictions), choose_failures(predictions), []
     maps: dict[str, list[np.ndarray]] = {name: [] for name in layers}
-    for example in examples:
+    for example in [*examples, *failures]:
         for view in example["views"]:
             del view["case"], view["row"]
             centre = rng.uniform(90, 134, 2)
@@ -260,9 +262,24 @@ def write_blobs(run: Path, seed: int) -> None:
                 spread = _blob(size, centre * size / 224, (70 - 9 * n) * size / 224)
                 maps[name].append((spread * rng.uniform(0.6, 1, spread.shape)).astype(np.float32))
     record = {"task": plan["task"], "architecture": plan["architecture"], "fold": fold, "layers": list(layers),
-              "classes": plan["classes"], "synthetic": plan["synthetic"], "examples": examples}  # fmt: skip
+              "classes": plan["classes"], "synthetic": plan["synthetic"],
+              "examples": examples, "failures": failures}  # fmt: skip
     pictures = np.array(patches, np.uint8).reshape(-1, 224, 224)
     save_attention(run, record, pictures, {name: np.array(found, np.float32) for name, found in maps.items()})
+
+
+def write_tests(run: Path, seed: int) -> None:
+    """Tests of a run's heatmaps with numbers drawn for six patients."""
+    rng, plan, layer = np.random.default_rng(seed), read_json(run / "plan.json"), "features.norm5"
+    rows = [
+        {"patient": n, "image": "", "lesion": "", "class": plan["classes"][0], "correct": True, "layer": name,
+         "blind": False, **{measure: float(rng.uniform(0, 1)) for measure in MEASURES}}
+        for n in range(6)
+        for name in (CENTRED, layer)
+    ]  # fmt: skip
+    summary = summarise(rows, plan["classes"], [{"classifier": {layer: 0.4}, "features.conv0": {layer: 0.05}}])
+    facts = {"format_version": 1, "fold": 1, "layer": layer, "test_patients": 78, "patients": 6, "lesions": 6}
+    write_json(run / "faithfulness.json", {**facts, **summary, "inputs": None})
 
 
 def _blob(size: int, centre: np.ndarray, width: float) -> np.ndarray:

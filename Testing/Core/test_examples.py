@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +21,18 @@ from MolSubCore.cohort.store import build_store
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import MolSubError
-from MolSubCore.explain.examples import choose_examples, read_attention, write_attention
+from MolSubCore.evaluation.explain_study import ExplanationPlan, explain_cohort
+from MolSubCore.explain.examples import choose_examples, choose_failures, read_attention, write_attention
+from MolSubCore.explain.gradcam import explain
 from MolSubCore.files import read_json, write_json
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
+from MolSubCore.models.bundle import read_bundle, write_bundle
+from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import build_model
-from MolSubCore.statistics.scores import Predictions, write_predictions
+from MolSubCore.statistics.scores import Predictions, read_predictions, write_predictions
+from MolSubCore.study.faithfulness import is_measured, write_faithfulness
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.training.loop import predict_logits
 from MolSubCore.training.plan import Plan
@@ -64,6 +70,21 @@ def test_the_median_of_the_correct_ones_with_both_views() -> None:
     assert [view["view"] for view in positive["views"]] == ["CC", "MLO"]
     # Nobody of the other class is right: an empty entry that says so.
     assert negative == {"class": "non-Luminal", "patients": 2, "correct": 0, "views": []}
+
+
+def test_those_the_model_is_most_wrong_about() -> None:
+    """By the mean over both views, at most two of a class; b is right, and d's error is the smallest."""
+    rows = [
+        *both("a", 1, 0.1, 0.4), *both("b", 1, 0.4, 0.8), *both("c", 1, 0.05, 0.1), *both("d", 1, 0.4, 0.4),
+        *both("e", 0, 0.4, 0.9), ("f", "", 0, 0.1),
+    ]  # fmt: skip
+    found = choose_failures(table(rows))
+    assert [(one["study_id"], one["class"], one["predicted"]) for one in found] == [
+        ("e", "non-Luminal", "Luminal"), ("c", "Luminal", "non-Luminal"), ("a", "Luminal", "non-Luminal"),
+    ]  # fmt: skip
+    assert [one["probability"] for one in found] == pytest.approx([0.65, 0.925, 0.75])
+    assert [one["wrong"] for one in found] == [1, 3, 3]
+    assert [view["predicted"] for view in found[0]["views"]] == ["non-Luminal", "Luminal"]
 
 
 def test_without_both_views_one_is_enough_and_its_own_verdict_is_kept() -> None:
@@ -162,6 +183,68 @@ def test_the_maps_of_the_chosen_views(place: tuple[Path, PatchStore, Cohort, nn.
             heat = found.heat(layer, number, 224)
             assert heat.shape == (224, 224)
             assert 0 <= heat.min() <= heat.max() <= 1.0001
+
+
+def test_the_maps_of_failures_are_of_the_class_that_was_chosen(
+    place: tuple[Path, PatchStore, Cohort, nn.Module],
+) -> None:
+    run, store, cohort, model = place
+    record = write_attention(run, store, lambda fold: model, cohort=cohort)
+    found = read_attention(run)
+    assert found is not None and record["failures"]
+    for example in record["failures"]:
+        assert example["predicted"] != example["class"]
+        for view in example["views"]:
+            (row,) = [n for n, meta in enumerate(store.meta) if meta["geometry"] == view["geometry"]
+                      and np.array_equal(np.rint(255.0 * store.patches[n]), found.patches[view["patch"]])]  # fmt: skip
+            inputs = to_input(
+                np.asarray(store.patches[row])[None], get_recipe("default", bound=12), torch.device("cpu")
+            )
+            maps = explain(model, inputs, found.layers, [CLASSES.index(example["predicted"])])
+            assert maps.raw is not None
+            assert np.allclose(found.maps[found.layers[-1]][view["patch"]], maps.raw[found.layers[-1]][0], atol=1e-5)
+
+
+def test_a_runs_faithfulness_is_that_of_explain_study_on_its_test_patients(
+    place: tuple[Path, PatchStore, Cohort, nn.Module], tmp_path: Path
+) -> None:
+    run, store, cohort, model = place
+    assert not is_measured(run)
+    found = write_faithfulness(run, store, lambda fold: model, cohort)
+    assert is_measured(run)
+    plan, evaluation = read_json(run / "plan.json"), read_json(run / "evaluation.json")
+    bundle = write_bundle(
+        tmp_path / "bundle.molsub", [model.state_dict()], architecture="simple-cnn", task=TASK, classes=CLASSES,
+        recipe=plan["recipe"], dropout=plan["dropout"], calibration=evaluation["calibration"]["folds"]["1"],
+        synthetic=True,
+    )  # fmt: skip
+    tested = set(read_predictions(run / "fold-1" / "test_predictions.csv").case.tolist())
+    with cohort.source.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = cohort.source.with_name("tested.csv")
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(row for n, row in enumerate(rows) if n in tested)
+    own = explain_cohort(
+        table, read_bundle(bundle), tmp_path / "out", ExplanationPlan(layers=(found["layer"],), controls=1)
+    )
+    table.unlink()
+    assert (found["patients"], found["lesions"]) == (own["patients"], own["lesions"])
+    for part in ("reference", "layers"):
+        for name, groups in own[part].items():
+            for measure in (
+                "inside",
+                "enrichment",
+                "auroc",
+                "auroc over centred",
+                "deletion",
+                "insertion over centred",
+            ):
+                mine, theirs = found[part][name]["all"][measure], groups["all"][measure]
+                assert mine["patients"] == theirs["patients"], measure
+                if theirs["mean"] is not None:
+                    assert mine["mean"] == pytest.approx(theirs["mean"], abs=0.02), measure
 
 
 def test_the_outline_is_the_mask_of_that_image(place: tuple[Path, PatchStore, Cohort, nn.Module]) -> None:

@@ -22,11 +22,12 @@ from MolSubCore.study.results import read_study
 
 MODELS = ("densenet121-cbam", "densenet121", "mob-cbam")
 TABLES = ("supplementary-1", "table-1", "table-1a", "table-1b", "table-2", "table-3", "models", "views", "fusions",
-          "supplementary-3", "supplementary-4", "calibration", "thresholds", "cross-tabulation",
+          "faithfulness", "supplementary-3", "supplementary-4", "calibration", "thresholds", "cross-tabulation",
           "decision-curve")  # fmt: skip
 FIGURES = ("supplementary-1-flow", "figure-2", "figure-3", "confusion", "figure-4", "supplementary-5-tn",
            "supplementary-5-luminal", "supplementary-5-her2", "supplementary-3-forest", "supplementary-4-forest",
-           "reliability", "decision-curve-figure")  # fmt: skip
+           "reliability", "decision-curve-figure",
+           "failures-tn", "failures-luminal", "failures-her2", "failures-subtype5")  # fmt: skip
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 

@@ -1,4 +1,7 @@
-"""Attention, layer by layer: every class of the five-class task (Figure 4), both views of every binary class (5)."""
+"""Attention, layer by layer: every class of the five-class task (Figure 4), both views of every binary class (5).
+
+And the test patients that the model fails on, with what it looked at.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from numpy.typing import NDArray
 
 from MolSubCore.explain.examples import VIEWS, Attention, read_attention
 from MolSubCore.explain.overlay import blend, layer_title
-from MolSubCore.report.items import Picture, model_title, new_figure
+from MolSubCore.report.items import Picture, Table, model_title, new_figure
+from MolSubCore.report.page import interval, number
+from MolSubCore.study.faithfulness import read_faithfulness
 from MolSubCore.study.page.curves import many
 from MolSubCore.study.page.tables import absence
 from MolSubCore.study.results import StudyResults
 from MolSubCore.tasks import get_task
 
+#: Measures of the tests that are shown, by their names in the file.
+_TESTS = ("enrichment", "auroc over centred", "deletion over centred", "insertion over centred")
 #: The paper's order, and its letters.
 _BINARY = (("tn", "A, B"), ("luminal", "C, D"), ("her2", "E, F"))
 
@@ -28,10 +35,12 @@ _SIDE = 240
 
 _TILE, _GAP, _LEFT, _EDGE, _ABOVE, _BELOW = 1.6, 0.06, 1.4, 0.12, 0.95, 0.4
 
+_HOW_READ = (
+    "Each map is stretched to its own range: bright means relative, never absolute evidence; maps cannot be compared "
+    "by their brightness. Yellow: the lesion as outlined."
+)
 _HOW = (
-    "Grad-CAM for the true class, each map stretched to its own range: bright means relative, never absolute "
-    "evidence; maps cannot be compared by their brightness. Yellow: the lesion as outlined. Where it says alone, "
-    "this view by itself is classified as another class."
+    f"Grad-CAM for the true class. {_HOW_READ} Where it says alone, this view by itself is classified as another class."
 )
 
 
@@ -79,6 +88,85 @@ def view_attention(results: StudyResults, task: str, letters: str) -> Picture:
             for axes, picture, blind in zip(column, *_pictures(found, view), strict=True):
                 _show(axes, picture, blind)
     return Picture(key, title, _caption(results, found), figure, photographic=True, width=760)
+
+
+def faithfulness_table(results: StudyResults) -> Table:
+    """Where the main model's heatmaps lie on the test set, and whether they follow what the model uses."""
+    title = f"Tests of the heatmaps of {model_title(results.main)}, test set"
+    runs = [run for task in results.tasks if (run := results.main_run(task))]
+    found = [(run.task, made) for run in runs if (made := read_faithfulness(run.folder))]
+    if not found:
+        why = "the heatmaps were not tested yet" if runs else absence(results, results.tasks)
+        return Table("faithfulness", title, why=why)
+    rows, records = [], []
+    for task, made in found:
+        measured = made["layers"][made["layer"]]["all"]
+        cells = [interval(one["mean"], one["low"], one["high"], 2) for one in map(measured.__getitem__, _TESTS)]
+        stages = made["weight_randomisation"].get(made["layer"]) or {}
+        last = list(stages.values())[-1] if stages else None
+        who = f"{made['patients']} of {made['test_patients']} patients, {made['lesions']} patches"
+        rows.append((get_task(task).title, who, str(measured["blind"]), *cells, number(last, 2)))
+        records += [
+            {"task": task, "model": results.main, "fold": made["fold"], "layer": made["layer"], "measure": name,
+             **measured[name]} for name in _TESTS
+        ]  # fmt: skip
+        records += [{"task": task, "model": results.main, "fold": made["fold"], "layer": made["layer"],
+                     "measure": f"correlation, weights random from the classifier to {stage}", "mean": value}
+                    for stage, value in stages.items()]  # fmt: skip
+    note = (
+        "Last layer, the class that the model of the best fold chooses; means over patients with 95 % CIs by Student's "
+        "t from 5 patients on, patients at equal distances in the test set. Enrichment: share of the map inside the "
+        "outlines over their share of the patch, 1 by chance. The next three are less the same of a map that only "
+        "knows that the lesion is in the middle: above 0, the heatmap tells more than that. Deletion and insertion: "
+        "area under the class's probability while pixels are blurred, or brought back, in the map's order. Random "
+        "weights: rank correlation of the maps with those of the network with all weights random; near 1 means that "
+        "the map does not depend on what was learnt."
+    )
+    header = (
+        "Task",
+        "Of",
+        "Empty maps",
+        "Enrichment",
+        "AUROC of the lesion",
+        "Deletion",
+        "Insertion",
+        "Random weights",
+    )
+    groups = (("", 4), ("Over the lesion in the middle", 3), ("", 1))
+    return Table("faithfulness", title, note, header, tuple(rows), groups, records=records)
+
+
+def failures(results: StudyResults) -> list[Picture]:
+    """Of every task the test patients whom the main model is most wrong about: both views, and its last layer's map."""
+    return [_failures(results, task) for task in results.tasks]
+
+
+def _failures(results: StudyResults, task: str) -> Picture:
+    key, title = f"failures-{task}", f"Misclassified test patients. {get_task(task).title}"
+    found, why = _attention(results, task)
+    if found is None:
+        return Picture(key, title, why=why)
+    chosen, layer = found.record.get("failures", []), found.layers[-1]
+    if not chosen:
+        return Picture(key, title, why=f"the model of fold {found.record['fold']} misclassifies no test patient")
+    figure, grid = _grid(len(chosen), 2 * len(VIEWS), title, results)
+    for row, example in zip(grid, chosen, strict=True):
+        _row_title(row[0], f"is {example['class']}\nchosen {example['predicted']}\np {example['probability']:.2f}")
+        by_view = {view["view"]: view for view in example["views"]}
+        for place, name in enumerate(VIEWS):
+            pair, view = row[2 * place : 2 * place + 2], by_view.get(name)
+            if view is None:
+                _nothing(pair, example, f"no {name} view")
+                continue
+            pictures, blind = _pictures(found, view)
+            _show(pair[0], pictures[0], False)
+            _show(pair[1], pictures[-1], blind[-1])
+    names = [name for view in VIEWS for name in (view, f"{view}: {layer_title(layer)}")]
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name.replace(" + ", "\n+ "), fontsize=9, color=_INK)
+    fold = f"Model of fold {found.record['fold']}, the best by validation AUC."
+    caption = f"{found.record['failure_rule']} {fold} {_HOW_READ}"
+    return Picture(key, title, caption, figure, photographic=True, width=860)
 
 
 def all_attention(results: StudyResults) -> list[Picture]:

@@ -12,7 +12,7 @@ from MolSubCore.report.checklists import checklists
 from MolSubCore.report.items import Picture, Table, model_title
 from MolSubCore.report.page import environment
 from MolSubCore.study.page import text
-from MolSubCore.study.page.attention import all_attention
+from MolSubCore.study.page.attention import all_attention, failures, faithfulness_table
 from MolSubCore.study.page.calibration import (
     calibration_table,
     choose_all,
@@ -69,6 +69,7 @@ def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs
         comparison_table(results, comparisons, "supplementary-3", variants=False),
         comparison_table(results, comparisons, "supplementary-4", variants=True),
         views_table(results),
+        faithfulness_table(results),
         calibration_table(results, runs),
         thresholds_table(results, chosen),
         cross_table(results, chosen),
@@ -86,6 +87,7 @@ def make_figures(
         lambda: [class_roc(results)],
         lambda: [confusions(results)],
         lambda: all_attention(results),
+        lambda: failures(results),
         lambda: [forest(results, comparisons, "supplementary-3", variants=False)],
         lambda: [forest(results, comparisons, "supplementary-4", variants=True)],
         lambda: [reliability_figure(results, runs)],
@@ -147,8 +149,9 @@ def _content(
     items: list[Table | Picture] = [*tables, *(picture for picture, _ in pictures)]
     titles = {item.key: _short(item.title) for item in items}
     made = {table.key for table in tables if not table.why} | {picture.key for picture, uri in pictures if uri}
-    titles["supplementary-5"] = "Supplementary 5"
-    made |= {"supplementary-5"} if any(key.startswith("supplementary-5-") for key in made) else set()
+    for key, title in (("supplementary-5", "Supplementary 5"), ("failures", "Misclassified test patients")):
+        titles[key] = title
+        made |= {key} if any(name.startswith(f"{key}-") for name in made) else set()
     present = _SECTIONS | {key: title for key, title in titles.items() if key in made}
     return {
         "study": results.study,
