@@ -255,6 +255,7 @@ class Study:
             "missing": list(self.options.missing or ()),
             "small_counts": self.options.small_counts,
             "pretrained": self.options.pretrained if self.options.pretrained in ("kept", "auto", "none") else "files",
+            "identities": "trusted" if self.options.trust_ids else "checked",
             "data_hash": first["data_hash"],
             "split_hash": first["split_hash"],
             "synthetic": first["synthetic"],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from MolSubCore.errors import counted
 from MolSubCore.evaluation.display_steps import told_steps
 from MolSubCore.imaging.display import described
+from MolSubCore.lesions.radiomics import RadiomicsSettings
 from MolSubCore.models.card import shares_note
 from MolSubCore.models.registry import ARCHITECTURES
 from MolSubCore.prediction.warnings import spacing_text
@@ -158,6 +159,14 @@ def preprocessing_facts(results: StudyResults) -> Facts:
     ]
 
 
+#: By what was done with ids that the images contradict.
+_OVERLAP = {
+    "checked": "none found: Patient IDs, birth dates and dates in the images were held against the table's ids, and "
+    "the pixels and looks of all images against each other; a picture or person under two ids stops a study",
+    "trusted": "not excluded: ids that the images contradict were taken as they stand in the table (--trust-ids)",
+}
+
+
 def split_facts(results: StudyResults) -> Facts:
     """How patients were divided."""
     study = results.study
@@ -169,6 +178,7 @@ def split_facts(results: StudyResults) -> Facts:
         ("Test set", "never used to choose a model, an epoch, a calibration or a threshold, but for how far the "
                      "networks disagree on its patients, which needs no classes; from the same cohort, so setting, "
                      "eligibility, outcome and predictors are those of the training patients"),
+        ("Overlap of partitions", _OVERLAP.get(str(study.get("identities")), "not recorded")),
         ("Seed", known(study.get("seed"))),
         ("Hash of the division", known(study.get("split_hash"))),
     ]  # fmt: skip
@@ -207,6 +217,11 @@ def model_facts(results: StudyResults) -> Facts:
     seen = {run.task: shares_note(run.evaluation["calibration"]["ensemble"]) for _, run in _main_runs(results)}
     told = " ".join(f"{get_task(task).title}: {note}" for task, note in seen.items() if note)
     facts.append(("Classes seen in training", told or "in the shares of the cohort, or not recorded"))
+    baseline = next((one.plan for one in results.runs.values() if one.plan.get("features")), None)
+    if baseline:
+        told = RadiomicsSettings.from_dict(baseline["features"]).described()
+        kept = f"; within each fold those with a reliability (ICC) of {known(baseline.get('robust'))} or more are used"
+        facts.append(("Radiomics", f"{told}{kept if 'robust' in baseline else ''}"))
     augmentation = plan.get("augmentation") or {}
     facts.append(
         ("Augmentation", ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in augmentation.items()) or "not recorded")
