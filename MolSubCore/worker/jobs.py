@@ -348,7 +348,7 @@ def export_bundle(options: Mapping[str, Any], progress: Progress) -> dict[str, A
 
 #: Chosen for a lesion that is well visible in both views; another seed gives other files and checksums.
 _SEED = 24
-_SHAPE = (1024, 832)
+_SHAPE = (2048, 1664)
 
 
 def sample_case(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

@@ -70,8 +70,8 @@ class InsideSlicerTest(unittest.TestCase):
         volumes = self.load_sample()
         self.assertEqual([volume.GetName() for volume in volumes], ["R CC", "R MLO"])
         for volume in volumes:
-            self.assertEqual(volume.GetImageData().GetDimensions(), (832, 1024, 1))
-            self.assertEqual([round(each, 4) for each in volume.GetSpacing()], [0.2344, 0.2344, 1.0])
+            self.assertEqual(volume.GetImageData().GetDimensions(), (1664, 2048, 1))
+            self.assertEqual([round(each, 4) for each in volume.GetSpacing()], [0.1172, 0.1172, 1.0])
         shown = {node.GetBackgroundVolumeID() for node in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
         self.assertLessEqual({volume.GetID() for volume in volumes}, shown)
 
@@ -80,7 +80,7 @@ class InsideSlicerTest(unittest.TestCase):
 
         for volume in self.load_sample():
             labels = Lesions.labels_of(Lesions.segmentation_for(volume, create=False), volume)
-            self.assertEqual(labels.shape, (1024, 832))
+            self.assertEqual(labels.shape, (2048, 1664))
             self.assertEqual(int(labels.max()), 1)
 
 

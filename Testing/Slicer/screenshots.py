@@ -144,7 +144,7 @@ def play(window: Window, cases: list[dict[str, str]], out: Path) -> None:
 
 
 def model() -> Path:
-    """The bundle of a longer demo; made where it is missing, which takes half an hour."""
+    """The bundle of a longer demo; made where it is missing, which takes ten minutes."""
     demo = ROOT / "build" / "screenshots-demo"
     for path in sorted(demo.glob("*.molsub")):
         return path

@@ -62,7 +62,7 @@ def test_files_become_views_with_what_their_headers_say(panel: Any, load: Any, f
     volumes = load(files["molsub_sample_R_CC.dcm"], files["molsub_sample_R_MLO.dcm"])
     assert [volume.GetName() for volume in volumes] == ["R CC", "R MLO"]
     assert rows(panel) == [
-        ["R", view, "0.234 (detector)", "MolSubSlicer project", "Synthetic, not a patient."] for view in ("CC", "MLO")
+        ["R", view, "0.117 (detector)", "MolSubSlicer project", "Synthetic, not a patient."] for view in ("CC", "MLO")
     ]
     from slicer.util import arrayFromVolume
 
@@ -70,7 +70,7 @@ def test_files_become_views_with_what_their_headers_say(panel: Any, load: Any, f
         stored = pydicom.dcmread(path)
         assert stored.PhotometricInterpretation == "MONOCHROME2"
         np.testing.assert_array_equal(arrayFromVolume(volume)[0], stored.pixel_array)
-        assert volume.GetSpacing() == pytest.approx((0.2344, 0.2344, 1))
+        assert volume.GetSpacing() == pytest.approx((0.1172, 0.1172, 1))
 
 
 def of_patient(file: str, patient: str | None, target: Path) -> Path:
@@ -237,7 +237,7 @@ def test_a_chosen_row_is_the_mammogram_of_the_other_panels(
     module.session.mammograms_changed.connect(lambda: told.append(1))
     panel.ui.viewsTable.selectRow(1)
     assert module.session.parameters.mammogram is volumes[1] and told
-    assert panel.ui.detailsLabel.text.startswith("R MLO: molsub_sample_R_MLO.dcm, 1024 × 832 pixels, For Pres")
+    assert panel.ui.detailsLabel.text.startswith("R MLO: molsub_sample_R_MLO.dcm, 2048 × 1664 pixels, For Pres")
 
 
 def test_the_hang_button_shows_the_chosen_views(panel: Any, load: Any, files: dict[str, str], tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from MolSubSlicerLib.Compat import resource
 CATEGORY = "MolSub"
 NAME = "MolSubSyntheticMammogram"
 #: A release of its own: the files outlive versions of the program.
-URL = "https://github.com/MolSubSlicer/SlicerMolSub/releases/download/sample-case-1/"
+URL = "https://github.com/MolSubSlicer/SlicerMolSub/releases/download/sample-case-2/"
 
 #: SHA256 of each file.
 FILES = {
-    "molsub_sample_R_CC.dcm": "9e518d0f48de8d92776970a850abc8ff30f4b3a33b24b62bd4c5a098bbc83ed5",
-    "molsub_sample_R_CC_lesion.nii": "6813f5902dece93bd2da0f4255a51ab74cb9bcf28ea32934a3434c0407ce4a69",
-    "molsub_sample_R_MLO.dcm": "1c6d2e1919e1a8b40c651bc2a54a754a7d91834118ddab0a52ec1dfa4dc61195",
-    "molsub_sample_R_MLO_lesion.nii": "e6752204bcf3f12111b032fcfece63eeb95c68fd93056f212049e3b7d5c2f11a",
+    "molsub_sample_R_CC.dcm": "d17fb948bc7e489056161dcd92d105a880bd006f4ec1d86282da2faf5ccc8291",
+    "molsub_sample_R_CC_lesion.nii": "cb62fdef0d2c5c76788a1c2764c3592e8869f6347d9ffc370e4c0809caa90f95",
+    "molsub_sample_R_MLO.dcm": "0679157b328b308db0cff251bd6cf90a794015d32d73ecc6e9174eba16e7b4e8",
+    "molsub_sample_R_MLO_lesion.nii": "939faf23c9ce5972ed6ddeba87d0081ac8c6ac197f08e8458a8b56abc46f1154",
 }
 
 
