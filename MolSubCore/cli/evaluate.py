@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,7 +189,8 @@ def _command(options: argparse.Namespace) -> str:
     hidden = ("out", "cache", "recalibrated", "subgroup", "recalibrate_on")
     return command_line(
         "evaluate",
-        {f"--{name}": getattr(options, name) for name in shown},
+        {f"--{name}": getattr(options, name) for name in shown}
+        | {"--missing": options.missing == [] or shlex.join(options.missing or [])},
         {"source": options.source, "table": options.table}
         | {f"--{name.replace('_', '-')}": getattr(options, name) for name in hidden},
         identified=False,
