@@ -134,10 +134,10 @@ def new_figure(
         figure.set_facecolor("#0e1014")
     text = title + ("   |   SYNTHETIC COHORT" if synthetic else "")
     edge = {"y": 1 - 0.16 / height, "va": "top"} if fixed else {}
-    size = min(13.0, 72 * (width - 0.4) / (0.66 * len(text)))
+    size, small = min(13.0, 72 * (width - 0.4) / (0.66 * len(text))), min(8.0, 72 * width / (0.56 * len(DISCLAIMER)))
     figure.suptitle(text, fontsize=size, fontweight="bold", color=ink, **edge)
     edge = {"y": 0.1 / height, "va": "bottom"} if fixed else {}
-    figure.supxlabel(DISCLAIMER, fontsize=8, color="#969ca6" if dark else "#666666", **edge)
+    figure.supxlabel(DISCLAIMER, fontsize=small, color="#969ca6" if dark else "#666666", **edge)
     return figure
 
 

@@ -127,7 +127,7 @@ def faithfulness_table(results: StudyResults) -> Table:
         "Of",
         "Empty maps",
         "Enrichment",
-        "AUROC of the lesion",
+        "AUROC",
         "Deletion",
         "Insertion",
         "Random weights",
