@@ -7,6 +7,7 @@ compared as ranks, which outlast every display.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ _COARSER = 0.1
 _BREAST, _DETAIL, _PERHAPS, _SAME_BREAST = 48, 3.0, 0.4, 0.7
 #: Laid on each other they overlap so far, and are stretched or sheared by no more.
 _OVERLAP, _STRETCH = 0.8, 0.15
+#: Rows and columns at the edges vary by no more than this share of all values where they are padding.
+_FLAT = 0.004
 #: The rim of `BreastArea.cells`, in shares of the picture's longer side.
 _RIM = 0.02
 #: Pairs that are laid on each other at most, the likeliest first; each takes some milliseconds.
@@ -48,6 +51,7 @@ _GRID, _MOVES = 24, (-3, 0, 3)
 
 def look_of(mammogram: Mammogram) -> str:
     """What a picture looks like, for `copies`: thumbnails, which are nobody's to see, as text."""
+    mammogram = _without_margins(mammogram)
     picture = Image.fromarray(np.ascontiguousarray(mammogram.stored, np.float32))
     small = np.asarray(picture.resize((_THUMB, _THUMB), Image.Resampling.BOX)).ravel()
     low, high = float(small.min()), float(small.max())
@@ -146,6 +150,20 @@ def _alike(table: NDArray[np.float32], least: float) -> Iterator[tuple[int, int]
                 first, second = table[part[:, 0]], view[part[:, 1]].reshape(len(part), table.shape[1])
                 sure = np.abs(np.einsum("ij,ij->i", first, second)) > least
                 yield from ((int(n), int(m)) for n, m in part[sure])
+
+
+def _without_margins(mammogram: Mammogram) -> Mammogram:
+    """The picture without rows and columns at its edges that are of one value: what was added to make it square."""
+    stored = np.asarray(mammogram.stored)
+    flat, place = _FLAT * float(np.ptp(stored)), (slice(0, stored.shape[0]), slice(0, stored.shape[1]))
+    while True:  # a corner of two values, as of a frame around padding, takes several rounds
+        part, found = stored[place], []
+        for axis, own in enumerate(place):
+            kept = np.flatnonzero(np.ptp(part, axis=1 - axis) > flat)
+            found.append(slice(own.start + kept[0], own.start + kept[-1] + 1) if kept.size else own)
+        if tuple(found) == place:
+            return dataclasses.replace(mammogram, stored=np.ascontiguousarray(part))
+        place = (found[0], found[1])
 
 
 def _pooled(view: NDArray[np.float32]) -> NDArray[np.float32]:

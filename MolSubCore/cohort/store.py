@@ -37,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 
 #: Increased whenever images, lesions or patches are read differently, or entries change their form: older entries, and
 #: older predictions of a resumed table, are then not used.
-READING_VERSION = 17
+READING_VERSION = 18
 
 
 def default_cache() -> Path:

@@ -238,6 +238,21 @@ def test_a_cropped_padded_or_labelled_copy_is_found_and_another_breast_is_not() 
     assert problem.rows == (2, 3, 4, 5, 6)
 
 
+@pytest.mark.parametrize(
+    ("pads", "value", "side"),
+    [(((0, 0), (96, 96)), 0, 0), (((0, 0), (0, 192)), 0, 0), (((0, 0), (192, 0)), 0, 0),
+     (((40, 40), (40, 40)), 4095, 0), (((100, 100), (96, 96)), 0, 256), (((0, 200), (0, 368)), 0, 0), (((10, 10), (150, 150)), 900, 480)],
+)  # fmt: skip
+def test_a_picture_padded_to_another_shape_is_a_copy(pads: Any, value: int, side: int) -> None:
+    """With noise in the air, as of detectors; also a frame, and a slide of grey, and made smaller."""
+    noise = np.random.default_rng(5).integers(0, 30, (480, 400)).astype(np.uint16)
+    pictures = [breast(seed) + noise for seed in (1, 2, 3)]
+    padded = np.pad(pictures[1], pads, constant_values=value)
+    if side:
+        padded = cv2.resize(padded, (side, side), interpolation=cv2.INTER_AREA)
+    assert find_copies([look_of(Mammogram(one)) for one in (*pictures, padded)]) == [(1, 3)]
+
+
 def test_real_mammograms_are_not_taken_for_copies_of_each_other(shared_data: Path) -> None:
     files = [*shared_data.glob("cdd-cesm/images/*.jpg"), *shared_data.glob("nyu-birads-4view-8bit/*.png")]
     pictures = [read_mammogram(file) for file in sorted(files)]
