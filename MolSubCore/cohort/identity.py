@@ -23,7 +23,7 @@ from MolSubCore.cohort.mask_names import misnamed_masks, parts_of_names
 from MolSubCore.cohort.names import is_neutral
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
-from MolSubCore.cohort.table_files import row_list
+from MolSubCore.cohort.table_files import column_name, row_list
 from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder, maker_name
@@ -54,6 +54,9 @@ _NO_DATES = {"19000101", "19010101", "18991230", "18991231", "19700101", "200001
 #: A name with so many birth dates is what somebody wrote over the names.
 _LABEL = 3
 _AGE = re.compile(r"0*(\d{1,3})y")
+#: Columns of a patient's age, and by how many years it may differ from the one in the image's header: at diagnosis, at
+#: operation.
+_AGES, _YEARS = frozenset({"age", "patient_age", "age_years", "alter", "edad", "eta", "年龄"}), 3
 #: Letters that are written as two as well (MÜLLER, MUELLER), and letters that are not made of a plain one and a sign.
 _TWO_LETTERS = re.compile("(?<=[aou])e")
 _PLAIN = str.maketrans({"ø": "o", "æ": "a", "œ": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
@@ -283,7 +286,8 @@ def differences(people: Iterable[Person]) -> tuple[list[str], list[str]]:
     if {"f", "m"} <= {person.sex for person in people}:
         sure.append("different sexes (F and M)")
     if not births and _ages_apart(people):
-        sure.append("different ages")
+        several = len({person.age for person in people if person.age}) > 1
+        sure.append("different ages" if several else "one age on days years apart")
     if len(names) > 1:
         apart = any(not one & other for one in names for other in names)
         known = all(birth_of(person) for person in people) and len(kept) == 1
@@ -399,6 +403,7 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     notes += doubtful_names
     pixels, several = _same_pictures(sightings)
     notes += [*several, *doubtful, *twice, *_namesakes(sightings, ids, told), *_of_several_exams(sightings)]
+    notes += _of_other_ages(sightings)
     notes += _many_of_one_view(sightings)
     summary = {
         "images": len(sightings),
@@ -417,6 +422,25 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
     told_by_names = _or_trusted(by_name, _TRUST_OVER_NAMES)
     foreign = (*_or_trusted([*joined, *more_joined, *exchanged]), *told_by_names)
     return Identity((*pixels, *_or_trusted(contradictions), *told_by_names), tuple(notes), summary, foreign)
+
+
+def _of_other_ages(sightings: Sequence[Sighting]) -> list[Problem]:
+    """Images whose header tells another age than the table: a column may have been sorted alone."""
+    rows: list[int] = []
+    example = ""
+    for one in sightings:
+        column = next((name for name in one.case.extra if column_name(name) in _AGES), "")
+        found, cell = _AGE.fullmatch(one.person.age), one.case.extra.get(column, "").strip().replace(",", ".")
+        if not found or not re.fullmatch(r"\d{1,3}(\.\d+)?", cell) or abs(int(found[1]) - float(cell)) <= _YEARS:
+            continue
+        rows.append(one.case.row)
+        example = example or f"{column} {cell}, by the image's header {int(found[1])}"
+    if not rows:
+        return []
+    others = f" (and {counted(len(rows) - 1, 'more row')} like it)" if len(rows) > 1 else ""
+    cause = "a column may have been sorted alone, or the ages in the headers were changed"
+    text = f"{example}{others}: {cause}. Look at them"
+    return [Problem(rows[0], "image", text, 6, tuple(rows))]
 
 
 def _or_trusted(problems: Iterable[Problem], way_out: str = TRUST) -> tuple[Problem, ...]:

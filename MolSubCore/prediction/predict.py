@@ -18,6 +18,7 @@ from MolSubCore.cohort.mask_names import misnamed_masks
 from MolSubCore.errors import ImageError, MolSubError
 from MolSubCore.explain.gradcam import Maps, Target, explain
 from MolSubCore.explain.library import check_method, explain_with_library
+from MolSubCore.imaging.breast import find_chest_wall
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.imaging.view_text import contradiction, read_side
@@ -266,6 +267,7 @@ def _result_warnings(prediction: Prediction, views: Sequence[str | None] = ()) -
         people = [item.mammogram.person for item in one.counted]
         seen = [(person, (one.breast and view) or "") for person, view in zip(people, shown, strict=True)]
         found += [f"{text}." for text in [several_exams(one.title, seen)] if text]
+        found += _facing_apart(one.title, one.counted)
     breasts = {one.breast for one in results}
     if {"L", "R"} <= breasts:
         found.append(
@@ -286,6 +288,19 @@ def _result_warnings(prediction: Prediction, views: Sequence[str | None] = ()) -
     if len(named) > 1 and "" in named:
         found.append("Some lesions were named and others not: those without a name have a result of their own.")
     return found
+
+
+def _facing_apart(title: str, items: Sequence[LesionPrediction]) -> list[str]:
+    """That pictures of one breast have the chest wall on opposite sides."""
+    pictures = {item.image_index + 1: item.mammogram for item in items}
+    walls = {number: find_chest_wall(mammogram)[0] for number, mammogram in pictures.items() if len(pictures) > 1}
+    left, right = (
+        ", ".join(str(number) for number, wall in sorted(walls.items()) if wall == side) for side in ("left", "right")
+    )
+    if not left or not right:
+        return []
+    told = f"the chest wall is on the left of image {left} and on the right of image {right}"
+    return [f"The images of the {title} face opposite ways: {told}. One is mirrored, or of the other breast."]
 
 
 def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -205,7 +206,8 @@ def predict_table(
         failed = len(patients) - len(results)
         for text, more in said.values():
             if more:
-                print(f"\nmolsub: {row_list(more)}, too: {text}.", file=sys.stderr)
+                differ = " (the others differ only in numbers)" if re.search(r"\d", text) else ""
+                print(f"\nmolsub: {row_list(more)}, too: {text}{differ}.", file=sys.stderr)
         check_unchanged(out / _SUMMARY)  # while the work lasted
         _write_summary(out / _SUMMARY, rows, bundle, identified)
     for told_of in cases_of.changed:

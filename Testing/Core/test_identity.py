@@ -241,7 +241,8 @@ def test_a_cropped_padded_or_labelled_copy_is_found_and_another_breast_is_not() 
 @pytest.mark.parametrize(
     ("pads", "value", "side"),
     [(((0, 0), (96, 96)), 0, 0), (((0, 0), (0, 192)), 0, 0), (((0, 0), (192, 0)), 0, 0),
-     (((40, 40), (40, 40)), 4095, 0), (((100, 100), (96, 96)), 0, 256), (((0, 200), (0, 368)), 0, 0), (((10, 10), (150, 150)), 900, 480)],
+     (((40, 40), (40, 40)), 4095, 0), (((100, 100), (96, 96)), 0, 256), (((0, 200), (0, 368)), 0, 0),
+     (((10, 10), (150, 150)), 900, 480)],
 )  # fmt: skip
 def test_a_picture_padded_to_another_shape_is_a_copy(pads: Any, value: int, side: int) -> None:
     """With noise in the air, as of detectors; also a frame, and a slide of grey, and made smaller."""
@@ -352,6 +353,18 @@ def test_exams_years_apart_are_told() -> None:
     after = Person("p", examined="20190720")  # chemotherapy
     (note,) = compare_identities(seen(("A", old, "h1", 1, "", "L"), ("A", after, "h2", 2, "", "L"))).notes
     assert "from exams 5 months apart" in note.text
+
+
+def test_ages_that_are_others_in_the_headers_are_told() -> None:
+    """By more than three years: at diagnosis and at operation a woman is not as old as in the picture."""
+    ages = (("58", "034y"), ("54,7", "054y"), ("61", "058y"), ("", "040y"), ("40", ""), ("47", "061y"))
+    rows = seen(*((f"P{n}", Person(age=age)) for n, (_, age) in enumerate(ages)))
+    rows = [
+        replace(one, case=replace(one.case, extra={"Age": cell})) for one, (cell, _) in zip(rows, ages, strict=True)
+    ]
+    (note,) = compare_identities(rows).notes
+    assert "Age 58, by the image's header 34 (and 1 more row like it)" in note.text
+    assert note.rows == (2, 7)
 
 
 def test_exams_of_one_breast_are_told_apart_without_their_dates() -> None:

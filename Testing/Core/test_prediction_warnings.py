@@ -14,7 +14,11 @@ from MolSubCore.imaging.mammogram import Mammogram, Spacing
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.lesions.roi import extract_rois
+from MolSubCore.models.bundle import read_bundle, write_bundle
+from MolSubCore.models.registry import build_model
+from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.warnings import bundle_warnings, image_warnings, warning_lines
+from MolSubCore.tasks import get_task
 
 KNOWN = Mammogram(
     np.arange(400 * 300, dtype=np.uint16).reshape(400, 300),
@@ -172,3 +176,29 @@ def test_a_mask_whose_name_is_of_another_side_or_view(tmp_path: Path, name: str,
 
     assert told(KNOWN) == ([f"The mask's name says {doubt}: check that it is the mask of this image."] if doubt else [])
     assert told(replace(KNOWN, laterality=None, view=None)) == []
+
+
+def test_pictures_of_one_breast_that_face_opposite_ways_are_told(tmp_path: Path) -> None:
+    """The second is mirrored; of both breasts, and the same way round, nothing is said."""
+    first = np.zeros((400, 320), np.uint8)
+    first[60:340, :200] = np.random.default_rng(2).integers(90, 200, (280, 200))
+    first[150:190, 60:100] = 250
+    second = np.ascontiguousarray(np.roll(first, 9, axis=0))
+    Image.fromarray(first).save(tmp_path / "a.png")
+    Image.fromarray(second).save(tmp_path / "b.png")
+    Image.fromarray(np.ascontiguousarray(second[:, ::-1])).save(tmp_path / "c.png")
+    bundle = read_bundle(write_bundle(
+        tmp_path / "m.molsub", [build_model("simple-cnn", 2).state_dict()], architecture="simple-cnn", task="tn",
+        classes=get_task("tn").classes, recipe=get_recipe("default").to_dict(), dropout=0.3,
+    ))  # fmt: skip
+
+    def told(other: str, sides: str) -> bool:
+        box = {"a": "150,60,190,100", "b": "159,60,199,100", "c": "159,220,199,260"}
+        images = [(tmp_path / f"{name}.png", box[name]) for name in ("a", other)]
+        found = predict(images, bundle, layers=(), sides=list(sides))
+        return any("face opposite ways: the chest wall is on the left of image 1 and on the right of image 2" in line
+                   for line in found.warnings)  # fmt: skip
+
+    assert told("c", "LL")
+    assert not told("c", "LR")
+    assert not told("b", "LL")
