@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from MolSubCore.cohort.columns import differing
+from MolSubCore.cohort.dates import dated
 from MolSubCore.cohort.table import Case, Cohort
 from MolSubCore.cohort.table_files import NA_WORDS, is_missing
 from MolSubCore.errors import CohortError, MolSubError, listed
@@ -411,7 +412,7 @@ def _not_shown(name: str, known: list[str]) -> str:
     """Why no table may show a column that it is not asked for; empty where it may."""
     if not known:
         return _EMPTY
-    if _IDENTIFYING.search(name):
+    if _IDENTIFYING.search(name) or dated(name):
         return "tells by its name who a patient is"
     if _PLACE.search(name):
         coded = len(set(known)) <= _MOST_LEVELS and all(_CODE.fullmatch(cell) for cell in known)

@@ -44,7 +44,7 @@ from MolSubCore.evaluation.external_cohort import (
     read_external_table,
 )
 from MolSubCore.evaluation.figures import draw_evaluation
-from MolSubCore.evaluation.subgroups import subgroup_rows
+from MolSubCore.evaluation.subgroups import adjusted, interaction_tests, subgroup_rows
 from MolSubCore.files import atomic_path, check_free, read_json, write_json
 from MolSubCore.imaging.io.content import content_hash
 from MolSubCore.lesions.preprocessing import Recipe
@@ -482,6 +482,7 @@ def _result(
         "calibration_drift": {**_stored_calibration(card), "here": calibration},
         "thresholds": [_applied(entry, classes, scores) for entry in card.get("thresholds") or []],
         "subgroups": subgroup_rows(scores, views, levels, classes, positive, resamples=drawn[0], seed=drawn[1]),
+        "interactions": adjusted(interaction_tests(scores, views, levels, classes, positive, seed=drawn[1])),
         "recalibration": None,
         "warnings": card_warnings(card),
     }

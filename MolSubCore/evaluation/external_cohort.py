@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from MolSubCore.cohort.columns import of_patients
 from MolSubCore.cohort.identity import check_identities
+from MolSubCore.cohort.levels import AGE, SEVERAL, SIZE, UNKNOWN, VENDOR, VIEW, built_in_levels, one_level
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import Split, subtypes_of
@@ -287,12 +287,8 @@ def _flow(everything: Sequence[Case], used: Sequence[Case], left_out: list[tuple
     }
 
 
-_AGES, _SIZES_MM = (40, 50, 60, 70), (20, 50)
-_UNKNOWN, _SEVERAL = "unknown", "several"
-
-_VIEW, _VENDOR, _AGE, _SIZE = "view", "vendor", "age", "lesion size"
 #: Subgroups that are always shown; a column of such a name is none beside them.
-_BUILT_IN = frozenset({_VIEW, _VENDOR, _AGE, _SIZE})
+_BUILT_IN = frozenset({VIEW, VENDOR, AGE, SIZE})
 
 #: Levels of a column beyond which it is no subgroup.
 _MOST_LEVELS = 20
@@ -306,9 +302,8 @@ def patient_levels(external: ExternalCohort, columns: Sequence[str] = ()) -> dic
     CohortError
         As `column_groups`.
     """
-    cases = external.cases_of()
-    built_in = {_VENDOR: _vendors(external), _AGE: _ages(cases), _SIZE: _sizes(external)}
-    return built_in | column_groups(cases, columns)
+    data, cases = external.data, external.cases_of()
+    return built_in_levels(data.study_ids, data.store.meta, cases) | column_groups(cases, columns)
 
 
 def column_groups(cases: Mapping[str, list[Case]], columns: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -345,9 +340,9 @@ def column_levels(cases: Mapping[str, list[Case]], column: str) -> dict[str, str
     if key not in known:
         found = f"is not in the table, which has {', '.join(sorted(known)) or 'no columns beside the needed ones'}"
         raise CohortError(f"column {column}", found, "Choose one of these")
-    levels = {name: _one({case.extra.get(key, "") for case in own}) for name, own in cases.items()}
+    levels = {name: one_level({case.extra.get(key, "") for case in own}) for name, own in cases.items()}
     if of_patients(key):
-        levels = {name: _UNKNOWN if level == _SEVERAL else level for name, level in levels.items()}
+        levels = {name: UNKNOWN if level == SEVERAL else level for name, level in levels.items()}
     return levels
 
 
@@ -375,48 +370,3 @@ def named_part(cases: Mapping[str, list[Case]], named: str) -> set[str]:
         known = ", ".join(sorted(set(levels.values()))[:12])
         raise MolSubError(named, found, f"Name a part that leaves patients to judge it on; {column} has {known}")
     return part
-
-
-def _one(values: set[str]) -> str:
-    present = {value for value in values if value}
-    return _SEVERAL if len(present) > 1 else present.pop() if present else _UNKNOWN
-
-
-def _vendors(external: ExternalCohort) -> dict[str, str]:
-    found: dict[str, set[str]] = {}
-    for study_id, meta in zip(external.data.study_ids, external.data.store.meta, strict=True):
-        found.setdefault(study_id, set()).add(" ".join(str(meta["manufacturer"] or "").split()))
-    return {name: _one(values) for name, values in found.items()}
-
-
-def _ages(cases: dict[str, list[Case]]) -> dict[str, str]:
-    """Bands of the column ``age``, in years; of several ages none is known."""
-    found = {}
-    for name, own in cases.items():
-        texts = [re.fullmatch(r"0*(\d{1,3}(?:\.\d+)?)\s*[Yy]?", case.extra.get("age", "").strip()) for case in own]
-        values = [float(text[1]) for text in texts if text and 0 < float(text[1]) < 120]
-        found[name] = _band(values[0] if len(set(values)) == 1 else None, _AGES, "years", upper_in_band=False)
-    return found
-
-
-def _sizes(external: ExternalCohort) -> dict[str, str]:
-    """Bands of the larger side of the box around the largest lesion: those of T1, T2 and T3."""
-    sizes: dict[str, list[float]] = {}
-    for study_id, meta in zip(external.data.study_ids, external.data.store.meta, strict=True):
-        own = sizes.setdefault(study_id, [])
-        if meta["lesion_mm"] is not None:
-            own.append(meta["lesion_mm"])
-    return {name: _band(max(own, default=None), _SIZES_MM, "mm", upper_in_band=True) for name, own in sizes.items()}
-
-
-def _band(value: float | None, edges: tuple[int, ...], unit: str, *, upper_in_band: bool) -> str:
-    """The band of a value; a value on an edge is of the band below it (`upper_in_band`) or above it."""
-    if value is None:
-        return _UNKNOWN
-    place = int(np.searchsorted(edges, value, side="left" if upper_in_band else "right"))
-    if place == 0:
-        return f"{'up to' if upper_in_band else 'below'} {edges[0]} {unit}"
-    if place == len(edges):
-        return f"{'over' if upper_in_band else 'from'} {edges[-1]} {unit}"
-    low, high = edges[place - 1], edges[place]
-    return f"over {low} to {high} {unit}" if upper_in_band else f"{low} to {high - 1} {unit}"

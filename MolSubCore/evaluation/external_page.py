@@ -9,14 +9,15 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from MolSubCore import DISCLAIMER, __version__
+from MolSubCore.cohort.levels import SIZE, VIEW
 from MolSubCore.cohort.table_files import NA_WORDS
 from MolSubCore.errors import MolSubError, counted
-from MolSubCore.evaluation.characteristics import characteristics, patient_columns
+from MolSubCore.evaluation.characteristics import characteristics, p_text, patient_columns
 from MolSubCore.evaluation.drift import MEASURES
 from MolSubCore.evaluation.evaluate import unit_of
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.figures import COLOURS
-from MolSubCore.evaluation.subgroups import LEAST, VIEW
+from MolSubCore.evaluation.subgroups import LEAST
 from MolSubCore.files import remove_stale, set_aside_changed, write_text
 from MolSubCore.models.card import calibration_note, dated, patient_level
 from MolSubCore.report.checklists import validation_checklist
@@ -82,10 +83,21 @@ def dress_reliability(axes: Axes, title: str, of: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def subgroups_figure(result: dict[str, Any]) -> Picture:
-    """AUC of every subgroup with its interval, beside that of all patients."""
-    name = "auc" if result["positive"] else "macro auc"
-    title = f"{'AUC' if result['positive'] else 'Macro AUC'} by subgroup"
+def subgroups_figure(
+    result: dict[str, Any], key: str = "subgroups-figure", title: str = "{measure} by subgroup"
+) -> Picture:
+    """AUC of every subgroup with its interval, beside that of all patients.
+
+    Parameters
+    ----------
+    result : dict
+        ``subgroups``, ``positive``, ``synthetic`` and the level of patients, as in an ``evaluation.json``.
+    key : str
+    title : str
+        With the measure in the place of ``{measure}``.
+    """
+    name, measure = ("auc", "AUC") if result["positive"] else ("macro auc", "Macro AUC")
+    title = title.format(measure=measure)
     whole, lines = result["test"]["ensemble"]["patient"]["metrics"][name], _lines(result, name)
     figure = new_figure(8.6, 1.6 + 0.27 * len(lines), title, synthetic=result["synthetic"])
     axes = figure.subplots()
@@ -105,11 +117,11 @@ def subgroups_figure(result: dict[str, Any]) -> Picture:
     axes.set_yticks(range(len(lines)), [text for text, _, _ in lines], fontsize=9)
     for label, (_, metric, bold) in zip(axes.get_yticklabels(), lines, strict=True):
         label.set_fontweight("bold" if bold or metric is None else "normal")
-    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel=f"{title.partition(' by')[0]}, 95 % CI")
+    axes.set(xlim=(0, 1), ylim=(len(lines) - 0.4, -0.6), xlabel=f"{measure}, 95 % CI")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     caption = "The line and the band are all patients and their interval; 0.5 is chance."
-    return Picture("subgroups-figure", title, caption, figure, width=860)
+    return Picture(key, title, caption, figure, width=860)
 
 
 def _lines(result: dict[str, Any], name: str) -> list[tuple[str, dict[str, Any] | None, bool]]:
@@ -334,25 +346,53 @@ def thresholds_table(result: dict[str, Any]) -> Table:
     return Table("thresholds", title, note, header, tuple(rows), groups, records=records)
 
 
-def subgroups_table(result: dict[str, Any]) -> Table:
-    """Every subgroup with its numbers and metrics."""
+def subgroups_table(
+    result: dict[str, Any], key: str = "subgroups", title: str = "Subgroups", *, elsewhere: str = ""
+) -> Table:
+    """Every subgroup with its numbers and metrics, and the test of each attribute.
+
+    Parameters
+    ----------
+    result : dict
+        ``subgroups``, ``interactions`` (tests, adjusted) and ``positive``, as in an ``evaluation.json``.
+    key, title : str
+    elsewhere : str
+        Which tests p-values were adjusted for beside those of this table.
+    """
     rows: list[tuple[str, ...]] = []
     records: list[Record] = []
     shown = list(result["subgroups"][0]["metrics"]) if result["subgroups"] else []
+    tests = {test["attribute"]: test for test in result["interactions"]}
     for attribute in dict.fromkeys(row["attribute"] for row in result["subgroups"]):
-        rows.append((_heading(attribute),))
+        rows.append((f"{_heading(attribute)}. {_test_text(tests[attribute])}",))
         for row in (one for one in result["subgroups"] if one["attribute"] == attribute):
             rows.append((f"  {row['level']}", str(row["patients"]), _counts(row, result["positive"]),
                          *(cell(row["metrics"][name]) for name in shown)))  # fmt: skip
-            records.append(_subgroup_record(row))
+            records.append(_subgroup_record(row, tests[attribute]))
     of = result["positive"] or "each class"
     header = ("", "Patients", f"Of {of}", *(_title(name) for name in shown))
+    made = sum(test["p"] is not None for test in tests.values())
+    family = elsewhere or f"the {counted(made, 'test')} of this table"
     note = (
         f"Per patient; 95 % CIs. Not estimable: fewer than {LEAST} patients, or fewer than {LEAST} of a class "
         "that the measure rests on. Intervals are not corrected for the number of subgroups; one that does worse "
-        "than another may do so by chance. Within a view a patient's prediction is that of this view alone."
+        "than another may do so by chance. Within a view a patient's prediction is that of this view alone.\n"
+        f"Tests: whether the AUC is the same at all levels with {LEAST} patients of each class; levels are dealt out "
+        "among patients of the same class (permutation), CC and MLO are compared on the patients who have both "
+        f"(paired). They were not planned. Adjusted: by Holm over {family}. A difference that is not shown is not "
+        "sameness: so few patients show large differences only."
     )
-    return Table("subgroups", "Subgroups", note, header, tuple(rows), records=records)
+    return Table(key, title, note, header, tuple(rows), records=records)
+
+
+def _test_text(test: dict[str, Any]) -> str:
+    if test["p"] is None:
+        return f"No test: {test['why']}"
+    over = " and ".join(test["levels"]) if len(test["levels"]) == 2 else f"{len(test['levels'])} levels"
+    return (
+        f"Same AUC ({over}; {counted(test['patients'], 'patient')}): p {p_text(test['p'])}, adjusted "
+        f"{p_text(test['p_adjusted'])} ({test['method'].partition(', ')[0]})"
+    )
 
 
 def _title(name: str) -> str:
@@ -366,20 +406,22 @@ def _raised(text: str) -> str:
 def _heading(attribute: str) -> str:
     if attribute == VIEW:
         return "View (each patient by the images of this view)"
-    return {"lesion size": "Lesion size (larger side of the largest lesion's box)"}.get(attribute, _raised(attribute))
+    return "Lesion size (larger side of the largest lesion's box)" if attribute == SIZE else _raised(attribute)
 
 
 def _counts(row: dict[str, Any], positive: str | None) -> str:
     return str(row["classes"][positive]) if positive else " / ".join(map(str, row["classes"].values()))
 
 
-def _subgroup_record(row: dict[str, Any]) -> Record:
+def _subgroup_record(row: dict[str, Any], test: dict[str, Any]) -> Record:
     record: dict[str, Any] = {key: row[key] for key in ("attribute", "level", "patients", "images")}
     record |= {f"patients of {name}": count for name, count in row["classes"].items()}
     for name, metric in row["metrics"].items():
         record |= {name: metric["value"], f"{name} low": metric["low"], f"{name} high": metric["high"]}
         record[f"{name} note"] = metric.get("why", "") if metric["value"] is None else ""
-    return record
+    compared = row["level"] in test["levels"] and test["p"] is not None
+    record |= {"tested": compared, "test p": test["p"], "test p adjusted": test["p_adjusted"]}
+    return record | {"test method": test["method"], "test note": test["why"]}
 
 
 def recalibration_table(result: dict[str, Any]) -> Table:

@@ -1,4 +1,4 @@
-"""TRIPOD+AI and CLAIM, item by item: where a study's page answers each, and what is missing."""
+"""TRIPOD+AI, CLAIM and STARD, item by item: where a study's page answers each, and what is missing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _content() -> dict[str, dict[str, Any]]:
 
 
 def checklists(present: Mapping[str, str], absent: Mapping[str, str]) -> tuple[Checklist, ...]:
-    """Both checklists for a page.
+    """All checklists for the page of a study.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@
     STUDY/study.json     tasks, models, settings, the jobs
     STUDY/split.json     one division of the patients, for all tasks
     STUDY/cohort.json    the cohort in numbers
+    STUDY/subgroups.json    vendor, age band and lesion size of the patients of the test set, by salted id
     STUDY/runs/<task>--<model>/fold-N/    a job's result, finished when it holds done.json
 """
 
@@ -17,18 +18,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from MolSubCore.cohort.dates import imaging_to_reference
 from MolSubCore.cohort.features import build_features
 from MolSubCore.cohort.identity import check_identities
+from MolSubCore.cohort.levels import built_in_levels
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.splits import TEST, Split, make_split, read_split, subtypes_of, write_split
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.table import Cohort, read_cohort, tell_notes
+from MolSubCore.cohort.table import Case, Cohort, read_cohort, tell_notes
 from MolSubCore.cohort.table_files import NA_WORDS, note_lines
 from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError, counted
 from MolSubCore.evaluation.characteristics import Characteristics, PatientColumns, characteristics, patient_columns
 from MolSubCore.evaluation.display_steps import associations, display_steps, shown_images
 from MolSubCore.files import write_json
+from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.radiomics import RadiomicsSettings, radiomics_versions
 from MolSubCore.models.pretrained import read_pretrained, weight_file
@@ -114,6 +118,7 @@ def describe_cohort(
     -------
     dict
         ``summary`` of the patches; ``notes``, what is to be reviewed; ``display_steps`` by class and manufacturer;
+        ``interval`` from imaging to biopsy in days, where the table has dates;
         ``partitions`` and ``subtypes`` with their numbers of patients and images; ``characteristics`` of the patients
         by subtype (the paper's Table 1), in all, in training and validation, and in the test set; the same as text in
         ``characteristics_table``, with its note.
@@ -133,10 +138,36 @@ def describe_cohort(
         "partitions": _partitions(cohort, split, data),
         "subtypes": _subtypes(cohort),
         "display_steps": display_steps(shown_images(cohort, data.store)),
+        "interval": imaging_to_reference(cohort.cases, _examined),
         "characteristics": {name: part.to_dict() for name, part in found.items() if part},
         "characteristics_table": {name: part.table() for name, part in found.items() if part},
         "characteristics_note": " ".join(below),
     }
+
+
+def describe_subgroups(cohort: Cohort, data: TrainingData) -> dict[str, Any]:
+    """Content of ``STUDY/subgroups.json``: the levels of the test set's patients, bands in the place of ages.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    data : TrainingData
+        Of any task.
+    """
+    rows = [row for row, partition in enumerate(data.partitions) if partition == TEST]
+    cases: dict[str, list[Case]] = {}
+    for row in rows:
+        cases.setdefault(data.study_ids[row], []).append(cohort.cases[int(data.store.case_index[row])])
+    ids, meta = [data.study_ids[row] for row in rows], [data.store.meta[row] for row in rows]
+    return {"format": "molsub-subgroups", "format_version": 1, "levels": built_in_levels(ids, meta, cases)}
+
+
+def _examined(case: Case) -> str:
+    """The day of the exam in an image's header; empty where it cannot be read, which is told with its pixels."""
+    try:
+        return read_person(case.image).examined
+    except (MolSubError, OSError):
+        return ""
 
 
 def _subtypes(cohort: Cohort) -> dict[str, dict[str, int]]:
@@ -286,6 +317,7 @@ class Study:
             small_counts=self.options.small_counts or "exact",
         )
         write_json(out / "cohort.json", described)
+        write_json(out / "subgroups.json", describe_subgroups(self.cohort, next(iter(self.data.values()))))
         write_json(out / "study.json", self.content())
 
 
@@ -335,6 +367,8 @@ def plan_study(options: StudyOptions, progress: Progress | None = None) -> Study
     notes += tuple(associations(display_steps(shown_images(cohort, store))))
     if set(options.models) & set(BASELINES):
         notes += (f"Radiomics features: {radiomics.described()}",)
+    unsure = imaging_to_reference(cohort.cases)["problems"]
+    notes += tuple(f"Interval from imaging to biopsy: {problem}; other cells are left out" for problem in unsure)
     notes += tuple(f"--clinical {name} is used as --i-know says: {why}" for name, why in telling.items())
     data = {task.name: TrainingData.gather(cohort, store, split, task.name, identity.summary, notes) for task in tasks}
     plans = _with_data(drafts, data, radiomics)

@@ -2,7 +2,7 @@
 
 ::
 
-    STUDY/study.json, split.json, cohort.json
+    STUDY/study.json, split.json, cohort.json, subgroups.json
     STUDY/runs/<task>--<model>/     a run: plan.json, evaluation.json, fold-N/predictions.csv and so on
 
 A model is an architecture, a baseline, or a fusion named after the run it starts from (``densenet121-cbam+tta``).
@@ -102,6 +102,8 @@ class StudyResults:
         Finished and evaluated runs in the order of the plan, fusions after their base.
     unfinished : tuple of (task, model, fold)
         Jobs of the plan without a result.
+    levels : dict of str to dict, or None
+        By attribute the level of each patient of the test set (salted id); None of studies of before.
     """
 
     folder: Path
@@ -109,6 +111,7 @@ class StudyResults:
     cohort: dict[str, Any]
     runs: dict[tuple[str, str], RunResult]
     unfinished: tuple[Job, ...]
+    levels: dict[str, dict[str, str]] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -156,7 +159,9 @@ def read_study(folder: Path) -> StudyResults:
                 runs[task, model] = run
     jobs = [(str(job["task"]), str(job["model"]), int(job["fold"])) for job in study["jobs"]]
     unfinished = tuple(job for job in jobs if not (fold_folder(folder, *job) / "done.json").is_file())
-    return StudyResults(folder, study, cohort, runs, unfinished)
+    stored = folder / "subgroups.json"
+    levels = read_json(stored)["levels"] if stored.is_file() else None
+    return StudyResults(folder, study, cohort, runs, unfinished, levels)
 
 
 def run_folder(study: Path, task: str, model: str) -> Path:

@@ -14,6 +14,7 @@ from paper_table import AGES, COUNTS, SIZES
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
+from MolSubCore.cohort.levels import built_in_levels
 from MolSubCore.cohort.splits import Split, make_split, write_split
 from MolSubCore.cohort.synthetic import PAPER_COUNTS
 from MolSubCore.cohort.table import Case, Cohort
@@ -176,6 +177,7 @@ def make_fake_study(
                         write_tests(run, seed)
     write_split(found.split, folder / "split.json")
     write_json(folder / "cohort.json", cohort_record(found, synthetic))
+    write_json(folder / "subgroups.json", {"levels": fake_levels(found)})
     jobs = [
         {"key": sha256(f"{task}{model}{fold}".encode()).hexdigest(), "task": task, "model": model, "fold": fold}
         for task in tasks
@@ -193,8 +195,25 @@ def make_fake_study(
     return folder
 
 
+def fake_levels(found: FakeCohort) -> dict[str, dict[str, str]]:
+    """Levels of the patients of the test set: two vendors in turn, the age of the table, and lesions of 12 to 60 mm."""
+    rows = np.flatnonzero(found.partition == "test")
+    order = {name: n for n, name in enumerate(dict.fromkeys(found.study_id[rows].tolist()))}
+    meta = [{"manufacturer": "AB"[order[found.study_id[row]] % 2], "lesion_mm": 12 + row % 49} for row in rows]
+    cases = {name: [found.cohort.cases[n] for n in rows if found.study_id[n] == name] for name in order}
+    return built_in_levels(found.study_id[rows].tolist(), meta, cases)
+
+
 #: What is to be reviewed of the cohort.
 NOTE = "rows 4, 9, box: The lesion lies partly outside the breast: 50.2 % of it is on breast tissue."
+
+
+#: Of a table with dates.
+INTERVAL = {
+    "imaging": ["exam_date"], "reference": ["biopsy_date"], "problems": [],
+    "patients": 390, "known": 380, "missing": 10, "before": 2, "long": 1,
+    "days": {"median": 9.0, "q1": 5.0, "q3": 16.0, "low": -3, "high": 120},
+}  # fmt: skip
 
 
 def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
@@ -228,6 +247,7 @@ def cohort_record(found: FakeCohort, synthetic: bool) -> dict[str, Any]:
     }
     return {
         "notes": [NOTE],
+        "interval": INTERVAL,
         "summary": summary,
         "partitions": partitions,
         "subtypes": subtypes,

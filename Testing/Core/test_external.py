@@ -160,6 +160,13 @@ def test_subgroups_add_up(cohort: Path, found: tuple[ExternalValidation, Path]) 
         few = min(row["classes"].values()) < LEAST
         assert (row["metrics"]["auc"]["value"] is None) == few
         assert ("fewer than 10" in row["metrics"]["auc"].get("why", "")) == few
+    tests = {test["attribute"]: test for test in found[0].result["interactions"]}
+    assert list(tests) == list(dict.fromkeys(row["attribute"] for row in rows))
+    for attribute, test in tests.items():
+        enough = [
+            row["level"] for row in rows if row["attribute"] == attribute and min(row["classes"].values()) >= LEAST
+        ]
+        assert (test["p"] is not None) == (len(set(enough) - {"unknown", "several"}) > 1)
     scores, meta = found[0].scores, found[0].external.data.store.meta
     inside = np.array([entry["view"] == "MLO" for entry in meta])
     assert len(set(scores.patient[inside])) == inside.sum()  # one MLO view each: no mean is needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import write_json
 from MolSubCore.study.options import StudyOptions, resolve_options
-from MolSubCore.study.plan import describe_cohort, plan_study
+from MolSubCore.study.plan import describe_cohort, describe_subgroups, plan_study
 from MolSubCore.tasks import Subtype
 from MolSubCore.worker.executor import check_names
 
@@ -133,6 +134,31 @@ def test_a_clinical_column_that_tells_the_subtype(cohort: Path, capsys: pytest.C
     assert "one that says NA, none; anything else is a value, also - and +" in described["characteristics_note"]
     kinds = [[part["kind"] for part in found["variables"]] for found in described["characteristics"].values()]
     assert kinds[0] == kinds[1] == kinds[2]
+    levels = describe_subgroups(study.cohort, study.data["luminal"])["levels"]
+    tested = {study_id for study_id, part in study.split.partition.items() if part == "test"}
+    assert {name: set(own) for name, own in levels.items()} == dict.fromkeys(("vendor", "age", "lesion size"), tested)
+    assert all(level.endswith(" years") for level in levels["age"].values())
+
+
+def test_dates_become_an_interval_and_nothing_else(cohort: Path, tmp_path: Path) -> None:
+    content, days = rows(cohort), {"exam_date": "1999-12-31"}
+    content = [row | days | {"Biopsiedatum": f"{n % 20 + 5:02}.01.2000"} for n, row in enumerate(content)]
+    content[0]["Biopsiedatum"] = "03/04/2000"
+    wanted = StudyOptions(
+        changed(cohort, "dated", content), tmp_path / "out", ("luminal",), ("simple-cnn",),
+        cache=cohort.parent / "cache", pretrained="none", settings={"folds": 2},
+    )  # fmt: skip
+    study = plan_study(wanted)
+    (note,) = [note for note in study.notes if note.startswith("Interval from imaging to biopsy")]
+    assert "column biopsiedatum: of 1 cells day and month cannot be told apart; write dates as YYYY-MM-DD" in note
+    described = describe_cohort(study.cohort, study.split, study.data["luminal"])
+    found = described["interval"]
+    assert (found["imaging"], found["reference"]) == (["exam_date"], ["biopsiedatum"])
+    assert (found["days"]["low"], found["missing"], found["before"]) == (5, 0, 0)
+    assert "exam_date" in described["characteristics_note"]
+    for file in json.dumps(described), json.dumps(study.content()):
+        assert "1999" not in file
+        assert ".01.2000" not in file
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""The page of a study: whole, offline, every table and figure, both checklists, nobody's identity."""
+"""The page of a study: whole, offline, every table and figure, the checklists, nobody's identity."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,24 +11,29 @@ import numpy as np
 import pytest
 from fake_study import NOTE, fake_cohort, make_fake_study
 from PIL import Image
+from statsmodels.stats.multitest import multipletests
+from study_numbers import csv_rows
 from test_house import ROOT
 
 from MolSubCore import DISCLAIMER
 from MolSubCore.files import read_json
+from MolSubCore.report.checklists import checklists
 from MolSubCore.report.page import chance_text
 from MolSubCore.study.page.published import published
-from MolSubCore.study.page.report import write_report
+from MolSubCore.study.page.report import main_runs, write_report
+from MolSubCore.study.page.subgroups import subgroup_results, subgroups_tables
 from MolSubCore.study.page.text import data_facts, limitations
 from MolSubCore.study.results import read_study
 
 MODELS = ("densenet121-cbam", "densenet121", "mob-cbam")
-TABLES = ("supplementary-1", "table-1", "table-1a", "table-1b", "table-2", "table-3", "models", "views", "fusions",
-          "faithfulness", "supplementary-3", "supplementary-4", "calibration", "thresholds", "cross-tabulation",
-          "decision-curve")  # fmt: skip
+TASKS = ("luminal", "tn", "her2", "subtype5")
+TABLES = ("supplementary-1", "table-1", "table-1a", "table-1b", "interval", "table-2", "table-3", "models", "views",
+          "precision", "fusions", "faithfulness", "supplementary-3", "supplementary-4", "calibration", "thresholds",
+          "cross-tabulation", "decision-curve", *(f"subgroups-{task}" for task in TASKS))  # fmt: skip
 FIGURES = ("supplementary-1-flow", "figure-2", "figure-3", "confusion", "figure-4", "supplementary-5-tn",
            "supplementary-5-luminal", "supplementary-5-her2", "supplementary-3-forest", "supplementary-4-forest",
-           "reliability", "decision-curve-figure",
-           "failures-tn", "failures-luminal", "failures-her2", "failures-subtype5")  # fmt: skip
+           "reliability", "decision-curve-figure", *(f"failures-{task}" for task in TASKS),
+           *(f"subgroups-{task}-figure" for task in TASKS))  # fmt: skip
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -112,6 +118,24 @@ def test_it_says_what_clinical_columns_tell_the_subtype(folder: Path, page: Page
     assert any(f"(--i-know): her2_ihc: {why}" in line for line in limitations(results))
 
 
+def test_subgroups_are_tested_together_and_a_study_of_before_says_that_it_has_none(folder: Path, page: Page) -> None:
+    """All patients of the test set are in one level of each attribute; p-values are Holm's over all tasks."""
+    files = [folder / "results" / f"subgroups-{task}.csv" for task in TASKS]
+    rows = [row for file in files for row in csv_rows(file)]
+    assert {row["attribute"] for row in rows} == {"view", "vendor", "age", "lesion size"}
+    for attribute in ("vendor", "age", "lesion size"):
+        assert sum(int(row["patients"]) for row in rows if row["attribute"] == attribute) == 4 * 78
+    made = {(row["test p"], row["test p adjusted"]) for row in rows if row["test p"]}
+    expected = multipletests([float(p) for p, _ in sorted(made)], method="holm")[1]
+    assert [float(p) for _, p in sorted(made)] == pytest.approx(expected)
+    assert f"the {len(made)} tests of all tasks on this page" in page.text
+    assert any("ethnicity" in line for line in limitations(read_study(folder)))
+    old = replace(read_study(folder), levels=None)
+    (table,) = subgroups_tables(old, subgroup_results(old, main_runs(old)))
+    assert "start molsub study again with the same options" in table.why
+    assert any(line.startswith("Age and other groups were not looked at") for line in limitations(old))
+
+
 def test_table_1_says_what_is_missing_in_it(page: Page) -> None:
     assert page.text.count("Missing is a blank cell, or one that says na, n/a, ") == 3
     assert "anything else is a value, also none and - and +" in page.text
@@ -136,7 +160,8 @@ def test_nothing_is_better_than_chance_where_no_ranking_could_be(counts: tuple[i
 def test_the_order_is_the_papers(page: Page) -> None:
     order = ("summary", "participants", "supplementary-1-flow", "table-1", "methods", "table-2", "figure-2", "table-3",
              "figure-3", "figure-4", "supplementary-5-tn", "supplementary-3", "supplementary-4", "calibration",
-             "thresholds", "limitations", "checklist-tripod", "checklist-claim")  # fmt: skip
+             "thresholds", "limitations", "checklist-tripod", "checklist-claim",
+             "checklist-stard")  # fmt: skip
     places = [page.ids.index(name) for name in order]
     assert places == sorted(places)
 
@@ -156,13 +181,14 @@ def test_it_says_synthetic_and_that_the_papers_numbers_are_of_another_cohort(pag
 
 def test_checklists_are_complete_and_point_into_the_page(page: Page) -> None:
     content = read_json(ROOT / "MolSubCore" / "report" / "checklists.json")
-    tripod, claim = ([item["number"] for item in content[key]["items"]] for key in ("tripod", "claim"))
+    tripod, claim, stard = ([item["number"] for item in content[key]["items"]] for key in ("tripod", "claim", "stard"))
     assert sorted({int(re.sub(r"\D", "", number)) for number in tripod}) == list(range(1, 28))
     # The sub-items of Collins et al. 2024.
     letters = {"3": "abc", "5": "ab", "6": "abc", "8": "abc", "9": "abc", "12": "abcdefg", "18": "abcdef",
                "20": "abc", "23": "ab", "27": "abc"}  # fmt: skip
     assert tripod == [f"{n}{letter}" for n in range(1, 28) for letter in letters.get(str(n), [""])]
     assert claim == [str(n) for n in range(1, 45)]
+    assert stard == [f"{n}{letter}" for n in range(1, 31) for letter in ("ab" if n in (10, 12, 13, 21) else [""])]
     for entry in content.values():
         for item in entry["items"]:
             assert item["where"] or item["lacks"], item
@@ -173,6 +199,21 @@ def test_checklists_are_complete_and_point_into_the_page(page: Page) -> None:
         "start and end of accrual",
     ):
         assert f"missing: {needs_authors}" in page.text
+
+
+def test_an_item_is_answered_only_where_the_page_answers_it_whole(page: Page) -> None:
+    """And the interval to the biopsy only where the table has dates."""
+    titles = {name: name for name in page.ids if name}
+    without = {name: title for name, title in titles.items() if name != "interval"}
+    for present, status in ((titles, "in part"), (without, "missing")):
+        found = {one.key: {answer.number: answer for answer in one.answers} for one in checklists(present, titles)}
+        assert found["stard"]["22"].status == status
+        assert ("not made: interval" in found["stard"]["22"].lacks) == (status == "missing")
+        assert {found["stard"][number].status for number in ("14", "16", "17", "23", "24")} == {"answered"}
+        assert found["claim"]["14"].status == found["tripod"]["8a"].status == found["tripod"]["10"].status == "in part"
+        assert found["claim"]["31"].status == "answered"
+        for one in (answer for answers in found.values() for answer in answers.values()):
+            assert (one.status == "answered") == (bool(one.places) and not one.lacks)
 
 
 def test_nothing_identifies_a_patient_or_a_machine(folder: Path) -> None:

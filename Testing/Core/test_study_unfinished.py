@@ -86,7 +86,7 @@ def test_nothing_is_finished(tmp_path: Path, quick: Callable[[Path], Page]) -> N
         in (page.text)
     )
     assert {file.name for file in (tmp_path / "results").glob("[!.]*")} == {
-        "supplementary-1.csv", "table-1.csv", "table-1a.csv", "table-1b.csv"
+        "supplementary-1.csv", "table-1.csv", "table-1a.csv", "table-1b.csv", "interval.csv"
     }  # fmt: skip
     assert "not made: Table 3" in page.text.partition("Collins et al.")[2]
 

@@ -1,4 +1,4 @@
-"""The flow of patients, images and lesions into the partitions (Supplementary Figure 1), drawn and as a table."""
+"""The flow of patients, images and lesions into the partitions (Supplementary Figure 1), and from imaging to biopsy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
+from MolSubCore.cohort.dates import LONG, interval_text
+from MolSubCore.errors import counted
 from MolSubCore.report.items import Picture, Record, Table, new_figure
 from MolSubCore.study.results import StudyResults
 
@@ -39,6 +41,30 @@ def flow_table(results: StudyResults) -> Table:
     groups = (("", 4), ("Patients by subtype", len(subtypes)))
     header = ("Partition", "Patients", "Images", "Lesions", *subtypes)
     return Table("supplementary-1", _COUNTS, "", header, tuple(rows), groups, records=records)
+
+
+def interval_table(results: StudyResults) -> Table:
+    """Days from a patient's first image to the first biopsy."""
+    title = "Interval between imaging and reference standard"
+    found: dict[str, Any] = results.cohort.get("interval") or {}
+    if "days" not in found:
+        return Table("interval", title, why=interval_text(found).partition(": ")[2])
+    days = found["days"]
+    rows = (
+        ("Patients with both dates", f"{found['known']} of {found['patients']}"),
+        ("Median (quartiles)", f"{days['median']:g} ({days['q1']:g} to {days['q3']:g}) days"),
+        ("Range", f"{days['low']} to {days['high']} days"),
+        ("Biopsy before the image", counted(found["before"], "patient")),
+        (f"Biopsy more than {LONG} days after the image", counted(found["long"], "patient")),
+    )
+    note = (
+        f"From the first image ({', '.join(found['imaging'])}) to the first biopsy, surgery or pathology "
+        f"({', '.join(found['reference'])}) of each patient. No date is kept. Dates that were shifted by the same "
+        "number of days for all of a patient give the right interval; others do not."
+    )
+    record: Record = {key: found[key] for key in ("patients", "known", "missing", "before", "long")} | days
+    more = "".join(f"\nNot read for certain: {problem}." for problem in found["problems"])
+    return Table("interval", title, note + more, ("", "Days"), rows, records=[record])
 
 
 def flow_figure(results: StudyResults) -> Picture:

@@ -33,7 +33,9 @@ from MolSubCore.study.page.comparison import (
     fusion_table,
 )
 from MolSubCore.study.page.curves import binary_roc, class_roc, confusions, many, views_table
-from MolSubCore.study.page.flow import flow_figure, flow_table
+from MolSubCore.study.page.flow import flow_figure, flow_table, interval_table
+from MolSubCore.study.page.precision import precision_table
+from MolSubCore.study.page.subgroups import subgroup_results, subgroups_figures, subgroups_tables
 from MolSubCore.study.page.tables import characteristics_tables, models_table, performance_table
 from MolSubCore.study.results import RunResult, StudyResults
 
@@ -62,6 +64,7 @@ def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs
     return [
         flow_table(results),
         *characteristics_tables(results),
+        interval_table(results),
         performance_table(results, "table-2", ("luminal",)),
         performance_table(results, "table-3", ("tn", "her2", many(results))),
         models_table(results),
@@ -69,6 +72,7 @@ def make_tables(results: StudyResults, comparisons: tuple[Comparison, ...], runs
         comparison_table(results, comparisons, "supplementary-3", variants=False),
         comparison_table(results, comparisons, "supplementary-4", variants=True),
         views_table(results),
+        precision_table(results, runs, chosen),
         faithfulness_table(results),
         calibration_table(results, runs),
         thresholds_table(results, chosen),
@@ -109,8 +113,12 @@ def write_report(results: StudyResults, *, progress: Progress | None = None) -> 
         ``progress(done, total, what)``.
     """
     comparisons, runs = compare_all(results), main_runs(results)
-    tables = write_tables(results, make_tables(results, comparisons, runs))
-    makers = make_figures(results, comparisons, runs)
+    subgroups = subgroup_results(results, runs)
+    tables = [*make_tables(results, comparisons, runs), *subgroups_tables(results, subgroups)]
+    write_tables(results, tables)
+    makers = [*make_figures(results, comparisons, runs)]
+    if subgroups:
+        makers.append(lambda: subgroups_figures(results, subgroups))
     pictures: list[tuple[Picture, str]] = []
     for number, make in enumerate(makers, start=1):
         pictures += [(picture, picture.write(results.folder / "results")) for picture in make()]
@@ -149,7 +157,8 @@ def _content(
     items: list[Table | Picture] = [*tables, *(picture for picture, _ in pictures)]
     titles = {item.key: _short(item.title) for item in items}
     made = {table.key for table in tables if not table.why} | {picture.key for picture, uri in pictures if uri}
-    for key, title in (("supplementary-5", "Supplementary 5"), ("failures", "Misclassified test patients")):
+    parts = {"supplementary-5": "Supplementary 5", "failures": "Misclassified test patients", "subgroups": "Subgroups"}
+    for key, title in parts.items():
         titles[key] = title
         made |= {key} if any(name.startswith(f"{key}-") for name in made) else set()
     present = _SECTIONS | {key: title for key, title in titles.items() if key in made}

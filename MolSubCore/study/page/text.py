@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from MolSubCore.cohort.dates import interval_text
 from MolSubCore.errors import counted
 from MolSubCore.evaluation.display_steps import told_steps
 from MolSubCore.imaging.display import described
@@ -116,6 +117,7 @@ def data_facts(results: StudyResults) -> Facts:
         ("Presentation", _counts(summary.get("presentation"))),
         ("Pixel spacing from", _counts(summary.get("spacing_sources"))),
         ("Pixel spacing", spacing_text(summary.get("spacing_mm"))),
+        ("Imaging to biopsy", interval_text(results.cohort.get("interval"))),
         ("Clinical columns used", joined(clinical) if clinical else "none"),
         *[("Clinical columns that tell the subtype", told) for told in [_telling(results)] if told],
         ("Missing data", "a row without a usable image, lesion or subtype stops the study before training; missing "
@@ -280,7 +282,6 @@ _ALWAYS = (
     "P-values are adjusted within a task, not over tasks. One above 0.05 does not show that models are equal.",
     "Heatmaps show where a score reacts, not why, and methods of this kind have failed tests of their faithfulness.",
     "The models need a lesion that somebody outlined; how outlines differ between readers was not measured.",
-    "Age, ethnicity and other groups were not looked at apart; whether the models are fair to them is not known.",
 )
 
 
@@ -309,6 +310,13 @@ def limitations(results: StudyResults) -> Iterator[str]:
         yield f"All images whose manufacturer is known are from {makers[0]}: other devices were not seen."
     if not any(FUSION in model for _, model in results.runs):
         yield "Views of a patient are averaged by their probabilities; no learned fusion was part of this study."
+    if results.levels is None:
+        yield "Age and other groups were not looked at apart; whether the models are fair to them is not known."
+    else:
+        yield (
+            "Subgroups are by view, vendor, age and lesion size only, and few patients are in each; ethnicity and "
+            "other groups were not looked at. Whether the models are fair to them is not known."
+        )
     yield from _ALWAYS
 
 
