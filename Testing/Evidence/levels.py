@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT / "Testing" / "Core"))
 from test_calibration import errors  # noqa: E402
 from test_delong import told_apart  # noqa: E402
 from test_group_tests import SIZES_SHARES, called_associated  # noqa: E402
+from test_interaction import SETTINGS as SUBGROUPS  # noqa: E402
+from test_interaction import called_unequal  # noqa: E402
 from test_intervals import coverage_of_auc, coverage_of_shares, out_of_fold  # noqa: E402
 from test_pseudo_ensemble import SETTINGS, outcome  # noqa: E402
 
@@ -69,6 +71,15 @@ def associations() -> str:
     return table(["patients of each group", "shares of the categories", "our rule", "likelihood ratio"], rows)
 
 
+def subgroups() -> str:
+    """Type I errors, and power, of the test of equal AUCs."""
+    rows = []
+    for sizes, aucs, shift in SUBGROUPS:
+        words = [", ".join(f"{own} of {own + others}" for own, others in sizes), " / ".join(f"{one:g}" for one in aucs)]
+        rows.append([*words, f"{shift:g}", f"{100 * called_unequal(sizes, aucs, shift, TESTS):.1f} %"])
+    return table(["positive patients of each level", "AUCs", "scores higher by", "called unequal"], rows)
+
+
 def ensembles() -> str:
     """Calibration and thresholds of an ensemble, for new patients."""
     rows = []
@@ -99,9 +110,9 @@ def main() -> None:
         cells = coverage(bar)
     with Bar("tests and calibration") as bar:
         parts = []
-        for number, make in enumerate((differences, associations, ensembles, calibration_error), start=1):
+        for number, make in enumerate((differences, associations, ensembles, calibration_error, subgroups), start=1):
             parts.append(make())
-            bar(number, 4)
+            bar(number, 5)
         mean, covered, pooled = out_of_fold(500)
     text = f"""# What intervals, tests and calibrations hold
 
@@ -135,6 +146,12 @@ different at 0.05.
 Variables without association, {TABLES:,} times: how often p is below 0.05.
 
 {parts[1]}
+
+## Subgroups
+
+Whether the AUC is the same in all levels of an attribute: a permutation test within the classes, {TESTS:,} times.
+
+{parts[4]}
 
 ## Calibration of an ensemble
 
