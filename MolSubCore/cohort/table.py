@@ -595,7 +595,8 @@ def _alike(cases: Sequence[Case]) -> list[Problem]:
         name = case.patient_id
         name = re.sub(r"[.,'\u2019 ]", "", name) if _PARTED.fullmatch(name) else name
         name = "".join(str(unicodedata.decimal(sign, sign)) for sign in name.casefold().translate(_LOOK_ALIKES))
-        key = re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\W_]+", " ", name)).strip()
+        # Q-22 is Q22; 1-23 is not 12-3.
+        key = re.sub(r"(?<!\d)0+(?=\d)", "", " ".join(re.findall(r"[^\W\d_]+|\d+", name)))
         groups.setdefault(key or case.patient_id, {}).setdefault(case.patient_id, case.row)
     rows = [row for ids in groups.values() if len(ids) > 1 for row in ids.values()]
     if not rows:
@@ -606,7 +607,7 @@ def _alike(cases: Sequence[Case]) -> list[Problem]:
 
 #: What stands at the end of ids that are of one woman's breasts or exams.
 _SUFFIX = re.compile(
-    r"(?P<stem>.*[^\W_])[\s_.\-]+(?:(?P<side>l|r|li|re|left|right|links|rechts)|(?P<exam>(?:t|v|visit|exam|scan|bl|fu)[\s_]?"
+    r"(?P<stem>.*\d(?=[lr]$)|.*[^\W_](?=[\s_.\-]))[\s_.\-]*(?:(?P<side>l|r|li|re|left|right|links|rechts)|(?P<exam>(?:t|v|visit|exam|scan|bl|fu)[\s_]?"
     r"\d|pre|post|baseline|follow[\s_-]?up)|(?P<year>(?:19|20)\d\d))",
     re.IGNORECASE,
 )

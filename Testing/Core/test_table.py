@@ -570,6 +570,7 @@ def test_several_exams_of_one_breast_in_one_mean_are_told(
     [
         (("P1_L", "P1_R"), "a side"),
         (("P001 left", "P001 right"), "a side"),
+        (("N01L", "N01R"), "a side"),
         (("P1_T0", "P1_T1"), "an exam"),
         (("A-17-pre", "A-17-post"), "an exam"),
         (("HOSP17-2021", "HOSP17-2023"), "a year"),
@@ -584,6 +585,20 @@ def test_ids_of_breasts_and_exams_of_one_woman_are_told(tmp_path: Path, ids: tup
     path.write_text(text_of([HEADER, *[[name, f"i{n}", "m", "TN"] for n, name in enumerate(ids)]]))
     words = f"differ only in {what} at their end; if one woman has several, give her one id"
     assert (words in told(path)) if what else ("at their end" not in told(path))
+
+
+@pytest.mark.parametrize(
+    ("ids", "alike"),
+    [
+        (("Q-22", "Q22"), True), (("R_031", "R31"), True), (("S 41", "S41"), True), (("K21", "k21"), True),
+        (("0012", "12"), True), (("1-23", "12-3"), False), (("A1 2", "A12"), False), (("PO", "P O 1"), False),
+    ],
+)  # fmt: skip
+def test_ids_that_are_written_in_two_ways_are_told(tmp_path: Path, ids: tuple[str, str], alike: bool) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text_of([HEADER, *[[name, f"i{n}", "m", "TN"] for n, name in enumerate(ids)]]))
+    words = "ids of rows 2-3 differ only in capitals, separators, look-alike letters or leading zeros"
+    assert (words in told(path)) is alike
 
 
 def test_columns_that_look_as_if_they_mattered_and_are_not_read_are_told(tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def turned_image(array: np.ndarray, kind: str) -> sitk.Image:
     return image
 
 
+def test_metaimage_files_with_what_itk_kept_of_nifti_and_dicom_are_read(tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(STORED)
+    for key, value in (("dim[0]", "3"), ("pixdim[1]", "0.2"), ("0008|0060", "MG"), ("qoffset_x", "-0")):
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(tmp_path / "m.mha"))
+    head = (tmp_path / "m.mha").read_bytes()
+    assert b"dim[0] = 3" in head
+    assert b"0008|0060 = MG" in head
+    assert np.array_equal(read_mammogram(tmp_path / "m.mha").stored, STORED)
+
+
 @pytest.mark.parametrize("kind", TURNED)
 @pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd", "m.mha"])
 def test_a_picture_is_shown_as_its_header_says(tmp_path: Path, name: str, kind: str) -> None:

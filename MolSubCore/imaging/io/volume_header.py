@@ -18,6 +18,8 @@ from MolSubCore.imaging.io.limits import MAX_BYTES, MAX_HEADER
 #: Characters in one field; the free texts of a .seg.nrrd (``key:=value``) may be longer.
 _FIELD, _TEXT = 500, 1 << 16
 _WORD = re.compile(r"[A-Za-z0-9_ -]{1,60}")
+#: ITK copies what the file before said into MetaImage headers: ``pixdim[1]`` of NIfTI, ``0008|0060`` of DICOM.
+_META_WORD = re.compile(r"[A-Za-z0-9_ |.:()\[\]-]{1,60}")
 _CHUNK = 1 << 20
 _AGAIN = "Export or copy the file again"
 _NRRD_ENCODINGS = ("raw", "gzip", "gz", "ascii", "txt", "text", "hex", "bzip2", "bz2")
@@ -172,7 +174,7 @@ def _meta_fields(path: Path, head: bytes) -> dict[str, str]:
         name = name.strip().lower()
         if not words.strip():
             continue
-        if not equals or len(words) > _FIELD or not _WORD.fullmatch(name):
+        if not equals or len(words) > _FIELD or not _META_WORD.fullmatch(name):
             raise ImageError(path, "has a line of its MetaImage header of another form than 'name = value'", _AGAIN)
         fields[name] = value.strip()
         if name == _META_DATA:
