@@ -180,6 +180,8 @@ def plain_reason(error: BaseException) -> str:
         return "lists or sequences within each other, too deep to be read"
     if isinstance(error, ValueError) and "integer string conversion" in text:
         return "a number of thousands of digits"
+    if isinstance(error, ValueError) and "embedded null" in text:
+        return "damaged: a zero byte where text is expected, as after a transfer as text"
     if "cannot convert float" in text or re.search(r"supplied range of .* is not finite", text):
         return "a value that is not finite (NaN or infinite)"
     return ""

@@ -147,6 +147,8 @@ def check_free(
         # Of nobody's: locks, and what a killed writer left, which whoever holds the lock removes.
         held = [e for e in Path(path).iterdir() if whole or not (_is_lock(e) or _hidden(e.name))]
         if held and replaces is None:
+            if remedy == OVERWRITE and not _all_ours(path):
+                remedy = "Choose another --out"  # --overwrite would be refused, too
             raise MolSubError(path, "exists already", remedy)
         if held and replaces is not None:
             check_ours(path, replaces)
@@ -467,6 +469,15 @@ def check_ours(folder: Path, mark: str) -> None:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found = f"holds {what} ({names[0]}{more}), which is never removed"
             raise MolSubError(folder, found, "Move that away, or choose another folder")
+
+
+def _all_ours(folder: Path) -> bool:
+    """Whether everything in a folder is this program's, of whatever kind it is."""
+    try:
+        check_ours(folder, MANIFEST)
+    except (MolSubError, OSError):
+        return False
+    return True
 
 
 def is_lock_text(content: bytes) -> bool:

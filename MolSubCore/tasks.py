@@ -16,6 +16,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from MolSubCore.errors import MolSubError
+from MolSubCore.imaging.view_text import without_accents
 
 
 class Subtype(str, Enum):
@@ -293,10 +294,17 @@ _MEDICAL = frozenset(
 )
 
 
+#: Combining class of strokes through a sign, which take back what is written, or make ``=`` its opposite.
+_OVERLAY = 1
+
+
 @lru_cache(maxsize=1024)  # a column has few different cells
 def _plain(text: str) -> str:
-    """A cell in small letters and common spellings; full-width signs and word processors' dashes are plain ones."""
-    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", unicodedata.normalize("NFKC", text))
+    """A cell in small letters and common spellings, without accents; full-width signs and dashes are plain ones."""
+    plain = unicodedata.normalize("NFKC", text)
+    if not any(unicodedata.combining(sign) == _OVERLAY for sign in unicodedata.normalize("NFKD", plain)):
+        plain = without_accents(plain)
+    plain = re.sub("[\u2010-\u2015\u2212\ufe63]", "-", plain)
     plain = " ".join(plain.strip().lower().replace("_", " ").split())
     for spelling, meant in _SAME:
         plain = spelling.sub(meant, plain)

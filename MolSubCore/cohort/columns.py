@@ -84,6 +84,16 @@ _POOR |= _names("denied revoked withdrawn")
 _PARTS = _names("test testing tests val valid validation holdout hold-out hold_out external dev")
 _PARTS_TOLD = 3
 
+#: Columns that say how a box is written, and cells of them that say no other than how it is read.
+_BOX_FORM = re.compile(
+    r"(?:b?box(?:es)?|bounding_box(?:es)?|coords?|coordinates?)_?(?:format|order|units?|convention|mode|axes|origin|scale)"
+    r"|(?:format|order|units?|convention)_of_(?:the_)?(?:b?box(?:es)?|coords?|coordinates?)"
+)
+_OUR_BOX = re.compile(
+    r"row_?0col_?0row_?1col_?1|y_?(?:0|min|1)x_?(?:0|min|1)y_?(?:1|max|2)x_?(?:1|max|2)|yxyx|yx|rows?col(?:umn)?s?|rc|rcrc"
+    r"|px|pix(?:els?)?|top_?left|upper_?left|1|1\.0|00|0"
+)
+
 #: Columns of receptors, by what each is of.
 _RECEPTORS = {
     "ER": re.compile(r"(?:er|o?estrogen_receptors?)(?:_status|_ihc|_result|_percent)?"),
@@ -161,6 +171,11 @@ def unread(rows: Sequence[tuple[int, Mapping[str, str]]], *, sided: bool) -> Ite
         if meant := _deciding(own, told):
             yield name, meant
             continue
+        if _BOX_FORM.fullmatch(own):
+            if other := [one for one in told if not _OUR_BOX.fullmatch(re.sub(r"[^a-z0-9_.]", "", one[1].casefold()))]:
+                text = f"looks like the form of a box in {row_list(number for number, _ in other)}, but was not read"
+                yield name, f"{text}: a box is row0,col0,row1,col1 in pixels, whatever this column says"
+            continue
         meaning = _meaning(own)
         cells = [cell for _, cell in told]
         if own in _PERHAPS_LESIONS and len(set(cells)) > 1 and all(is_lesion_id(cell) for cell in cells):
@@ -215,7 +230,7 @@ def receptors(rows: Sequence[Mapping[str, str]]) -> list[dict[str, bool]]:
     of = {name: kind for name in names for kind, known in _RECEPTORS.items() if known.fullmatch(plain(name))}
     found: list[dict[str, bool]] = [{} for _ in rows]
     for name, kind in of.items():
-        cells = [re.sub(r"\s*\(.*\)$", "", row.get(name, "").strip().casefold()) for row in rows]
+        cells = [re.sub(r"\s*\(.*\)$", "", without_accents(row.get(name, "")).strip().casefold()) for row in rows]
         signs = "+" in cells and not (kind == "HER2" and "++" in cells)  # else a minus may stand for nothing known
         for own, cell in zip(found, cells, strict=True):
             status = _status(cell, signs=signs, her2=kind == "HER2")

@@ -18,6 +18,7 @@ from MolSubCore.lesions.roi import Roi, image_remarks
 _WEIGHTS = (
     (7, "mean nothing|there is no picture|negative"),
     (5, "not a standard view|FOR PROCESSING|contradict|tomosynthesis|biopsy|quality-control|burned-in text, which"),
+    (5, "drawn in the picture"),
     (2, "pixel spacing is unknown"),
     (1, "does not say whether"),
 )

@@ -5,6 +5,7 @@ Formulas of DICOM PS3.3 C.11.2.1.2 (windows), C.11.2.1.3 (LINEAR_EXACT, SIGMOID)
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -41,6 +42,9 @@ FORMER = frozenset(("auto", "auto-2", "percentile", "percentile-2"))
 #: Those of the vendors show it in a half and more, with nothing white and a fortieth black. And what is denser is
 #: nowhere darker by more than the last: those of the vendors rise throughout.
 _LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK, _FALL = 1 / 8, 1 / 3, 1 / 2, 0.1
+#: A file's own transform is told, though it is used, where the 1 to 99 percentile of the breast fill less of the grey
+#: scale: 75 % and more of it in the real mammograms at hand, half of it in the synthetic ones.
+_LITTLE_CONTRAST = 0.3
 #: The recipe's own range tells from here on that so much is plain white: an implant, which takes grey values from the
 #: breast. Of the real mammograms at hand at most a fortieth is.
 _TOLD_WHITE = 0.15
@@ -56,6 +60,13 @@ _MOVED = 0.05
 #: Share of the range from the breast's black to its inner part's white by which tissue of the rim may be brighter.
 _RIM_ABOVE = 0.025
 _CHUNK_ROWS = 256
+#: Kinds of steps, for people; the name of a step begins with that of its kind.
+_KINDS = {
+    "window": "a window of the file",
+    "voi-lut": "a VOI LUT of the file",
+    "percentile": "percentiles of the breast",
+    "full": "the whole range of values",
+}
 _STEPS: WeakKeyDictionary[Mammogram, dict[str, DisplayStep]] = WeakKeyDictionary()
 
 
@@ -213,6 +224,13 @@ def _automatic(mammogram: Mammogram, policy: str) -> DisplayStep:
     for voi in sorted(mammogram.voi, key=lambda voi: voi.kind != "lut"):
         reason = _unusable(voi, breast, mammogram.inverted, policy)
         if reason is None:
+            if policy != "auto" and breast.size:
+                black, white = np.percentile(apply_voi(breast, voi), (1, 99))
+                if (share := float(white - black)) < _LITTLE_CONTRAST:
+                    notes += (
+                        f"Display step {_named(voi)} shows the breast in {100 * share:.0f} % of the grey scale only "
+                        f"(less than {100 * _LITTLE_CONTRAST:.0f} %): if the window is wrong, so is the prediction.",
+                    )
             return DisplayStep(voi.name, mammogram.inverted, voi=voi, notes=notes)
         passed.append(f"Display step {_named(voi)} was passed over: {reason}")
         others = f"; so were {len(passed) - 1} others" if len(passed) > 2 else "; so was another" if passed[1:] else ""
@@ -336,6 +354,14 @@ def lesion_saturated(mammogram: Mammogram, step: DisplayStep, shown: NDArray[np.
 def named(step: DisplayStep) -> str:
     """A step with what a person knows it by."""
     return step.name if step.voi is None else _named(step.voi)
+
+
+def kind_of_step(name: str) -> str:
+    """Of what kind a step of a name is, for people; empty where nothing is displayed.
+
+    Which window of a file it is, and of which version percentiles are, makes no other kind.
+    """
+    return next((words for kind, words in _KINDS.items() if re.fullmatch(rf"{kind}(?:[:-]\d+)?", name)), "")
 
 
 def _breast(mammogram: Mammogram, step: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -64,6 +64,10 @@ _NO_IMAGES = {
 }
 
 
+_ANATOMY = "FrameAnatomySequence"
+_OF_ANOTHER = "The DICOM segmentation names no image, and another {} than this image's; only its grid was compared."
+
+
 def read_segmentation(path: Path, mammogram: Mammogram) -> tuple[list[NDArray[np.integer]], list[str]]:
     """Read the segments that lie on a mammogram.
 
@@ -128,8 +132,11 @@ def _frames_of(path: Path, header: Dataset, mammogram: Mammogram) -> tuple[list[
     for keyword, what in (("PatientID", "patient"), ("StudyInstanceUID", "study")):
         theirs, ours = text(header, keyword), mammogram.identifiers.get(keyword)
         if theirs and ours and theirs != ours:
-            found = f"The DICOM segmentation names no image, and another {what} than this image's"
-            return frames, [f"{found}; only its grid was compared."]
+            return frames, [_OF_ANOTHER.format(what)]
+    groups = [item for frame in frames for group in _groups(header, frame) for item in group.get(_ANATOMY) or []]
+    sides = {text(header, "ImageLaterality"), *(text(item, "FrameLaterality") for item in groups)} & {"L", "R"}
+    if mammogram.laterality and sides and mammogram.laterality not in sides:
+        return frames, [_OF_ANOTHER.format("side")]
     return frames, []
 
 
@@ -917,6 +924,8 @@ def _polygons(path: Path, mammogram: Mammogram) -> Layers:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=functools.partial(_members, path))
         if name := _other_format(content):
             raise LesionError(path, f"is a {name} file, which is not read as a lesion", f"Convert it to {_POLYGONS}")
+        for entry in (content, *content["lesions"]) if isinstance(content, dict) else content:
+            _refuse_otherwise_meant(path, entry)
         if isinstance(content, dict):
             for entry in (content, *content["lesions"]):
                 told = {re.sub(r"[^a-z]", "", str(key).casefold()): value for key, value in entry.items()}
@@ -963,6 +972,40 @@ def _why_none(error: BaseException) -> str:
     if isinstance(error, TypeError | AttributeError):
         return "it is built otherwise"
     return reason_of(error)
+
+
+#: Keys by which a file, or a polygon of it, says that its points are meant otherwise, and what is meant here; keys by
+#: which it says that a polygon does not count, and that it does.
+_UNITS, _PIXELS = ("unit", "units", "coordinateunit", "coordinateunits"), ("px", "pixel", "pixels", "")
+_ORDERS = ("order", "axes", "axisorder", "coordinateorder", "pointorder", "coordinates", "convention")
+_X_FIRST = ("xy", "colrow", "columnrow", "colsrows", "columnsrows", "cr")
+_MOVES, _STRETCHES = ("origin", "offset"), ("scale", "scalefactor", "scaling")
+_DOES_NOT_COUNT = ("deleted", "isdeleted", "hidden", "ishidden", "ignore", "ignored", "disabled", "rejected")
+_COUNTS = ("visible", "isvisible", "enabled", "active")
+_AFFIRMED, _NEGATED = (True, "true", "yes", "1"), (False, "false", "no", "0")
+
+
+def _refuse_otherwise_meant(path: Path, entry: Any) -> None:
+    """Refuse points in another unit or order, moved or stretched ones, and polygons that are marked as deleted."""
+    if not isinstance(entry, dict):
+        return
+    for key, value in entry.items():
+        name = re.sub(r"[^a-z]", "", str(key).casefold())
+        word = value.strip().casefold() if isinstance(value, str) else value
+        parts = value if isinstance(value, list) else [*value.values()] if isinstance(value, dict) else [value]
+        numbers = [one for one in parts if isinstance(one, int | float) and not isinstance(one, bool)]
+        letters = re.sub(r"[^a-z]", "", "".join(one for one in parts if isinstance(one, str)).casefold())
+        if name in _UNITS and letters not in _PIXELS:
+            remedy = "Give [row, col] in pixels"
+        elif name in _ORDERS and letters in _X_FIRST:
+            remedy = "Give [row, col], rows (y) first"
+        elif (name in _MOVES and any(numbers)) or (name in _STRETCHES and any(one != 1 for one in numbers)):
+            remedy = "Give [row, col] in the pixels of the whole image"
+        elif (name in _DOES_NOT_COUNT and word in _AFFIRMED) or (name in _COUNTS and word in _NEGATED):
+            remedy = "Take out the polygon, or this mark"
+        else:
+            continue
+        raise LesionError(path, f"says '{name}: {json.dumps(value):.40}', which is not read", remedy)
 
 
 #: Keys by which a polygon says what it outlines.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from MolSubCore.imaging.breast import BreastArea, breast_area
 from MolSubCore.imaging.mammogram import Mammogram
+from MolSubCore.lesions.drawn import is_drawn
 
 if TYPE_CHECKING:
     from MolSubCore.lesions.lesion import Lesion
@@ -70,6 +71,13 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
     labels = tuple(lesion.label for lesion in lesions)
     small = [text for lesion in lesions if (text := _too_small(lesion, len(lesions), mammogram))]
     small += [text for lesion in lesions if (text := _strip(lesion, len(lesions), mammogram))]
+    for lesion in lesions:
+        if is_drawn(lesion, mammogram.stored):
+            name = "the lesion" if len(lesions) == 1 else f"lesion {lesion.label}"
+            small.append(
+                f"The outline of {name} seems to be drawn in the picture, in one grey value: a network sees and learns "
+                "the line. Give the picture without it."
+            )
     if _is_mask(mammogram):
         text = "The image holds two grey values only: it is a mask and no mammogram. Give the mammogram as the image."
         return Placement((text,), tuple(small), labels)

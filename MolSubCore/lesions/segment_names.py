@@ -89,7 +89,8 @@ def judge(names: Iterable[str], types: Iterable[str] = (), codes: Iterable[str] 
     names : iterable of str
         How the segment is called; the first that says something counts.
     types, codes : iterable of str
-        Meanings and codes of its category and type.
+        Meanings and codes of its type, then of its category: that a muscle is of the category of abnormal structures,
+        which programs choose for everything, makes it no lesion.
 
     Returns
     -------
@@ -106,6 +107,8 @@ def judge(names: Iterable[str], types: Iterable[str] = (), codes: Iterable[str] 
             return "", ""
         if word:
             return word, "type" if typed_lesion else ""
+    if coded and (word := _reading(coded[0])[1]) and not _ALONE_SET & set(word.upper().split()):
+        return word, ""
     if typed_lesion:
         return "", ""
     return next(((word, "") for text in (*coded, told) if (word := _reading(text)[1])), ("", ""))

@@ -20,7 +20,7 @@ from typing import Any
 
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import BundleError, MolSubError, counted, explain_error, printable, reason_of
-from MolSubCore.files import ESCAPED, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
+from MolSubCore.files import ESCAPED, MANIFEST, OVERWRITE, atomic_folder, atomic_path, check_free, try_place
 from MolSubCore.models.fingerprints import RECALIBRATION, read_fingerprints
 from MolSubCore.tasks import TASKS, get_task
 
@@ -30,6 +30,8 @@ Shape = Callable[[Any], str | None]
 #: Limits of depth, text length and entries.
 _DEEPEST, _LONGEST_TEXT, _MOST = 24, 20_000, 100_000
 _AGAIN = "Export or import the model again"
+#: Two numbers that differ by less are the same, after rounding.
+_SAME = 1e-6
 _ARCHITECTURE = re.compile(r"[\w.+-]{1,100}")
 
 
@@ -109,9 +111,15 @@ def _metric(limits: Shape) -> Shape:
 
 
 def _range_in(low: float, high: float) -> Shape:
-    """An empty list, or smallest and largest value."""
+    """An empty list, or smallest and largest value, in this order."""
     numbers = _list_of(_number_in(low, high))
-    return lambda value: numbers(value) if not isinstance(value, list) or len(value) in (0, 2) else ""
+
+    def check(value: Any) -> str | None:
+        if (wrong := numbers(value)) is not None:
+            return wrong
+        return None if not value or (len(value) == 2 and value[0] <= value[1]) else ""
+
+    return check
 
 
 _METRIC = _metric(_SHARE)
@@ -272,11 +280,33 @@ def check_classes(path: Path, card: dict[str, Any]) -> None:
     if card.get("positive", task.positive) != task.positive:
         found = f"has the positive class '{card['positive']}', expected '{task.positive}' of task {task.name}"
         raise BundleError(path, found, _AGAIN)
+    planned = ((card.get("training") or {}).get("plan") or {}).get("classes")
+    if planned is not None and planned != classes:
+        found = f"has the classes {classes}, but was trained with {planned}: the logits would get each other's names"
+        raise BundleError(path, found, _AGAIN)
     for name in ("calibration", "recalibration"):
         if (change := card.get(name)) and len(change["intercepts"]) != len(classes):
             raise BundleError(path, f"has a {name} for another number of classes", _AGAIN)
     if any(one["positive"] not in classes for one in card.get("thresholds", ())):
         raise BundleError(path, "has a threshold for an unknown class", _AGAIN)
+    _check_prior(path, card.get("calibration"), classes)
+
+
+def _check_prior(path: Path, own: dict[str, Any] | None, classes: Sequence[str]) -> None:
+    """Refuse a calibration that nothing was fitted for, but that does more than its shares of the classes say."""
+    if own is None or own["method"] != "prior":
+        return
+    seen, cohort = own.get("seen") or {}, own.get("own") or {}
+    if any(part and sorted(part) != sorted(classes) for part in (seen, cohort)):
+        raise BundleError(path, "has a calibration with shares of other classes", _AGAIN)
+    # As `MolSubCore.statistics.calibration.ClassShares.shift`, without NumPy.
+    pairs = [(cohort.get(name, 0.0), seen.get(name, 0.0)) for name in classes]
+    shift = [math.log(a / b) if a > 0 and b > 0 else 0.0 for a, b in pairs]
+    expected = [value - shift[0] for value in shift]
+    wrong = max(abs(here - there) for here, there in zip(own["intercepts"], expected, strict=True))
+    if wrong > _SAME or abs(own["slope"] - 1) > _SAME:
+        found = "has a calibration that was fitted on nobody, but is not what its shares of the classes give"
+        raise BundleError(path, found, _AGAIN)
 
 
 def check_class_order(task: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -301,6 +331,15 @@ _WARNINGS_TOLD = 20
 _OTHER_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".onnx", ".zip", ".tar", ".gz", ".safetensors", ".json", ".h5")
 
 _REQUIRED = ("architecture", "task", "classes", "recipe", "dropout", "members")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, none of its keys twice: which of them counts, every reader decides by itself."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"the key {printable(next(key for key in names if names.count(key) > 1), 40)} is there twice")
+    return found
 
 
 def _refuse(constant: str) -> Any:
@@ -386,7 +425,9 @@ def read_card(path: Path) -> dict[str, Any]:
         If it is missing, broken, of another version, or names an unknown task or another positive class.
     """
     try:
-        card = json.loads(read_entry(path, CARD, _CARD_CAP).decode("utf-8"), parse_constant=_refuse)
+        card = json.loads(
+            read_entry(path, CARD, _CARD_CAP).decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_once
+        )
     except BundleError:
         raise
     except (ValueError, RecursionError) as error:  # also not UTF-8, or numbers too long
@@ -411,6 +452,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", _AGAIN)
     for member in card["members"]:
         _check_name(path, member["file"])
+    _check_files(path, [member["file"] for member in card["members"]])
     card.setdefault("positive", get_task(card["task"]).positive)
     return card
 
@@ -439,6 +481,21 @@ def _check_name(path: Path, name: str) -> None:
     """Refuse a name of a file that leads out of its bundle (BundleError)."""
     if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
         raise BundleError(path, f"names a file outside itself ('{name}')", "Do not use this bundle")
+
+
+def _check_files(path: Path, listed: Sequence[str]) -> None:
+    """Refuse a bundle whose card lists a file twice, or an archive with others or one twice (BundleError)."""
+    if len(set(listed)) < len(listed):
+        twice = next(name for name in listed if listed.count(name) > 1)
+        raise BundleError(path, f"lists {printable(twice, 60)} twice in its card: it would count twice", _AGAIN)
+    if path.is_dir():  # beside whose files people and systems put their own
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    known = {CARD, MANIFEST, *listed}
+    if odd := [name for name in names if name not in known or names.count(name) > 1]:
+        found = f"holds {printable(odd[0], 60)}, which its card does not list, or holds it twice"
+        raise BundleError(path, found, "Do not use this bundle, or export it again")
 
 
 def read_entry(path: Path, name: str, cap: int) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from MolSubCore.cohort.table_files import kind_of, row_list
-from MolSubCore.errors import printable
+from MolSubCore.errors import counted, printable
+from MolSubCore.imaging.display import display_step, kind_of_step
 from MolSubCore.imaging.mammogram import Mammogram, maker_name
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import Roi, image_remarks
@@ -146,6 +148,8 @@ def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], coh
         known = [each for each in cohort.get(key) or {} if each != "unknown"]
         if known and value and value not in known:
             found.append(f"Image {label}: its {name} is {value}, the model was trained on {', '.join(known)}.")
+    if rois and (why := _shown_otherwise(mammogram, rois[0].recipe.display, cohort.get("displays") or {})):
+        found.append(f"Image {label}: {why}")
     if limits := cohort.get("roi_side_px"):
         smallest, largest = limits
         for roi in rois:
@@ -156,3 +160,15 @@ def _outside_training(label: str, mammogram: Mammogram, rois: Sequence[Roi], coh
                     f"those of the training were {' to '.join(dict.fromkeys((str(smallest), str(largest))))}."
                 )
     return found
+
+
+def _shown_otherwise(mammogram: Mammogram, display: str, trained: Mapping[str, int]) -> str:
+    """That an image is shown by another kind of step than all of the training, in a sentence; empty where it is not."""
+    known: Counter[str] = Counter()
+    for name, count in trained.items():
+        known[kind_of_step(name)] += count
+    own = kind_of_step(display_step(mammogram, display).name) if display != "stored" else ""
+    if not own or not known or own in known or "" in known:  # a kind without a name may be this one
+        return ""
+    counts = ", ".join(f"{kind} ({counted(count, 'image')})" for kind, count in known.most_common())
+    return f"it is shown by {own}, those of the training by {counts}: the same tissue looks otherwise to the model."

@@ -174,7 +174,8 @@ _TEXTS = (
     *("architecture", "bundle", "cache", "checkpoint", "consensus", "device", "first", "folder", "image", "lesions"),
     *("library", "name", "out", "path", "pretrained", "run", "second", "split", "table", "task"),
 )
-_EITHER = ("classes", "export_fold")
+#: True or false: the text "false" would count as true, and write what is private.
+_TRUTHS = ("identified", "overwrite", "resume", "same_patient", "trust_ids")
 #: What an image of a prediction may have beside its file and its lesions.
 _OF_AN_IMAGE = ("side", "view", "lesion_id")
 
@@ -217,7 +218,8 @@ def check_kinds(job: str, options: Mapping[str, Any]) -> None:
             raise MolSubError(job, f"has an infinite number or NaN in the option {name}", "Correct the request")
         if value is not None and not _fits(name, value):
             found = f"has an invalid value of the option {name} ({value!r:.80})"
-            raise MolSubError(job, found, "Correct the request")
+            remedy = "Give true or false, without quotes" if name in _TRUTHS else "Correct the request"
+            raise MolSubError(job, found, remedy)
 
 
 def _fits(name: str, value: Any) -> bool:
@@ -231,8 +233,12 @@ def _fits(name: str, value: Any) -> bool:
         return _is_whole(value)
     if name == "only_folds":
         return isinstance(value, list) and all(map(_is_whole, value))
-    if name in _EITHER:
-        return _is_text(value) or _is_whole(value) or (isinstance(value, list) and all(map(_is_text, value)))
+    if name in _TRUTHS:
+        return isinstance(value, bool)
+    if name == "export_fold":
+        return _is_text(value) or _is_whole(value)
+    if name == "classes":
+        return _is_text(value) or (isinstance(value, list) and all(map(_is_text, value)))
     return True
 
 

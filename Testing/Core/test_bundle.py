@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.card import card_lines, find_bundle, read_card, scan_library
 from MolSubCore.models.registry import build_model
+from MolSubCore.statistics.calibration import CalibrationMap, ClassShares
 
 PATCHES = torch.randn((2, 1, 64, 64), generator=torch.Generator().manual_seed(0))
 Weights = dict[str, torch.Tensor]
@@ -141,7 +143,30 @@ CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "recipe's version": (lambda card: card | {"recipe": card["recipe"] | {"version": 99}}, "is default version 99"),
     "recipe's display": (lambda card: card | {"recipe": card["recipe"] | {"display": "x"}}, "another display"),
     "no file": (lambda card: card | {"members": [card["members"][0] | {"file": "y"}]}, "has no y"),
+    "member twice": (lambda card: card | {"members": card["members"] * 2}, "lists model-1.safetensors twice"),
+    "order": (lambda card: card | {"training": {"plan": {"classes": card["classes"][::-1]}}}, "each other's names"),
+    "range": (lambda card: card | {"training": {"cohort": {"spacing_mm": [0.1, 0.05]}}}, r"cohort\.spacing_mm'"),
+    "prior's intercept": (lambda card: card | {"calibration": prior(intercepts=[0.0, 2.0])}, "fitted on nobody"),
+    "prior's slope": (lambda card: card | {"calibration": prior(slope=3.0)}, "fitted on nobody"),
+    "prior without shares": (lambda card: card | {"calibration": prior(seen=None, own=None)}, "fitted on nobody"),
+    "prior's classes": (lambda card: card | {"calibration": prior(own={"TN": 1.0})}, "shares of other classes"),
 }
+
+
+def prior(**changes: Any) -> dict[str, Any]:
+    """A calibration that corrects for oversampling only, as `fit_calibration` makes it."""
+    shares, counts = ClassShares((0.4, 0.6), (0.75, 0.25)), {"non-TN": 3, "TN": 1}
+    return CalibrationMap("prior", 1.0, shares.shift, counts, shares, "too few patients").to_dict() | changes
+
+
+def test_a_calibration_fitted_on_nobody_is_what_its_shares_give(copied: Path) -> None:
+    """What `fit_calibration` makes is read, also without shares; the intercepts are checked to a millionth."""
+    card = json.loads((copied / "bundle.json").read_text())
+    plan = {"plan": {"classes": card["classes"]}, "cohort": {"spacing_mm": [0.05, 0.05]}}
+    plain = prior(seen=None, own=None, intercepts=[0.0, 0.0])
+    for calibration in (prior(), plain, prior(slope=1 + 1e-9), None):
+        write_json(copied / "bundle.json", card | {"calibration": calibration, "training": plan})
+        assert read_card(copied)["calibration"] == calibration
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -169,8 +194,12 @@ def test_a_card_without_a_positive_class_has_the_tasks(copied: Path) -> None:
     assert read_card(copied)["positive"] == "TN"
 
 
-@pytest.mark.parametrize("text", ["", "{", "\ud800", "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "NaN", "dropout"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "\ud800", "[" * 100_000, '{"a": ' + "9" * 5000 + "}", "NaN", "dropout", "twice"]
+)
 def test_broken_json(copied: Path, text: str) -> None:
+    if text == "twice":
+        text = (copied / "bundle.json").read_text().rstrip().removesuffix("}") + ', "classes": ["TN", "non-TN"]}'
     if text == "dropout":
         text = (copied / "bundle.json").read_text().replace('"dropout": 0.3', '"dropout": NaN')
     (copied / "bundle.json").write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -209,6 +238,13 @@ def test_hostile_archives(copied: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "x.molsub", "w") as archive:
             archive.writestr(info, card, method)
         with pytest.raises(BundleError, match="link, compressed"):
+            read_card(tmp_path / "x.molsub")
+    for extra in ("model.pkl", "sub/", "bundle.json"):
+        with zipfile.ZipFile(tmp_path / "x.molsub", "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zipfile warns of a name that is there already
+            archive.writestr("bundle.json", card)
+            archive.writestr(extra, card)
+        with pytest.raises(BundleError, match=f"holds {extra}, which its card does not list, or holds it twice"):
             read_card(tmp_path / "x.molsub")
 
 

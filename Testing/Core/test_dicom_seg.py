@@ -162,6 +162,31 @@ def code(meaning: str, value: str = "1") -> Dataset:
 ANATOMY, ALTERED = ("Anatomical Structure", "Tissue"), ("Morphologically Altered Structure", "Mass")
 
 
+@pytest.mark.parametrize(
+    ("side", "of_frame", "told"),
+    [("R", None, True), (None, "R", True), ("L", None, False), (None, "U", False), (None, None, False)],
+)
+def test_a_segmentation_without_references_of_the_other_side_is_told(
+    image: Path, mammogram: Mammogram, tmp_path: Path, side: str | None, of_frame: str | None, told: bool
+) -> None:
+    masks = np.zeros((*SHAPE, 1), np.uint8)
+    masks[3:9, 4:30] = 1
+    made = segmentation(image, masks)
+    for part in (made, *made.PerFrameFunctionalGroupsSequence):
+        for keyword in ("SourceImageSequence", "ReferencedSeriesSequence", "DerivationImageSequence"):
+            if keyword in part:
+                del part[keyword]
+    if side:
+        made.ImageLaterality = side
+    if of_frame:
+        made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy := Dataset()]
+        anatomy.FrameLaterality = of_frame
+    made.save_as(tmp_path / "seg.dcm")
+    assert mammogram.laterality == "L"
+    found = ("The DICOM segmentation names no image, and another side than this image's; only its grid was compared.",)
+    assert read_lesions(tmp_path / "seg.dcm", mammogram).warnings == (found if told else ())
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 @pytest.mark.parametrize(
     ("label", "types", "told"),
@@ -177,6 +202,12 @@ ANATOMY, ALTERED = ("Anatomical Structure", "Tissue"), ("Morphologically Altered
         ("Segment_1", ("Anatomical Structure", "乳房", "76752008"), "The segment 'breast' was left out"),
         ("Nipple", ALTERED, "called 'nipple', but its type is that of a lesion: it was taken as one"),
         ("Segment_1", ("Tissue", "Tissue"), ""),
+        *(
+            ("Segment_1", ("Morphologically Abnormal Structure", meaning), f"The segment '{word}' was left out")
+            for meaning, word in (("Pectoral muscle", "pectoral muscle"), ("Biopsy marker", "marker"))
+        ),
+        ("Segment_1", ("Morphologically Abnormal Structure", "Breast"), ""),  # where it lies
+        ("Segment_1", ("Morphologically Abnormal Structure", "Calcification"), ""),
         ("mass near nipple", ANATOMY, ""),
         ("left breast, 2 o'clock", ANATOMY, ""),
         ("Calcified lymph node", ANATOMY, ""),

@@ -206,6 +206,19 @@ def test_automatic_step_takes_the_lut_then_the_window_then_percentiles() -> None
         assert [note.split()[2] for note in step.notes] == passed
 
 
+@pytest.mark.parametrize(("width", "percent"), [(6200, None), (7920, 25), (13_200, 15)])
+def test_a_window_that_shows_the_breast_in_a_small_part_of_the_grey_scale_is_told(
+    width: float, percent: int | None
+) -> None:
+    """It is used: which window is right nobody knows. Of a breast of 1000 to 3000 it is about 1960."""
+    window = VoiTransform("window:0", "linear-exact", width / 2, width)
+    step = display_step(Mammogram(breast(), value_range=(0, 4095), voi=(window,)))
+    assert step.name == "window:0"
+    assert [f"shows the breast in {percent} % of the grey scale only" in note for note in step.notes] == (
+        [True] if percent else []
+    )
+
+
 @pytest.mark.parametrize("inverted", [False, True])
 @pytest.mark.parametrize(
     ("center", "width", "reason"),

@@ -16,6 +16,7 @@ from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import (
     MANIFEST,
+    OVERWRITE,
     atomic_folder,
     atomic_path,
     check_folder,
@@ -436,3 +437,26 @@ def test_a_demo_is_made_anew_without_removing_anything_else(tmp_path: Path, monk
     (out / ".DS_Store").touch()
     demo.run_demo(out, seed=4)
     assert made == [1, 2, 4]
+
+
+def test_overwrite_is_offered_only_where_it_is_not_refused(tmp_path: Path) -> None:
+    """A folder of others' files, one of ours, and one of ours with a file of others in it."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    (theirs / "thesis.docx").write_text("x")
+    with atomic_folder(ours) as folder:
+        (folder / "prediction.json").write_text("{}")
+
+    def remedy(place: Path) -> str:
+        with pytest.raises(MolSubError, match="exists already") as caught:
+            check_free(place, remedy=OVERWRITE)
+        return caught.value.remedy
+
+    assert remedy(theirs) == "Choose another --out"
+    assert remedy(ours) == OVERWRITE
+    check_free(ours, replaces="prediction.json", remedy=OVERWRITE)
+    (ours / "notes.txt").write_text("x")
+    assert remedy(ours) == "Choose another --out"
+    for place in (theirs, ours):
+        with pytest.raises(MolSubError, match=r"is not replaced|never removed"):
+            check_free(place, replaces="prediction.json", remedy=OVERWRITE)

@@ -275,6 +275,34 @@ def test_no_job_takes_an_option_that_it_does_not_know(tmp_path: Path, job: str) 
         assert re.match(rf"{job}: (has the unknown option '(?!device)|lacks the option key)", values["message"])
 
 
+_TRUTHS = ("identified", "overwrite", "resume", "same_patient", "trust_ids")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, text) for name in _TRUTHS for text in ("false", "no", 0, [True])),
+        *(("classes", value) for value in (7, -1, True, {}, [7], "a\0")),
+        ("export_fold", ["best"]),
+    ],
+)
+def test_an_option_of_another_kind_is_bad_input_and_named(name: str, value: Any) -> None:
+    """The text "false" counted as true: of `identified`, it wrote a result with the ids of lesions."""
+    for job in JOBS:
+        written = io.StringIO()
+        Worker(io.StringIO(), written).run(Request("1", job, {name: value}))
+        values = _events(written)[-1].values
+        assert values["bad_input"] and f"invalid value of the option {name} (" in values["message"]
+        assert ("Give true or false" in values["message"]) == (name in _TRUTHS)
+
+
+def test_every_option_of_a_job_that_is_true_or_false_is_checked_as_such() -> None:
+    """All that a job reads with bool() are among those that the test above tries."""
+    sources = [path.read_text(encoding="utf-8") for path in Path(worker_module.__file__).parent.glob("*.py")]
+    read = {name for source in sources for name in re.findall(r'bool\(options\.get\("(\w+)"\)\)', source)}
+    assert read <= set(_TRUTHS) and "identified" in read
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_for_the_worker_ends_it_with_its_job(name: str) -> None:

@@ -216,6 +216,39 @@ def test_files_that_hold_no_polygons_are_told_without_pythons_words(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("place", "key", "value", "refused"),
+    [
+        *(("file", key, "mm", True) for key in ("unit", "units", "Coordinate Units")),
+        *(("polygon", "units", value, False) for value in ("px", "Pixels", "", None)),
+        *(("file", key, value, True) for key in ("order", "axes") for value in ("xy", "x,y", ["col", "row"])),
+        *(("file", "order", value, False) for value in ("row,col", "yx", ["y", "x"], "clockwise", 1)),
+        *(("file", key, value, True) for key, value in (("origin", [5, 0]), ("offset", {"x": 3}), ("scale", 0.5))),
+        *(("file", key, value, False) for key, value in (("origin", [0, 0]), ("scale", 1), ("origin", "top left"))),
+        *(("polygon", key, True, True) for key in ("deleted", "hidden", "isHidden", "ignore")),
+        *(("polygon", "ignore", value, value == "yes") for value in (False, 0, None, "yes", "no")),
+        *(("polygon", key, value, not value) for key in ("visible", "enabled") for value in (True, False)),
+        ("theirs", "hidden", True, True),
+        ("theirs", "color", "#ff0000", False),
+    ],
+)
+def test_polygons_that_are_meant_otherwise_are_refused(
+    tmp_path: Path, place: str, key: str, value: object, refused: bool
+) -> None:
+    corners = [[3, 4], [3, 20], [15, 20], [15, 4]]
+    content: object = {"lesions": [{"points": corners, **({key: value} if place == "polygon" else {})}]}
+    if place == "file":
+        content |= {key: value}  # type: ignore[operator]
+    if place == "theirs":
+        content = [{"cgPoints": [{"y": y, "x": x} for y, x in corners], key: value}]
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    if refused:
+        with pytest.raises(LesionError, match=r"says '\w+: .*', which is not read"):
+            read_lesions(tmp_path / "m.json", IMAGE)
+    else:
+        assert len(read_lesions(tmp_path / "m.json", IMAGE).lesions) == 1
+
+
+@pytest.mark.parametrize(
     ("count", "words"),
     [(100_001, "has 100001 points, at most 100000 are read. Give its corners"), (2, "Give three or")],
 )

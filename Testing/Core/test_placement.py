@@ -52,6 +52,26 @@ def mask_file(folder: Path, mask: np.ndarray, name: str = "m.png") -> Path:
     return folder / name
 
 
+@pytest.mark.parametrize("kind", ["for presentation", "MONOCHROME1", "8 bits"])
+@pytest.mark.parametrize(("shape", "bright"), [("mask", True), ("box", True), ("mask", False)])
+def test_an_outline_that_is_drawn_in_the_picture_is_told(tmp_path: Path, kind: str, shape: str, bright: bool) -> None:
+    """White or black, along a mask or a box, just beside it, with a gap."""
+    mammogram = KINDS[kind]
+    low, high = mammogram.value_range
+    away = np.hypot(Y - 180, X - 60) if shape == "mask" else np.maximum(abs(Y - 180), abs(X - 60))
+    line = (away >= 15) & (away < 17) & ~((Y < 180) & (abs(X - 60) < 5))
+    stored = np.where(line, high if bright else low, mammogram.stored).astype(mammogram.stored.dtype)
+    lesion = mask_file(tmp_path, away < 15) if shape == "mask" else "165,45,195,75"
+    found = read_lesions(lesion, dataclasses.replace(mammogram, stored=stored))
+    told = "The outline of the lesion seems to be drawn in the picture, in one grey value"
+    assert [text[: len(told)] for text in found.warnings] == [told]
+    # half of a line, and a lesion that is white throughout, are none
+    half = np.where(line & (X < 60), high, mammogram.stored).astype(stored.dtype)
+    white = np.where(away < 17, high, mammogram.stored).astype(stored.dtype)
+    for other in (half, white):
+        assert read_lesions(lesion, dataclasses.replace(mammogram, stored=other)).warnings == ()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_lesion_in_the_breast_and_one_in_the_air(tmp_path: Path, kind: str) -> None:
     mammogram = KINDS[kind]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MolSubCore.imaging.mammogram import Mammogram, Spacing
+from MolSubCore.imaging.mammogram import Mammogram, Spacing, VoiTransform
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import get_recipe
 from MolSubCore.lesions.roi import extract_rois
@@ -59,6 +59,34 @@ def test_an_image_like_those_of_the_training_is_not_warned_of() -> None:
 )
 def test_another_kind_of_image(changes: dict[str, Any], text: str) -> None:
     assert said(replace(KNOWN, **changes), "100,100,140,130", CARD) == [text]
+
+
+_LUT = VoiTransform("voi-lut:0", "lut", lut=np.linspace(0, 1, 120_000, dtype=np.float32))
+_WINDOW = VoiTransform("window:0", "linear", center=60_000, width=120_000)
+
+
+@pytest.mark.parametrize(
+    ("voi", "trained", "told"),
+    [
+        ((), {"window:0": 52}, "percentiles of the breast, those of the training by a window of the file (52 images)"),
+        ((_LUT,), {"window:0": 1}, "a VOI LUT of the file, those of the training by a window of the file (1 image)"),
+        (
+            (_WINDOW,),
+            {"percentile-3": 2, "voi-lut:0": 4, "voi-lut:1": 1},
+            "a window of the file, those of the training by a VOI LUT of the file (5 images), "
+            "percentiles of the breast (2 images)",
+        ),
+        ((_WINDOW,), {"window:1": 3}, ""),  # which window it is makes no other kind
+        ((), {"percentile-2": 3}, ""),
+        ((), {"window:0": 50, "percentile-3": 1}, ""),
+        ((), {"stored": 3}, ""),
+        ((), {}, ""),
+    ],
+)
+def test_a_display_of_another_kind_than_in_training(voi: tuple[Any, ...], trained: dict[str, int], told: str) -> None:
+    card = {"vendors": ["Hologic"], "training": {"cohort": COHORT | {"displays": trained}}}
+    expected = [f"Image 1 R CC: it is shown by {told}: the same tissue looks otherwise to the model."] if told else []
+    assert said(replace(KNOWN, voi=voi), "100,100,140,130", card) == expected
 
 
 @pytest.mark.parametrize(("here", "trained"), [(0.094, [0.234, 0.234]), (0.2, [0.05, 0.1]), (0.08, [0.09, 0.1])])

@@ -101,6 +101,23 @@ def test_jpeg_is_what_opencv_decodes(tmp_path: Path) -> None:
     assert np.abs(read_mammogram(tmp_path / "m.jpg").stored.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("quality", "told"), [(20, True), (29, True), (31, False), (75, False), (100, False)])
+def test_a_strong_compression_is_told(tmp_path: Path, quality: int, told: bool) -> None:
+    smooth = np.add.outer(np.arange(60), np.arange(50)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "m.jpg", quality=quality)
+    assert any("compressed strongly" in text for text in read_mammogram(tmp_path / "m.jpg").warnings) == told
+
+
+@pytest.mark.parametrize(("levels", "told"), [(16, True), (40, True), (64, False), (256, False)])
+def test_a_breast_of_few_grey_values_is_told(tmp_path: Path, levels: int, told: bool) -> None:
+    rows, columns = np.mgrid[:300, :200]
+    inside = (columns / 150) ** 2 + ((rows - 150) / 130) ** 2 < 1
+    grain = np.random.default_rng(0).normal(150, 40, inside.shape)
+    values = np.where(inside, grain.clip(20, 255), 0)
+    Image.fromarray((values // (256 / levels) * (256 // levels)).astype(np.uint8)).save(tmp_path / "m.png")
+    assert any("grey values (fewer than 48)" in text for text in read_mammogram(tmp_path / "m.png").warnings) == told
+
+
 def test_a_jpeg_with_a_preview_is_its_first_picture(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(
         tmp_path / "m.jpg", "MPO", save_all=True, append_images=[Image.fromarray(GREY[::2, ::2])], quality=95

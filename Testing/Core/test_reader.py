@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -41,7 +43,7 @@ from written_files import (
 
 from MolSubCore.errors import ImageError
 from MolSubCore.imaging.io.limits import MAX_INFLATED, MAX_PIXELS
-from MolSubCore.imaging.io.reader import read_mammogram
+from MolSubCore.imaging.io.reader import brief, read_mammogram
 
 
 def refused(path: Path) -> str:
@@ -59,6 +61,26 @@ def refused(path: Path) -> str:
 def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.dcm").write_bytes(content)
     refused(tmp_path / "m.dcm")
+
+
+@pytest.mark.parametrize("name", ["m.png", "lzw.tif", "deflate.tif", "m.mha"])
+def test_a_file_that_was_cut_or_sent_as_text_is_called_damaged(tmp_path: Path, name: str) -> None:
+    """In plain words, not those of libraries; and it is to be copied again."""
+    path, stored = tmp_path / name, picture(8, (300, 260))
+    if name == "m.mha":
+        sitk.WriteImage(sitk.GetImageFromArray(stored), path)
+    else:
+        packed = {"lzw.tif": {"compression": "tiff_lzw"}, "deflate.tif": {"compression": "tiff_adobe_deflate"}}
+        Image.fromarray(stored).save(path, **packed.get(name, {}))
+    content = path.read_bytes()
+    for damaged in (content[: len(content) // 2], content.replace(b"\n", b"\r\n")):
+        path.write_bytes(damaged)
+        with pytest.raises(ImageError, match=r"damaged|cut short|truncated|not a whole|size is not") as caught:
+            read_mammogram(path)
+        assert re.search(r"[Cc]opy (it|the file) again", str(caught.value))
+        assert "Success" not in str(caught.value)
+    # As of a DICOM file: bytes of a number where its header, after a line end more, has a text.
+    assert brief(ValueError("embedded null character")).startswith("damaged: a zero byte where text is expected")
 
 
 def test_empty_absent_and_a_folder(tmp_path: Path) -> None:

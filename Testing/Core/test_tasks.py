@@ -59,6 +59,7 @@ def test_every_subtype_has_a_class_in_every_task() -> None:
         ("HER2-positive; HR-positive", Subtype.HER2_HR_POSITIVE),
         ("Triple Negativ", Subtype.TN),
         ("triple neg", Subtype.TN),
+        *((word, Subtype.TN) for word in ("triple n\u00e9gatif", "Triple n\u00e9gative", "Triple ne\u0301gatif")),
         ("Triple-neg.", Subtype.TN),
         ("triple positive", Subtype.HER2_HR_POSITIVE),
         ("HER2-positive (non-luminal)", Subtype.HER2_HR_NEGATIVE),

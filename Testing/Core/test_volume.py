@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 from written_files import picture
 
@@ -173,9 +174,52 @@ def test_nifti_written_by_hand(tmp_path: Path, order: str) -> None:
         read_mammogram(tmp_path / "m.nii")
 
 
+@pytest.mark.parametrize(("scale", "used", "told"), [(1, 1, False), (1.005, 1, False), (2, 1, True), (2, 0, False)])
+@pytest.mark.parametrize("order", "<>")
+def test_a_nifti_of_two_spacings_is_told(tmp_path: Path, order: str, scale: float, used: int, told: bool) -> None:
+    content = bytearray(nifti(STORED, order))
+    content[254:256] = struct.pack(order + "h", used)
+    axes = [-0.07 * scale, 0, 0, 0, 0, -0.09 * scale, 0, 0, 0, 0, 1, 0]
+    content[280:328] = struct.pack(order + "12f", *axes)
+    (tmp_path / "m.nii").write_bytes(content)
+    words = "The header gives two pixel spacings, 0.07 x 0.09 (pixdim) and 0.14 x 0.18 (sform)"
+    assert any(words in text for text in read_mammogram(tmp_path / "m.nii").warnings) == told
+
+
 def test_nifti_scaling(tmp_path: Path) -> None:
     (tmp_path / "m.nii").write_bytes(nifti(STORED, "<", 0.5, -100))
     assert np.allclose(read_mammogram(tmp_path / "m.nii").pixels, STORED * 0.5 - 100)
+
+
+def tissue(full: int) -> NDArray[np.float64]:
+    """A smooth hill with grain, up to 9/8 of the half of `full` values, on black."""
+    rows, columns = np.mgrid[:300, :240]
+    hill = 1.05 * np.exp(-((rows - 150) ** 2 + columns**2) / 9000)
+    grain = np.random.default_rng(0).normal(0, 0.01, hill.shape)
+    return np.clip((hill + grain) * full / 2, 0, full - 1)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_values_that_wrapped_round_as_signed_ones_are_refused(tmp_path: Path, bits: int) -> None:
+    """A few of them (a lesion, the densest tissue): so `astype(int16)` leaves them."""
+    values = tissue(1 << bits).astype(np.int32)
+    wrapped = np.where(values >= 1 << bits - 1, values - (1 << bits), values)
+    assert 0 < (wrapped < 0).mean() < 0.02
+    path = tmp_path / "m.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(wrapped.astype(np.int8 if bits == 8 else np.int16)), path)
+    with pytest.raises(ImageError, match=r"has signed values, but \d+ neighbours are nearly their whole range apart"):
+        read_mammogram(path)
+
+
+def test_signed_values_with_white_labels_on_black_are_read(tmp_path: Path) -> None:
+    """Their edges are as far apart; so is one hot pixel, and so are edges that were smoothed."""
+    values = (tissue(1 << 16) - 32768).clip(-32768, 0)
+    values[20:60, 150:220:6] = values[20:60, 151:220:6] = 32767
+    values[20:60, 149:220:6] = -20000
+    values[150, 30] = 32700
+    path = tmp_path / "m.nii.gz"
+    sitk.WriteImage(sitk.GetImageFromArray(values.astype(np.int16)), path)
+    assert read_mammogram(path).stored.min() == -32768
 
 
 def test_nifti_2_is_refused_by_its_name(tmp_path: Path) -> None:

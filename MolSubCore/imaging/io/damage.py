@@ -710,6 +710,44 @@ _NEAR = 12
 _NOISE = 0.25
 #: Rows that a line of text has at most.
 _MOST_OF_TEXT = 96
+#: Share of neighbours nearly the whole signed range apart from which on signs are wrong; so many are enough where the
+#: picture's values reach this share of the range on either side. Of a part of them neither value is the picture's
+#: least or largest: a label is white on black.
+_WRAPPED, _FEW_WRAPPED, _ENDS, _WITHIN_ENDS = 0.001, 20, 0.9, 0.1
+
+
+def wrapped(stored: NDArray[Any], bits: int | None = None) -> int:
+    """Neighbours whose values are nearly the whole signed range apart: unsigned values that were given a sign.
+
+    Parameters
+    ----------
+    stored : ndarray, shape (rows, columns)
+    bits : int, optional
+        Of a value; by default as many as the values need.
+
+    Returns
+    -------
+    int
+        0 where they are too few, or the values have no sign.
+    """
+    if stored.dtype.kind != "i" or stored.shape[1] < _LEAST:
+        return 0
+    low, high = int(stored.min()), int(stored.max())
+    if bits is None:
+        bits = 1 + max(high.bit_length(), (-1 - low).bit_length())
+    half = 1 << bits - 1
+    if low >= -half // 2 or high < half // 2:
+        return 0
+    found = inner = 0
+    whole = stored.astype(np.int32)
+    for first, second in ((whole[:, 1:], whole[:, :-1]), (whole[1:], whole[:-1])):
+        far = np.abs(first - second) > 3 << bits - 2
+        pairs = np.stack([first[far], second[far]])
+        found += pairs.shape[1]
+        inner += int(((pairs > low) & (pairs < high)).all(axis=0).sum())
+    many = found >= _FEW_WRAPPED and low < -_ENDS * half and high > _ENDS * half
+    many |= found > 2 * _WRAPPED * stored.size
+    return found if many and inner >= _WITHIN_ENDS * found else 0
 
 
 def lost_block(stored: NDArray[Any]) -> tuple[int, int, int, str] | None:

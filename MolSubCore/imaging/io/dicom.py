@@ -45,7 +45,7 @@ from pydicom.uid import (
 from MolSubCore.errors import ImageError, printable
 from MolSubCore.files import open_file
 from MolSubCore.imaging import view_text
-from MolSubCore.imaging.io.damage import Damage, check_jpeg, check_jpeg_2000, check_rle
+from MolSubCore.imaging.io.damage import Damage, check_jpeg, check_jpeg_2000, check_rle, wrapped
 from MolSubCore.imaging.io.limits import MAX_BYTES, MAX_ELEMENTS, MAX_INFLATED, check_size
 from MolSubCore.imaging.io.native import no_stderr
 from MolSubCore.imaging.mammogram import (
@@ -1000,8 +1000,6 @@ def _inflated(path: Path, stream: BinaryIO, meta: FileMetaDataset) -> Dataset:
 
 _ITEM = b"\xfe\xff\x00\xe0"
 _JPEG_2000 = "JPEG 2000"
-#: Columns of a picture in which wrong signs are looked for, and the share of pixels that have them at least.
-_LEAST_COLUMNS, _WRAPPED = 128, 0.001
 #: Share of the pixels that may have bits above those stored: overlays of lines and letters.
 _UPPER_BITS = 0.1
 _PROCESS = {0xC0: "baseline JPEG", 0xC1: "extended JPEG", 0xC3: "lossless JPEG", 0xF7: "JPEG-LS"}
@@ -1099,10 +1097,7 @@ def _check_stored_bits(file: DicomFile, stored: NDArray[Any], bits: int) -> None
 
 def _check_sign(file: DicomFile, stored: NDArray[Any], bits: int) -> None:
     """Refuse values without a sign that are said to have one: their upper half follows on from below the lower one."""
-    if stored.dtype.kind != "i" or stored.shape[1] < _LEAST_COLUMNS:
-        return
-    steps = np.abs(np.diff(stored.astype(np.int32), axis=1)) > 3 << bits - 2
-    if (count := int(np.count_nonzero(steps))) > _WRAPPED * steps.size:
+    if count := wrapped(stored, bits):
         found = f"is said to have signed pixels, but {count} neighbours are nearly {1 << bits} apart, as unsigned are"
         raise ImageError(file.path, found, "Set Pixel Representation (0028,0103) to 0, or export it again")
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,12 @@ _ORIENTATION, _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 274, 258, 262, 339
 _SIGNED_SAMPLES = 2
 #: Words of a file's name that say that it is no standard view; others may mean anything there.
 _NAME_KINDS = {"MAG", "MAGNIFICATION", "SPOT", "STEREO", "EKLUND", "PUSHBACK", "SPECIMEN"}
+#: Mean step of a JPEG's coefficients at quality 30 (11 at 90, 29 at 75; the real pictures at hand have up to 35).
+_COARSE = 96
+_STRONG = (
+    "The JPEG picture is compressed strongly (more than at quality 30 of 100): fine structures such as calcifications "
+    "are lost. Give the original."
+)
 _NAME_CROPS = {"CROP", "CROPS", "CROPPED", "PATCH", "PATCHES"}
 
 
@@ -44,6 +50,7 @@ def read_raster(path: Path) -> Mammogram:
         check_whole(path, picture)
         white_is_zero = kind == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
         stored, note = _grey(path, picture, bits)
+        told = (_STRONG,) if _is_coarse(picture) else ()
     history = [f"{kind} file, {bits} bits.", *note]
     if white_is_zero:
         history.append("The TIFF says that 0 is white: inverted.")
@@ -52,7 +59,13 @@ def read_raster(path: Path) -> Mammogram:
         value_range = finite_range(path, stored)
     else:
         value_range = (-float(2 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    return plain_mammogram(path, stored, value_range, Spacing(), history, inverted=inverted)
+    return plain_mammogram(path, stored, value_range, Spacing(), history, inverted=inverted, warnings=told)
+
+
+def _is_coarse(picture: Image.Image) -> bool:
+    """Whether a JPEG picture is quantized more coarsely than at the quality of `_STRONG`."""
+    tables: dict[int, list[int]] = getattr(picture, "quantization", None) or {}  # the first is of the grey values
+    return bool(tables) and sum(tables[min(tables)]) > _COARSE * 64
 
 
 def check_raster(path: Path) -> None:
@@ -73,10 +86,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             path, f"claims more than {MAX_PIXELS // 10**6} million pixels", "Check that it is a mammogram"
         ) from None
     except UnidentifiedImageError:
-        raise ImageError(path, "is damaged, or of a kind of PNG, JPEG or TIFF that is not read here", _EXPORT) from None
+        found = "is damaged, or of a kind of PNG, JPEG or TIFF that is not read here"
+        if _ends_before_its_directory(path):
+            found = "is damaged or cut short: its directory lies behind its end"
+        remedy = f"Copy the file again; if it stays so, {_EXPORT[:1].lower()}{_EXPORT[1:]}"
+        raise ImageError(path, found, remedy) from None
     except (OSError, SyntaxError, EOFError) as error:
         text = " ".join(str(error).split())
         raise ImageError(path, f"is not a whole picture ({text})", "Export or copy the file again") from error
+
+
+def _ends_before_its_directory(path: Path) -> bool:
+    """Whether a TIFF file names a place behind its end as that of its directory, which many programs write last."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    order: Literal["little", "big"] = "big" if head.startswith(b"MM") else "little"
+    return head[:4] in (b"II*\0", b"MM\0*") and int.from_bytes(head[4:8], order) >= path.stat().st_size
 
 
 def check_picture(path: Path, picture: Image.Image) -> None:

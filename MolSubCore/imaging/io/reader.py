@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from MolSubCore.errors import ImageError, MolSubError, plain_reason
 from MolSubCore.files import why_no_file
-from MolSubCore.imaging.breast import bright_background, sideways
+from MolSubCore.imaging.breast import breast_values, bright_background, sideways
 from MolSubCore.imaging.display import display_step, same_picture, turned_over
-from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike
+from MolSubCore.imaging.io.damage import cut_off, lost_block, plain_rows, shifted_rows, unlike, wrapped
 from MolSubCore.imaging.io.native import no_remarks, no_stderr
 from MolSubCore.imaging.io.volume_header import META_START, NRRD_START
 from MolSubCore.imaging.mammogram import MAY_BE_NEGATIVE, Mammogram, Person
@@ -25,6 +27,8 @@ from MolSubCore.imaging.view_text import facts_from_path, name_doubts
 
 #: Lines across a picture that are told; more are damage.
 _MOST_LINES = 3
+#: Grey values of a breast that are few (the real mammograms at hand have 198 and more), where so many pixels are seen.
+_FEW_LEVELS, _LEAST_VALUES = 48, 4096
 
 Kind = Literal["DICOM", "picture", "NIfTI", "NRRD", "MetaImage"]
 
@@ -137,6 +141,8 @@ def _kind_of(file: Path) -> Kind:
         return "NRRD"
     if META_START.match(head):
         return "MetaImage"
+    if head.startswith((b"\x89PNG", b"PNG\r", b"PNG\n")):
+        raise ImageError(file, "is a PNG file damaged as by a transfer as text (its line ends)", "Copy it again")
     raise ImageError(file, f"is not an image this program knows (its first bytes are {head[:4].hex(' ')})", _SUPPORTED)
 
 
@@ -206,6 +212,10 @@ def _checked(mammogram: Mammogram) -> Mammogram:
     """Add what holds for every kind of file: a constant picture, a bright background, a block of lost pixels."""
     found, negative = list(mammogram.warnings), False
     stored = mammogram.stored
+    if count := wrapped(stored):
+        apart = f"has signed values, but {count} neighbours are nearly their whole range apart, as unsigned ones are"
+        remedy = "Convert the original again, to unsigned values (uint16)"
+        raise ImageError(mammogram.source or mammogram.label, apart, remedy)
     lines = plain_rows(stored)
     for name, numbers in (("Row", lines), ("Column", plain_rows(stored.T))):
         if 0 < len(numbers) <= _MOST_LINES:
@@ -250,6 +260,12 @@ def _checked(mammogram: Mammogram) -> Mammogram:
             "be rotated by 90 degrees. Export it upright, its lesion mask, too."
         )
     found += display_step(mammogram).notes
+    values = breast_values(mammogram)[0]
+    if values.size >= _LEAST_VALUES and 2 < (levels := np.unique(values).size) < _FEW_LEVELS:
+        found.append(
+            f"The breast has only {levels} grey values (fewer than {_FEW_LEVELS}): the picture was saved with too few "
+            "of them, and fine differences are lost. Export it again."
+        )
     checked = dataclasses.replace(mammogram, warnings=tuple(found), negative=negative)
     same_picture(mammogram, checked)
     return checked

@@ -33,6 +33,8 @@ _SPARE = 1 << 16
 _LIBRARIES = {"NIfTI": "NiftiImageIO", "NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype codes of NIfTI
 _AGAIN = "Export or copy the file again"
+#: Share by which two spacings of one header may differ.
+_SAME_SPACING = 0.01
 #: How far unit vectors may be from an axis; what is said of a picture whose header does not tell which way is up.
 _STRAIGHT, _AS_STORED = 0.02, "taken as stored. Check that the picture is upright."
 
@@ -64,6 +66,8 @@ def _read(path: Path, kind: str) -> Mammogram:
     column_mm, row_mm = image.GetSpacing()[:2]
     stored = slice_array(image)[..., 0]
     spacing, warnings = _spacing(row_mm, column_mm, (stored.shape[0], stored.shape[1]))
+    if kind == "NIfTI":
+        warnings += _two_spacings(path)
     history = [f"{kind} file, {stored.dtype}; columns are the first index, rows the second."]
     grid = grid_of(image)
     turned, told = shown_order(grid, (stored.shape[0], stored.shape[1]))
@@ -186,6 +190,8 @@ def _opened(file: Path, kind: str, *, several_channels: bool = False, subject: P
             yield reader
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].split("ITK ERROR:")[-1]
+        if "Reason: Success" in reason:  # as the library says where a read comes to the end of a file
+            raise ImageError(path, "is cut short: its data end too early", _AGAIN) from error
         raise ImageError(path, f"cannot be read whole as {kind} ({' '.join(reason.split())[:160]})", _AGAIN) from error
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
@@ -267,6 +273,21 @@ def _check_nifti(path: Path) -> None:
                 finite_range(path, np.frombuffer(stream.read(layout.size), layout.floats))
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(path, f"is not a whole gzip file ({_without_bytes(error)})", _AGAIN) from error
+
+
+def _two_spacings(path: Path) -> list[str]:
+    """That a header gives one pixel spacing by its voxel sizes and another one by its sform, in a sentence."""
+    with path.open("rb") if path.name.lower().endswith(".nii") else gzip.open(path, "rb") as stream:
+        head = stream.read(348)
+    order = "<" if head[:4] == struct.pack("<i", 348) else ">"
+    sizes = struct.unpack(order + "2f", head[80:88])
+    (used,) = struct.unpack(order + "h", head[254:256])
+    axes = np.array(struct.unpack(order + "12f", head[280:328])).reshape(3, 4)[:, :2]
+    lengths = np.hypot(np.hypot(axes[0], axes[1]), axes[2])
+    if used <= 0 or not np.isfinite(lengths).all() or np.allclose(lengths, np.abs(sizes), rtol=_SAME_SPACING):
+        return []
+    first, second = (" x ".join(f"{abs(value):.4g}" for value in pair) for pair in (sizes, lengths))
+    return [f"The header gives two pixel spacings, {first} (pixdim) and {second} (sform): which is right is unknown."]
 
 
 def _without_bytes(error: BaseException) -> str:
