@@ -41,6 +41,7 @@ def copies(mammogram: Mammogram) -> Iterator[tuple[str, str]]:
     yield "half", of_pixels(np.asarray(half, np.uint8))
     yield "gamma", of_pixels(np.asarray(255 * (shown / 255) ** 0.5, np.uint8))
     yield "padded", of_pixels(np.pad(shown, shown.shape[0] // 12))
+    yield "on a canvas", of_pixels(np.pad(shown, ((10, shown.shape[0] // 3), (90, shown.shape[1] // 2))))
     yield "mirrored", of_pixels(shown[:, ::-1])
 
 
