@@ -41,10 +41,12 @@ def add_models(commands: Commands) -> None:
         "make a bundle from a run",
         examples=(
             "models export runs/tn --out tn.molsub",
-            "models export study/runs/tn--densenet121-cbam --out tn.molsub --fold ensemble",
+            "models export study --task tn --model densenet121-cbam+clinical --out tn.molsub --fold ensemble",
         ),
     )
-    export.add_argument("run", metavar="RUN")
+    export.add_argument("run", metavar="RUN", help="a run folder, or a study's with --task and --model")
+    export.add_argument("--model", metavar="NAME", help="of a study: an architecture, or a fusion such as NAME+tta")
+    export.add_argument("--task", metavar="TASK", help="of a study with several")
     export.add_argument("--out", required=True, metavar="BUNDLE", help="a folder, or a file ending in .molsub")
     export.add_argument(
         "--fold", default="best", metavar="best|ensemble|N", help="which fold's model, or all of them (default best)"
@@ -74,7 +76,7 @@ def add_models(commands: Commands) -> None:
 
 def models_list(options: argparse.Namespace) -> int:
     """``molsub models list``: exit code 2 where a bundle cannot be read, or the folder asked for is not there."""
-    from MolSubCore.models.card import library_folder, scan_library
+    from MolSubCore.models.card import library_folder, model_name, scan_library
 
     library = Path(options.library) if options.library else library_folder()
     chosen = "--library" if options.library else "$MOLSUB_MODELS" if os.environ.get("MOLSUB_MODELS") else ""
@@ -85,7 +87,7 @@ def models_list(options: argparse.Namespace) -> int:
         marks = " (synthetic)" if card.get("synthetic") else ""
         marks += "" if card.get("class_order_verified", True) else " (class order not verified)"
         members = counted(len(card["members"]), "member")
-        print(f"{path.name:32} {card['task']:10} {card['architecture']:24} {members}{marks}")
+        print(f"{path.name:32} {card['task']:10} {model_name(card):24} {members}{marks}")
     for problem in problems:
         print(f"molsub: {problem}", file=sys.stderr)
     if not found and not problems:
@@ -117,9 +119,9 @@ def models_export(options: argparse.Namespace) -> int:
     """``molsub models export``."""
     from MolSubCore.lock import alone_at
     from MolSubCore.models.card import check_target
-    from MolSubCore.training.export import check_exportable, export_run
+    from MolSubCore.training.export import check_exportable, export_run, find_run
 
-    run, out = Path(options.run), Path(options.out)
+    run, out = find_run(Path(options.run), options.model, options.task), Path(options.out)
     check_exportable(run)
     check_target(out, overwrite=options.overwrite)
     with alone_at(out):

@@ -55,6 +55,13 @@ def add_predict(commands: Commands) -> None:
         help="which of the patient's lesions it is; once per image: views of one lesion are averaged, others never "
         "(without it: one result per breast)",
     )
+    add(
+        "--clinical",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the patient's clinical values, for a model that uses them; in a table its columns say them",
+    )
     text = "all images are of one patient, though their files do not say whose they are"
     add("--same-patient", action="store_true", help=text)
     text = "model bundle: a folder, a .molsub file, or a name in the library"
@@ -99,7 +106,13 @@ def predict(options: argparse.Namespace) -> int:
     command = command_line(
         "predict",
         {f"--{name.replace('_', '-')}": getattr(options, name) for name in (*names, "heatmap_grid")},
-        {"images": options.images, "--lesion": options.lesion, "--model": options.model, "--out": options.out},
+        {
+            "images": options.images,
+            "--lesion": options.lesion,
+            "--clinical": options.clinical,
+            "--model": options.model,
+            "--out": options.out,
+        },
         identified=options.identified,
     )
     # All that needs no PyTorch is checked before it is loaded.
@@ -152,10 +165,23 @@ def _check_inputs(options: argparse.Namespace, table: Path | None, out: Path) ->
         check_lesion_source(lesion)
 
 
+def _clinical_of(words: list[str]) -> dict[str, str]:
+    """Values by name; MolSubError for a word without ``=``, or a name that is there twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip() or name in found:
+            problem = f"has '{word[:60]}', expected NAME=VALUE, each name once"
+            raise MolSubError("--clinical", problem, "Write it as in --clinical age=54 density=c")
+        found[name] = value
+    return found
+
+
 def _table_of(options: argparse.Namespace) -> Path | None:
     """The table to predict, or None for images; what does not go together is refused."""
     from MolSubCore.cohort.table_files import TABLE_ENDINGS
 
+    _clinical_of(options.clinical)
     tables = [name for name in options.images if Path(name).suffix.lower() in TABLE_ENDINGS]
     if folders := [name for name in options.images if os.path.isdir(name)]:  # noqa: PTH112 - long names raise
         remedy = "Name its images, or a table of them; molsub cohort make builds one from a folder"
@@ -174,6 +200,8 @@ def _table_of(options: argparse.Namespace) -> Path | None:
         if options.trust_ids:
             raise MolSubError("--trust-ids", "is for tables", "With images use --same-patient")
         return None
+    if options.clinical:
+        raise MolSubError("--clinical", "is for images", "In a table the columns of these names say it")
     if options.side or options.lesion_id or options.same_patient:
         remedy = "In a table the columns laterality, lesion_id and patient_id say it"
         raise MolSubError("--side, --lesion-id and --same-patient", "are for images", remedy)
@@ -193,6 +221,7 @@ def _predict_patient(
     from MolSubCore.prediction.predict import predict as predict_patient
     from MolSubCore.prediction.write import save_prediction
 
+    clinical = _clinical_of(options.clinical)
     names = shown_lesion_ids(options.lesion_id, identified=options.identified)
     spelt = shown_lesion_ids(options.lesion_id, identified=True)
     prediction = predict_patient(
@@ -202,6 +231,7 @@ def _predict_patient(
         sides=[None if side == "file" else side for side in options.side],
         lesion_ids=names,
         unnamed="confirmed" if options.same_patient else "refuse",
+        clinical=clinical,
     )
     wishes = {"identified": options.identified, "overwrite": options.overwrite, "dicom": options.dicom}
     save_prediction(prediction, out, **wishes, command=command, heatmap_grid=options.heatmap_grid)
@@ -215,7 +245,7 @@ def _predict_patient(
             print(f"{result.title[0].upper()}{result.title[1:]}:{'' if values else ' no result'}")
         for name, value in sorted((values or {}).items(), key=lambda entry: -entry[1]):
             print(f"{value:6.3f}  {name}")
-    print(f"Probabilities: {calibration_note(bundle.card)}")
+    print(f"Probabilities: {calibration_note(prediction.bundle_card)}")
     for warning in prediction.warnings:
         print(f"Warning: {printable(warning, 2000)}")
     print(f"{DISCLAIMER}\nReport: {out / 'report.html'}, {out / 'report.pdf'}")

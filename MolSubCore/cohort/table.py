@@ -16,6 +16,7 @@ from MolSubCore.cohort import columns as known_columns
 from MolSubCore.cohort.table_files import (
     BROKEN,
     CONTROLS,
+    NA_WORDS,
     Problem,
     TableFile,
     clean_cell,
@@ -712,3 +713,23 @@ def _doubtful_ids(cases: Sequence[Case]) -> list[Problem]:
         )
         if groups
     ]
+
+
+def clinical_of(cases: Sequence[Case], columns: Sequence[str]) -> dict[str, str]:
+    """A patient's values in some columns; one that is missing in some of the rows is that of the others.
+
+    Raises
+    ------
+    CohortError
+        If the patient's rows say two things.
+    """
+    found = {}
+    for name in columns:
+        cells = dict.fromkeys(cell for case in cases if (cell := case.extra.get(name, "").strip()))
+        values = [cell for cell in cells if cell.casefold() not in NA_WORDS] or list(cells)
+        if len(values) > 1:
+            problem = f"{name} has several values for one patient: {', '.join(values[:3])}"
+            raise CohortError(f"rows {' '.join(str(case.row) for case in cases)}", problem, "Correct the table")
+        if values:
+            found[name] = values[0]
+    return found

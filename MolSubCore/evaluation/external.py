@@ -14,8 +14,8 @@ recalibration, on a part of the cohort that is named beforehand, and it is judge
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +28,9 @@ from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.pseudonyms import Salt
 from MolSubCore.cohort.store import Progress
-from MolSubCore.cohort.table import Case
+from MolSubCore.cohort.table import Case, clinical_of
 from MolSubCore.cohort.table_files import note_lines
-from MolSubCore.errors import MolSubError, counted
+from MolSubCore.errors import CohortError, MolSubError, counted
 from MolSubCore.evaluation.drift import calibration_report
 from MolSubCore.evaluation.evaluate import FORMAT_VERSION, evaluation_level, prevalence, threshold_text, unit_of
 from MolSubCore.evaluation.external_cohort import (
@@ -58,6 +58,7 @@ from MolSubCore.models.card import (
     patient_level,
 )
 from MolSubCore.models.fingerprints import DEVELOPMENT, RECALIBRATION, TEST
+from MolSubCore.models.fused import FLIPS, Lesions, Outputs
 from MolSubCore.prediction.calibrated import calibration_of
 from MolSubCore.prediction.provenance import program
 from MolSubCore.prediction.warnings import unlike_spacing
@@ -69,6 +70,9 @@ from MolSubCore.tasks import get_task
 if TYPE_CHECKING:  # table and names are checked before PyTorch is loaded
     from MolSubCore.models.bundle import Bundle
 
+
+#: Clinical values by patient and column.
+Values = Mapping[str, Mapping[str, str]]
 
 _FORMAT = "molsub-external"
 _BLOCK, _BATCH = 64, 16
@@ -104,17 +108,17 @@ def _identity(card: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def external_logits(
+def external_outputs(
     bundle: Bundle, store: PatchStore, out: Path, salt: Salt, *, progress: Progress | None = None
-) -> NDArray[np.float64]:
-    """Logits of all patches by every member, shape (members, N, classes); those in `out` are not computed again."""
+) -> Outputs:
+    """What every member gives for all patches; those in `out` are not computed again."""
     from MolSubCore.models.device import to_input
 
     model = {"model": _identity(bundle.card), "bundle_sha256": bundle_hash(bundle.card)}
     plan = {"format": _FORMAT, "format_version": 1, **model, **salt.to_dict()}
     write_json(out / "plan.json", plan)
-    folder, shape = out / "logits", (len(bundle.models), len(bundle.card["classes"]))
-    known = _read_blocks(folder, shape)
+    folder, classes = out / "logits", len(bundle.card["classes"])
+    known = _read_blocks(folder, (len(bundle.models), _width(bundle.card)))
     keys = [hashlib.sha256(np.ascontiguousarray(patch).data).hexdigest() for patch in store.patches]
     rows_of = dict(zip(keys, range(len(keys)), strict=True))
     missing = [row for key, row in rows_of.items() if key not in known]
@@ -123,13 +127,22 @@ def external_logits(
         block = missing[start : start + _BLOCK]
         for first in range(0, len(block), _BATCH):
             rows = block[first : first + _BATCH]
-            found = bundle.logits(to_input(np.asarray(store.patches[rows]), recipe, bundle.device)).cpu().numpy()
+            inputs = to_input(np.asarray(store.patches[rows]), recipe, bundle.device)
+            found = bundle.outputs(inputs).packed().astype(np.float32)
             known |= {keys[row]: found[:, place] for place, row in enumerate(rows)}
             done += len(rows)
             if progress:
                 progress(done, len(rows_of), "")
         _write_block(folder, [keys[row] for row in block], known)
-    return np.stack([known[key] for key in keys], axis=1).astype(np.float64)
+    values = np.stack([known[key] for key in keys], axis=1).astype(np.float64)
+    return Outputs.unpacked(values, classes, flips=bool(bundle.fused and bundle.fused.flips))
+
+
+def _width(card: dict[str, Any]) -> int:
+    """How many numbers of a patch are kept: logits, those of its flips, features."""
+    steps, classes = (card.get("fusion") or {}).get("steps", ()), len(card["classes"])
+    flips = len(FLIPS) if any(step["name"] == "tta" for step in steps) else 1
+    return classes * flips + sum(int(step.get("features", 0)) for step in steps)
 
 
 def _read_blocks(folder: Path, shape: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
@@ -159,6 +172,46 @@ def probabilities(bundle: Bundle, logits: NDArray[np.float64]) -> NDArray[np.flo
     import torch
 
     return np.asarray(bundle.to_probabilities(torch.from_numpy(logits)).numpy(), np.float64)
+
+
+def fused_scores(bundle: Bundle, outputs: Outputs, lesions: Scores, views: NDArray[np.str_], values: Values) -> Scores:
+    """One row per patient (or breast of a patient with both), as a fused model predicts them.
+
+    Parameters
+    ----------
+    lesions : Scores
+        Of the patches: their probabilities are those of the networks.
+    views : ndarray of str, shape (N,)
+    values : mapping of str to mapping of str to str
+        Clinical values of each patient, as `clinical_values` checked them.
+    """
+    assert bundle.fused is not None
+    patients = lesions.calibrated(None).per_patient()
+    found = []
+    for unit, patient in zip(patients.unit.tolist(), patients.patient.tolist(), strict=True):
+        rows = np.flatnonzero(lesions.unit == unit)
+        part = Lesions(outputs.select(rows), lesions.case[rows], views[rows])
+        found.append(bundle.fused.probabilities(part, values.get(patient, {})))
+    return replace(patients, probabilities=np.stack(found), calibrate=lesions.calibrate)
+
+
+def clinical_values(bundle: Bundle, cases: dict[str, list[Case]]) -> dict[str, dict[str, str]]:
+    """Each patient's clinical values that the model uses.
+
+    Raises
+    ------
+    CohortError
+        If one is missing: a model that is validated is one model, and not another one for some of the patients.
+    """
+    fused, found = bundle.fused, dict[str, dict[str, str]]()
+    if fused is None or not fused.columns:
+        return found
+    for patient, own in cases.items():
+        steps, found[patient], notes = fused.whole(clinical_of(own, tuple(fused.columns)))
+        if steps < len(fused.steps):
+            text = f"row {own[0].row}, {', '.join(fused.columns)}: {notes[-1][:1].lower()}{notes[-1].split('.')[0][1:]}"
+            raise CohortError("cohort table", text, "Fill it in, or leave out the patient's rows")
+    return found
 
 
 #: Patients of a class below which a figure is called uncertain.
@@ -392,6 +445,7 @@ def validate_bundle(
     salt = begin(out, card, resume=options.resume)
     rows = read_external_table(table, card["task"])
     column_groups(rows.cases_of(), options.subgroups)
+    clinical_values(bundle, rows.cases_of())
     wanted = named_part(rows.cases_of(), options.recalibrate_on)
     check_part(rows.cases_of(), wanted, card["task"], options.recalibrate_on)
     external = read_external(
@@ -406,14 +460,18 @@ def validate_bundle(
     levels = patient_levels(external, options.subgroups)
     part = named_part(external.cases_of(), options.recalibrate_on)
     check_part(external.cases_of(), part, card["task"], options.recalibrate_on)
-    logits = external_logits(bundle, external.data.store, out, salt, progress=steps("predicting"))
+    outputs = external_outputs(bundle, external.data.store, out, salt, progress=steps("predicting"))
     data = external.data
     case = np.asarray(data.store.case_index).astype(np.int64)
     scores = Scores(
-        *(probabilities(bundle, logits), data.labels, np.array(data.study_ids), case, data.sides()),
+        *(probabilities(bundle, outputs.logits), data.labels, np.array(data.study_ids), case, data.sides()),
         calibrate=calibration_of(card),
     )
-    result = _result(bundle, external, scores, levels, options)
+    views: NDArray[np.str_] | None = data.views()
+    if bundle.fused:
+        values = clinical_values(bundle, external.cases_of())
+        scores, views = fused_scores(bundle, outputs, scores, data.views(), values), None
+    result = _result(bundle, external, scores, views, levels, options)
     recalibration: CalibrationMap | None = None
     judged: tuple[Scores, ...] = ()
     if part:
@@ -448,12 +506,12 @@ def _result(
     bundle: Bundle,
     external: ExternalCohort,
     scores: Scores,
+    views: NDArray[np.str_] | None,
     levels: dict[str, dict[str, str]],
     options: ExternalOptions,
 ) -> dict[str, Any]:
     card = bundle.card
     classes, positive, drawn = tuple(card["classes"]), card.get("positive"), (options.resamples, options.seed)
-    views = external.data.views()
     patient = evaluation_level(scores.per_patient(), classes, positive, *drawn)
     calibration = calibration_report(scores, classes, positive)
     levels_of = {"image": evaluation_level(scores.per_image(), classes, positive, *drawn)}

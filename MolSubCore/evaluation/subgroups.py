@@ -31,7 +31,7 @@ _TWO_VIEWS = ("CC", "MLO")
 
 def subgroup_rows(
     scores: Scores,
-    views: NDArray[np.str_],
+    views: NDArray[np.str_] | None,
     levels: Mapping[str, Mapping[str, str]],
     classes: tuple[str, ...],
     positive: str | None,
@@ -44,9 +44,10 @@ def subgroup_rows(
     Parameters
     ----------
     scores : Scores
-        Of lesions.
-    views : ndarray of str, shape (N,)
+        Of lesions, or of patients where a model makes one result of all their images.
+    views : ndarray of str, shape (N,), or None
         View of each lesion's image; a patient's prediction within a view is that of the images of this view alone.
+        None where rows are patients.
     levels : mapping of str to mapping of str to str
         By attribute the level of each patient (salted id).
 
@@ -66,10 +67,10 @@ def subgroup_rows(
 
 
 def _columns(
-    scores: Scores, views: NDArray[np.str_], levels: Mapping[str, Mapping[str, str]]
+    scores: Scores, views: NDArray[np.str_] | None, levels: Mapping[str, Mapping[str, str]]
 ) -> dict[str, NDArray[np.object_]]:
     """Level of each row, by attribute."""
-    columns = {VIEW: np.array([view or UNKNOWN for view in views.tolist()], dtype=object)}
+    columns = {} if views is None else {VIEW: np.array([view or UNKNOWN for view in views.tolist()], dtype=object)}
     for attribute, known in levels.items():
         columns[attribute] = np.array([known.get(str(name), UNKNOWN) for name in scores.patient], dtype=object)
     return columns
@@ -77,7 +78,7 @@ def _columns(
 
 def interaction_tests(
     scores: Scores,
-    views: NDArray[np.str_],
+    views: NDArray[np.str_] | None,
     levels: Mapping[str, Mapping[str, str]],
     classes: tuple[str, ...],
     positive: str | None,

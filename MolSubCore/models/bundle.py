@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -20,15 +22,18 @@ from MolSubCore.models.card import (
     CARD,
     FORMAT,
     FORMAT_VERSION,
+    FUSED_VERSION,
     card_bytes,
     check_recipe,
     now,
     read_card,
     read_member,
+    without_steps,
     write_entries,
 )
 from MolSubCore.models.device import resolve_device, whole_float32
-from MolSubCore.models.registry import model_without_weights
+from MolSubCore.models.fused import FLIPS, Fused, Outputs, read_fused
+from MolSubCore.models.registry import get_architecture, model_without_weights, resolve_layer
 from MolSubCore.models.unpickle import is_finite
 from MolSubCore.tasks import get_task
 
@@ -44,17 +49,46 @@ class Bundle:
     models : tuple of nn.Module
         In eval mode, on `device`, without gradients for their weights.
     device : torch.device
+    fused : Fused or None
+        What is made of the networks' outputs; None where it is the mean of their probabilities.
     """
 
     card: dict[str, Any]
     models: tuple[nn.Module, ...]
     device: torch.device
+    fused: Fused | None = None
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Normalised patches (N, 1, size, size) to logits (members, N, classes), float32."""
         with whole_float32():
             return torch.stack([model(inputs.to(self.device)).float() for model in self.models])
+
+    @torch.inference_mode()
+    def outputs(self, inputs: Tensor) -> Outputs:
+        """All that the fusion needs of normalised patches (N, 1, size, size)."""
+        features: list[Tensor] = []
+
+        def keep(layer: nn.Module, given: tuple[Any, ...]) -> None:
+            features.append(given[0].float())
+
+        head, wanted = get_architecture(self.card["architecture"]).head, self.fused is not None and self.fused.features
+        hooks = [resolve_layer(model, head).register_forward_pre_hook(keep) for model in self.models if wanted]
+        try:
+            logits = self.logits(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        flips = [axes for axes in FLIPS.values() if axes] if self.fused and self.fused.flips else []
+        flipped = torch.stack([self.logits(inputs.flip(axes)) for axes in flips]) if flips else None
+        kept = torch.stack(features) if features else None
+        return Outputs(*(None if one is None else one.double().cpu().numpy() for one in (logits, flipped, kept)))  # type: ignore[arg-type]
+
+    def without_steps(self, steps: int) -> Bundle:
+        """The model that ends after so many steps of the fusion: what is predicted with where a value is missing."""
+        assert self.fused is not None
+        fused = Fused(self.fused.steps[:steps]) if steps else None
+        return replace(self, card=without_steps(self.card, steps), fused=fused)
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
         """Logits (members, N, classes) to probabilities (N, classes) of single lesions: mean of the members' softmax.
@@ -94,6 +128,8 @@ def write_bundle(
     class_order_verified: bool = True,
     class_order_source: str = "trained here",
     warnings: Sequence[str] = (),
+    fusion: dict[str, Any] | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle, whole or not at all.
@@ -117,6 +153,8 @@ def write_bundle(
         patients``.
     vendors : sequence of str
         Manufacturers in the training cohort.
+    fusion : dict, optional
+        ``steps`` and ``bases``; `files` are those that the steps name.
 
     Raises
     ------
@@ -128,7 +166,7 @@ def write_bundle(
     blobs = {f"model-{n}.safetensors": _blob(weights) for n, weights in enumerate(members, start=1)}
     card = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FUSED_VERSION if fusion else FORMAT_VERSION,
         "name": path.stem,
         "architecture": architecture,
         "task": task,
@@ -141,6 +179,7 @@ def write_bundle(
         "calibration": calibration,
         "recalibration": None,
         "thresholds": list(thresholds),
+        **({"fusion": fusion} if fusion else {}),
         "members": [{"file": name, "sha256": hashlib.sha256(blob).hexdigest()} for name, blob in blobs.items()],
         "training": training or {},
         "metrics": metrics or {},
@@ -153,7 +192,7 @@ def write_bundle(
         "software": {"MolSubCore": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
         "created": now(),
     }
-    write_entries(path, {CARD: card_bytes(card), **blobs}, overwrite=overwrite)
+    write_entries(path, {CARD: card_bytes(card), **blobs, **files}, overwrite=overwrite)
     return path
 
 
@@ -180,7 +219,17 @@ def read_bundle(path: str | Path, *, device: str = "cpu") -> Bundle:
     card = read_card(path)
     check_recipe(path, card)
     target = resolve_device(device)
-    return Bundle(card, tuple(_member(path, card, member, target) for member in card["members"]), target)
+    fused = _fused(path, card)
+    return Bundle(card, tuple(_member(path, card, member, target) for member in card["members"]), target, fused)
+
+
+def _fused(path: Path, card: dict[str, Any]) -> Fused | None:
+    steps = [step for step in (card.get("fusion") or {}).get("steps", ()) if "file" in step]
+    try:
+        arrays = {step["file"]: load_arrays(read_member(path, step)) for step in steps}
+        return read_fused(card, arrays)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(path, f"has a fusion that does not fit its model ({error})", "Export it again") from None
 
 
 def _member(path: Path, card: dict[str, Any], member: dict[str, str], device: torch.device) -> nn.Module:

@@ -1,7 +1,7 @@
 """Model cards and bundle files: everything that needs no torch.
 
 A bundle is one folder, or one ``.molsub`` file (a zip without compression), with ``bundle.json`` (the
-card) and one safetensors file per member. There is no pickle in it.
+card) and one safetensors file per member; a fused model may have more. There is no pickle in it.
 """
 
 from __future__ import annotations
@@ -163,6 +163,52 @@ _RECIPE = _record(
     patch_dtype=_TEXT, mean=_number_in(-10, 10), std=_number_in(1e-6, 10),
     size=_whole_in(16, 1024),
 )  # fmt: skip
+_THRESHOLDS = _list_of(
+    _record(
+        {"rule": _TEXT, "positive": _TEXT, "value": _number_in(-0.01, 1.01), "sensitivity": _SHARE,
+         "specificity": _SHARE},
+        patients=_COUNT,
+    )
+)  # fmt: skip
+_OWN_CALIBRATION = _optional(
+    _record({**_MAP_NEEDS, "acts_on": _MAP_HAS["acts_on"], "why": _TEXT, "patients": _COUNT}, **_MAP_HAS)
+)
+_METRICS = _record({}, test=_PART, validation=_PART)
+_NUMBERS = _list_of(_number_in(-1e12, 1e12))
+_STEP_TEXTS: dict[str, Shape] = {"name": _TEXT, "title": _TEXT}
+_TESTED = _record({}, **dict.fromkeys(("both", "one", "none"), _record({"patients": _COUNT}, auc=_SHARE)))
+_CLINICAL = _record(
+    {
+        **_STEP_TEXTS,
+        "image": _TRUTH,
+        "columns": _mapping_of(_is(lambda value: value in ("continuous", "categorical"))),
+        "members": _list_of(
+            _record(
+                {"mean": _NUMBERS, "scale": _list_of(_number_in(1e-12, 1e12)), "coefficients": _list_of(_NUMBERS),
+                 "intercept": _NUMBERS, "categories": _list_of(_list_of(_TEXT))}
+            )
+        ),
+    }
+)  # fmt: skip
+#: Steps of a fused model by name: what their entries hold.
+_STEPS: dict[str, Shape] = {
+    "tta": _record(_STEP_TEXTS),
+    "views-mean": _record(_STEP_TEXTS),
+    "views-learned": _record(
+        {**_STEP_TEXTS, "file": _TEXT, "sha256": _TEXT, "features": _whole_in(1, 65536),
+         "precision": _is(lambda value: value in ("float16", "float32"))},
+        tested=_TESTED,
+    ),
+    "clinical": _CLINICAL,
+    "clinical-only": _CLINICAL,
+}  # fmt: skip
+_BASE = _record({"model": _TEXT, "calibration": _OWN_CALIBRATION, "thresholds": _THRESHOLDS, "metrics": _METRICS})
+
+
+def _step(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, dict) else None
+    return _STEPS[name](value) if isinstance(name, str) and name in _STEPS else ".name"
+
 
 #: What every reader of a card can rely on.
 CARD_CHECKS: dict[str, Shape] = {
@@ -177,19 +223,12 @@ CARD_CHECKS: dict[str, Shape] = {
     "dropout": _is(lambda value: _is_number(value) and 0 <= value < 1),
     "members": _list_of(_record({"file": _TEXT, "sha256": _TEXT})),
     "temperature": _optional(_number_in(0.01, 100)),
-    "calibration": _optional(_record(
-        {**_MAP_NEEDS, "acts_on": _MAP_HAS["acts_on"], "why": _TEXT, "patients": _COUNT}, **_MAP_HAS
-    )),
+    "calibration": _OWN_CALIBRATION,
     "recalibration": _optional(_record(_MAP_NEEDS, **_MAP_HAS, judged_on=_COUNT, judged=_JUDGED)),
-    "thresholds": _list_of(
-        _record(
-            {"rule": _TEXT, "positive": _TEXT, "value": _number_in(-0.01, 1.01), "sensitivity": _SHARE,
-             "specificity": _SHARE},
-            patients=_COUNT,
-        )
-    ),
+    "thresholds": _THRESHOLDS,
     "training": _record({}, summary=_TEXT, cohort=_COHORT, plan=_record({}, data_hash=_TEXT), folds=_list_of(_COUNT)),
-    "metrics": _record({}, test=_PART, validation=_PART),
+    "metrics": _METRICS,
+    "fusion": _optional(_record({"steps": _list_of(_step), "bases": _list_of(_BASE)})),
     "warnings": _list_of(_TEXT),
     "vendors": _list_of(_TEXT),
     "synthetic": _optional(_TRUTH),
@@ -309,6 +348,51 @@ def _check_prior(path: Path, own: dict[str, Any] | None, classes: Sequence[str])
         raise BundleError(path, found, _AGAIN)
 
 
+def check_fusion(path: Path, card: dict[str, Any]) -> None:
+    """Check that the parts of a card's fusion fit each other and its members and classes.
+
+    Raises
+    ------
+    BundleError
+    """
+    if not (fusion := card.get("fusion")):
+        return
+    names = [step["name"] for step in fusion["steps"]]
+    if not names or any(name.startswith("clinical") for name in names[:-1]) or len(names) > 2:
+        raise BundleError(path, f"has a fusion of the steps {', '.join(names) or 'none'}, which do not follow", _AGAIN)
+    if len(names) == 2 and not names[1].startswith("clinical"):
+        raise BundleError(path, f"has a fusion of the steps {', '.join(names)}, which do not follow", _AGAIN)
+    if len(fusion["bases"]) != len(names):
+        found = f"has a fusion of {counted(len(names), 'step')} with {counted(len(fusion['bases']), 'base')}"
+        raise BundleError(path, found, _AGAIN)
+    if card.get("temperature"):
+        raise BundleError(path, "has a fusion and a temperature, which no version writes", _AGAIN)
+    for base in fusion["bases"]:
+        check_classes(path, {**card, **base, "recalibration": None})
+    for step in fusion["steps"]:
+        if (why := _misfit(step, len(card["members"]), len(card["classes"]))) is not None:
+            raise BundleError(path, f"has a fusion {step['name']} whose {why} do not fit", _AGAIN)
+        if "file" in step:
+            _check_name(path, step["file"])
+
+
+def _misfit(step: dict[str, Any], members: int, classes: int) -> str | None:
+    """Which parts of a step do not fit; None where all do."""
+    if "members" not in step:
+        return None
+    kinds, rows = list(step["columns"].values()), 1 if classes == 2 else classes
+    numbers = (rows if step["image"] else 0) + kinds.count("continuous")
+    if len(step["members"]) != members or not kinds:
+        return "members or columns"
+    for one in step["members"]:
+        width = numbers + sum(map(len, one["categories"]))
+        if not len(one["mean"]) == len(one["scale"]) == numbers or len(one["categories"]) != kinds.count("categorical"):
+            return "columns"
+        if len(one["intercept"]) != rows or [len(row) for row in one["coefficients"]] != [width] * rows:
+            return "coefficients"
+    return None
+
+
 def check_class_order(task: str, names: Sequence[str]) -> tuple[str, ...]:
     """The classes of a task in the order that the user gives.
 
@@ -324,6 +408,8 @@ def check_class_order(task: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 FORMAT, FORMAT_VERSION = "molsub-bundle", 1
+#: Of bundles with a fusion: programs that know none must not take them for their networks.
+FUSED_VERSION = 2
 CARD = "bundle.json"
 _CARD_CAP, _MEMBER_CAP, _MEMBERS_CAP = 16 << 20, 512 << 20, 64
 _WARNINGS_TOLD = 20
@@ -434,10 +520,13 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has a broken {CARD} ({reason_of(error)})", _AGAIN) from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BundleError(path, f"is not a {FORMAT}", "Make one with molsub models export or import")
-    if type(version := card.get("format_version")) is not int or version != FORMAT_VERSION:
+    if type(version := card.get("format_version")) is not int or version not in (FORMAT_VERSION, FUSED_VERSION):
         shown = printable(json.dumps(version), 60)
-        found = f"has format version {shown}, this program reads {FORMAT_VERSION} (a number)"
+        found = f"has format version {shown}, this program reads {FORMAT_VERSION} and {FUSED_VERSION} (a number)"
         raise BundleError(path, found, "Export the model again with this version, or use the version that made it")
+    if (version == FUSED_VERSION) != bool(card.get("fusion")):
+        found = f"has format version {version} {'with' if card.get('fusion') else 'without'} a fusion in {CARD}"
+        raise BundleError(path, found, _AGAIN)
     missing = [key for key in _REQUIRED if key not in card]
     if missing:
         raise BundleError(path, f"lacks {', '.join(missing)} in {CARD}", _AGAIN)
@@ -452,7 +541,8 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(path, f"has {len(card['members'])} members, expected 1 to {_MEMBERS_CAP}", _AGAIN)
     for member in card["members"]:
         _check_name(path, member["file"])
-    _check_files(path, [member["file"] for member in card["members"]])
+    check_fusion(path, card)
+    _check_files(path, [one["file"] for one in bundle_files(card)])
     card.setdefault("positive", get_task(card["task"]).positive)
     return card
 
@@ -465,6 +555,12 @@ def check_recipe(path: Path, card: dict[str, Any]) -> None:
         Recipe.from_dict(card["recipe"])
     except MolSubError as error:
         raise BundleError(path, f"has a {error.subject} that {error.problem}", error.remedy) from None
+
+
+def bundle_files(card: dict[str, Any]) -> list[dict[str, str]]:
+    """Name and SHA-256 of every file of a bundle beside its card: its members, and what its fusion needs."""
+    more = [step for step in (card.get("fusion") or {}).get("steps", ()) if "file" in step]
+    return [{name: one[name] for name in ("file", "sha256")} for one in (*card["members"], *more)]
 
 
 def read_member(path: Path, member: dict[str, str]) -> bytes:
@@ -633,7 +729,7 @@ def copy_bundle(source: Path, target: Path, *, overwrite: bool = False) -> None:
         If the bundle is damaged, or `target` exists and `overwrite` is false.
     """
     card = read_card(source)
-    members = {member["file"]: read_member(source, member) for member in card["members"]}
+    members = {member["file"]: read_member(source, member) for member in bundle_files(card)}
     write_entries(target, {CARD: read_entry(source, CARD, _CARD_CAP), **members}, overwrite=overwrite)
 
 
@@ -645,8 +741,44 @@ def model_summary(card: dict[str, Any]) -> dict[str, Any]:
         "recipe": card["recipe"]["name"],
         "members": len(card["members"]),
         "sha256": [member["sha256"] for member in card["members"]],
+        "fusion": fusion_title(card) or None,
+        "bundle_sha256": card.get("whole_sha256") or bundle_hash(card),
         "MolSubCore": __version__,
     }
+
+
+def fusion_title(card: Mapping[str, Any]) -> str:
+    """What is made of the networks' outputs, such as ``mean of the views' logits``; empty where it is their mean."""
+    titles = [str(step["title"]) for step in (card.get("fusion") or {}).get("steps", ())]
+    return ", then ".join(f"{title[:1].lower()}{title[1:]}" for title in titles)
+
+
+def model_name(card: Mapping[str, Any]) -> str:
+    """The model as a study names it, such as ``densenet121+views-learned``."""
+    return "+".join([card["architecture"], *(step["name"] for step in (card.get("fusion") or {}).get("steps", ()))])
+
+
+def clinical_columns(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Clinical columns that a model uses, by name: their ``kind`` and, of categories, the known ``values``."""
+    found: dict[str, dict[str, Any]] = {}
+    for step in (card.get("fusion") or {}).get("steps", ()):
+        words = 0
+        for name, kind in (step.get("columns") or {}).items():
+            known: list[str] = []
+            if kind == "categorical":
+                known = [word for one in step["members"] for word in one["categories"][words]]
+                words += 1
+            found[name] = {"kind": kind, "values": list(dict.fromkeys(known))}
+    return found
+
+
+def without_steps(card: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The card of the model that ends after so many steps of the fusion, with its own calibration and figures."""
+    base = card["fusion"]["bases"][steps]
+    kept = {name: card["fusion"][name][:steps] for name in ("steps", "bases")}
+    own = {name: base[name] for name in ("calibration", "thresholds", "metrics")}
+    whole = card.get("whole_sha256") or bundle_hash(card)
+    return {**card, **own, "recalibration": None, "fusion": kept if steps else None, "whole_sha256": whole}
 
 
 def patient_level(card: dict[str, Any], part: str) -> dict[str, Any]:
@@ -699,8 +831,10 @@ def calibration_note(card: Mapping[str, Any]) -> str:
 
 
 def result_note(card: Mapping[str, Any]) -> str:
-    """`calibration_note`, and how single views are shown beside their mean."""
+    """`calibration_note`, and how single views are shown beside the result; of a card, or of a prediction."""
     note = calibration_note(card)
+    if card.get("fusion") or (card.get("model") or {}).get("fusion"):
+        return f"{note} It acts on the result; a view alone is shown as the network alone predicts it."
     maps = (card.get(name) for name in ("calibration", "recalibration"))
     if any(isinstance(one, dict) and one.get("acts_on") for one in maps):
         note += " It acts on the mean over views; a view alone is shown through the same map."
@@ -721,11 +855,17 @@ def card_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
     """Titles and texts of the card: the same on the terminal, in reports, on its page and in Slicer."""
     recipe, members = card["recipe"], len(card["members"])
     architecture = str(card["architecture"]) + (f", {members} networks averaged" if members > 1 else "")
+    fused = fusion_title(card)
+    columns = "; ".join(
+        f"{name}: {', '.join(one['values']) or 'a number'}" for name, one in clinical_columns(card).items()
+    )
     order = str(card.get("class_order_source") or "not recorded")
     makers = card.get("vendors") or ((card.get("training") or {}).get("cohort") or {}).get("manufacturers") or ()
     return [
         ("Task", get_task(card["task"]).title),
         ("Architecture", architecture),
+        *([("Fusion", fused)] if fused else []),
+        *([("Clinical values", columns)] if columns else []),
         ("Intended use", str(card.get("intended_use") or "not recorded")),
         ("Classes, in the order of the logits", ", ".join(card["classes"])),
         ("Class order", order + ("" if card.get("class_order_verified") else " - NOT VERIFIED")),
@@ -843,7 +983,7 @@ def monai_metadata(card: dict[str, Any]) -> dict[str, Any]:
         "required_packages_version": {"MolSubCore": software.get("MolSubCore", __version__)},
         "task": get_task(card["task"]).title,
         "description": (
-            f"{card['architecture']}, {counted(len(card['members']), 'member')}: "
+            f"{model_name(card)}, {counted(len(card['members']), 'member')}: "
             f"probabilities of {', '.join(classes)} of an outlined lesion on a mammogram"
         ),
         "authors": "the group that trained it; not recorded in the bundle",
@@ -946,7 +1086,7 @@ def write_recalibrated(
     """
     check_recalibrated(source, target, overwrite=overwrite)
     card = read_card(source)
-    members = {member["file"]: read_member(source, member) for member in card["members"]}
+    members = {member["file"]: read_member(source, member) for member in bundle_files(card)}
     version = _next_version(str(card.get("version", "1.0.0")))
     text = f"recalibrated ({change['method']}) on {change.get('patients')} patients: {change.get('fitted_on')}"
     training = dict(card.get("training") or {})

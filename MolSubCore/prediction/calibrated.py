@@ -31,6 +31,16 @@ def calibration_of(card: Mapping[str, Any]) -> Calibrate | None:
         The model's calibration, then its recalibration on another cohort. None where there is neither, or, in bundles
         of before, one that the bundle itself applies to each lesion.
     """
+    return _calibrate(card)
+
+
+def calibration_of_lesions(card: Mapping[str, Any]) -> Calibrate | None:
+    """What single lesions are shown through: `calibration_of`, of a fused model that of its networks alone."""
+    bases = (card.get("fusion") or {}).get("bases")
+    return _calibrate(bases[0] if bases else card)
+
+
+def _calibrate(card: Mapping[str, Any]) -> Calibrate | None:
     found = [one for name in ("calibration", "recalibration") if (one := card.get(name)) and one.get("acts_on")]
     if not found:
         return None

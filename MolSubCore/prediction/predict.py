@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -29,8 +30,9 @@ from MolSubCore.lesions.roi import NEGATIVE, Roi, extract_rois, means_nothing
 from MolSubCore.models.bundle import Bundle
 from MolSubCore.models.card import class_indices
 from MolSubCore.models.device import to_input
+from MolSubCore.models.fused import check_names
 from MolSubCore.models.registry import ARCHITECTURES, resolve_layer
-from MolSubCore.prediction.calibrated import calibration_of
+from MolSubCore.prediction.calibrated import calibration_of_lesions
 from MolSubCore.prediction.provenance import made_of
 from MolSubCore.prediction.result import ImageAndLesion, LesionPrediction, Prediction
 from MolSubCore.prediction.warnings import bundle_warnings, image_warnings
@@ -40,6 +42,8 @@ LESIONS_NUMBERED = (
     "the lesions' ids may tell the patient: in the results stand numbers of each patient's lesions, in the order given "
     "(--identified writes the ids)"
 )
+#: Of a patient without all clinical values.
+NOT_RECALIBRATED = "The model's recalibration is of its results with all clinical values: this one is not recalibrated."
 
 
 def predict(
@@ -56,10 +60,13 @@ def predict(
     lesion_ids: Sequence[str] = (),
     unnamed: Literal["refuse", "warn", "confirmed", "trusted"] = "confirmed",
     doubts: Sequence[str] = (),
+    clinical: Mapping[str, Any] = MappingProxyType({}),
 ) -> Prediction:
     """Predict the molecular subtype of one patient's lesions from one or more mammograms.
 
-    There is one result per breast, and one per lesion where `lesion_ids` names them: the mean over its views.
+    There is one result per breast, and one per lesion where `lesion_ids` names them: the mean over its views, or what a
+    fused model makes of them. Where a clinical value that it needs is missing, the result is that of the model without
+    clinical values, whose card `Prediction.bundle_card` then is; a warning says so.
 
     Parameters
     ----------
@@ -89,6 +96,8 @@ def predict(
         ``confirmed`` where somebody knows that they are of one patient, ``trusted`` where also against Patient IDs.
     doubts : sequence of str
         Further warnings, of whoever knows more of the patient.
+    clinical : mapping of str to str or number
+        The patient's clinical values by column, for a model that uses them.
 
     Raises
     ------
@@ -103,8 +112,16 @@ def predict(
         if values and len(values) != len(images):
             raise MolSubError(name, f"has {len(values)} entries for {len(images)} images", "Give one per image")
     items: list[LesionPrediction] = []
-    calibrate = calibration_of(bundle.card)
-    warnings = [*bundle_warnings(bundle.card), *doubts]
+    whole, given = bundle, check_names(clinical, bundle.fused)
+    known: dict[str, str] = {}
+    notes: list[str] = []
+    if bundle.fused:
+        steps, known, notes = bundle.fused.whole(given)
+        if steps < len(bundle.fused.steps):
+            bundle = bundle.without_steps(steps)
+            notes += [NOT_RECALIBRATED] if whole.card.get("recalibration") else []
+    calibrate = calibration_of_lesions(bundle.card)
+    warnings = [*notes, *bundle_warnings(bundle.card), *doubts]
     mammograms: list[Mammogram] = []
     looks: list[str] = []
     again: dict[int, list[int]] = {}
@@ -131,12 +148,14 @@ def predict(
         warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
         for index, roi in enumerate(rois):
             network, maps = predict_roi(bundle, roi, chosen, wanted, method, target)
+            inputs = to_input(roi.patch[None], roi.recipe, bundle.device) if bundle.fused else None
             name, place = f"{label} lesion {roi.lesion}", (number - 1, index)
             items.append(
                 LesionPrediction(
                     label, name, *place, mammogram, lesions, roi, network, maps, files,
                     mammogram.laterality, lesion_ids[number - 1] if lesion_ids else "",
                     first, means_nothing(mammogram, lesions, roi), calibrate,
+                    None if inputs is None else bundle.outputs(inputs),
                 )
             )  # fmt: skip
     for same in again.values():
@@ -147,8 +166,10 @@ def predict(
         )
     warnings += _misnamed(images)
     warnings += check_one_patient(mammograms, unnamed)
-    made = made_of(images, bundle.card, recorded(chosen, classes, method) | told(sides, lesion_ids, views))
-    prediction = Prediction(bundle.card, _negatives_counted(items), made=made)
+    said = told(sides, lesion_ids, views, given)
+    made = made_of(images, whole.card, recorded(chosen, classes, method) | said)
+    counted = _negatives_counted(items)
+    prediction = Prediction(bundle.card, counted, made=made, fused=bundle.fused, clinical=known)
     warnings += _result_warnings(prediction, views)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
 
@@ -268,6 +289,13 @@ def _result_warnings(prediction: Prediction, views: Sequence[str | None] = ()) -
         seen = [(person, (one.breast and view) or "") for person, view in zip(people, shown, strict=True)]
         found += [f"{text}." for text in [several_exams(one.title, seen)] if text]
         found += _facing_apart(one.title, one.counted)
+        found += one.fused.remarks(one.lesions()) if one.fused and one.counted else []
+    if prediction.fused and any(item.maps for item in prediction.items):
+        title = prediction.fused.title
+        found.append(
+            f"The model makes its result of the network's outputs ({title}). Single lesions are shown as the network "
+            "alone predicts them, and the heatmaps explain that, not the result."
+        )
     breasts = {one.breast for one in results}
     if {"L", "R"} <= breasts:
         found.append(
@@ -310,11 +338,15 @@ def recorded(layers: Sequence[str], classes: Sequence[str] | str, method: str) -
 
 
 def told(
-    sides: Sequence[str | None] = (), lesion_ids: Sequence[str] = (), views: Sequence[str | None] = ()
+    sides: Sequence[str | None] = (),
+    lesion_ids: Sequence[str] = (),
+    views: Sequence[str | None] = (),
+    clinical: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """What the user said of the images, for the record of a prediction; empty where that is nothing."""
+    """What the user said of the patient, for the record of a prediction; empty where that is nothing."""
     found: dict[str, list[Any]] = {"sides": list(sides), "lesion_ids": list(lesion_ids), "views": list(views)}
-    return {name: values for name, values in found.items() if any(values)}
+    said: dict[str, Any] = {name: values for name, values in found.items() if any(values)}
+    return said | ({"clinical": {name: str(value) for name, value in clinical.items()}} if clinical else {})
 
 
 def check_request(
@@ -367,7 +399,7 @@ def predict_roi(
     maps : Maps or None
         None without layers.
     """
-    inputs, calibrate = to_input(roi.patch[None], roi.recipe, bundle.device), calibration_of(bundle.card)
+    inputs, calibrate = to_input(roi.patch[None], roi.recipe, bundle.device), calibration_of_lesions(bundle.card)
 
     def largest(probabilities: NDArray[np.float64]) -> list[int]:
         shown = calibrate(probabilities[None])[0] if calibrate else probabilities

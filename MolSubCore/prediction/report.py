@@ -41,7 +41,7 @@ from reportlab.platypus import (
 from MolSubCore import DISCLAIMER, __version__
 from MolSubCore.errors import printable
 from MolSubCore.files import atomic_path, write_text
-from MolSubCore.models.card import card_rows, dated, result_note, test_figures
+from MolSubCore.models.card import card_rows, dated, fusion_title, result_note, test_figures
 from MolSubCore.report.page import data_uri, environment, known, number
 from MolSubCore.statistics.metrics import metric_title
 
@@ -109,6 +109,16 @@ class Facts:
     identity: Rows
 
 
+def _note(result: dict[str, Any], card: dict[str, Any]) -> str:
+    """What the probabilities of a result are."""
+    how = "Mean of the model's softmax outputs over the views of one breast or lesion."
+    if fused := fusion_title(card):
+        how = f"Made of the outputs for all views of one breast or lesion: {fused}."
+    if used := result.get("clinical"):
+        how += f" Clinical values: {', '.join(f'{name} = {value}' for name, value in used.items())}."
+    return f"{how} {result_note(card)}"
+
+
 def prediction_facts(result: dict[str, Any], card: dict[str, Any]) -> Facts:
     """Gather what a report says.
 
@@ -127,7 +137,7 @@ def prediction_facts(result: dict[str, Any], card: dict[str, Any]) -> Facts:
             (one["title"], sorted((one["probabilities"] or {}).items(), key=lambda entry: -entry[1]))
             for one in results_of(result)
         ],
-        note=f"Mean of the model's softmax outputs over the views of one breast or lesion. {result_note(card)}",
+        note=_note(result, card),
         synthetic=bool(card.get("synthetic")) or any("synthetic" in text.lower() for text in result["warnings"]),
         lesion_header=["Lesion", *result["classes"], "Region (rows, columns)", "Pixel spacing"],
         lesions=[_lesion(image, result["classes"]) for image in result["images"]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from MolSubCore.explain.gradcam import Maps
 from MolSubCore.imaging.mammogram import Mammogram
 from MolSubCore.lesions.lesion import LesionSet
 from MolSubCore.lesions.roi import Roi
+from MolSubCore.models.fused import Fused, Lesions, Outputs
 from MolSubCore.prediction.calibrated import Calibrate, calibration_of
 
 #: One image and the lesion on it: a mask file, a polygon file, or ``row0,col0,row1,col1``.
@@ -53,7 +55,9 @@ class LesionPrediction:
     means_nothing : str
         Why the probabilities mean nothing; empty where they may.
     calibrate : callable, optional
-        Of the model, from `MolSubCore.prediction.calibrated.calibration_of`.
+        Of the model, from `MolSubCore.prediction.calibrated.calibration_of_lesions`.
+    outputs : Outputs, optional
+        Of a fused model: all that its networks give, of one lesion.
     """
 
     image: str
@@ -71,6 +75,7 @@ class LesionPrediction:
     picture: int = 0
     means_nothing: str = ""
     calibrate: Calibrate | None = None
+    outputs: Outputs | None = None
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -93,6 +98,10 @@ class Result:
     classes : tuple of str
     calibrate : callable, optional
         Of the model.
+    fused : Fused, optional
+        Of a fused model, which takes the place of the mean.
+    clinical : mapping of str to str
+        The patient's values that a fused model uses.
     """
 
     breast: Side | None
@@ -100,6 +109,8 @@ class Result:
     items: tuple[LesionPrediction, ...]
     classes: tuple[str, ...]
     calibrate: Calibrate | None = None
+    fused: Fused | None = None
+    clinical: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -116,17 +127,33 @@ class Result:
     def probabilities(self) -> dict[str, float] | None:
         """Probability per class: mean over the lesions of an image, then over the images, calibrated.
 
-        None where none counts.
+        A fused model has its own way in the place of the mean. None where none counts.
         """
+        mean = self._mean()
+        if mean is None:
+            return None
+        if self.calibrate:
+            mean = self.calibrate(mean[None])[0]
+        return dict(zip(self.classes, map(float, mean), strict=True))
+
+    def _mean(self) -> NDArray[np.float64] | None:
+        if self.fused:
+            return self.fused.probabilities(self.lesions(), self.clinical) if self.counted else None
         by_image: dict[int, list[NDArray[np.float64]]] = {}
         for item in self.counted:
             by_image.setdefault(item.picture, []).append(item.network)
         if not by_image:
             return None
-        mean = np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0)
-        if self.calibrate:
-            mean = self.calibrate(mean[None])[0]
-        return dict(zip(self.classes, map(float, mean), strict=True))
+        return np.asarray(np.mean([np.mean(values, axis=0) for values in by_image.values()], axis=0), np.float64)
+
+    def lesions(self) -> Lesions:
+        """What a fused model is applied to."""
+        found = [(item, item.outputs) for item in self.counted]
+        return Lesions(
+            Outputs.joined([outputs for _, outputs in found if outputs is not None]),
+            np.array([item.picture for item, _ in found], np.int64),
+            np.array([item.mammogram.view or "" for item, _ in found]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of ``results`` in ``prediction.json``."""
@@ -154,12 +181,18 @@ class Prediction:
         Sentences that a reader of the result must see.
     made : dict
         What it was made of; see `MolSubCore.prediction.provenance.made_of`.
+    fused : Fused, optional
+        Of a fused model.
+    clinical : mapping of str to str
+        The patient's values that a fused model used.
     """
 
     bundle_card: dict[str, Any]
     items: tuple[LesionPrediction, ...]
     warnings: tuple[str, ...] = field(default=())
     made: dict[str, Any] = field(default_factory=dict)
+    fused: Fused | None = None
+    clinical: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> list[str]:
@@ -173,7 +206,9 @@ class Prediction:
         for item in self.items:
             found.setdefault((item.breast, item.lesion_id), []).append(item)
         classes, calibrate = tuple(self.classes), calibration_of(self.bundle_card)
-        return tuple(Result(*key, tuple(items), classes, calibrate) for key, items in found.items())
+        return tuple(
+            Result(*key, tuple(items), classes, calibrate, self.fused, self.clinical) for key, items in found.items()
+        )
 
     @property
     def patient(self) -> dict[str, float]:

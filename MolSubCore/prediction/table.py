@@ -15,7 +15,7 @@ from typing import Any, Literal
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
-from MolSubCore.cohort.table import Case, read_cohort, tell_notes, without_paths
+from MolSubCore.cohort.table import Case, clinical_of, read_cohort, tell_notes, without_paths
 from MolSubCore.cohort.table_files import kind_of, note_lines, row_list
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import (
@@ -62,7 +62,8 @@ def predict_table(
 ) -> int:
     """Predict each patient of `table` into ``out/case-0001``, ...; summarise in ``out/predictions.csv``.
 
-    There is a line per result: one per breast, and per lesion where the column ``lesion_id`` names them. The column
+    There is a line per result, which says of a model with clinical values whether they were used: one per breast, and
+    per lesion where the column ``lesion_id`` names them. The column
     ``laterality`` or ``side``, or the view (``L-MLO``), says the side where a file does not.
 
     With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
@@ -108,6 +109,7 @@ def predict_table(
     ):
         print(f"Note: {LESIONS_NUMBERED}.", file=sys.stderr)
     chosen, _ = check_request(bundle, **request)
+    columns = tuple(bundle.fused.columns) if bundle.fused else ()
     asked = recorded(chosen, request.get("classes", "predicted"), request.get("method", "gradcam"))
     plan = {"bundle_sha256": bundle_hash(bundle.card), **asked, "identified": identified, "heatmap_grid": heatmap_grid}
     plan |= program()
@@ -127,7 +129,8 @@ def predict_table(
             """Predict a patient, unless that is done, and read the result."""
             cases = patients[patient_id]
             images = [(case.image, case.lesion) for case in cases]
-            said, doubts = _said_of(cases, identified), whose.doubts(cases)
+            said = _said_of(cases, identified) | {"clinical": clinical_of(cases, columns)}
+            doubts = whose.doubts(cases)
             state: Literal["kept", "replaced", "new"] = "replaced"
             if again := patient_id in folders:
                 folder = folders[patient_id]
@@ -183,6 +186,7 @@ def predict_table(
                 make(patient_id, number)
                 result = results[patient_id][1]
                 row |= {"warnings": str(len(result["warnings"])), "error": ""}
+                row |= {"clinical": "used" if result.get("clinical") else "missing"} if columns else {}
                 found[patient_id] = [row | _result_cells(one) for one in results_of(result)]
             except Exception as error:  # whatever it is, it is this patient's
                 if is_output_error(error):
@@ -386,6 +390,7 @@ def _result_cells(result: dict[str, Any]) -> dict[str, str]:
 
 def _write_summary(path: Path, rows: list[dict[str, str]], bundle: Bundle, identified: bool) -> None:
     names = ["case", "rows", *(["patient_id"] if identified else [])]
+    names += ["clinical"] if bundle.fused and bundle.fused.columns else []
     names += ["breast", "lesion_id"] + [f"p:{name}" for name in bundle.card["classes"]] + ["warnings", "error"]
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=names, restval="", lineterminator="\n")

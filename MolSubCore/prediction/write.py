@@ -67,6 +67,7 @@ def save_prediction(
             "model": model_summary(prediction.bundle_card),
             "made": _made(prediction, identified, command),
             "images": images,
+            "clinical": dict(prediction.clinical) or None,
             "results": [one.to_dict() for one in prediction.results],
             # Of the only result; null where there are several, such as of both breasts.
             "patient": None if prediction.only_result is None else {"probabilities": prediction.only_result},

@@ -151,8 +151,8 @@ def model_title(model: str) -> str:
 
 def fusion_title(model: str) -> str:
     """What a fusion adds to its base."""
-    kind = model.partition(FUSION)[2]
-    return FUSION_TITLES.get(kind, kind)
+    kinds = model.split(FUSION)[1:]
+    return ", then ".join(FUSION_TITLES.get(kind, kind) for kind in kinds)
 
 
 def joined(words: Iterable[str]) -> str:

@@ -14,18 +14,16 @@ from MolSubCore.explain.examples import has_attention, write_attention
 from MolSubCore.files import read_json
 from MolSubCore.models.registry import build_model
 from MolSubCore.study.faithfulness import is_measured, write_faithfulness
-from MolSubCore.study.fusion import FUSIONS, make_fusions
+from MolSubCore.study.fusion import FUSIONS, STACKED, make_fusions, uses_clinical
 from MolSubCore.study.plan import Study
-from MolSubCore.study.results import SEPARATOR, StudyResults, read_study
+from MolSubCore.study.results import StudyResults, read_study
 from MolSubCore.training.baselines import BASELINES
 from MolSubCore.training.loop import load_checkpoint
 from MolSubCore.training.plan import Plan
 from MolSubCore.training.run import finished_folds
-from MolSubCore.training.run_files import FUSION, WEIGHTS, check_weights, read_plan, run_inputs
+from MolSubCore.training.run_files import FUSION, SEPARATOR, WEIGHTS, check_weights, read_plan, run_inputs
 
 Progress = Callable[[int, int, str], None]
-
-_CLINICAL = tuple(name for name, fusion in FUSIONS.items() if fusion.clinical)
 
 
 def finish_study(study: Study, progress: Progress | None = None) -> tuple[StudyResults, list[str], list[str]]:
@@ -76,7 +74,7 @@ def _finished(run: Path) -> bool:
 
 
 def _fuse(study: Study, run: Path) -> list[str]:
-    wanted = [name for name in FUSIONS if study.clinical is not None or name not in _CLINICAL]
+    wanted = [name for name in (*FUSIONS, *STACKED) if study.clinical is not None or not uses_clinical(name)]
     notes = []
     for name, reason in make_fusions(run, wanted, study.clinical).items():
         if reason:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -33,13 +34,16 @@ from MolSubCore.cohort.table_files import NA_WORDS, column_name
 from MolSubCore.errors import CohortError, MolSubError, TrainingError, counted
 from MolSubCore.evaluation.characteristics import Kind, has_value, is_number, kind_of, patient_columns
 from MolSubCore.files import atomic_folder, check_ours, hidden_name, read_json, sha256_file, write_json
+from MolSubCore.models.fused import ARRAYS, FLIPS, VIEWS, two_sided
+from MolSubCore.models.fused import log_odds as odds_of
 from MolSubCore.statistics.scores import Predictions, Scores, by_appearance, read_predictions, write_predictions
 from MolSubCore.statistics.validation import Validation
 from MolSubCore.study.leakage import telling_columns, told_by_name
 from MolSubCore.tasks import SubtypeLabel
-from MolSubCore.training.extras import FEATURES, FLIPS, TTA_TEST, TTA_VALIDATION, Features, read_features
+from MolSubCore.training.extras import FEATURES, TTA_TEST, TTA_VALIDATION, Features, read_features
 from MolSubCore.training.plan import derive_seed
 from MolSubCore.training.run_files import (
+    FITTED,
     FROZEN,
     FUSION,
     FUSION_TITLES,
@@ -78,11 +82,14 @@ class FusedFold:
     validation, test : Predictions
     facts : dict
         Content of ``done.json``: what was fitted, on how many patients.
+    fitted : dict of str to ndarray
+        `ARRAYS` of a regression, from which `MolSubCore.models.fused` predicts; empty where nothing was fitted.
     """
 
     validation: Predictions
     test: Predictions
     facts: dict[str, Any] = field(default_factory=dict)
+    fitted: dict[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +173,6 @@ def check_same_rows(found: Predictions, expected: Predictions, path: Path) -> No
             path, "is of other lesions or labels than the predictions", "Delete it and run this fold again"
         )
 
-
-VIEWS = ("CC", "MLO")
 
 #: Inverse strengths of the L2 penalty that are tried, for standardised features.
 STRENGTHS = tuple(10.0**power for power in range(-5, 2))
@@ -304,7 +309,20 @@ def _learn(base: BaseRun, number: int) -> FusedFold:
             logits = logits_of(model, table.values[chosen])
         return base.per_patient(table.scores.select(chosen), logits)
 
-    return FusedFold(predict(str(number)), predict("test"), facts)
+    facts |= {"features": features.values.shape[1], "precision": features.values.dtype.name}
+    return FusedFold(predict(str(number)), predict("test"), facts, _views_fitted(model))
+
+
+def _views_fitted(model: Pipeline) -> dict[str, Floats]:
+    """What was fitted; a column without any value in the training part is the mean, and weighs nothing."""
+    scaler, regression = model.named_steps["scale"], model.named_steps["regress"]
+    known = np.isfinite(scaler.mean_)
+    return {
+        "mean": np.where(known, scaler.mean_, 0.0),
+        "scale": np.where(known, scaler.scale_, 1.0),
+        "coefficients": np.where(known, regression.coef_, 0.0),
+        "intercept": regression.intercept_,
+    }
 
 
 def _part(features: Features, partition: str) -> Predictions:
@@ -344,7 +362,7 @@ def _fit(
 def logits_of(model: Pipeline, values: NDArray[Any]) -> Floats:
     """Logits, shape (N, classes), whose softmax are the probabilities of a logistic regression of all classes."""
     decision = np.asarray(model.decision_function(values), np.float64)
-    return np.stack([-decision / 2, decision / 2], axis=1) if decision.ndim == 1 else decision
+    return two_sided(decision[:, None] if decision.ndim == 1 else decision)
 
 
 #: Inverse strength of the L2 penalty: it only keeps columns that separate the classes from growing without bound.
@@ -492,7 +510,27 @@ def _fold(base: BaseRun, number: int, values: Clinical, kinds: dict[str, Kind], 
             scores, columns = _patients(part, values, kinds, image=image)
             results.append(base.per_patient(scores, logits_of(model, columns)))
     names = [*(log_odds_names(base.classes) if image else ()), *kinds]
-    return FusedFold(results[0], results[1], _facts(model, names, len(label)))
+    facts = _facts(model, names, len(label)) | {"categories": _categories(model, kinds)}
+    return FusedFold(results[0], results[1], facts, _clinical_fitted(model))
+
+
+def _categories(model: Pipeline, kinds: dict[str, Kind]) -> dict[str, list[str]]:
+    """Categories of the fitting part by column."""
+    names = [name for name, kind in kinds.items() if kind == "categorical"]
+    known = model.named_steps["columns"].named_transformers_["categories"].categories_ if names else []
+    return {name: list(map(str, words)) for name, words in zip(names, known, strict=True)}
+
+
+def _clinical_fitted(model: Pipeline) -> dict[str, Floats]:
+    columns, regression = model.named_steps["columns"], model.named_steps["regress"]
+    scaler = columns.named_transformers_["numbers"]
+    numbers = getattr(scaler, "mean_", None) is not None
+    return {
+        "mean": scaler.mean_ if numbers else np.empty(0),
+        "scale": scaler.scale_ if numbers else np.empty(0),
+        "coefficients": regression.coef_,
+        "intercept": regression.intercept_,
+    }
 
 
 def log_odds_names(classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -502,11 +540,7 @@ def log_odds_names(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 def log_odds(scores: Scores) -> Floats:
     """Log-odds of each class against the rest; of two classes the second's alone, the first's being its negative."""
-    share = np.maximum(scores.probabilities, np.finfo(np.float64).tiny)
-    # Not 1 - share: near 1 that has lost all digits.
-    rest = share @ (1 - np.eye(share.shape[1]))
-    odds = np.asarray(np.log(share) - np.log(rest), np.float64)
-    return odds[:, 1:] if odds.shape[1] == 2 else odds
+    return odds_of(scores.probabilities)
 
 
 def _patients(
@@ -547,7 +581,7 @@ def _facts(model: Pipeline, names: list[str], patients: int) -> dict[str, Any]:
 
 
 #: Raised whenever the code behind a fusion gives other numbers: what an older one made is then made again.
-_VERSION = 2
+_VERSION = 3
 #: What the evaluation adds to a derived run.
 _LATER = ("evaluation.json", "evaluation.png")
 
@@ -607,6 +641,15 @@ FUSIONS: Mapping[str, Fusion] = MappingProxyType(
 )
 
 
+#: Fusions of fusions that a study makes: the last one is made of the run of those before it.
+STACKED = ("views-learned+clinical",)
+
+
+def uses_clinical(name: str) -> bool:
+    """Whether a fusion, or one of fusions, uses the clinical values."""
+    return any(FUSIONS[kind].clinical for kind in name.split(FUSION))
+
+
 def make_fusions(base_run: Path, wanted: Sequence[str], clinical: Clinical | None = None) -> dict[str, str]:
     """Make the derived run folders of a finished run, beside it; what is up to date is passed over.
 
@@ -617,7 +660,7 @@ def make_fusions(base_run: Path, wanted: Sequence[str], clinical: Clinical | Non
     ----------
     base_run : Path
     wanted : sequence of str
-        Names in `FUSIONS`.
+        Names in `FUSIONS` or `STACKED`; of the latter those that they start from come before them.
     clinical : mapping of str to mapping of str to str, optional
         Values by study id and column, from `clinical_values`.
 
@@ -632,16 +675,30 @@ def make_fusions(base_run: Path, wanted: Sequence[str], clinical: Clinical | Non
         If a fusion is unknown, the run is not finished, or a file is damaged or of other lesions.
     """
     for name in wanted:
-        if name not in FUSIONS:
-            near = difflib.get_close_matches(name, FUSIONS, n=1)
-            hint = f"Did you mean {near[0]}" if near else f"Choose from {', '.join(FUSIONS)}"
+        if name not in (*FUSIONS, *STACKED):
+            near = difflib.get_close_matches(name, (*FUSIONS, *STACKED), n=1)
+            hint = f"Did you mean {near[0]}" if near else f"Choose from {', '.join((*FUSIONS, *STACKED))}"
             raise MolSubError("fusion", f"unknown value '{name}'", hint)
     base = read_base(base_run)
-    return {name: _make(base, name, clinical) for name in dict.fromkeys(wanted)}
+    made: dict[str, str] = {}
+    for name in dict.fromkeys(wanted):
+        first, _, last = name.rpartition(FUSION)
+        if not first:
+            made[name] = _make(base, name, clinical)
+        elif made.get(first):
+            _discard(_derived(base.folder, name))
+            made[name] = made[first]
+        else:
+            made[name] = _make(read_base(_derived(base.folder, first)), last, clinical)
+    return made
+
+
+def _derived(run: Path, name: str) -> Path:
+    return run.with_name(f"{run.name}{FUSION}{name}")
 
 
 def _make(base: BaseRun, name: str, clinical: Clinical | None) -> str:
-    folder = base.folder.with_name(f"{base.folder.name}{FUSION}{name}")
+    folder = _derived(base.folder, name)
     try:
         inputs = _inputs(base, name, clinical)
         if not _is_made(folder, inputs):
@@ -678,6 +735,7 @@ def _write(folder: Path, base: BaseRun, name: str, fused: Fused, inputs: str) ->
         "architecture": f"{base.plan['architecture']}{FUSION}{name}",
         "fusion": {"name": name, "title": FUSIONS[name].title, "unit": FUSIONS[name].unit, **fused.choices},
         "base_key": base.key(),
+        "base_predictions": {str(number): frozen(base.folder / f"fold-{number}") for number in base.folds},
         "inputs": inputs,
         "software": {"MolSubCore": MolSubCore.__version__}
         | {package: version(package) for package in ("numpy", "scipy", "scikit-learn")},
@@ -691,7 +749,12 @@ def _write(folder: Path, base: BaseRun, name: str, fused: Fused, inputs: str) ->
             place = temporary / f"fold-{number}"
             shares = training_shares(base.folder, base.plan, number, validation) if FUSIONS[name].as_trained else None
             facts = {SHARES: shares.to_dict(base.classes)} if shares else {}
-            write_json(place / "done.json", {**fold.facts, **facts, "sha256": frozen(place)})
+            hashes = frozen(place)
+            if fold.fitted:
+                arrays = {name: np.ascontiguousarray(fold.fitted[name], np.float64) for name in ARRAYS}
+                save_file(arrays, place / FITTED)
+                hashes[FITTED] = sha256_file(place / FITTED)
+            write_json(place / "done.json", {**fold.facts, **facts, "sha256": hashes})
         write_json(temporary / "plan.json", plan)
 
 

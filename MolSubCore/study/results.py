@@ -21,10 +21,7 @@ from MolSubCore.evaluation.evaluate import FORMAT_VERSION
 from MolSubCore.files import read_json
 from MolSubCore.statistics.calibration import CalibrationMap
 from MolSubCore.statistics.scores import Predictions, Scores, ensemble
-from MolSubCore.training.run_files import FUSION, fold_numbers, fold_predictions, missing_folds, read_plan
-
-#: Between task and model in a run's folder name.
-SEPARATOR = "--"
+from MolSubCore.training.run_files import FUSION, SEPARATOR, fold_numbers, fold_predictions, missing_folds, read_plan
 
 #: The paper's model: the study's main one wherever it was trained.
 MAIN = "densenet121-cbam"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from scipy.special import log_softmax, logsumexp
 from MolSubCore.errors import TrainingError, reason_of
 from MolSubCore.files import atomic_path, open_file
 from MolSubCore.lesions.preprocessing import Recipe
+from MolSubCore.models.fused import FLIPS
 from MolSubCore.models.registry import get_architecture, resolve_layer
 from MolSubCore.statistics.scores import Predictions, write_predictions
 from MolSubCore.training.plan import Plan
@@ -32,12 +31,6 @@ FEATURES = "features.npz"
 TTA_VALIDATION = "tta_predictions.csv"
 TTA_TEST = "tta_test_predictions.csv"
 
-#: Test-time augmentation is the mean over these: axes of (N, 1, rows, columns) that are reversed. They are the flips
-#: of the augmentation in training, without its rotations and shears, which interpolate.
-FLIPS: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"identity": (), "horizontal flip": (3,), "vertical flip": (2,), "both flips": (2, 3)}
-)
-
 _TEXT = ("study_id", "lesion", "laterality", "view")
 _ARRAYS = (*_TEXT, "case", "label", "logits")
 
@@ -48,8 +41,8 @@ class Features:
 
     Attributes
     ----------
-    values : ndarray of float16, shape (N, D)
-        Input of the architecture's last layer. Values beyond float16's range are its ends, +-65504.
+    values : ndarray of float32, shape (N, D)
+        Input of the architecture's last layer; float16 in runs of before.
     partition : ndarray of str, shape (N,)
         ``test``, or the number of the fold in which the patient is in the validation part; 0 for none.
     predictions : Predictions
@@ -57,7 +50,7 @@ class Features:
         partitions but ``test`` and its own fold's.
     """
 
-    values: NDArray[np.float16]
+    values: NDArray[np.float32] | NDArray[np.float16]
     partition: NDArray[np.str_]
     predictions: Predictions
 
@@ -131,11 +124,10 @@ def compute_features(model: nn.Module, plan: Plan, data: TrainingData) -> Featur
 
     everything = data.select(set(data.partitions))
     head = resolve_layer(model, get_architecture(plan.architecture).head)
-    parts: list[NDArray[np.float16]] = []
+    parts: list[NDArray[np.float32]] = []
 
     def keep(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        limit = float(np.finfo(np.float16).max)
-        parts.append(inputs[0].detach().float().clamp(-limit, limit).half().cpu().numpy())
+        parts.append(inputs[0].detach().float().cpu().numpy())
 
     handle = head.register_forward_pre_hook(keep)
     try:

@@ -22,6 +22,8 @@ from MolSubCore.training.sampling import class_shares
 
 #: Between a model's name and the kind of a fusion made of its run.
 FUSION = "+"
+#: Between task and model in the name of a study's run.
+SEPARATOR = "--"
 #: The fusions of a finished run, with their titles.
 FUSION_TITLES = {
     "tta": "Test-time augmentation",
@@ -35,6 +37,8 @@ FUSION_TITLES = {
 #: A fold's predictions of its validation part and of the test set: written once, and then never changed.
 FROZEN = ("predictions.csv", "test_predictions.csv")
 WEIGHTS = "best.safetensors"
+#: What a fusion of a fold was fitted to: `MolSubCore.models.fused.ARRAYS` by name, float64.
+FITTED = "fitted.safetensors"
 #: Key of a fold's ``done.json``: shares of the classes in its training part.
 SHARES = "class_shares"
 _ALSO_KEPT = (WEIGHTS, "tta_predictions.csv", "tta_test_predictions.csv", "features.npz")

@@ -42,7 +42,7 @@ _READERS = (
 #: Loads PyTorch.
 _PREDICTION = "MolSubCore.worker.prediction"
 #: Options of whatever predicts.
-_OF_A_PREDICTION = ("classes", "layers", "device", "same_patient", "identified")
+_OF_A_PREDICTION = ("classes", "layers", "device", "same_patient", "identified", "clinical")
 
 
 def read_image(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -411,7 +411,8 @@ def predict(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder; made where it is missing).
         Optional: ``classes`` (``all``, the default, ``predicted``, or names), ``layers`` (null for the architecture's
         own, or a list of names), ``device``, ``identified`` (show ids of lesions as they are), ``same_patient`` (true
-        where the user confirmed that images without a patient are of one patient).
+        where the user confirmed that images without a patient are of one patient), ``clinical`` (the patient's values
+        by column, texts or numbers, for a model that uses them).
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``reading``, ``predicting``, ``predicted``, ``writing``. The
         event of ``predicted`` holds the whole ``prediction`` with the maps of each image's predicted class only, so
@@ -470,7 +471,8 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         ``bundle``, ``images`` (a list of ``{"image", "lesions"}``, one patient's; each may have ``side``, L or R,
         ``view`` for a file that does not state it, and ``lesion_id``) and ``out`` (a folder to make);
         optional: ``notes`` (warnings of the calling program, which come first in the report), ``identified``,
-        ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``, ``same_patient``.
+        ``overwrite``, ``classes`` (``predicted``, ``all`` or names), ``layers``, ``device``, ``same_patient``,
+        ``clinical``.
     progress : callable
         ``progress(share, stage=...)``: ``loading model``, ``predicting``, ``writing``.
 
@@ -500,6 +502,7 @@ def report(options: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     classes = options.get("classes") or "predicted"
     layers, named = options.get("layers"), named_images(options)
     images = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
+    named |= {"clinical": options.get("clinical") or {}}
     prediction = predict(pairs, bundle, layers=layers, classes=classes, read=lambda path: images[str(path)], **named)
     notes = dict.fromkeys([*(options.get("notes") or ()), *prediction.warnings])
     prediction = replace(prediction, warnings=tuple(notes))

@@ -51,7 +51,8 @@ def predict_images(options: Mapping[str, Any], progress: Progress) -> dict[str, 
         read = {str(entry["image"]): mammogram_of(entry) for entry in options["images"]}
         progress(0.4, stage="predicting")
         others = dict(named_images(options), read=lambda path: read[str(path)])
-        found = predict(pairs, bundle, layers=layers, classes="predicted", **others)
+        clinical = options.get("clinical") or {}
+        found = predict(pairs, bundle, layers=layers, classes="predicted", clinical=clinical, **others)
         if classes is not None and chosen:
             progress(0.6, stage="predicted", prediction=_content(found, out, "first"))
             items = tuple(_with_classes(item, bundle, chosen, classes) for item in found.items)
@@ -84,6 +85,7 @@ def _content(prediction: Prediction, out: Path, name: str) -> dict[str, Any]:
             {**one.to_dict(), "items": [prediction.items.index(item) for item in one.counted]}
             for one in prediction.results
         ],
+        "clinical": dict(prediction.clinical) or None,
         "patient": None if prediction.only_result is None else {"probabilities": prediction.only_result},
         **{name: card.get(name) for name in ("temperature", "calibration", "recalibration")},
         "metrics": card.get("metrics") or {},

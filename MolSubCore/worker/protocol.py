@@ -229,6 +229,8 @@ def _fits(name: str, value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(entry, dict) and _are_texts(entry) for entry in value)
     if name in ("paths", "layers", "class_order", "notes"):
         return isinstance(value, list) and all(map(_is_text, value))
+    if name == "clinical":
+        return isinstance(value, dict) and all(map(_is_value, value.values()))
     if name == "folds":
         return _is_whole(value)
     if name == "only_folds":
@@ -253,6 +255,11 @@ def _is_finite(value: Any) -> bool:
 
 def _are_texts(entry: Mapping[str, Any]) -> bool:
     return all(value is None or _is_text(value) for value in entry.values())
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it is a text or a number, or null."""
+    return value is None or _is_text(value) or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _is_whole(value: Any) -> bool:

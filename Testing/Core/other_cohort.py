@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,7 +27,7 @@ CARD: dict[str, Any] = {
 class Known(Bundle):
     """A bundle whose logits are known: of TN by how bright the patch is, and how many patches it was asked for."""
 
-    asked: list[int]
+    asked: list[int] = field(default_factory=list)
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
         self.asked.append(len(inputs))
@@ -36,7 +36,7 @@ class Known(Bundle):
 
 
 def known(**changes: Any) -> Known:
-    return Known(CARD | changes, (torch.nn.Identity(),), torch.device("cpu"), [])
+    return Known(CARD | changes, (torch.nn.Identity(),), torch.device("cpu"))
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:

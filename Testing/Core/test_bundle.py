@@ -116,7 +116,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, members: list[Weights], n
 
 
 CARDS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "version": (lambda card: card | {"format_version": 2}, "format version 2, this program reads 1"),
+    "version": (lambda card: card | {"format_version": 3}, "format version 3, this program reads 1 and 2"),
     "format": (lambda card: card | {"format": "x"}, "is not a molsub-bundle"),
     "list": (lambda card: [card], "is not a molsub-bundle"),
     "missing": (lambda card: {k: v for k, v in card.items() if k != "recipe"}, "lacks recipe"),

@@ -220,7 +220,7 @@ def test_it_goes_on_and_takes_new_rows(cohort: Path, tmp_path: Path) -> None:
     result = validated(more, tmp_path / "out", third, resume=True)
     assert sum(third.asked) == 24
     assert result.result["flow"]["used"]["rows"] == 24
-    other = Known({**CARD, "members": [{"file": "x", "sha256": "1" * 64}]}, (torch.nn.Identity(),), third.device, [])
+    other = Known({**CARD, "members": [{"file": "x", "sha256": "1" * 64}]}, (torch.nn.Identity(),), third.device)
     with pytest.raises(MolSubError, match="another model"):
         validated(more, tmp_path / "out", other, resume=True)
 
@@ -262,7 +262,7 @@ def test_a_subtype_that_leaves_the_class_open(cohort: Path, tmp_path: Path) -> N
         row["subtype"] = "HER2+"
     table = write_rows(cohort.with_name("partial.csv"), rows)
     five = {**CARD, "task": "subtype5", "positive": None, "classes": [subtype.value for subtype in Subtype]}
-    bundle = Known(five, (torch.nn.Identity(),), torch.device("cpu"), [])
+    bundle = Known(five, (torch.nn.Identity(),), torch.device("cpu"))
     object.__setattr__(bundle, "logits", lambda inputs: torch.zeros(1, len(inputs), 5))
     result = validated(table, tmp_path / "out", bundle).result
     assert result["flow"]["left_out"]["class left open by the subtype"]["rows"] == 4

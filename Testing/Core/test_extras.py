@@ -68,11 +68,10 @@ def test_features_times_the_heads_weights_are_the_logits(name: str, tmp_path: Pa
     write_extras(model, make_plan(name), data, 2, tmp_path)
     features = read_features(tmp_path / "features.npz")
     head, direct = last_layer(model), direct_logits(model, data.store.patches)
-    assert features.values.dtype == np.float16
+    assert features.values.dtype == np.float32
     assert features.values.shape == (8, head.in_features)
     weights, bias = head.weight.numpy().astype(np.float64), head.bias.numpy()
-    # float16 keeps 11 bits of every feature.
-    rounding = (np.abs(features.values.astype(np.float64)) @ np.abs(weights.T)) * 2**-11 + 1e-4
+    rounding = (np.abs(features.values.astype(np.float64)) @ np.abs(weights.T)) * 2**-18 + 1e-4
     assert (np.abs(features.values.astype(np.float64) @ weights.T + bias - direct) < rounding).all()
     assert np.ptp(direct, axis=0).min() > 20 * np.median(rounding)  # patches in another order would be seen
     rows = features.predictions
@@ -150,7 +149,7 @@ def test_features_are_float32_whatever_the_training_was_and_may_be_large(tmp_pat
     finally:
         inner.weight.div_(1e7)
     huge = read_features(tmp_path / "huge" / "features.npz").values
-    assert huge.max() == np.finfo(np.float16).max
+    assert np.finfo(np.float16).max < huge.max() < np.inf
 
 
 def test_a_model_that_fails_leaves_no_hook_and_no_file(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_an_id_that_was_cancelled_may_be_used_again() -> None:
         (
             "report",
             {"bundle": "b", "images": [], "outt": "{out}"},
-            "Known options: bundle, classes, device, identified",
+            "Known options: bundle, classes, clinical, device, identified",
         ),
         ("agreement", {"pairs": [{"image": "a", "one": "b"}]}, "'one' of pair 1"),
         ("agreement", {"pairs": [], "out": "{out}"}, "'out'"),

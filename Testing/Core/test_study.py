@@ -73,7 +73,7 @@ def test_every_job_has_its_result(place: Path) -> None:
         assert not (folder / "last.safetensors").exists()
     assert len({job["key"] for job in study["jobs"]}) == 4
     runs = {path.name for path in (place / "study" / "runs").iterdir()}
-    fusions = ("tta", "views-mean", "views-learned", "clinical", "clinical-only")
+    fusions = ("tta", "views-mean", "views-learned", "clinical", "clinical-only", "views-learned+clinical")
     assert runs == {
         f"{task}--simple-cnn{end}" for task in ("luminal", "tn") for end in ("", *(f"+{f}" for f in fusions))
     }

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -355,3 +356,52 @@ def test_import_and_export_of_models(
     process_until(lambda: not panel.controller.library.doing, 30)
     assert "README.md" in said(module)
     assert len(panel.controller.library.models) == 2
+
+
+def with_clinical(bundle: Path, out: Path) -> Path:
+    """A bundle whose result is made of the network's log-odds and an age."""
+    from MolSubCore.models.card import read_card
+
+    shutil.copytree(bundle, out)
+    card = read_card(bundle)
+    rows = 1 if len(card["classes"]) == 2 else len(card["classes"])
+    member = {
+        "mean": [0.0] * rows + [60.0], "scale": [1.0] * rows + [10.0], "intercept": [0.0] * rows, "categories": [],
+        "coefficients": [[*(0.5 if n == m else 0.0 for n in range(rows)), 1.0 - 0.5 * m] for m in range(rows)],
+    }  # fmt: skip
+    step = {"name": "clinical", "title": "Image and clinical columns", "image": True,
+            "columns": {"age": "continuous"}, "members": [member] * len(card["members"])}  # fmt: skip
+    base = {"model": card["architecture"], "calibration": None, "thresholds": [], "metrics": {}}
+    card |= {"format_version": 2, "fusion": {"steps": [step], "bases": [base]}}
+    (out / "bundle.json").write_text(json.dumps(card), encoding="utf-8")
+    return out
+
+
+def test_a_model_with_clinical_values_asks_for_them(
+    module: Any, bundle: Path, synthetic_case: Any, tmp_path: Path, process_until: Until
+) -> None:
+    fused = with_clinical(bundle, tmp_path / "fused")
+    panel = enter_with_library(module, library_with(tmp_path / "library", bundle, fused), process_until)
+    panel.controller.library.choose(bundle.name)
+    panel.refresh()
+    assert not is_shown(panel.ui.clinicalEdit)
+    panel.controller.library.choose(fused.name)
+    panel.refresh()
+    assert is_shown(panel.ui.clinicalEdit)
+    assert "age (a number)" in panel.ui.clinicalLabel.text
+    add_views(module, synthetic_case, process_until)
+
+    def predicted(text: str) -> dict[str, Any]:
+        panel.ui.clinicalEdit.text = text
+        panel.ui.predictButton.click()
+        process_until(lambda: not panel.controller.running, 120)
+        return dict(panel.controller.prediction or {})
+
+    assert predicted("54") == {}
+    assert "hold '54'" in said(module)
+    without = predicted("")
+    assert "the clinical value age is missing" in panel.ui.warningsLabel.text
+    young, old = predicted("age=40"), predicted("age=80")
+    assert len({json.dumps(one["patient"]) for one in (without, young, old)}) == 3
+    assert "age = 80" in panel.ui.noteLabel.text
+    assert "Result of 2 lesion views" in panel.ui.chartLabel.toolTip

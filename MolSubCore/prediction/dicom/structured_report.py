@@ -212,7 +212,7 @@ def _result_groups(
                 finding_sites=[FindingSite(BREAST, SIDES.get(result.breast or ""))],
                 algorithm_id=_algorithm(prediction.bundle_card),
                 measurements=[
-                    Measurement(probability_code(key), value, NO_UNITS, derivation=MEAN)
+                    Measurement(probability_code(key), value, NO_UNITS, derivation=None if prediction.fused else MEAN)
                     for key, value in values.items()
                 ],
                 qualitative_evaluations=_predicted(values),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,25 @@ class Model:
         """Of the members' weights; the same in every copy."""
         return [member["sha256"] for member in self.card["members"]]
 
+    def is_of(self, known: Mapping[str, Any]) -> bool:
+        """Whether a prediction, by what it says of its model, was made with this one; of before by its weights."""
+        from MolSubCore.models.card import bundle_hash
+
+        if known.get("bundle_sha256"):
+            return bool(known["bundle_sha256"] == bundle_hash(self.card))
+        return bool(self.sha256 == known.get("sha256"))
+
+    def clinical(self) -> list[str]:
+        """Clinical values that it uses, each with what it may be."""
+        from MolSubCore.models.card import clinical_columns
+
+        number = _("a number")
+        columns = clinical_columns(self.card).items()
+        return [f"{name} ({', '.join(one['values']) or number})" for name, one in columns]
+
     def summary(self) -> str:
         """Task and architecture in one line."""
+        from MolSubCore.models.card import fusion_title
         from MolSubCore.models.registry import ARCHITECTURES
         from MolSubCore.tasks import TASKS
 
@@ -49,6 +67,8 @@ class Model:
         members = len(self.card["members"])
         if members > 1:
             parts.append(_("{count} networks averaged").format(count=members))
+        if fused := fusion_title(self.card):
+            parts.append(fused)
         return " · ".join(parts)
 
     def cautions(self) -> list[str]:

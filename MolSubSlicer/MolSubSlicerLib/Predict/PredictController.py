@@ -45,6 +45,8 @@ class PredictController:
         How much of the run is done, 0 to 1.
     stage : str
         What the run is doing.
+    clinical : str
+        The patient's clinical values, such as ``age=54 density=c``, for a model that uses them.
     prediction : dict or None
         The result that is shown.
     is_open : bool
@@ -56,6 +58,7 @@ class PredictController:
         self.library = LibraryController(session)
         self.changed = Signal()
         self.share, self.stage = 0.0, ""
+        self.clinical = ""
         self.prediction: dict[str, Any] | None = None
         self._run: _Run | None = None
         self._unfinished: list[_Run] = []  # their results are shown, the maps of further classes are still made
@@ -139,6 +142,8 @@ class PredictController:
         options: dict[str, Any] = {"bundle": str(model.path), "images": images, "out": str(folder)}
         options["device"] = self.session.parameters.device
         options["same_patient"] = Views.same_patient(volumes, images)
+        if model.clinical():
+            options["clinical"] = clinical_values(self.clinical)
         marks = [Views.outline_mark(volume) for volume in volumes]
         return _Run(volumes, [volume.GetName() for volume in volumes], marks, notes, options)
 
@@ -282,6 +287,24 @@ class PredictController:
                 self._warmed = ()
 
             self.session.submit("warm", options, done=nothing, failed=nothing, cancelled=cancelled, yields=True)
+
+
+def clinical_values(text: str) -> dict[str, str]:
+    """Values by name of a text such as ``age=54; density=c``.
+
+    Raises
+    ------
+    SceneError
+        If a part of it is none.
+    """
+    found = {}
+    for part in text.replace(";", " ").replace(",", " ").split():
+        name, sign, value = part.partition("=")
+        if not (name and sign and value):
+            told = _("The clinical values hold '{part}'. Write them such as age=54 density=c.")
+            raise SceneError(told.format(part=part))
+        found[name] = value
+    return found
 
 
 def outdated_views(node: Any, prediction: Mapping[str, Any], only: Any = None) -> list[str]:

@@ -38,6 +38,7 @@ class PredictPanel:
             font.setPointSizeF(1.25 * font.pointSizeF())
         font.setBold(True)
         self.ui.resultTitleLabel.setFont(font)
+        self.ui.clinicalEdit.connect("textChanged(QString)", self._on_clinical)
         self.ui.viewsList.connect("itemChanged(QListWidgetItem*)", self._on_item_changed)
         self.controller.changed.connect(self.refresh)
         self._show_result()
@@ -71,7 +72,8 @@ class PredictPanel:
         running = self.controller.running
         if not running:
             self._fill_views()
-        self.ui.viewsList.enabled = not running
+        self.ui.viewsList.enabled = self.ui.clinicalEdit.enabled = not running
+        self._show_clinical()
         self.model.enable(not running)
         self.run.show(running, self.controller.share, self.controller.stage)
         if self.controller.prediction is not self._shown:
@@ -80,6 +82,8 @@ class PredictPanel:
 
     def _fill_views(self) -> None:
         views = Views.views(self.session.parameters.mammogram)
+        if not any(view.volume in self._volumes for view in views):  # another patient, whose values are others
+            self.ui.clinicalEdit.text = ""
         self._filling = True
         self._volumes = [view.volume for view in views]
         self.ui.viewsList.clear()
@@ -101,6 +105,17 @@ class PredictPanel:
         if not self._filling:
             row = self.ui.viewsList.row(item)
             Views.take(self._volumes[row], item.checkState() == qt.Qt.Checked, self.session.parameters.mammogram)
+
+    def _on_clinical(self, text: str) -> None:
+        self.controller.clinical = str(text)
+
+    def _show_clinical(self) -> None:
+        """The field for clinical values, where the chosen model uses them."""
+        model = self.controller.library.chosen
+        used = model.clinical() if model else []
+        self.ui.clinicalLabel.visible = self.ui.clinicalEdit.visible = bool(used)
+        text = _("Clinical values: {names}. Write them such as age=54; without them the model of the images predicts")
+        self.ui.clinicalLabel.text = text.format(names="; ".join(used))
 
     def _show_result(self) -> None:
         from MolSubCore import DISCLAIMER
@@ -164,7 +179,9 @@ def bars_of(prediction: dict[str, Any]) -> list[Bars]:
         if not mean:
             continue
         ranges = {name: (min(each[name] for each in own), max(each[name] for each in own)) for name in mean}
-        title = _("Mean over {count} lesion views").format(count=len(own))
+        fused = (prediction.get("model") or {}).get("fusion")
+        title = _("Result of {count} lesion views") if fused else _("Mean over {count} lesion views")
+        title = title.format(count=len(own))
         if len(results) > 1:
             title = f"{_result_name(result)}: {title}"
         found.append(Bars(title, mean, _predicted(mean), ranges, main=True))
@@ -191,6 +208,9 @@ def result_note(prediction: dict[str, Any]) -> str:
     from MolSubCore.models import card
 
     note = card.result_note(prediction)
+    if used := prediction.get("clinical"):
+        values = ", ".join(f"{name} = {value}" for name, value in used.items())
+        note += " " + _("With the clinical values {values}.").format(values=values)
     measured = card.test_summary(prediction)
     if measured:
         note += " " + _("On its test set: {metrics}.").format(metrics=", ".join(measured))

@@ -90,7 +90,7 @@ class ReportController:
         self.changed.emit()
 
     def _find_model(self, number: int, options: dict[str, Any]) -> None:
-        """The model of the prediction, by its weights: its file may have another name or place by now."""
+        """The model of the prediction, by its content: its file may have another name or place by now."""
         node = self.session.prediction_node()
         known = Predictions.prediction_of(node).get("model") or {}
 
@@ -98,7 +98,7 @@ class ReportController:
             if number != self._number or not self.running:
                 return
             models = [Model(Path(entry["path"]), entry["card"]) for entry in result["bundles"]]
-            model = next((model for model in models if model.sha256 == known.get("sha256")), None)
+            model = next((model for model in models if model.is_of(known)), None)
             if model is None:
                 text = _("The model of this prediction ({name}) is not in the library any more. Import it again.")
                 self._end(number, text.format(name=known.get("name") or _("unnamed")), "error")
@@ -145,6 +145,7 @@ class ReportController:
         return {
             "images": images,
             "notes": notes,
+            "clinical": prediction.get("clinical") or {},
             "same_patient": Views.same_patient(Predictions.volumes_of(node), images),
             "out": str(_free(place / time.strftime("MolSub report %Y-%m-%d %H-%M-%S"))),
             "device": self.session.parameters.device,
