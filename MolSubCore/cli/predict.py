@@ -150,9 +150,9 @@ def _check_inputs(options: argparse.Namespace, table: Path | None, out: Path) ->
     from MolSubCore.files import OVERWRITE, check_free
 
     if table is not None:
-        from MolSubCore.cohort.table import read_cohort
+        from MolSubCore.cohort.table import read_rows_apart
 
-        read_cohort(table, need_subtype=False)
+        read_rows_apart(table)
         if not options.resume:
             check_free(out, remedy="Choose another --out, or add --resume to keep what is done")
         return

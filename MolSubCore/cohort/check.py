@@ -101,7 +101,7 @@ def check_cohort(
     if not cohort.cases and not problems:
         problems.append(Problem(None, "rows", "there are none below the header"))
     problems += _patients(cohort)
-    notes = [*cohort.notes, *_names(cohort), *shared_masks(cohort.cases)]
+    notes = [*cohort.notes, *_names(cohort)]
     sightings: list[Sighting] = []
     boxes: list[tuple[int, tuple[int, int, int, int], tuple[int, int]]] = []
     counters: dict[str, Counter[str]] = {"Manufacturers": Counter(), "Views": Counter(), "Spacing": Counter()}
@@ -129,7 +129,7 @@ def check_cohort(
     notes += _order(boxes)
     identity = compare_identities(sightings, trust=trust_ids)
     problems += identity.problems
-    notes += identity.notes
+    notes += [*identity.notes, *shared_masks(cohort.cases, (*identity.problems, *identity.notes))]
     if task is not None and not problems:
         problems += _division(cohort, task, folds)
     if pictures is not None:

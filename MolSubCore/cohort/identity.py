@@ -8,6 +8,7 @@ themselves. None of it is written or printed: rows are named by their numbers.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import re
@@ -25,6 +26,7 @@ from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Case, Cohort, Problem
 from MolSubCore.cohort.table_files import column_name, row_list
 from MolSubCore.errors import CohortError, MolSubError, counted
+from MolSubCore.files import sha256_file
 from MolSubCore.imaging.io.reader import read_person
 from MolSubCore.imaging.mammogram import Mammogram, Person, is_placeholder, maker_name
 from MolSubCore.imaging.view_text import without_accents
@@ -648,7 +650,7 @@ def check_identities(
         look, side, view = (seen.get(n, {}).get(name) or "" for name in ("look", "laterality", "view"))
         sightings.append(Sighting(case, person, pixels.get(n, ""), repr(lesions[n]), look, side, view))
     found = compare_identities(sightings, trust=trust)
-    found = replace(found, notes=(*found.notes, *shared_masks(cohort.cases)))
+    found = replace(found, notes=(*found.notes, *shared_masks(cohort.cases, (*found.problems, *found.notes))))
     if found.problems:
         first = found.problems[0]
         text = f"image {first.text}" if first.column == "image" else first.text
@@ -658,17 +660,47 @@ def check_identities(
     return found
 
 
-def shared_masks(cases: Iterable[Case]) -> list[Problem]:
-    """One mask file for several images: each image has its own outline, whatever its size."""
+def shared_masks(cases: Iterable[Case], known: Iterable[Problem] = ()) -> list[Problem]:
+    """One mask for several images, as one file or as copies of it: each image has its own outline, whatever its size.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    known : iterable of Problem
+        What is told of images: of rows with one picture a copied mask is no news.
+    """
+    cases = list(cases)
+    same = [set(one.rows) for one in known if one.column == "image"]
     found = []
-    first: dict[Path, Case] = {}
+    first: dict[Hashable, Case] = {}
+    copied = _masks_with_copies(cases)
     for case in cases:
         earlier = first.setdefault(case.mask, case) if case.mask else case
+        words = "is that"
+        if earlier is case and case.mask in copied:
+            earlier = first.setdefault(copied[case.mask], case)
+            words = "is a copy of that"
+            if any({earlier.row, case.row} <= rows for rows in same):
+                continue
         if earlier.image != case.image:
             other = earlier.patient_id != case.patient_id
-            text = f"is that of row {earlier.row}, which is another {'patient' if other else 'image'}"
+            text = f"{words} of row {earlier.row}, which is another {'patient' if other else 'image'}"
             found.append(Problem(case.row, "mask", text, 7 if other else 2, (earlier.row, case.row)))
     return found
+
+
+def _masks_with_copies(cases: Iterable[Case]) -> dict[Path | None, str]:
+    """The hashes of mask files of which there may be copies: only files of one size are read."""
+    sizes: dict[int, list[Path]] = defaultdict(list)
+    for mask in dict.fromkeys(case.mask for case in cases if case.mask):
+        with contextlib.suppress(OSError, ValueError):  # told where it is read
+            sizes[mask.stat().st_size].append(mask)
+    hashes: dict[Path | None, str] = {}
+    for files in sizes.values():
+        for mask in files if len(files) > 1 else ():
+            with contextlib.suppress(OSError):
+                hashes[mask] = sha256_file(mask)
+    return hashes
 
 
 def sighting_of(case: Case, mammogram: Mammogram, lesions: LesionSet | None = None) -> Sighting:

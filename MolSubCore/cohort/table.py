@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 from MolSubCore.cohort import columns as known_columns
 from MolSubCore.cohort.table_files import (
     BROKEN,
     CONTROLS,
+    INVISIBLE,
     NA_WORDS,
     Problem,
     TableFile,
@@ -229,11 +230,14 @@ class Cohort:
     source : Path
     notes : tuple of Problem
         What was assumed to read the table, and what is doubtful in it.
+    wrong_rows : dict
+        The patient_id of each row that has no case for problems of its own cells; empty where it is not known.
     """
 
     cases: tuple[Case, ...]
     source: Path
     notes: tuple[Problem, ...] = ()
+    wrong_rows: dict[int, str] = field(default_factory=dict)
 
 
 def tell_notes(cohort: Cohort) -> None:
@@ -260,12 +264,40 @@ def read_cohort(path: str | Path, *, need_subtype: bool = True) -> Cohort:
         If a column is missing or a row is wrong; the first such row is named.
     """
     cohort, problems = parse_cohort(Path(path), need_subtype=need_subtype)
-    if problems:
-        remedy = f"Correct the table; molsub cohort check {path} lists everything"
-        raise CohortError(path, first_of(problems), remedy)
+    _refuse(path, problems)
     if not cohort.cases:
         raise CohortError(path, "has no rows below its header", "Add one row per image")
     return cohort
+
+
+def read_rows_apart(path: str | Path) -> tuple[Cohort, list[Problem]]:
+    """Read a table to predict from: a wrong cell is its row's problem, all others are read.
+
+    Returns
+    -------
+    Cohort
+        `Cohort.wrong_rows` says whose the rows are that could not be read.
+    list of Problem
+        Why, of one row each.
+
+    Raises
+    ------
+    CohortError
+        Where `read_cohort` would raise it for more than the cells of single rows, or if no row can be read.
+    """
+    cohort, problems = parse_cohort(Path(path), need_subtype=False)
+    # Cells in the wrong place may be those of other rows, or columns; nobody knows which.
+    own = [one for one in problems if one.row in cohort.wrong_rows and one.column != "cells"]
+    if not cohort.cases or len(own) < len(problems):
+        _refuse(path, problems)
+        return read_cohort(path, need_subtype=False), []
+    return cohort, own
+
+
+def _refuse(path: str | Path, problems: Sequence[Problem]) -> None:
+    if problems:
+        remedy = f"Correct the table; molsub cohort check {path} lists everything"
+        raise CohortError(path, first_of(problems), remedy)
 
 
 def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = True) -> tuple[Cohort, list[Problem]]:
@@ -312,7 +344,9 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     short: list[int] = []
     commented: list[int] = []
     steering: list[int] = []
-    count = longer = 0
+    hidden: list[int] = []
+    count = longer = split = 0
+    wrong_rows: dict[int, str] = {}
     written: dict[str, dict[str, int]] = {}  # by id: its spellings, each with the first row
     for number, cells in rows:
         values = dict(zip(columns, cells, strict=False))
@@ -322,6 +356,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         begin = clean_cell(cells[0])
         commented += [number] if begin.startswith("#") and not is_error_value(begin) else []
         steering += [number] if any(CONTROLS.search(cell) for cell in cells if not cell.isprintable()) else []
+        hidden += [number] if INVISIBLE.search(values.get("subtype", "")) else []
         nameless += [number] if any(clean_cell(cells[n]) for n in unnamed if n < len(cells)) else []
         short += [number] if len(cells) < len(columns) else []
         wrong = [
@@ -338,17 +373,30 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
         if any(clean_cell(cell) for cell in cells[len(columns) :]):
             case, wrong = None, [Problem(number, "cells", _too_many(file, cells, len(columns)))]
             longer += int(len(cells) == len(columns) + 1)
+            # The first cell is the name of a row where R wrote one.
+            split += int(
+                any(one.strip().isdecimal() and other.strip().isdecimal() for one, other in pairwise(cells[1:]))
+            )
         problems += wrong
-        if case is not None:
+        if case is None:
+            is_known = not any(one.column in ("patient_id", "cells") for one in wrong)
+            wrong_rows[number] = clean_cell(values.get("patient_id", "")) if is_known else ""
+        else:
             cases.append(case)
             raw = unicodedata.normalize("NFC", values["patient_id"]).strip()
             written.setdefault(case.patient_id, {}).setdefault(raw, number)
-            if number_label(values.get("subtype", "")) is not None:
+            subtype = clean_cell(values.get("subtype", ""))
+            if number_label(subtype) is not None:
                 labels.append(case)
-            if case.subtype is not None and leaves_her2_open(values["subtype"]):
+            if case.subtype is not None and leaves_her2_open(subtype):
                 her2_open.append(number)
-            if case.subtype is not None and "enriched" in values["subtype"].casefold():
+            if case.subtype is not None and "enriched" in subtype.casefold():
                 enriched.append(number)
+    if count and longer == split == count and "comma" in file.separator:
+        found = (
+            "has one cell more in every row than in its header, as where a number with a decimal comma splits its cell"
+        )
+        raise CohortError(path, found, "Save it with semicolons between cells, or with decimal points")
     if count and longer == count:
         found = "has one cell more in every row than in its header, as R's write.table writes the names of rows"
         raise CohortError(path, found, "Write it with row.names = FALSE, or name its first column")
@@ -356,6 +404,9 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
     if steering:
         text = f"control characters (such as of terminals' colours) in cells of {row_list(steering)} were left out"
         notes.append(Problem(None, "cells", text, 6))
+    if hidden:
+        text = f"invisible characters in cells of {row_list(hidden)} were left out"
+        notes.append(Problem(None, "subtype", text, 4))
     if commented and len(commented) < count:
         problems = [problem for problem in problems if problem.row not in commented]
         problems += [Problem(row, columns[0] or "cells", _COMMENTED) for row in commented]
@@ -393,7 +444,7 @@ def parse_cohort(path: Path, *, need_subtype: bool = True, need_lesion: bool = T
             kept = {case.row for case in labels}
             cases = [replace(case, subtype=None) if case.row in kept else case for case in cases]
             problems += [told] if need_subtype else []
-    return Cohort(tuple(cases), path, tuple(notes)), problems
+    return Cohort(tuple(cases), path, tuple(notes), wrong_rows), problems
 
 
 def _is_named(cell: str, name: str) -> bool:

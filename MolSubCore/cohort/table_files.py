@@ -41,7 +41,7 @@ ID_COLUMNS = frozenset(
 #: Endings of tables.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
 #: Invisible characters: byte order marks, joiners, direction marks, soft hyphens, fillers, variation selectors, tags.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
@@ -182,7 +182,7 @@ def clean_cell(text: str) -> str:
         text = CONTROLS.sub("", text)
     if text.isascii():
         return text.strip()
-    return unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).strip()
+    return unicodedata.normalize("NFKC", INVISIBLE.sub("", text)).strip()
 
 
 def is_missing(cell: str) -> bool:

@@ -14,6 +14,7 @@ Every set of lesions is held against its picture (`MolSubCore.lesions.placement`
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -214,6 +215,14 @@ class LesionSet:
         for lesion in self.lesions:
             mask[lesion.box.rows, lesion.box.cols] |= True if lesion.mask is None else lesion.mask
         return mask
+
+    def fingerprint(self) -> str:
+        """A hash of shape and outlines: equal for outlines that agree in every pixel."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for lesion in self.lesions:
+            digest.update(repr((lesion.label, lesion.box)).encode())
+            digest.update(b"" if lesion.mask is None else np.packbits(lesion.mask).tobytes())
+        return digest.hexdigest()
 
 
 def box_of(source: str | os.PathLike[str]) -> tuple[int, int, int, int] | None:

@@ -1351,7 +1351,8 @@ def _from_box(text: str, box: Box, shape: tuple[int, int]) -> LesionSet:
     if lost > _LOST and _inside(exchanged, shape) == exchanged:
         found = f"reaches outside {size}, but would fit as col0,row0,col1,row1 (x before y)"
         raise LesionError(f"box {text}", found, "Give row0,col0,row1,col1, rows (y) first")
-    told = f"The box reaches outside the image and was cut at its border ({100 * lost:.2g} % of it)."
+    share = f"{100 * lost:.2g}" if lost < 0.99 else "over 99"
+    told = f"The box reaches outside the image and was cut at its border ({share} % of it)."
     return LesionSet((Lesion("1", cut, None, "box"),), shape, () if cut == box else (told,))
 
 

@@ -21,8 +21,9 @@ from MolSubCore.lesions.drawn import is_drawn
 if TYPE_CHECKING:
     from MolSubCore.lesions.lesion import Lesion
 
-#: Share of a lesion on the breast below which it lies in the air, and below which a part of it does.
-_IN_AIR, _PARTLY = 0.05, 0.75
+#: Share of a lesion on the breast, or at most at the skin, below which it lies in the air, and below which a part of it
+#: does; and share on the breast itself below which a part does (all of the real and synthetic ones at hand: 1).
+_IN_AIR, _PARTLY, _PARTLY_OWN = 0.05, 0.75, 0.6
 #: Share of the breast, or of a picture without air, that is too much for most lesions (an eighth at most of the breast
 #: of the real ones at hand).
 _MUCH_OF_BREAST, _MUCH = 0.3, 0.5
@@ -107,13 +108,13 @@ def judge_placement(lesions: Sequence[Lesion], mammogram: Mammogram) -> Placemen
         seen = float(own.mean() if lesion.mask is None else own[lesion.mask].mean())
         name = "The lesion" if len(lesions) == 1 else f"Lesion {lesion.label}"
         shares = f"{_percent(seen)} of it is on breast tissue, it covers {_percent(_area(lesion) / covered.size)} of "
-        if share < _IN_AIR:
+        if share < _IN_AIR or seen == 0:
             wrong.append(lesion.label)
             problems.append(
                 f"{name} lies outside the breast, in the air: {shares}the image. Check that its outline is of this "
                 "very image, not of the other side or of a mirrored picture."
             )
-        elif share < _PARTLY:
+        elif share < _PARTLY or seen < _PARTLY_OWN:
             warnings.append(f"{name} lies partly outside the breast: {shares}the image. Check its outline.")
     of_breast = float(covered[breast].mean())
     if of_breast >= _BREAST:

@@ -23,7 +23,7 @@ from MolSubCore.imaging.breast import find_chest_wall
 from MolSubCore.imaging.io.reader import read_mammogram
 from MolSubCore.imaging.mammogram import Mammogram, is_placeholder
 from MolSubCore.imaging.view_text import contradiction, read_side
-from MolSubCore.lesions.lesion import box_of
+from MolSubCore.lesions.lesion import LesionSet, box_of
 from MolSubCore.lesions.masks import read_lesions
 from MolSubCore.lesions.preprocessing import Recipe
 from MolSubCore.lesions.roi import NEGATIVE, Roi, extract_rois, means_nothing
@@ -125,6 +125,7 @@ def predict(
     mammograms: list[Mammogram] = []
     looks: list[str] = []
     again: dict[int, list[int]] = {}
+    outlines: dict[str, int] = {}
     for number, files in enumerate(images, start=1):
         mammogram = with_side(number, read(files[0]), sides[number - 1] if sides else None)
         if (view := views[number - 1] if views else None) and (wrong := contradiction(view, mammogram.view)):
@@ -143,6 +144,9 @@ def predict(
         elif first != number - 1:
             again.setdefault(first + 1, [first + 1]).append(number)
         lesions = read_lesions(files[1], mammogram)
+        earlier = outlines.setdefault(lesions.fingerprint(), first)
+        if earlier != first:
+            warnings.append(_same_outline(earlier + 1, number, lesions))
         label = f"{number} {mammogram.label}".removesuffix(" ? ?")
         rois = extract_rois(mammogram, lesions, recipe)
         warnings += image_warnings(label, mammogram, lesions, rois, bundle.card)
@@ -172,6 +176,16 @@ def predict(
     prediction = Prediction(bundle.card, counted, made=made, fused=bundle.fused, clinical=known)
     warnings += _result_warnings(prediction, views)
     return dataclasses.replace(prediction, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _same_outline(first: int, second: int, lesions: LesionSet) -> str:
+    """That two images, which show different pictures, were given one outline, in a sentence."""
+    if all(lesion.source_kind == "box" for lesion in lesions.lesions):
+        return f"Images {first} and {second} have the same box, though they are different. Check both boxes."
+    return (
+        f"Images {first} and {second} have the same outline, though they are different: one mask was given twice. "
+        "Give each image its own."
+    )
 
 
 def _misnamed(images: Sequence[ImageAndLesion]) -> list[str]:

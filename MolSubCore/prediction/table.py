@@ -15,7 +15,7 @@ from typing import Any, Literal
 from MolSubCore import DISCLAIMER
 from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.cohort.identity import Sighting, compare_identities, people_of, shared_masks, sighting_of
-from MolSubCore.cohort.table import Case, clinical_of, read_cohort, tell_notes, without_paths
+from MolSubCore.cohort.table import Case, Cohort, Problem, clinical_of, read_rows_apart, tell_notes, without_paths
 from MolSubCore.cohort.table_files import kind_of, note_lines, row_list
 from MolSubCore.errors import MolSubError, explain_error, is_output_error
 from MolSubCore.files import (
@@ -44,6 +44,8 @@ _PLAN, _SUMMARY, _RESULT = "plan.json", "predictions.csv", "prediction.json"
 _FORMAT = "molsub-predictions"
 #: How warnings begin that come of the table as a whole.
 _TABLE = "Table, "
+#: How the rows are called of which nobody knows whose they are; no id has a NUL.
+_NOBODY = "\0"
 
 
 def predict_table(
@@ -69,8 +71,8 @@ def predict_table(
     With `resume`, a case is kept where the same images, lesions, model and settings gave it, wherever in the table its
     rows stand now; what is new gets a new number. A case that somebody has changed since is left as it is, and
     predicted again beside it; one that has lost files is predicted again in its place. A patient that cannot be
-    predicted is reported and the others go on. Rows of the table, not patient ids, say who a case is, unless
-    `identified`.
+    predicted, also for a wrong cell in one of their rows, is reported and the others go on. Rows of the table, not
+    patient ids, say who a case is, unless `identified`.
 
     What the images say of their patients is held against the table as `molsub cohort check` does it: a patient whose
     images are another's by their headers, or several patients', is not predicted; of the rest there are warnings.
@@ -99,11 +101,9 @@ def predict_table(
     int
         Exit code: 0, or 2 if a patient could not be predicted.
     """
-    patients: dict[str, list[Case]] = {}
-    cohort = read_cohort(table, need_subtype=False)
+    cohort, problems = read_rows_apart(table)
     tell_notes(cohort)
-    for case in cohort.cases:
-        patients.setdefault(case.patient_id, []).append(case)
+    patients, wrong = _by_patient(cohort, problems)
     if any(
         _said_of(cases, identified)["lesion_ids"] != _said_of(cases, True)["lesion_ids"] for cases in patients.values()
     ):
@@ -119,7 +119,7 @@ def predict_table(
         if not (out / _PLAN).exists():
             write_json(out / _PLAN, {"format": _FORMAT, "format_version": 1, **plan})
         whose = _Whose(cohort.cases, trust=trust_ids)
-        for line in note_lines(whose.foreign):
+        for line in note_lines([*problems, *whose.foreign]):
             print(f"molsub: {line}. Not predicted.", file=sys.stderr)
         cases_of = _Folders(out, len(patients))
         results: dict[str, tuple[list[int], dict[str, Any]]] = {}
@@ -171,7 +171,8 @@ def predict_table(
                 said[kind][1].extend(case.row for case in cases)
                 return
             said[kind] = text, []
-            print(f"\nmolsub: row{'s' * (len(cases) > 1)} {_numbers(cases)}: {text}.", file=sys.stderr)
+            numbers = ", ".join(str(case.row) for case in cases)
+            print(f"\nmolsub: row{'s' * (len(cases) > 1)} {numbers}: {text}.", file=sys.stderr)
 
         def attempt(patient_id: str, number: int = 0) -> None:
             """`make` a patient's result, and its lines of the summary."""
@@ -179,6 +180,13 @@ def predict_table(
             row = {"rows": _numbers(cases)}
             if identified:
                 row["patient_id"] = patient_id
+            if unread := wrong.get(patient_id):
+                numbers = sorted({case.row for case in cases} | {one.row for one in unread if one.row})
+                row |= {"rows": " ".join(map(str, numbers)), "error": "; ".join(map(str, unread))}
+                if patient_id.startswith(_NOBODY):
+                    row.pop("patient_id", None)
+                found[patient_id] = [row]
+                return
             try:
                 if refused := whose.refused(cases):
                     found[patient_id] = [row | {"error": refused}]
@@ -227,6 +235,22 @@ def predict_table(
     return 2 if failed else 0
 
 
+def _by_patient(cohort: Cohort, problems: Sequence[Problem]) -> tuple[dict[str, list[Case]], dict[str, list[Problem]]]:
+    """Cases of each patient, in the table's order, and problems of those of whom a row could not be read.
+
+    A row of which nobody knows whose it is counts as a patient without cases.
+    """
+    owner = {case.row: case.patient_id for case in cohort.cases}
+    owner |= {row: name or f"{_NOBODY}{row}" for row, name in cohort.wrong_rows.items()}
+    patients: dict[str, list[Case]] = {owner[row]: [] for row in sorted(owner)}
+    for case in cohort.cases:
+        patients[case.patient_id].append(case)
+    wrong: dict[str, list[Problem]] = {}
+    for one in problems:
+        wrong.setdefault(owner[one.row or 0], []).append(one)
+    return patients, wrong
+
+
 class _Whose:
     """Whose the images of a table are: by their headers, which are read at once, and by their pixels, once known.
 
@@ -250,7 +274,8 @@ class _Whose:
         self.foreign = found.foreign
         owner = {case.row: case.patient_id for case in self._cases}
         told = {one.text for one in found.foreign}
-        problems = [one for one in (*found.problems, *shared_masks(self._cases)) if one.text not in told]
+        said = (*found.problems, *found.notes)
+        problems = [one for one in (*found.problems, *shared_masks(self._cases, said)) if one.text not in told]
         # Of the images of one patient the prediction itself says what became of them.
         self.problems = [one for one in problems if len({owner[row] for row in one.rows}) > 1]
         self.notes = list(found.notes)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from MolSubCore.errors import MolSubError, nearest
 from MolSubCore.files import atomic_path
+from MolSubCore.imaging.view_text import read_view_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -279,10 +280,15 @@ def image_pairs(job: str, options: Mapping[str, Any]) -> list[tuple[str, str]]:
     Raises
     ------
     MolSubError
-        If one lacks its image or its lesions, or has a key that is not known.
+        If one lacks its image or its lesions, or has a key or a view that is not known.
     """
     for number, entry in enumerate(options["images"], start=1):
         check_options(job, entry, "image", "lesions", optional=_OF_AN_IMAGE, of=f" of image {number}")
+        if view := str(entry.get("view") or "").strip():
+            told = read_view_text(view)
+            if not (told.view or told.kinds):
+                remedy = "Give a view such as CC, MLO or L-MLO, or leave it out"
+                raise MolSubError(f"view of image {number}", f"is {view[:40]!r}, which is no known view", remedy)
     return [(entry["image"], entry["lesions"]) for entry in options["images"]]
 
 

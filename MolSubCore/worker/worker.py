@@ -63,7 +63,8 @@ class Worker:
     def _read(self) -> None:
         try:
             for line in self._requests:
-                self._take(line)
+                if line.strip().removeprefix("\ufeff"):  # blank lines part messages, as some programs write them
+                    self._take(line)
         except (OSError, ValueError):  # the pipe is gone
             pass
         finally:  # even after an error: the worker must not wait for ever

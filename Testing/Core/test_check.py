@@ -192,6 +192,10 @@ def test_one_mask_for_two_images_is_noted(clean: Path, tmp_path: Path) -> None:
     assert [str(n) for n in report.notes if "another image" in n.text] == [
         "row 5, mask: is that of row 4, which is another image"
     ]
+    rows[3]["mask"] = shutil.copy(folder / rows[2]["mask"], folder / "masks" / "other.nii.gz")
+    assert [str(n) for n in check_cohort(write_rows(folder, rows)).notes if "another image" in n.text] == [
+        "row 5, mask: is a copy of that of row 4, which is another image"
+    ]
 
 
 def test_what_cannot_be_an_outline_is_a_problem_in_the_check_and_in_training(clean: Path, tmp_path: Path) -> None:

@@ -232,6 +232,8 @@ def test_doubts_a_user_must_see(read: Any) -> None:
         ({"ImageType": ["ORIGINAL", "PRIMARY", "", "LOW_ENERGY"]}, "contrast mammography: the breast holds"),
         ({"ContrastBolusAgent": "X"}, "According to its Contrast/Bolus Agent"),
         ({"SeriesDescription": "Specimen L"}, "image of a specimen, not of the breast"),
+        ({"BodyPartExamined": "BREAST SPECIMEN"}, "image of a specimen, not of the breast"),
+        ({"StudyDescription": "Pr\u00e4parateradiographie"}, "image of a specimen, not of the breast"),
         ({"SeriesDescription": "cropped images"}, "Series Description (CROPPED) it is cut out of a mammogram"),
         ({"AcquisitionDeviceProcessingDescription": "C-View"}, "comes from tomosynthesis"),
         ({"SeriesDescription": "Biopsy prefire"}, "not a standard view: biopsy"),
@@ -283,6 +285,14 @@ def region(value: str, meaning: str) -> list[Dataset]:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "SCT", meaning
     return [item]
+
+
+def test_a_region_that_is_a_specimen_is_told(read: Any) -> None:
+    of_breast = region("76752008", "Breast")
+    assert not any("specimen" in text for text in read(AnatomicRegionSequence=of_breast).warnings)
+    of_breast[0].AnatomicRegionModifierSequence = region("G-8310", "Tissue specimen")
+    for given in (of_breast, region("127457009", "Tissue specimen from breast")):
+        assert any("image of a specimen" in text for text in read(AnatomicRegionSequence=given).warnings)
 
 
 @pytest.mark.parametrize(

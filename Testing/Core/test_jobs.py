@@ -143,7 +143,8 @@ def _events(written: io.StringIO) -> list[Event]:
 @pytest.mark.usefixtures("own_jobs")
 def test_failures_are_one_line_and_the_worker_goes_on() -> None:
     pipe, written = _Pipe(), io.StringIO()
-    for line in ("garbage\n", Request("1", "fail", {"bad": True}).line(), Request("2", "fail", {"bad": False}).line(),
+    for line in ("\n", " \r\n", "garbage\n",
+                 Request("1", "fail", {"bad": True}).line(), Request("2", "fail", {"bad": False}).line(),
                  Request("3", "unknown").line()):  # fmt: skip
         pipe.put(line)
 

@@ -96,6 +96,9 @@ def test_outlines_that_reach_the_skin_are_in_order_and_half_out_is_warned_of(tmp
     assert read_lesions(mask_file(tmp_path, skin), PLAIN).remarks == ()
     (warning,) = read_lesions("200,200,250,320", PLAIN).remarks
     assert "lies partly outside the breast" in warning
+    half = (Y - 225) ** 2 + (X - 248) ** 2 < 15**2  # its middle is at the skin
+    assert 0.35 < BREAST[half].mean() < 0.55
+    assert any("lies partly outside" in text for text in read_lesions(mask_file(tmp_path, half), PLAIN).warnings)
     share = BREAST[200:250, 200:320].mean()  # of the tissue itself, not of the rim that is allowed for the skin
     told = float(warning.partition("breast: ")[2].partition(" %")[0]) / 100
     assert told == pytest.approx(share, abs=0.05)

@@ -220,6 +220,10 @@ def test_bad_requests(place: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(MolSubError, match=words):
             predict(options, quiet)
+    unknown = request(place, tmp_path / "o")
+    unknown["images"][0]["view"] = "banana"
+    with pytest.raises(MolSubError, match="view of image 1: is 'banana'"):
+        predict(unknown, quiet)
     wrong = request(place, tmp_path / "o")
     wrong["images"][0]["lesions"] = "600,600,700,700"
     with pytest.raises(LesionError, match="no pixel on the image"):

@@ -17,6 +17,7 @@ from PIL import Image
 from MolSubCore.cohort.columns import shown_lesion_ids
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.files import read_json
+from MolSubCore.prediction.predict import predict
 from MolSubCore.prediction.table import predict_table
 
 BOX = "20,20,44,44"
@@ -197,8 +198,8 @@ def test_the_sides_of_a_table_are_read_as_everywhere(place: Path, capsys: pytest
     assert breasts("LCC", "R-MLO", column="view") == ["L", "R"]
     assert breasts("left", "links") == ["L"]
     assert breasts("1.0", "1", column="lesion_id") == ["1"]
-    with pytest.raises(CohortError, match="row 3, laterality: is not a known side"):
-        breasts("left", "lado")
+    assert breasts("left", "lado", code=2) == [""]
+    assert "row 3, laterality: is not a known side" in capsys.readouterr().err
     (place / "A.png").rename(place / "L_MLO.png")
     rows = "patient_id,image,box,view\nP1,L_MLO.png,{0},R-CC\nP2,L_MLO.png,{0},CC\nP3,L_MLO.png,{0},MLO\n"
     (place / "t.csv").write_text(rows.format(f'"{BOX}"'))
@@ -242,3 +243,49 @@ def test_ids_of_lesions_that_may_tell_the_patient_are_numbers_in_results(
 def test_how_results_name_lesions(given: list[str], shown: list[str]) -> None:
     assert shown_lesion_ids(given, identified=False) == shown
     assert len(set(shown_lesion_ids(given, identified=True))) == len(set(shown))
+
+
+def test_a_wrong_cell_is_the_failure_of_its_patient_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def table(*rows: str) -> Path:
+        (place / "t.csv").write_text("\n".join(["patient_id,image,box,side", *rows, ""]))
+        return place / "t.csv"
+
+    def run(path: Path, **more: Any) -> tuple[int, list[dict[str, str]]]:
+        code = predict_table(path, model(), place / "out", {"layers": []}, identified=True, **more)
+        with (place / "out" / "predictions.csv").open(newline="") as file:
+            return code, list(csv.DictReader(file))
+
+    box = f'"{BOX}"'
+    wrong = table(f"A,A.png,{box},Q", f"B,B.png,{box},L", f",C.png,{box},L", f"A,D.png,{box},L", "D,D.png,,R")
+    code, rows = run(wrong)
+    assert code == 2
+    assert [(row["rows"], row["patient_id"], row["case"], bool(row["error"])) for row in rows] == [
+        ("2 5", "A", "", True), ("3", "B", "case-0002", False), ("4", "", "", True), ("6", "D", "", True)
+    ]  # fmt: skip
+    captured = capsys.readouterr()
+    assert "row 2, side: is not a known side" in captured.err
+    assert "1 of 4 patients predicted" in captured.out
+    code, rows = run(table(f"A,A.png,{box},L", f"B,B.png,{box},L"), resume=True)
+    assert (code, [row["case"] for row in rows]) == (0, ["case-0001", "case-0002"])
+    for refused in (table(f"A,A.png,{box},L,more", f"B,B.png,{box},L"), table(f"A,A.png,{box},Q")):
+        with pytest.raises(CohortError, match="row 2"):
+            run(refused, resume=True)
+
+
+def test_one_outline_for_two_pictures_is_told(place: Path) -> None:
+    mask = np.zeros((64, 60), np.uint8)
+    mask[20:44, 20:40] = 255
+    for name in ("m.png", "n.png"):
+        Image.fromarray(mask).save(place / name)
+    (place / "A2.png").write_bytes((place / "A.png").read_bytes())
+
+    def said(*files: tuple[str, str]) -> bool:
+        images = [(place / image, place / lesion if lesion.endswith("png") else lesion) for image, lesion in files]
+        return any("have the same" in text for text in predict(images, model(), layers=[]).warnings)
+
+    assert said(("A.png", "m.png"), ("B.png", "m.png"))
+    assert said(("A.png", "m.png"), ("B.png", "n.png"))
+    assert said(("A.png", BOX), ("B.png", BOX))
+    assert not said(("A.png", "m.png"), ("A.png", "m.png"))
+    assert not said(("A.png", "m.png"), ("A2.png", "n.png"))
+    assert not said(("A.png", BOX), ("B.png", "m.png"))

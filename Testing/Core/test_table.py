@@ -80,6 +80,18 @@ def told(path: Path, *, need_subtype: bool = True) -> str:
     return "\n".join(map(str, [*problems, *cohort.notes]))
 
 
+@pytest.mark.parametrize("sign", ["\u200b", "\u00ad", "\u200e", "\u2060", "\a"])
+def test_signs_that_nobody_sees_in_a_subtype_are_left_out(tmp_path: Path, sign: str) -> None:
+    path = tmp_path / "t.csv"
+    rows = [["A", "i", "m", f"Luminal B{sign}"], ["B", "i", "m", "TN"], ["C", "i", "m", f"nonsense{sign}"]]
+    path.write_text(text_of([HEADER, *rows]), "utf-8")
+    cohort, problems = parse_cohort(path)
+    assert [case.subtype for case in cohort.cases] == [Subtype.LUMINAL_B, Subtype.TN]
+    assert [(problem.row, problem.column) for problem in problems] == [(4, "subtype")]
+    assert "characters" in told(path) and "row 2 were left out" in told(path).replace("rows 2, 4", "row 2")
+    assert len(read_cohort(path, need_subtype=False).cases) == 3
+
+
 def test_an_encoding_that_is_not_declared_is_told(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text_of([HEADER, ["A", "i", "m", "tn"], ["Zoé", "i", "m", "tn"]]).encode("cp1252"))
@@ -434,6 +446,9 @@ def test_ids_that_differ_in_form_only(tmp_path: Path) -> None:
     assert table("101.0", "102", "101")[1] == [4]
     for pair in (("007", "7"), ("1,234", "1234"), ("P1", "\u0420\u0031")):
         assert "rows 2-3 " in table(*pair)[2]
+    for pair in (("Q-22", "Q22"), ("R_031", "R31"), ("S 41", "s41")):
+        assert "rows 2-3 differ only in capitals, separators" in table(*pair)[2]
+    assert "separators" not in table("1-71", "171", "A-1-2", "A-12", "A1-B", "A1-C")[2]
     assert "row 2 have zeros" in table("12345678901234500", "12")[2]
     assert "rows 2-3 are placeholders for removed ids" in table("anonymous", "anonymous", "P1")[2]
 
@@ -995,3 +1010,9 @@ def test_a_class_of_gene_expression_is_noted(tmp_path: Path) -> None:
     )
     (note,) = read_cohort(tmp_path / "t.csv").notes
     assert "HER2-enriched is counted as HER2-positive (row 2)" in note.text
+
+
+def test_a_decimal_comma_that_splits_cells_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("patient_id,image,mask,subtype,age\nA,i,m,TN,54,7\nB,j,n,TN,61,5\n")
+    with pytest.raises(CohortError, match="decimal comma splits its cell"):
+        parse_cohort(tmp_path / "t.csv")

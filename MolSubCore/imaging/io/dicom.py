@@ -662,7 +662,8 @@ def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
     for pattern, what in _KINDS_TOLD:
         if (generated and _TOMO in what) or (controlled and "quality-control" in what):
             continue
-        for name in ("ImageType", *_DESCRIPTIONS):
+        further = ("BodyPartExamined", "StudyDescription") if "specimen" in what else ()
+        for name in ("ImageType", *_DESCRIPTIONS, *further):
             words = text(dataset, name).upper().replace("_", " ")
             if found := re.search(rf"(?<![^\W\d_])(?:{pattern})(?![^\W\d_])", words):
                 told.append(f"According to its {_spaced(name)} ({found[0]}) {what}.")
@@ -676,6 +677,11 @@ def _kinds_told(dataset: Dataset, *, generated: bool) -> list[str]:
                 break
     if dataset.get("SpecimenDescriptionSequence") and not any("specimen" in sentence for sentence in told):
         told.append("According to its Specimen Description Sequence it is an image of a specimen, not of the breast.")
+    regions = list(dataset.get("AnatomicRegionSequence") or [])
+    regions += [item for region in regions for item in region.get("AnatomicRegionModifierSequence") or []]
+    coded = any(_VIEW_CODES.get(code_of(item)) == "SPECIMEN" for item in regions)
+    if coded and not any("specimen" in sentence for sentence in told):
+        told.append("According to its Anatomic Region Sequence it is an image of a specimen, not of the breast.")
     agents = [text(dataset, "ContrastBolusAgent"), *(dataset.get("ContrastBolusAgentSequence") or [])]
     given = any(agent and str(agent).strip().upper() not in ("NO", "NONE", "N/A", "N", "WITHOUT") for agent in agents)
     if given and not any("contrast" in sentence for sentence in told):
