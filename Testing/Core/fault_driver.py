@@ -46,13 +46,17 @@ class Case:
         said = self.expect(self.acting(0, die, watch=True).wait())
         self.changes = said["changes"]
         # One in each part of the write.
-        self.every = 1 if everything else -(-self.changes // MOMENTS)
+        self.every, self.turns = (1, 1) if everything else (-(-self.changes // MOMENTS), 2)
         self.after = visible(self.place)
         self.legal = {name: {state.get(name) for state in said["states"]} for state in said["states"] for name in state}
         if not write.vanishes:
             for name in self.before.keys() & self.after.keys():
                 self.legal[name].discard(None)
         assert self.before != self.after, f"{write.title}: writes nothing"
+
+    def moments(self, turn: int) -> range:
+        """Changes to try: all; or one in every other part of the write, and with the other turn in those between."""
+        return range(1 + turn % self.turns * self.every, self.changes + 1, self.turns * self.every)
 
     @staticmethod
     def expect(end: End) -> dict[str, Any]:
@@ -113,8 +117,8 @@ class Case:
 def kills(case: Case) -> dict[str, Any]:
     """SIGKILL before every change, and in the middle of the write that follows it."""
     problems, killed, left = [], {"killed": 0, "torn": 0}, 0
-    for kind, then in (("killed", die), ("torn", tear)):
-        for at in range(1, case.changes + 1, case.every):
+    for turn, (kind, then) in enumerate((("torn", tear), ("killed", die))):
+        for at in case.moments(turn):
             case.fresh()
             end = case.acting(at, then).wait()
             if not end.killed:
@@ -141,7 +145,7 @@ def interleaved(case: Case) -> dict[str, Any]:
     problems: list[str] = []
     said: set[str] = set()
     tried = 0
-    for at in range(1, case.changes + 1, case.every):
+    for at in case.moments(1):
         case.fresh()
         first = case.acting(at, lambda: os.kill(os.getpid(), signal.SIGSTOP))
         os.waitpid(first.pid, os.WUNTRACED)

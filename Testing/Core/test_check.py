@@ -13,13 +13,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from coarse_cohort import make_coarse_cohort
 from other_cohort import as_negative
 from PIL import Image
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, Problem, read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import CohortError, MolSubError
@@ -42,7 +42,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven synthetic patients with two views each: nothing is wrong."""
     counts = {Subtype.LUMINAL_A: 4, Subtype.TN: 3}
     folder = tmp_path_factory.mktemp("cohort") / "clean"
-    return make_synthetic_cohort(folder, counts=counts, seed=5, image_shape=(160, 128)).parent
+    return make_coarse_cohort(folder, counts=counts, seed=5, image_shape=(160, 128)).parent
 
 
 @pytest.fixture(autouse=True)

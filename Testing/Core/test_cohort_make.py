@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from coarse_cohort import make_coarse_cohort
 from PIL import Image
 
 from MolSubCore.__main__ import main
@@ -19,7 +20,6 @@ from MolSubCore.cohort.importers.base import ImportOptions
 from MolSubCore.cohort.importers.folders import FolderOptions
 from MolSubCore.cohort.importers.importing import make_cohort
 from MolSubCore.cohort.names import patients_of
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
@@ -34,7 +34,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five synthetic patients with two views each."""
     folder = tmp_path_factory.mktemp("drawn") / "cohort"
     counts = {Subtype.LUMINAL_A: 3, Subtype.TN: 2}
-    return make_synthetic_cohort(folder, counts=counts, seed=2, image_shape=(160, 128)).parent
+    return make_coarse_cohort(folder, counts=counts, seed=2, image_shape=(160, 128)).parent
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from coarse_cohort import make_coarse_cohort
 from command_line import failing
 from other_cohort import CARD, Known, as_negative, known, rows_of, validated, write_rows
 from PIL import Image
@@ -21,7 +22,6 @@ from test_study_page import Page
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.check import check_cohort
 from MolSubCore.cohort.looks import look_of
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.cohort.table_files import note_lines
 from MolSubCore.errors import MolSubError
@@ -49,7 +49,7 @@ SECRET = "Q7ZSECRET"
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty patients in two views, in two centres; the first has no subtype yet, a row has no image, one is partial."""
     folder = tmp_path_factory.mktemp("other")
-    table = make_synthetic_cohort(folder / SECRET, counts=COUNTS, seed=5, image_shape=(256, 208))
+    table = make_coarse_cohort(folder / SECRET, counts=COUNTS, seed=5, image_shape=(256, 208))
     rows = rows_of(table)
     for number, row in enumerate(rows):
         row["Centre"] = "AB"[number // 2 % 2]
@@ -333,7 +333,7 @@ def test_copies_of_the_training_are_found_by_their_look(
         shown = (255 * np.clip((pixels - low) / (high - low), 0, 1)).astype(np.uint8)
         coded = cv2.imdecode(cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_GRAYSCALE)
         looks.append(look_of(Mammogram(coded, value_range=(0.0, 255.0))))
-    others = make_synthetic_cohort(tmp_path / "others", counts={Subtype.TN: 6}, seed=99, image_shape=(256, 208))
+    others = make_coarse_cohort(tmp_path / "others", counts={Subtype.TN: 6}, seed=99, image_shape=(256, 208))
     for case in read_cohort(others).cases:
         looks.append(look_of(read_mammogram(case.image)))
     prints = Fingerprints(bytes(range(32)), {}).with_part("development", ["0" * 64], looks)

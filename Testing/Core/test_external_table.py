@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from coarse_cohort import make_coarse_cohort
 from other_cohort import CARD, known, rows_of, validated, write_rows
 from test_study_page import Page
 
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.evaluation.external import ExternalValidation
 from MolSubCore.evaluation.external_page import write_page
@@ -24,7 +24,7 @@ Rows = list[dict[str, str]]
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve patients in two views; the columns class, part and rows are of the user's own making."""
     counts = {Subtype.LUMINAL_A: 6, Subtype.TN: 6}
-    made = make_synthetic_cohort(
+    made = make_coarse_cohort(
         tmp_path_factory.mktemp("other") / "cohort", counts=counts, seed=5, image_shape=(256, 208)
     )
     rows = rows_of(made)

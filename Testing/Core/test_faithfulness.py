@@ -275,15 +275,16 @@ def test_what_means_nothing_is_not_explained(
 
 
 def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table, model, out = str(workplace / "cohort" / "table.csv"), str(_bundle(tmp_path)), tmp_path / "out"
+    few = write_rows(workplace / "cohort" / "few.csv", rows_of(workplace / "cohort" / "table.csv")[:12])
+    table, model, out = str(few), str(_bundle(tmp_path)), tmp_path / "out"
     first, *_others, last = ARCHITECTURES["mob-cbam"].default_layers
     command = ["explain-study", table, "--model", model, "--out", str(out), "--layers", f"{last},{first}"]
-    assert main([*command, "--faithful", "1", "--randomised", "1", "--controls", "2", "--target", "log-odds"]) == 0
+    assert main([*command, "--faithful", "1", "--randomised", "1", "--controls", "1", "--target", "log-odds"]) == 0
     result = read_json(out / "explanations.json")
-    assert (result["patients"], result["lesions"]) == (12, 24)
+    assert (result["patients"], result["lesions"]) == (6, 12)
     with (out / "explanations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 24 * 3  # two layers, and the map of the middle
+    assert len(rows) == 12 * 3  # two layers, and the map of the middle
     displaced = {row["deletion gain"] for row in rows if row["layer"] == CENTRED and row["deletion gain"]}
     assert len(displaced) == 2  # of one patient's two images
     for row in rows:
@@ -306,7 +307,7 @@ def test_a_cohort_is_explained(workplace: Path, tmp_path: Path, capsys: pytest.C
     assert summary["deletion gain"]["patients"] == 1
     assert result["model"]["synthetic"] is True
     (line,) = (line for line in result["warnings"] if "trained on synthetic pictures" in line)
-    assert line.startswith("12 of 12 patients (rows 2-25): ")
+    assert line.startswith("6 of 6 patients (rows 2-13): ")
     assert f"Warning: {line}" in capsys.readouterr().out
     assert Image.open(out / "explanations.png").width > 1000
     text = (out / "explanations.csv").read_text() + (out / "explanations.json").read_text()

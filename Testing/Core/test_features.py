@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from coarse_cohort import make_coarse_cohort
 
 from MolSubCore.cohort import features as features_module
 from MolSubCore.cohort.features import FeatureTable, build_features
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError, MolSubError
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -37,9 +37,7 @@ SETTINGS = RadiomicsSettings(families=("shape", "stat"))
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {Subtype.LUMINAL_A: 2, Subtype.TN: 1}
-    return make_synthetic_cohort(
-        tmp_path_factory.mktemp("c") / "c", counts=counts, seed=2, image_shape=(160, 128)
-    ).parent
+    return make_coarse_cohort(tmp_path_factory.mktemp("c") / "c", counts=counts, seed=2, image_shape=(160, 128)).parent
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from coarse_cohort import make_coarse_cohort
 from numpy.typing import NDArray
 
 from MolSubCore.cohort.looks import look_of
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import BundleError
 from MolSubCore.imaging.io.reader import read_mammogram
@@ -47,7 +47,7 @@ def copies(mammogram: Mammogram) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Mammogram]:
-    table = make_synthetic_cohort(tmp_path_factory.mktemp("s") / "c", patients=20, seed=3, image_shape=(512, 416))
+    table = make_coarse_cohort(tmp_path_factory.mktemp("s") / "c", patients=20, seed=3, image_shape=(512, 416))
     return [read_mammogram(case.image) for case in read_cohort(table).cases]
 
 
@@ -85,10 +85,10 @@ def test_real_mammograms(tmp_path: Path) -> None:
         pytest.skip("the mammograms in shared/data are absent")
     mammograms = [read_mammogram(file) for file in files]
     looks = [look_of(mammogram) for mammogram in mammograms]
+    own = trained_on(looks)
     for number, mammogram in enumerate(mammograms):
         others = trained_on([look for n, look in enumerate(looks) if n != number])
         assert others.part_like(looks[number]) is None, files[number].name
-        own = trained_on(looks)
         for name, look in copies(mammogram):
             assert own.part_like(look) == DEVELOPMENT, (files[number].name, name)
 

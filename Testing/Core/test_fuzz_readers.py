@@ -68,7 +68,7 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
         ("print('noise')", "prints"),
         ("__import__('os').abort()", "crash"),
         ("__import__('time').sleep(99)", "hang"),
-        ("bytearray(b'x') * (3 << 30)", "memory"),
+        ("bytearray(b'x') * (9 << 28)", "memory"),
     ],
 )
 def test_the_watch_sees_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, kind: str) -> None:

@@ -53,8 +53,10 @@ sys.addaudithook(watch)
 """
 
 _COMMANDS = """
-import json, sys
+import dataclasses, json, sys
 from MolSubCore.__main__ import main
+from MolSubCore.study import faithfulness
+faithfulness._PLAN = dataclasses.replace(faithfulness._PLAN, faithful=1, randomised=1)  # on one patient, for time
 print([main(command) for command in json.loads(sys.argv[1])])
 """
 
@@ -118,6 +120,7 @@ def test_the_whole_work_asks_nobody(workplace: Path, tmp_path: Path, asked: Path
     done = run(asked, commands, without_network())
     assert done.stdout.splitlines()[-1:] == ["[0, 0, 0, 0, 0]"], done.stderr[-2000:]
     assert (tmp_path / "study" / "study.html").is_file()
+    assert list((tmp_path / "study" / "runs").glob("*/faithfulness.json"))
     assert not asked.exists(), asked.read_text()
 
 

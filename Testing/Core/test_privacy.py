@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 import SimpleITK as sitk
+from coarse_cohort import make_coarse_cohort
 from command_line import TRAIN
 from privacy_marks import DATE, PROFILE, READ, ROOT, TEXT, found_in, leaks, mark_dicom
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.pseudonyms import Salt, key_file
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.files import read_json
 from MolSubCore.statistics import calibration
 from MolSubCore.tasks import Subtype
@@ -90,7 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Everything that the commands make of the marked cohort, in one folder."""
     base = tmp_path_factory.mktemp("private")
     counts = {Subtype.LUMINAL_A: 3, Subtype.TN: 3}
-    plain = make_synthetic_cohort(base / "plain", counts=counts, seed=3, image_shape=(256, 208))
+    plain = make_coarse_cohort(base / "plain", counts=counts, seed=3, image_shape=(256, 208))
     source, out, printed = base / f"{TEXT} clinic", base / "out", {}
     marked = _mark_cohort(plain, source)
     out.mkdir()
@@ -111,9 +111,10 @@ def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, s
     model, cache = ["--model", str(out / "m.molsub")], ["--cache", str(out / "cache")]
     train = [*TRAIN, "--batch-size", "4"]
     image, mask = case
-    damaged = table.parent / f"{TEXT} damaged.csv"
+    damaged, few = (table.parent / f"{TEXT} {name}.csv" for name in ("damaged", "few"))
     lines = table.read_text().splitlines()
     damaged.write_text("\n".join([*lines, lines[-1].replace(".dcm", ".missing"), lines[1].replace("_mask", "_none")]))
+    few.write_text("\n".join(lines[:5]))  # two patients, of whom every heatmap is tested
     run = functools.partial(_command, printed)
     run("cohort", "check", str(table), "--task", "luminal", "--folds", "2")
     run("cohort", "check", str(damaged), code=2)
@@ -132,8 +133,8 @@ def _run_all(out: Path, table: Path, case: tuple[str, str], printed: dict[str, s
         run(*elsewhere, *fitted, "--out", str(out / "recalibration"), code=2)
     run("predict", image, "--lesion", mask, *model, "--out", str(out / "patient"))
     run("predict", str(damaged), *model, "--out", str(out / "table"), "--layers", "none", code=2)
-    few = ["--faithful", "1", "--randomised", "1", "--controls", "1"]
-    run("explain-study", str(table), *model, "--out", str(out / "explained"), *few)
+    least = ["--faithful", "1", "--randomised", "1", "--controls", "1"]
+    run("explain-study", str(few), *model, "--out", str(out / "explained"), *least)
     run("agreement", mask, mask, "--image", image, "--consensus", "union", "--out", str(out / "both.nii.gz"))
 
 
@@ -182,7 +183,7 @@ def test_no_file_was_ever_named_after_a_patient(place: Place) -> None:
 def test_the_terminal_names_only_what_the_user_typed(place: Place) -> None:
     """A row of a table is named by its number; a path that stands on the command line may be said again."""
     typed = sorted((str(path) for path in (place.image, place.mask, place.table)), key=len, reverse=True)
-    typed.append(str(place.table.parent / f"{TEXT} damaged.csv"))
+    typed += [str(place.table.parent / f"{TEXT} {name}.csv") for name in ("damaged", "few")]
     for command, text in place.printed.items():
         for path in typed:
             text = text.replace(path, "")

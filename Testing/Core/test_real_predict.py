@@ -99,8 +99,11 @@ def test_a_map_of_brightness_lies_on_the_picture(
         assert np.corrcoef(wrong.ravel(), picture[roi].ravel())[0, 1] < found - 0.05
 
 
-def test_the_command_line_on_eight_mammograms(shared_data: Path, tmp_path: Path, bundle: Path) -> None:
-    for case in CASES:
+@pytest.mark.parametrize("cases", [CASES[::2], pytest.param(CASES[1::2], marks=pytest.mark.slow)])
+def test_the_command_line_on_mammograms(
+    shared_data: Path, tmp_path: Path, bundle: Path, cases: tuple[str, ...]
+) -> None:
+    for case in cases:
         image, mask = files(shared_data, case)
         out = tmp_path / case
         assert main(["predict", str(image), "--lesion", str(mask), "--model", str(bundle), "--out", str(out)]) == 0

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from coarse_cohort import make_coarse_cohort
 from other_cohort import as_negative
 
 from MolSubCore.cohort import store as store_module
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.remarks import store_notes
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Cohort, read_cohort
 from MolSubCore.errors import CohortError
 from MolSubCore.files import MANIFEST, sha256_file
@@ -36,9 +36,7 @@ RECIPE = get_recipe("default", bound=10)
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = {Subtype.LUMINAL_A: 2, Subtype.TN: 1}
-    return make_synthetic_cohort(
-        tmp_path_factory.mktemp("c") / "c", counts=counts, seed=2, image_shape=(160, 128)
-    ).parent
+    return make_coarse_cohort(tmp_path_factory.mktemp("c") / "c", counts=counts, seed=2, image_shape=(160, 128)).parent
 
 
 @pytest.fixture

@@ -12,17 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coarse_cohort import make_coarse_cohort
 from command_line import failing
 
 from MolSubCore.__main__ import main
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
+from MolSubCore.evaluation import evaluate
 from MolSubCore.files import read_json
+from MolSubCore.report.items import Picture
 from MolSubCore.statistics.scores import read_predictions
+from MolSubCore.study import faithfulness, finish
 from MolSubCore.study.job import StudyJob
 from MolSubCore.tasks import Subtype
 from MolSubCore.worker.executor import run_local
 
-COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 5, Subtype.TN: 6}
+COUNTS = {Subtype.LUMINAL_A: 3, Subtype.LUMINAL_B: 3, Subtype.HER2_HR_POSITIVE: 4, Subtype.TN: 5}
 PLAN = ["--folds", "2", "--epochs", "2", "--pretrained", "none", "--test-share", "0.25", "--threads", "1"]
 TASKS = ["--tasks", "luminal", "tn", "--architectures", "simple-cnn"]
 #: For tests of what becomes of jobs, where a second task would show nothing more.
@@ -33,9 +36,19 @@ ONE_TASK = ["--tasks", "luminal", "--architectures", "simple-cnn"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny cohort, and a study of two tasks on it."""
     folder = tmp_path_factory.mktemp("study")
-    make_synthetic_cohort(folder / "cohort", counts=COUNTS, seed=3, image_shape=(256, 208))
-    assert main(command(folder, "study", *TASKS, "--clinical", "age")) == 0
+    make_coarse_cohort(folder / "cohort", counts=COUNTS, seed=3, image_shape=(256, 208))
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr(faithfulness, "_PLAN", replace(faithfulness._PLAN, faithful=1, randomised=1))
+        assert main(command(folder, "study", *TASKS, "--clinical", "age")) == 0
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure and no heatmap: those of the fixture's study are enough. Jobs, numbers, tables and page are made."""
+    monkeypatch.setattr(evaluate, "draw_evaluation", lambda path, *found: None)
+    monkeypatch.setattr(Picture, "write", lambda picture, folder: "")
+    monkeypatch.setattr(finish, "_heatmaps", lambda study, run: [])
 
 
 def command(folder: Path, out: str, *more: str) -> list[str]:
@@ -94,6 +107,7 @@ def test_nobody_can_be_found_in_it(place: Path) -> None:
             assert str(place) not in text, file
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_again_does_nothing_and_elsewhere_gives_the_same(place: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (place / "study").rglob("done.json")}
     keys = [job["key"] for job in read_json(place / "study" / "study.json")["jobs"]]
@@ -105,6 +119,7 @@ def test_again_does_nothing_and_elsewhere_gives_the_same(place: Path) -> None:
     assert same(place / "twin", place / "study", "luminal")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_plan_is_refused_and_more_models_are_added(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = failing(capsys, *command(place, "study", "--epochs", "3"))
     assert "made with another plan (epochs is 3, was 2)" in line
@@ -145,6 +160,7 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid in listed.stdout.split()]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_killed_study_and_a_killed_worker_end_as_if_nothing_had_been(place: Path) -> None:
     options = (*ONE_TASK, "--clinical", "age")
     process = start(place, "killed", *options)

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from coarse_cohort import make_coarse_cohort
 from command_line import failing
 
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import write_json
 from MolSubCore.study.options import StudyOptions, resolve_options
@@ -24,7 +24,7 @@ COUNTS = {Subtype.LUMINAL_A: 4, Subtype.LUMINAL_B: 4, Subtype.HER2_HR_POSITIVE: 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("input") / "cohort"
-    make_synthetic_cohort(folder, counts=COUNTS, seed=3, image_shape=(256, 208))
+    make_coarse_cohort(folder, counts=COUNTS, seed=3, image_shape=(256, 208))
     return folder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from coarse_cohort import make_coarse_cohort
 from command_line import case, failing
 from heatmap_files import on_image
 from PIL import Image
@@ -18,7 +19,6 @@ from torch.nn import functional
 
 from MolSubCore.__main__ import main
 from MolSubCore.cohort.store import build_store
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.files import read_json, write_json
 from MolSubCore.lesions.preprocessing import Recipe
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny cohort, a run of the simple network on it, a bundle. Nothing says that there are no ImageNet weights."""
     folder = tmp_path_factory.mktemp("simple")
     counts = {Subtype.LUMINAL_A: 4, Subtype.TN: 4}
-    table = make_synthetic_cohort(folder / "cohort", counts=counts, seed=3, image_shape=(256, 208))
+    table = make_coarse_cohort(folder / "cohort", counts=counts, seed=3, image_shape=(256, 208))
     common = [str(table), "--out", str(folder / "run"), "--cache", str(folder / "cache"), *OPTIONS]
     assert main(["train", *common, "--architecture", "simple-cnn"]) == 0
     assert main(["models", "export", str(folder / "run"), "--out", str(folder / "m.molsub")]) == 0

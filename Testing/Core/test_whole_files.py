@@ -169,10 +169,11 @@ def test_a_tiff_cut_within_its_directory_is_cut_short(tmp_path: Path, compressio
     Image.fromarray(breast(8)).save(path, compression=compression)
     content = path.read_bytes()
     at = int.from_bytes(content[4:8], "little")
+    Image.fromarray(breast(8)).save(tmp_path / "whole.png")
+    whole = read_mammogram(tmp_path / "whole.png")
     for end in range(at, min(len(content), at + 200)):
         path.write_bytes(content[:end])
-        for read in (read_mammogram, lambda name: read_lesions(name, read_mammogram(tmp_path / "whole.png"))):
-            Image.fromarray(breast(8)).save(tmp_path / "whole.png")
+        for read in (read_mammogram, lambda name: read_lesions(name, whole)):
             with pytest.raises(MolSubError) as caught:
                 read(path)
             assert "Error" not in str(caught.value)

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import SimpleITK as sitk
+from coarse_cohort import make_coarse_cohort
 
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.tasks import Subtype
 
 _NAMES = {"Luminal A": "Luminal A", "Luminal B": "Luminal B", "TN": "triple negative"}
@@ -24,7 +24,7 @@ def write_cmmd_like(cohort: Path, download: Path, counts: dict[Subtype, int]) ->
     list of Path
         The images.
     """
-    table = make_synthetic_cohort(cohort, counts=counts, seed=3, image_shape=(512, 416))
+    table = make_coarse_cohort(cohort, counts=counts, seed=3, image_shape=(512, 416))
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     (download / "annotations").mkdir(parents=True)

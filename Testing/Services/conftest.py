@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "Core"))  # for dicom_read_back
+sys.path.append(str(Path(__file__).resolve().parents[1] / "Core"))  # for dicom_read_back, coarse_cohort
 
 import orthanc
 import pytest

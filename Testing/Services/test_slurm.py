@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coarse_cohort import make_coarse_cohort
 from safetensors.numpy import load_file
 from slurm import SlurmCluster
 
-from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import read_cohort
 from MolSubCore.errors import MolSubError
 from MolSubCore.files import read_json, write_json
@@ -76,7 +76,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two tasks, two folds, eight synthetic patients."""
     folder = tmp_path_factory.mktemp("slurm")
     counts = {Subtype.LUMINAL_A: 4, Subtype.TN: 4}
-    table = make_synthetic_cohort(folder / "cohort", counts=counts, seed=3, image_shape=(256, 208))
+    table = make_coarse_cohort(folder / "cohort", counts=counts, seed=3, image_shape=(256, 208))
     settings = {"folds": 2, "epochs": EPOCHS, "device": "cpu", "precision": "fp32", "threads": 1, "test_share": 0.25}
     study = plan_study(
         StudyOptions(table, folder / "study", ("luminal", "tn"), ("simple-cnn",), cache=folder / "cache",
