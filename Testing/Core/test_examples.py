@@ -32,6 +32,7 @@ from MolSubCore.models.bundle import read_bundle, write_bundle
 from MolSubCore.models.device import to_input
 from MolSubCore.models.registry import build_model
 from MolSubCore.statistics.scores import Predictions, read_predictions, write_predictions
+from MolSubCore.study import faithfulness
 from MolSubCore.study.faithfulness import is_measured, write_faithfulness
 from MolSubCore.tasks import Subtype, get_task
 from MolSubCore.training.loop import predict_logits
@@ -206,9 +207,10 @@ def test_the_maps_of_failures_are_of_the_class_that_was_chosen(
 
 
 def test_a_runs_faithfulness_is_that_of_explain_study_on_its_test_patients(
-    place: tuple[Path, PatchStore, Cohort, nn.Module], tmp_path: Path
+    place: tuple[Path, PatchStore, Cohort, nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, store, cohort, model = place
+    monkeypatch.setattr(faithfulness, "_PLAN", replace(faithfulness._PLAN, randomised=1, steps=3))
     assert not is_measured(run)
     found = write_faithfulness(run, store, lambda fold: model, cohort)
     assert is_measured(run)
@@ -227,7 +229,10 @@ def test_a_runs_faithfulness_is_that_of_explain_study_on_its_test_patients(
         writer.writeheader()
         writer.writerows(row for n, row in enumerate(rows) if n in tested)
     own = explain_cohort(
-        table, read_bundle(bundle), tmp_path / "out", ExplanationPlan(layers=(found["layer"],), controls=1)
+        table,
+        read_bundle(bundle),
+        tmp_path / "out",
+        ExplanationPlan(layers=(found["layer"],), randomised=1, steps=3, controls=1),
     )
     table.unlink()
     assert (found["patients"], found["lesions"]) == (own["patients"], own["lesions"])

@@ -21,14 +21,16 @@ from MolSubCore.cohort.splits import read_split
 from MolSubCore.cohort.synthetic import make_synthetic_cohort
 from MolSubCore.cohort.table import Case, read_cohort
 from MolSubCore.errors import BundleError, CohortError, MolSubError, TrainingError
+from MolSubCore.evaluation import evaluate
 from MolSubCore.evaluation.external import ExternalOptions, validate_bundle
 from MolSubCore.files import read_json
 from MolSubCore.models.bundle import Bundle, read_bundle
 from MolSubCore.models.card import CARD, copy_bundle, read_card
 from MolSubCore.models.fused import Lesions, Outputs, read_fused
 from MolSubCore.prediction.predict import predict
+from MolSubCore.report.items import Picture
 from MolSubCore.statistics.scores import Scores, ensemble, read_predictions
-from MolSubCore.study import fusion
+from MolSubCore.study import finish, fusion
 from MolSubCore.study.results import read_study
 from MolSubCore.tasks import Subtype
 from MolSubCore.training import export
@@ -40,6 +42,12 @@ PLAN = ["--folds", "2", "--epochs", "6", "--pretrained", "none", "--test-share",
 #: A network that learns something: the regressions on one that does not enlarge the last bits of its numbers.
 PLAN += ["--learning-rate", "0.001"]
 FUSIONS = ("tta", "views-mean", "views-learned", "clinical", "clinical-only", "views-learned+clinical")
+#: No figure and no heatmap: nobody looks at them here.
+UNDRAWN = (
+    (evaluate, "draw_evaluation", lambda path, *found: None),
+    (Picture, "write", lambda picture, folder: ""),
+    (finish, "_heatmaps", lambda study, run: []),
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +69,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += ["--tasks", "tn", "--architectures", "simple-cnn", "--clinical", "age", "density"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusion, "STRENGTHS", (0.01, 1.0))
+        for place_of, name, instead in UNDRAWN:
+            patch.setattr(place_of, name, instead)
         assert main(words) == 0
     return folder
 
@@ -299,6 +309,8 @@ def test_steps_are_the_studys_fusions(tmp_path: Path, task: str) -> None:
     names = [name for name in (*fusion.FUSIONS, *fusion.STACKED) if name != "tta"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusion, "STRENGTHS", (0.01, 1.0))
+        for place_of, name, instead in UNDRAWN:
+            patch.setattr(place_of, name, instead)
         assert not any(fusion.make_fusions(run, names, patches.clinical).values())
     rows, members = patches.rows, 3
     for name in names:
