@@ -44,7 +44,7 @@ FORMER = frozenset(("auto", "auto-2", "percentile", "percentile-2"))
 _LEAST_CONTRAST, _MOST_WHITE, _MOST_BLACK, _FALL = 1 / 8, 1 / 3, 1 / 2, 0.1
 #: A file's own transform is told, though it is used, where the 1 to 99 percentile of the breast fill less of the grey
 #: scale: 75 % and more of it in the real mammograms at hand, half of it in the synthetic ones.
-_LITTLE_CONTRAST = 0.3
+_LITTLE_CONTRAST = 0.2
 #: The recipe's own range tells from here on that so much is plain white: an implant, which takes grey values from the
 #: breast. Of the real mammograms at hand at most a fortieth is.
 _TOLD_WHITE = 0.15
