@@ -428,10 +428,11 @@ def compare_identities(sightings: Sequence[Sighting], *, trust: bool = False) ->
 
 def _of_other_ages(sightings: Sequence[Sighting]) -> list[Problem]:
     """Images whose header tells another age than the table: a column may have been sorted alone."""
+    names = dict.fromkeys(name for one in sightings for name in one.case.extra)
+    column = next((name for name in names if column_name(name) in _AGES), "")
     rows: list[int] = []
     example = ""
-    for one in sightings:
-        column = next((name for name in one.case.extra if column_name(name) in _AGES), "")
+    for one in sightings if column else ():
         found, cell = _AGE.fullmatch(one.person.age), one.case.extra.get(column, "").strip().replace(",", ".")
         if not found or not re.fullmatch(r"\d{1,3}(\.\d+)?", cell) or abs(int(found[1]) - float(cell)) <= _YEARS:
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import math
 import os
 import re
 import unicodedata
@@ -207,6 +208,15 @@ def may_be_rounded(text: str) -> bool:
 def column_name(text: str) -> str:
     """The name of a column, in a header or on the command line: cleaned, lower case, single blanks."""
     return " ".join(clean_cell(text).lower().split())
+
+
+def finite_number(cell: str) -> float | None:
+    """The finite number that a cell is, with a decimal point; else None."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def is_error_value(cell: str) -> bool:

@@ -6,7 +6,6 @@ cohort; the tables of its partitions follow (`like`).
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ import numpy as np
 from MolSubCore.cohort.columns import differing
 from MolSubCore.cohort.dates import dated
 from MolSubCore.cohort.table import Case, Cohort
-from MolSubCore.cohort.table_files import NA_WORDS, is_missing
+from MolSubCore.cohort.table_files import NA_WORDS, finite_number, is_missing
 from MolSubCore.errors import CohortError, MolSubError, listed
 from MolSubCore.statistics.group_tests import GroupTest, SmallCounts, compare_categorical, compare_continuous
 
@@ -195,7 +194,7 @@ def kind_of(cells: Sequence[str], name: str = "", *, missing: Collection[str] = 
     (by its name, such as ``centre``) are codes.
     """
     known = [cell.strip() for cell in cells if has_value(cell, missing)]
-    found = [_number(cell) for cell in known]
+    found = [finite_number(cell) for cell in known]
     numbers = [number for number in found if number is not None]
     words = any(number is None and not is_missing(cell) for number, cell in zip(found, known, strict=True))
     if words or _PLACE.search(name.casefold()):
@@ -222,7 +221,7 @@ def _continuous(
     for which, cell in zip(group, cells, strict=True):
         if not has_value(cell, missing):
             continue
-        number = _number(cell)
+        number = finite_number(cell)
         if number is not None:
             values[which].append(number)
         elif is_missing(cell):
@@ -250,7 +249,7 @@ def _summary(values: np.ndarray, *, means: bool) -> str:
 def _levels(cells: Sequence[str], missing: Collection[str]) -> list[str]:
     """Numbers ascending, else as they first appear."""
     known = list(dict.fromkeys(cell for cell in cells if has_value(cell, missing)))
-    numbers = {cell: _number(cell) for cell in known}
+    numbers = {cell: finite_number(cell) for cell in known}
     return known if None in numbers.values() else sorted(known, key=lambda cell: numbers[cell] or 0.0)
 
 
@@ -293,15 +292,7 @@ def _count_row(label: str, of: Sequence[str], names: tuple[str, ...]) -> tuple[R
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a finite number."""
-    return _number(cell) is not None
-
-
-def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return finite_number(cell) is not None
 
 
 def _test_text(test: GroupTest) -> str:
@@ -396,7 +387,7 @@ def _one_value(
 ) -> str | None:
     """A patient's value; where its rows disagree an error, or None. A number counts before a cell that says none."""
     told = [(case.row, cell) for case in rows if has_value(cell := case.extra.get(name, "").strip(), missing)]
-    known = [(row, cell) for row, cell in told if kind == "categorical" or _number(cell) is not None] or told[:1]
+    known = [(row, cell) for row, cell in told if kind == "categorical" or finite_number(cell) is not None] or told[:1]
     if other := differing(known, shown=True):
         if not strict:
             return None
@@ -417,6 +408,6 @@ def _not_shown(name: str, known: list[str]) -> str:
     if _PLACE.search(name):
         coded = len(set(known)) <= _MOST_LEVELS and all(_CODE.fullmatch(cell) for cell in known)
         return "" if coded else "tells where a patient was; shown where it has codes, such as A, B or 1, 2"
-    words = any(_number(cell) is None and not is_missing(cell) for cell in known)
+    words = any(finite_number(cell) is None and not is_missing(cell) for cell in known)
     many = len(set(known)) > min(_MOST_LEVELS, len(known) / 2)
     return f"has {len(set(known))} different texts for {len(known)} patients" if words and many else ""

@@ -290,7 +290,7 @@ def _outline(cohort: Cohort, number: int, geometry: dict[str, Any]) -> list[list
     """Contours of the image's lesions in the patch, as lists of (column, row)."""
     case = cohort.cases[number]
     lesions = read_lesions(case.lesion, read_mammogram(case.image))
-    place = RoiGeometry(**{**geometry, "image_shape": tuple(geometry["image_shape"])})
+    place = RoiGeometry.from_dict(geometry)
     inside = make_regions(lesions, place, (1.0, 1.0)).inside.astype(np.uint8)
     contours = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     return [contour[:, 0].tolist() for contour in contours]

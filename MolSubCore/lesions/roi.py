@@ -8,7 +8,7 @@ The module needs NumPy alone until a patch is made: 3D Slicer draws squares with
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,6 +53,11 @@ class RoiGeometry:
     col_stop: int
     patch_size: int
     image_shape: tuple[int, int]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RoiGeometry:
+        """From the fields as JSON has them."""
+        return cls(**{**values, "image_shape": tuple(values["image_shape"])})
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from MolSubCore.cohort.table_files import NA_WORDS, column_name
+from MolSubCore.cohort.table_files import NA_WORDS, column_name, finite_number
 from MolSubCore.errors import MolSubError
 
 Floats = NDArray[np.float64]
@@ -331,7 +331,7 @@ class ClinicalStep(Step):
         if self.columns[name] == "continuous":
             if not cell or cell.casefold() in NA_WORDS:
                 return None, ""
-            if _number(cell) is None:
+            if finite_number(cell) is None:
                 raise MolSubError(f"clinical value {name}", f"is '{cell[:60]}', expected a number", "Correct it")
             return cell, ""
         place = [name for name, kind in self.columns.items() if kind == "categorical"].index(name)
@@ -347,18 +347,10 @@ class ClinicalStep(Step):
         return cell, f"{found}: it counts as none of them."
 
 
-def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 def _same_word(word: str, cell: str) -> bool:
     """Whether two spellings are one category: 2 is 2.0, and A is a."""
-    number = _number(word)
-    return word.casefold() == cell.casefold() or (number is not None and number == _number(cell))
+    number = finite_number(word)
+    return word.casefold() == cell.casefold() or (number is not None and number == finite_number(cell))
 
 
 @dataclass(frozen=True, eq=False)

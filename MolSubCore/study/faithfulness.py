@@ -20,7 +20,6 @@ from torch import nn
 from MolSubCore.cohort.patches import PatchStore
 from MolSubCore.cohort.table import Cohort
 from MolSubCore.evaluation.explain_study import (
-    CENTRED,
     ExplanationPlan,
     Row,
     curves_of,
@@ -103,8 +102,8 @@ def write_faithfulness(
             index = maps.classes[0]
             case, facts = cohort.cases[int(store.case_index[stored])], store.meta[stored]["geometry"]
             mammogram = read_mammogram(case.image)
-            place_of = RoiGeometry(**{**facts, "image_shape": tuple(facts["image_shape"])})
-            regions = make_regions(read_lesions(case.lesion, mammogram), place_of, rim_of(mammogram, _PLAN))
+            geometry, lesions = RoiGeometry.from_dict(facts), read_lesions(case.lesion, mammogram)
+            regions = make_regions(lesions, geometry, rim_of(mammogram, _PLAN))
 
             def probability(batch: torch.Tensor, index: int = index) -> NDArray[np.float64]:
                 with torch.inference_mode():
@@ -126,7 +125,6 @@ def write_faithfulness(
         "patients": len(chosen),
         "lesions": sum(row["layer"] == layer for row in rows),
         "randomised": len(sanity),
-        "reference_name": CENTRED,
         **summarise(rows, classes, list(sanity.values())),
         "inputs": evaluation.get("inputs"),
     }

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MolSubCore.cohort.table import parse_cohort
-from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, note_lines
+from MolSubCore.cohort.table_files import TABLE_ENDINGS, TableFile, clean_cell, column_name, finite_number, note_lines
 from MolSubCore.errors import CohortError, MolSubError, counted, listed
 from MolSubCore.files import (
     ESCAPED,
@@ -761,11 +761,7 @@ def relative(path: Path, folder: Path) -> str:
 
 def number_of(text: str) -> float | None:
     """A finite number, with a decimal point or comma (one or two digits after it: three may be thousands), or None."""
-    try:
-        value = float(text.replace(",", ".") if re.fullmatch(r"\s*[+-]?\d+,\d{1,2}\s*", text) else text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return finite_number(text.replace(",", ".") if re.fullmatch(r"\s*[+-]?\d+,\d{1,2}\s*", text) else text)
 
 
 @dataclass(frozen=True)
